@@ -1,0 +1,1 @@
+//! Sequences, caches, sampling and generation.

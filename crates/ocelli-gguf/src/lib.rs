@@ -1,0 +1,1 @@
+//! GGUF container: metadata, tensors, shards, writing.

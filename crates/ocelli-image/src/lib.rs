@@ -1,0 +1,1 @@
+//! Pictures to patches, exactly as the reference does it.

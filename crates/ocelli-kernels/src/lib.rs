@@ -1,0 +1,1 @@
+//! SIMD kernels on plain slices, one folder an instruction set.

@@ -1,0 +1,1 @@
+//! Model architectures: text decoders, vision encoders, positions, names.

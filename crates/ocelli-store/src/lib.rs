@@ -1,0 +1,1 @@
+//! Finding model files on disk and pairing them.

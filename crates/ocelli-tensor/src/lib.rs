@@ -1,0 +1,1 @@
+//! Tensors, weights and the backend trait.

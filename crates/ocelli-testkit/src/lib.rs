@@ -1,0 +1,1 @@
+//! Goldens, tolerances and tiny models for tests.

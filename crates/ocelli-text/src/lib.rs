@@ -1,0 +1,1 @@
+//! Tokenizers and chat templates with the origin of every byte.

@@ -1,0 +1,1 @@
+//! Ask questions about pictures with vision-language models from GGUF files.
