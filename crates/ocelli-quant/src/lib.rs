@@ -1,1 +1,22 @@
 //! Block formats of quantised tensors: layout, scalar reference, quantisation.
+//!
+//! A tensor is stored as rows of `ne0` elements; each row is a whole number of blocks, and a block is plain bytes without
+//! padding or alignment. Every format has a module with its byte offsets ([`q4_k::D`], ...), the one-block reference
+//! `dequantize_block(&[u8; BYTES], &mut [f32; ELEMENTS])`, and nothing else. Byte slices become blocks with
+//! `bytes.as_chunks::<BYTES>().0`, so no `unsafe` is needed to view a file.
+//!
+//! - [`TensorType`]: all types a GGUF file can name, their sizes, and whether this engine can run them.
+//! - [`dequantize`]: any run of whole blocks to `f32`; the formula that faster kernels are tested against.
+//! - [`quantize`]: the reference rule without importance data, byte for byte what common tools write.
+
+#![forbid(unsafe_code)]
+
+mod dequantize;
+mod error;
+mod quantize;
+mod tensor_type;
+
+pub use dequantize::{dequantize, is_dequantizable};
+pub use error::QuantError;
+pub use quantize::{is_quantizable, quantize, quantize_into};
+pub use tensor_type::TensorType;
