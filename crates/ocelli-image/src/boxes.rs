@@ -1,0 +1,1 @@
+//! A model's coordinates, in the pixels of the user's own picture.

@@ -1,0 +1,330 @@
+//! GIF: the first frame, on its canvas.
+//!
+//! The blocks are walked to the trailer, so that a file cut anywhere is known as such, but only the
+//! first frame is unpacked. Frames in motion would start from [`Blocks`] too.
+
+use super::{DecodeOptions, Stored, check_size};
+use crate::{Error, Format, RgbImage};
+
+const FORMAT: Format = Format::Gif;
+const TRUNCATED: Error = Error::Truncated { format: FORMAT };
+
+pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Error> {
+    let mut blocks = Blocks {
+        rest: bytes.get(6..).ok_or(TRUNCATED)?,
+    };
+    let screen = blocks.take(7)?;
+    let (screen_width, screen_height) = (word(screen, 0), word(screen, 2));
+    // Some writers leave the canvas empty or smaller than its frame: the frame counts then.
+    if screen_width != 0 && screen_height != 0 {
+        check_size(screen_width, screen_height, &options.limits)?;
+    }
+    let global = blocks.colour_table(screen[4])?;
+    let mut transparent = None;
+    let mut first = None;
+    loop {
+        match blocks.take(1)?[0] {
+            0x21 => {
+                if let Some(index) = blocks.extension()?
+                    && first.is_none()
+                {
+                    transparent = index;
+                }
+            }
+            0x2c if first.is_none() => {
+                let frame = Frame::parse(&mut blocks, global)?;
+                let width = screen_width.max(frame.x + frame.width);
+                let height = screen_height.max(frame.y + frame.height);
+                check_size(width, height, &options.limits)?;
+                first = Some((frame, width, height));
+            }
+            0x2c => drop(Frame::parse(&mut blocks, global)?),
+            0x3b => break,
+            // Stray terminators between blocks are common and harmless.
+            0 => {}
+            _ => return Err(corrupt("an unknown block")),
+        }
+    }
+    let (frame, width, height) = first.ok_or(corrupt("no picture in it"))?;
+    let image = frame.paint(width, height, transparent, options.background)?;
+    Ok(Stored {
+        image,
+        orientation: None,
+    })
+}
+
+fn corrupt(what: &'static str) -> Error {
+    Error::Corrupt {
+        format: FORMAT,
+        what,
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+}
+
+/// What is left of the file.
+struct Blocks<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Blocks<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Error> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(TRUNCATED)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// The colour table that the packed `flags` announce: `[colours, 3]` bytes.
+    fn colour_table(&mut self, flags: u8) -> Result<Option<&'a [u8]>, Error> {
+        if flags & 0x80 == 0 {
+            return Ok(None);
+        }
+        self.take(3 << ((flags & 7) + 1)).map(Some)
+    }
+
+    /// Skips an extension. Some(index) if it was a graphic control: the transparent index, if there is one.
+    fn extension(&mut self) -> Result<Option<Option<u8>>, Error> {
+        let label = self.take(1)?[0];
+        let mut control = None;
+        while let Some(block) = self.sub_block()? {
+            if let (0xf9, [flags, _, _, index, ..]) = (label, block) {
+                control = Some((flags & 1 == 1).then_some(*index));
+            }
+        }
+        Ok(control)
+    }
+
+    /// The next sub-block, None at the terminator.
+    fn sub_block(&mut self) -> Result<Option<&'a [u8]>, Error> {
+        let length = usize::from(self.take(1)?[0]);
+        if length == 0 {
+            Ok(None)
+        } else {
+            self.take(length).map(Some)
+        }
+    }
+}
+
+/// A frame still packed.
+struct Frame<'a> {
+    x: u32,
+    y: u32,
+    width: u32,
+    height: u32,
+    interlaced: bool,
+    colours: Option<&'a [u8]>,
+    code_bits: u8,
+    data: Vec<&'a [u8]>,
+}
+
+impl<'a> Frame<'a> {
+    fn parse(blocks: &mut Blocks<'a>, global: Option<&'a [u8]>) -> Result<Self, Error> {
+        let head = blocks.take(9)?;
+        let colours = blocks.colour_table(head[8])?.or(global);
+        let code_bits = blocks.take(1)?[0];
+        let mut data = Vec::new();
+        while let Some(block) = blocks.sub_block()? {
+            data.push(block);
+        }
+        Ok(Self {
+            x: word(head, 0),
+            y: word(head, 2),
+            width: word(head, 4),
+            height: word(head, 6),
+            interlaced: head[8] & 0x40 != 0,
+            colours,
+            code_bits,
+            data,
+        })
+    }
+
+    fn paint(
+        &self,
+        width: u32,
+        height: u32,
+        transparent: Option<u8>,
+        background: [u8; 3],
+    ) -> Result<RgbImage, Error> {
+        let table = self.colours.ok_or(corrupt("no palette"))?;
+        let indices = unpack(
+            &self.data,
+            self.code_bits,
+            self.width as usize * self.height as usize,
+        )?;
+        let mut image = RgbImage::filled(width, height, background)?;
+        let (stride, frame_width) = (width as usize * 3, self.width as usize);
+        if frame_width == 0 {
+            return Ok(image);
+        }
+        let rows = indices.chunks_exact(frame_width).zip(self.row_order());
+        for (row, y) in rows {
+            let start = (self.y as usize + y) * stride + self.x as usize * 3;
+            let target = image.pixels[start..][..frame_width * 3].chunks_exact_mut(3);
+            for (pixel, &index) in target.zip(row) {
+                if Some(index) == transparent {
+                    continue;
+                }
+                let at = usize::from(index) * 3;
+                let colours = table.len() / 3;
+                let colour = table.get(at..at + 3);
+                pixel.copy_from_slice(colour.ok_or(Error::CorruptPalette {
+                    format: FORMAT,
+                    index,
+                    colours,
+                })?);
+            }
+        }
+        Ok(image)
+    }
+
+    /// The rows' places in the order in which the file has them.
+    fn row_order(&self) -> Box<dyn Iterator<Item = usize>> {
+        let height = self.height as usize;
+        if !self.interlaced {
+            return Box::new(0..height);
+        }
+        let passes = [(0, 8), (4, 8), (2, 4), (1, 2)];
+        Box::new(
+            passes
+                .into_iter()
+                .flat_map(move |(first, step)| (first..height).step_by(step)),
+        )
+    }
+}
+
+/// Undoes the LZW packing: exactly `count` colour indices.
+fn unpack(data: &[&[u8]], code_bits: u8, count: usize) -> Result<Vec<u8>, Error> {
+    if !(1..=8).contains(&code_bits) {
+        return Err(corrupt("the code size is not 1 to 8"));
+    }
+    // One packed byte holds at most 2 codes of 4096 / 2 indices on average: a short file cannot claim much.
+    let packed: usize = data.iter().map(|block| block.len()).sum();
+    if count > packed.saturating_mul(8 * 4096) {
+        return Err(corrupt("fewer pixels than the header announces"));
+    }
+    let mut table = CodeTable::new(code_bits);
+    let mut indices = Vec::with_capacity(count);
+    let (mut bits, mut held) = (0u32, 0u32);
+    for &byte in data.iter().copied().flatten() {
+        bits |= u32::from(byte) << held;
+        held += 8;
+        while held >= table.width {
+            let code = (bits & ((1 << table.width) - 1)) as u16;
+            bits >>= table.width;
+            held -= table.width;
+            match table.accept(code, &mut indices)? {
+                Step::More if indices.len() < count => {}
+                Step::More => {
+                    indices.truncate(count);
+                    return Ok(indices);
+                }
+                Step::End => break,
+            }
+        }
+        if table.ended {
+            break;
+        }
+    }
+    if indices.len() < count {
+        return Err(corrupt("fewer pixels than the header announces"));
+    }
+    Ok(indices)
+}
+
+enum Step {
+    More,
+    End,
+}
+
+const MAX_CODES: usize = 4096;
+
+/// The growing table: each code is an earlier code and one more index.
+struct CodeTable {
+    prefix: Vec<u16>,
+    suffix: Vec<u8>,
+    length: Vec<u16>,
+    clear: u16,
+    next: usize,
+    start_width: u32,
+    width: u32,
+    previous: Option<u16>,
+    ended: bool,
+}
+
+impl CodeTable {
+    fn new(code_bits: u8) -> Self {
+        let clear = 1u16 << code_bits;
+        let mut table = Self {
+            prefix: vec![0; MAX_CODES],
+            suffix: vec![0; MAX_CODES],
+            length: vec![0; MAX_CODES],
+            clear,
+            next: usize::from(clear) + 2,
+            start_width: u32::from(code_bits) + 1,
+            width: u32::from(code_bits) + 1,
+            previous: None,
+            ended: false,
+        };
+        for index in 0..usize::from(clear) {
+            table.suffix[index] = index as u8;
+            table.length[index] = 1;
+        }
+        table
+    }
+
+    fn accept(&mut self, code: u16, out: &mut Vec<u8>) -> Result<Step, Error> {
+        if code == self.clear {
+            self.next = usize::from(self.clear) + 2;
+            self.width = self.start_width;
+            self.previous = None;
+            return Ok(Step::More);
+        }
+        if code == self.clear + 1 {
+            self.ended = true;
+            return Ok(Step::End);
+        }
+        let known = usize::from(code) < self.next;
+        let Some(previous) = self.previous else {
+            if code > self.clear {
+                return Err(corrupt("a code without a beginning"));
+            }
+            self.write(code, out);
+            self.previous = Some(code);
+            return Ok(Step::More);
+        };
+        if !known && usize::from(code) != self.next {
+            return Err(corrupt("a code that does not exist"));
+        }
+        // A code that is just being made ends with the index it starts with.
+        let start = out.len();
+        self.write(if known { code } else { previous }, out);
+        let first = out[start];
+        if !known {
+            out.push(first);
+        }
+        if self.next < MAX_CODES {
+            self.prefix[self.next] = previous;
+            self.suffix[self.next] = first;
+            self.length[self.next] = self.length[usize::from(previous)] + 1;
+            self.next += 1;
+            if self.next == 1 << self.width && self.width < 12 {
+                self.width += 1;
+            }
+        }
+        self.previous = Some(code);
+        Ok(Step::More)
+    }
+
+    fn write(&self, code: u16, out: &mut Vec<u8>) {
+        let start = out.len();
+        let length = usize::from(self.length[usize::from(code)]);
+        out.resize(start + length, 0);
+        let mut code = usize::from(code);
+        for index in out[start..].iter_mut().rev() {
+            *index = self.suffix[code];
+            code = usize::from(self.prefix[code]);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Files to pictures: what format it is, whether it may be decoded, and the way to one RGB picture.
+//!
+//! Each format's module gives the size from the header first ([`check_size`] runs on it before a pixel is
+//! decoded), then the first picture of the file. A module for moving pictures would
+//! sit beside them and use the same headers.
+
+mod bmp;
+mod gif;
+mod jpeg;
+mod png;
+mod sniff;
+mod webp;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::{Error, Orientation, RgbImage};
+
+/// What a file may ask for. Checked before memory is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most pixels of a decoded picture (default 268 million, the 2^28 of a 16384 x 16384 picture).
+    pub pixels: u64,
+    /// Most pixels of one side (default 16384).
+    pub side: u32,
+    /// Most bytes of the file (default 256 MiB; a server should say 20 MiB).
+    pub encoded_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pixels: 1 << 28,
+            side: 16_384,
+            encoded_bytes: 256 << 20,
+        }
+    }
+}
+
+/// How to decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// What a file may ask for.
+    pub limits: Limits,
+    /// The colour behind transparent pixels (default white, as the reference processors do it).
+    pub background: [u8; 3],
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            background: [255; 3],
+        }
+    }
+}
+
+/// A file format that can be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Portable Network Graphics.
+    Png,
+    /// JPEG, baseline or progressive.
+    Jpeg,
+    /// WebP, lossy or lossless; of an animation the first frame.
+    WebP,
+    /// GIF; of an animation the first frame.
+    Gif,
+    /// Windows bitmap.
+    Bmp,
+}
+
+impl Format {
+    /// The format that these first bytes announce.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        sniff::format(bytes)
+    }
+
+    /// The media type, as in `image/png`.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::WebP => "image/webp",
+            Self::Gif => "image/gif",
+            Self::Bmp => "image/bmp",
+        }
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+            Self::WebP => "WebP",
+            Self::Gif => "GIF",
+            Self::Bmp => "BMP",
+        })
+    }
+}
+
+/// A decoded file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// The picture as it is meant to be seen: upright, transparency flattened.
+    pub image: RgbImage,
+    /// Width in the file, before the orientation was applied.
+    pub stored_width: u32,
+    /// Height in the file, before the orientation was applied.
+    pub stored_height: u32,
+    /// What was applied to the stored rows.
+    pub orientation: Orientation,
+    /// The file's format.
+    pub format: Format,
+}
+
+/// What a format's decoder hands over: the picture as stored.
+struct Stored {
+    image: RgbImage,
+    orientation: Option<Orientation>,
+}
+
+/// Decodes the (first) picture of a file.
+///
+/// Samples of 16 bits keep their upper 8. Colour profiles and gamma are not applied, as in the
+/// reference processors.
+///
+/// # Errors
+/// Everything that [`Error`] names except what concerns paths and budgets. A truncated file is always an error.
+pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
+    let limit = options.limits.encoded_bytes;
+    if bytes.len() as u64 > limit {
+        return Err(Error::FileTooLarge {
+            bytes: bytes.len() as u64,
+            limit,
+        });
+    }
+    let Some(format) = Format::of(bytes) else {
+        return Err(Error::NotAnImage {
+            looks_like: sniff::looks_like(bytes),
+        });
+    };
+    let stored = match format {
+        Format::Png => png::decode(bytes, options),
+        Format::Jpeg => jpeg::decode(bytes, options),
+        Format::WebP => webp::decode(bytes, options),
+        Format::Gif => gif::decode(bytes, options),
+        Format::Bmp => bmp::decode(bytes, options),
+    }?;
+    let orientation = stored.orientation.unwrap_or_default();
+    Ok(Picture {
+        stored_width: stored.image.width,
+        stored_height: stored.image.height,
+        orientation,
+        format,
+        image: orientation.apply(stored.image),
+    })
+}
+
+/// Reads and decodes a file.
+///
+/// # Errors
+/// [`Error::Read`] if the path cannot be read, else as [`decode`]. No more than the allowed bytes are read.
+pub fn read(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Picture, Error> {
+    let path = path.as_ref();
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let limit = options.limits.encoded_bytes;
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    decode(&bytes, options)
+}
+
+/// Refuses a size that the limits do not allow. Decoders call this with the header's numbers.
+fn check_size(width: u32, height: u32, limits: &Limits) -> Result<(), Error> {
+    if width == 0 || height == 0 {
+        return Err(Error::NoPixels { width, height });
+    }
+    if u64::from(width) * u64::from(height) > limits.pixels {
+        return Err(Error::TooManyPixels {
+            width,
+            height,
+            limit: limits.pixels,
+        });
+    }
+    if width.max(height) > limits.side {
+        return Err(Error::SideTooLong {
+            width,
+            height,
+            limit: limits.side,
+        });
+    }
+    Ok(())
+}
+
+/// `colour` with opacity `alpha` over an opaque background: `alpha` and its rest weighed in
+/// 255ths, rounded to nearest, in the reference's integer arithmetic.
+fn flatten(colour: [u8; 3], alpha: u8, background: [u8; 3]) -> [u8; 3] {
+    if alpha == 255 {
+        return colour;
+    }
+    let (over, under) = (u32::from(alpha), 255 - u32::from(alpha));
+    std::array::from_fn(|channel| {
+        let sum = over * u32::from(colour[channel]) + under * u32::from(background[channel]);
+        let scaled = (sum << 7) + (0x80 << 7);
+        ((((scaled >> 8) + scaled) >> 8) >> 7) as u8
+    })
+}

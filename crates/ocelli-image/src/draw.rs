@@ -1,0 +1,1 @@
+//! Boxes and labels painted onto a picture.

@@ -1,0 +1,58 @@
+//! Rows over threads: scoped standard threads, because one picture is a few milliseconds of
+//! work a handful of times per request and a pool of our own would idle beside the engine's.
+
+use std::num::NonZero;
+use std::thread;
+
+/// Below this many bytes of output a second thread costs more than it brings.
+const BYTES_PER_THREAD: usize = 256 * 1024;
+
+/// More threads than this only wait for memory.
+const MAX_THREADS: usize = 16;
+
+/// Calls `work(index, chunk)` for each chunk of `chunk_len` items of `data` (the last may be shorter),
+/// in parallel where `data` is large. The result cannot depend on the number of threads.
+pub(crate) fn for_each_chunk<T: Send>(
+    data: &mut [T],
+    chunk_len: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    for_each_chunk_with(
+        data,
+        chunk_len,
+        || (),
+        |(), index, chunk| work(index, chunk),
+    );
+}
+
+/// Like [`for_each_chunk`], with scratch memory made once a thread.
+pub(crate) fn for_each_chunk_with<T: Send, S>(
+    data: &mut [T],
+    chunk_len: usize,
+    scratch: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize, &mut [T]) + Sync,
+) {
+    if data.is_empty() || chunk_len == 0 {
+        return;
+    }
+    let chunks = data.len().div_ceil(chunk_len);
+    let wanted = size_of_val(data) / BYTES_PER_THREAD;
+    let available = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = wanted.min(available).min(MAX_THREADS).min(chunks).max(1);
+    let run = |first: usize, part: &mut [T]| {
+        let mut memory = scratch();
+        for (index, chunk) in part.chunks_mut(chunk_len).enumerate() {
+            work(&mut memory, first + index, chunk);
+        }
+    };
+    if threads == 1 {
+        return run(0, data);
+    }
+    let share = chunks.div_ceil(threads);
+    thread::scope(|scope| {
+        for (thread, part) in data.chunks_mut(share * chunk_len).enumerate() {
+            let run = &run;
+            scope.spawn(move || run(thread * share, part));
+        }
+    });
+}
