@@ -11,12 +11,20 @@
 
 #![forbid(unsafe_code)]
 
+mod blocks32;
+mod codebook;
 mod dequantize;
 mod error;
+mod float;
+mod k_quants;
 mod quantize;
 mod tensor_type;
 
+pub use blocks32::{q4_0, q4_1, q5_0, q5_1, q8_0};
+pub use codebook::{IQ4_VALUES, MXFP4_VALUES, iq4_nl, iq4_xs, mxfp4};
 pub use dequantize::{dequantize, is_dequantizable};
 pub use error::QuantError;
+pub use float::{bf16_to_f32, f32_to_bf16, read_f16, write_f16};
+pub use k_quants::{q2_k, q3_k, q4_k, q5_k, q6_k, scale_and_min};
 pub use quantize::{is_quantizable, quantize, quantize_into};
 pub use tensor_type::TensorType;
