@@ -1,1 +1,33 @@
-//! Tensors, weights and the backend trait.
+//! Tensors, weights and the backend trait: what a model says and a backend does.
+//!
+//! Models write their forward pass against [`Pass`], which knows a [`Backend`], the
+//! [`Memory`] that temporaries live in, the [`KvStore`] of the text model and a [`Probe`].
+//! Backends implement [`Backend`]: a few primitives that each must have, and fused
+//! operations whose default bodies are written in primitives.
+//!
+//! What is not here: arithmetic (`ocelli-kernels`), threads (`ocelli-cpu`), models.
+#![forbid(unsafe_code)]
+
+mod attention;
+mod backend;
+mod kv;
+mod measure;
+mod memory;
+mod operation;
+mod pass;
+mod probe;
+mod tensor;
+mod weight;
+
+pub use attention::{AttentionPlan, Heads, Mask, Span};
+pub use backend::Backend;
+pub use kv::{KvElement, KvLayer, KvLayout, KvStore, LayerCache, PageId};
+pub use measure::Measure;
+pub use memory::{Mark, Memory, Storage};
+pub use operation::{
+    Activation, After, Attend, GatedMlp, LayerNorm, Linear, RmsNorm, Rope, RopeStyle, WriteKv,
+};
+pub use pass::Pass;
+pub use probe::{Probe, Stage};
+pub use tensor::Tensor;
+pub use weight::{PackError, Use, Vector, Weight, WeightSource};

@@ -1,0 +1,97 @@
+//! What a vision encoder takes and gives.
+
+use ocelli_image::{Budget, Grid, Patches, RgbImage};
+use ocelli_tensor::{Pass, Tensor};
+
+use crate::Error;
+
+/// A picture as the text model sees it. Kept on the host, so that it can be cached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageFeatures {
+    /// Where the rows stand in the picture.
+    pub grid: Grid,
+    /// Width of a row: the text model's hidden size.
+    pub width: usize,
+    /// `[tokens, width]`, in place of the image token's embedding.
+    pub rows: Vec<f32>,
+    /// `[tokens, width]` each: added to the picture's rows after the first decoder layers.
+    pub deepstack: Vec<Vec<f32>>,
+}
+
+impl ImageFeatures {
+    /// Number of rows.
+    pub fn tokens(&self) -> usize {
+        self.rows.len() / self.width
+    }
+
+    /// True when every value is finite.
+    pub fn is_finite(&self) -> bool {
+        std::iter::once(&self.rows)
+            .chain(&self.deepstack)
+            .all(|rows| rows.iter().all(|v| v.is_finite()))
+    }
+}
+
+/// A picture half way through the encoder. Its tensors stay in the pass's memory until it is finished.
+#[derive(Debug)]
+pub struct Encoding {
+    /// Shape of the picture.
+    pub grid: Grid,
+    /// `[patches, width of the encoder]`.
+    pub x: Tensor,
+    /// Rotary angles of each patch.
+    pub angles: Tensor,
+    /// Layers done.
+    pub layer: usize,
+    /// Deepstack rows so far, `[tokens, hidden]` each.
+    pub deepstack: Vec<Vec<f32>>,
+}
+
+impl Encoding {
+    /// Rows of each frame: patches see their own frame only.
+    pub fn frames(&self) -> Vec<std::ops::Range<usize>> {
+        let frame = self.grid.h as usize * self.grid.w as usize;
+        (0..self.grid.t as usize)
+            .map(|t| t * frame..(t + 1) * frame)
+            .collect()
+    }
+}
+
+/// How far an encoding is.
+#[derive(Debug)]
+pub enum Progress {
+    /// Layers done, of all layers.
+    Layers(usize, usize),
+    /// The picture's features.
+    Done(ImageFeatures),
+}
+
+/// A vision encoder with its projector.
+pub trait VisionModel: Send + Sync {
+    /// Width of the rows it gives: must be the text model's hidden size.
+    fn output_width(&self) -> usize;
+    /// How many deepstack outputs it gives.
+    fn deepstack(&self) -> usize;
+    /// Number of layers.
+    fn layers(&self) -> usize;
+    /// Memory that the weights occupy, in bytes.
+    fn weight_bytes(&self) -> usize;
+    /// Pixels of a patch on each side.
+    fn patch_size(&self) -> u32;
+    /// The family's own size rule.
+    fn budget(&self) -> Budget;
+    /// The grid of a picture of this size under `budget`: the one place where it is computed.
+    ///
+    /// # Errors
+    /// When the picture's shape is refused.
+    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error>;
+    /// Pixels to patches: one still picture, or the frames of one video.
+    ///
+    /// # Errors
+    /// When a picture's shape is refused.
+    fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error>;
+    /// Embeds the patches.
+    fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding;
+    /// Runs up to `layers` layers, and the projector after the last.
+    fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress;
+}

@@ -1,0 +1,103 @@
+//! Self-attention with grouped heads, optional biases and optional norms on queries and keys.
+
+use ocelli_tensor::{AttentionPlan, Heads, Pass, RopeStyle, Tensor};
+
+use super::{Linear, RmsNorm};
+use crate::{Error, Scope};
+
+/// RMS norms on each head of the queries and keys, before rotation.
+#[derive(Debug)]
+pub struct QkNorm {
+    queries: RmsNorm,
+    keys: RmsNorm,
+}
+
+impl QkNorm {
+    /// Reads `attn_q_norm` and `attn_k_norm` (`[dim]`).
+    ///
+    /// # Errors
+    /// When one is missing or of another length.
+    pub fn load(scope: &Scope<'_>, dim: usize, eps: f32) -> Result<Self, Error> {
+        Ok(Self {
+            queries: RmsNorm::load(&scope.at("attn_q_norm"), dim, eps)?,
+            keys: RmsNorm::load(&scope.at("attn_k_norm"), dim, eps)?,
+        })
+    }
+}
+
+/// `out(softmax(q k^T / sqrt(dim)) v)` with rotated queries and keys.
+#[derive(Debug)]
+pub struct SelfAttention {
+    queries: Linear,
+    keys: Linear,
+    values: Linear,
+    norm: Option<QkNorm>,
+    out: Linear,
+    heads: Heads,
+    style: RopeStyle,
+}
+
+impl SelfAttention {
+    /// Reads `attn_q`, `attn_k`, `attn_v` (or the fused `attn_qkv`) and the projection named `out`.
+    ///
+    /// # Errors
+    /// When a weight is missing or of another shape.
+    pub fn load(scope: &Scope<'_>, hidden: usize, heads: Heads, out: &str) -> Result<Self, Error> {
+        let (wide, narrow) = (heads.query_columns(), heads.key_value_columns());
+        let [queries, keys, values] = if scope.has("attn_qkv.weight") {
+            let fused = scope.at("attn_qkv");
+            let all = wide + 2 * narrow;
+            [
+                Linear::load_rows(&fused, 0..wide, all, hidden)?,
+                Linear::load_rows(&fused, wide..wide + narrow, all, hidden)?,
+                Linear::load_rows(&fused, wide + narrow..all, all, hidden)?,
+            ]
+        } else {
+            [
+                Linear::load(&scope.at("attn_q"), wide, hidden)?,
+                Linear::load(&scope.at("attn_k"), narrow, hidden)?,
+                Linear::load(&scope.at("attn_v"), narrow, hidden)?,
+            ]
+        };
+        Ok(Self {
+            queries,
+            keys,
+            values,
+            norm: None,
+            out: Linear::load(&scope.at(out), hidden, wide)?,
+            heads,
+            style: RopeStyle::Halves,
+        })
+    }
+
+    /// Puts norms on queries and keys.
+    #[must_use]
+    pub fn with_norm(mut self, norm: QkNorm) -> Self {
+        self.norm = Some(norm);
+        self
+    }
+
+    /// `x += attention(h)`; `angles` `[rows, dim]` turn queries and keys.
+    pub fn add_to(
+        &self,
+        pass: &mut Pass<'_>,
+        (x, h): (&Tensor, &Tensor),
+        angles: &Tensor,
+        plan: AttentionPlan<'_>,
+    ) {
+        let mark = pass.mark();
+        let queries = self.queries.forward(pass, h);
+        let keys = self.keys.forward(pass, h);
+        let values = self.values.forward(pass, h);
+        if let Some(norm) = &self.norm {
+            norm.queries.in_place(pass, &queries);
+            norm.keys.in_place(pass, &keys);
+        }
+        pass.rope(&queries, angles, self.heads.dim, self.style);
+        pass.rope(&keys, angles, self.heads.dim, self.style);
+        let scale = 1.0 / (self.heads.dim as f32).sqrt();
+        let mixed = pass.attend((&queries, &keys, &values), self.heads, scale, plan);
+        self.out.add_to(pass, &mixed, x);
+        pass.release(mark);
+    }
+}

@@ -1,0 +1,134 @@
+//! Rotary positions: frequencies, the axis that turns each of them, and angles of rows.
+
+use ocelli_image::Grid;
+use ocelli_tensor::{Pass, Tensor};
+
+/// How the frequencies of a head are shared among the axes time, height and width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AxisOfFrequency {
+    /// The first `sections[0]` frequencies turn with time, the next with height, the rest with width
+    /// (Qwen2-VL, Qwen2.5-VL).
+    Contiguous([usize; 3]),
+    /// Every third frequency from 1 turns with height (the first `3 * sections[1]`), every third from 2
+    /// with width (the first `3 * sections[2]`), all others with time (Qwen3-VL).
+    Interleaved([usize; 3]),
+}
+
+impl AxisOfFrequency {
+    fn axis(self, frequency: usize) -> usize {
+        match self {
+            Self::Contiguous([time, height, _]) => {
+                usize::from(frequency >= time) + usize::from(frequency >= time + height)
+            }
+            Self::Interleaved(sections) => match frequency % 3 {
+                axis @ (1 | 2) if frequency < 3 * sections[axis] => axis,
+                _ => 0,
+            },
+        }
+    }
+}
+
+/// Frequencies of a head: `theta^(-2 i / dim)`, each with its axis.
+#[derive(Clone, Debug)]
+pub struct Rotary {
+    frequencies: Vec<(f32, usize)>,
+}
+
+impl Rotary {
+    /// `dim / 2` frequencies.
+    pub fn new(dim: usize, theta: f32, axes: AxisOfFrequency) -> Self {
+        let frequencies = inverse_frequencies(dim, theta)
+            .enumerate()
+            .map(|(i, frequency)| (frequency, axes.axis(i)))
+            .collect();
+        Self { frequencies }
+    }
+
+    /// Angles of rows at these positions: `[rows, dim]`, cosines then sines.
+    pub fn angles(
+        &self,
+        pass: &mut Pass<'_>,
+        positions: &[[u32; 3]],
+        prompt_rows: usize,
+    ) -> Tensor {
+        let half = self.frequencies.len();
+        let mut values = vec![0.0; positions.len() * 2 * half];
+        for (row, position) in values.chunks_exact_mut(2 * half).zip(positions) {
+            let (cosines, sines) = row.split_at_mut(half);
+            for (i, (frequency, axis)) in self.frequencies.iter().enumerate() {
+                let angle = position[*axis] as f32 * frequency;
+                (sines[i], cosines[i]) = angle.sin_cos();
+            }
+        }
+        pass.upload(&values, 2 * half, prompt_rows)
+    }
+}
+
+/// `theta^(-2 i / dim)` for `i < dim / 2`, rounded where the reference rounds.
+fn inverse_frequencies(dim: usize, theta: f32) -> impl Iterator<Item = f32> {
+    (0..dim / 2).map(move |i| {
+        let exponent = (2 * i) as f32 / dim as f32;
+        1.0 / (f64::from(theta).powf(f64::from(exponent)) as f32)
+    })
+}
+
+/// Angles of a picture's patches, in the order of the encoder (2 x 2 blocks): `[patches, dim]`.
+///
+/// The first half of the pairs turns with the patch row, the second half with the patch column, each
+/// with the frequencies `10000^(-2 k / (dim / 2))`.
+pub fn grid_angles(pass: &mut Pass<'_>, grid: &Grid, dim: usize) -> Tensor {
+    let frequencies: Vec<f32> = inverse_frequencies(dim / 2, 10_000.0).collect();
+    let (half, quarter) = (dim / 2, dim / 4);
+    // One sine and cosine per side position: a large picture has few of them.
+    let side = grid.h.max(grid.w) as usize;
+    let table: Vec<(f32, f32)> = (0..side)
+        .flat_map(|p| frequencies.iter().map(move |f| (p as f32 * f).sin_cos()))
+        .collect();
+    let mut values = vec![0.0; grid.patches() * 2 * half];
+    for (row, (y, x)) in values
+        .chunks_exact_mut(2 * half)
+        .zip(super::patch::block_order(grid))
+    {
+        let (cosines, sines) = row.split_at_mut(half);
+        for (offset, position) in [(0, y), (quarter, x)] {
+            let turned = &table[position * quarter..(position + 1) * quarter];
+            for (k, (sine, cosine)) in turned.iter().enumerate() {
+                cosines[offset + k] = *cosine;
+                sines[offset + k] = *sine;
+            }
+        }
+    }
+    pass.upload(&values, 2 * half, grid.patches())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interleaved_sections_follow_the_reference() {
+        let axes = AxisOfFrequency::Interleaved([24, 20, 20]);
+        let of = |axis| {
+            (0..64)
+                .filter(|&i| axes.axis(i) == axis)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(1), (1..60).step_by(3).collect::<Vec<_>>());
+        assert_eq!(of(2), (2..60).step_by(3).collect::<Vec<_>>());
+        assert_eq!(of(0).len(), 24);
+        assert_eq!(of(0)[20..], [60, 61, 62, 63]);
+    }
+
+    #[test]
+    fn contiguous_sections_follow_each_other() {
+        let axes = AxisOfFrequency::Contiguous([16, 24, 24]);
+        let of = |axis| {
+            (0..64)
+                .filter(|&i| axes.axis(i) == axis)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(0), (0..16).collect::<Vec<_>>());
+        assert_eq!(of(1), (16..40).collect::<Vec<_>>());
+        assert_eq!(of(2), (40..64).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,186 @@
+//! Which file makes which model, and which text model takes which projector.
+//!
+//! Three tables: text architectures, projector types, and pairs of both. A pair without a row is
+//! refused, whatever its widths.
+
+use ocelli_gguf::Gguf;
+use ocelli_image::Grid;
+use ocelli_tensor::Backend;
+
+use crate::names::{Part, normalise};
+use crate::text::Qwen3VlText;
+use crate::vision::Qwen3VlVision;
+use crate::{Error, Loader, TextModel, VisionModel};
+
+const TEXT: [&str; 1] = ["qwen3vl"];
+const PROJECTORS: [&str; 1] = ["qwen3vl_merger"];
+
+/// How a family writes boxes into its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoxConvention {
+    /// Integers from 0 to 1000 relative to the picture, in JSON.
+    Relative1000Json,
+    /// Pixels of the resized picture, in JSON.
+    ResizedPixelsJson,
+    /// Integers from 0 to 1000 relative to the picture, between box tokens.
+    Relative1000Tokens,
+}
+
+/// A piece of what stands in the token sequence for a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaidOut {
+    /// Rows of the encoder, in order; each attends to everything before it.
+    Rows(usize),
+}
+
+/// What a text architecture and a projector have to agree on.
+#[derive(Clone, Copy, Debug)]
+pub struct Join {
+    /// Text architecture.
+    pub text: &'static str,
+    /// Projector type.
+    pub projector: &'static str,
+    /// The control token that the template puts where a picture goes.
+    pub image_token: &'static str,
+    /// What takes the image token's place.
+    pub lay_out: fn(&Grid) -> Vec<LaidOut>,
+    /// How boxes come back.
+    pub boxes: BoxConvention,
+}
+
+fn rows_only(grid: &Grid) -> Vec<LaidOut> {
+    vec![LaidOut::Rows(grid.tokens())]
+}
+
+const JOINS: [Join; 1] = [Join {
+    text: "qwen3vl",
+    projector: "qwen3vl_merger",
+    image_token: "<|image_pad|>",
+    lay_out: rows_only,
+    boxes: BoxConvention::Relative1000Json,
+}];
+
+/// `general.architecture` of a file.
+///
+/// # Errors
+/// When it is missing or no string.
+pub fn architecture(gguf: &Gguf) -> Result<&str, Error> {
+    Ok(gguf.metadata().required_str("general.architecture")?)
+}
+
+/// The projector type of a projector file.
+///
+/// # Errors
+/// When the file has no vision part, or does not say which.
+pub fn projector_type(gguf: &Gguf) -> Result<&str, Error> {
+    let metadata = gguf.metadata();
+    let has_vision = metadata.bool("clip.has_vision_encoder")?.unwrap_or(true)
+        && gguf.tensors().iter().any(|t| t.name().starts_with("v."));
+    if !has_vision {
+        return Err(Error::NoVisionEncoder {
+            file: gguf.name().to_owned(),
+        });
+    }
+    let stated = match metadata.str("clip.projector_type")? {
+        Some(stated) => Some(stated),
+        None => metadata.str("clip.vision.projector_type")?,
+    };
+    stated.ok_or_else(|| Error::Invalid {
+        file: gguf.name().to_owned(),
+        what: "clip.projector_type is missing".to_owned(),
+    })
+}
+
+/// Loads the text decoder of a file. `report` gets the bytes of each tensor as it is read.
+///
+/// # Errors
+/// When the architecture is unknown, or the file is no sound model of it.
+pub fn load_text(
+    gguf: &Gguf,
+    backend: &dyn Backend,
+    report: &dyn Fn(u64),
+) -> Result<Box<dyn TextModel>, Error> {
+    let architecture = architecture(gguf)?;
+    let loader = Loader::new(gguf, backend, normalise(gguf, Part::Text)).with_progress(report);
+    match architecture {
+        "qwen3vl" => Ok(Box::new(Qwen3VlText::load(loader)?)),
+        other => Err(Error::UnsupportedArchitecture {
+            file: gguf.name().to_owned(),
+            found: other.chars().take(64).collect(),
+            supported: TEXT.join(", "),
+        }),
+    }
+}
+
+/// Loads the vision encoder and projector of a file.
+///
+/// # Errors
+/// When the projector type is unknown, or the file is no sound model of it.
+pub fn load_vision(
+    gguf: &Gguf,
+    backend: &dyn Backend,
+    report: &dyn Fn(u64),
+) -> Result<Box<dyn VisionModel>, Error> {
+    let projector = projector_type(gguf)?;
+    let loader = Loader::new(gguf, backend, normalise(gguf, Part::Vision)).with_progress(report);
+    match projector {
+        "qwen3vl_merger" => Ok(Box::new(Qwen3VlVision::load(loader)?)),
+        other => Err(Error::UnsupportedProjector {
+            file: gguf.name().to_owned(),
+            found: other.chars().take(64).collect(),
+            supported: PROJECTORS.join(", "),
+        }),
+    }
+}
+
+/// The row for a pair of files.
+///
+/// # Errors
+/// When the two were never meant for each other.
+pub fn join(text: &Gguf, projector: &Gguf) -> Result<&'static Join, Error> {
+    let (architecture, projector_type) = (architecture(text)?, projector_type(projector)?);
+    JOINS
+        .iter()
+        .find(|row| row.text == architecture && row.projector == projector_type)
+        .ok_or_else(|| Error::PairMismatch {
+            what: format!(
+                "projector type '{projector_type}' does not go with architecture '{architecture}'"
+            ),
+            text_file: text.name().to_owned(),
+            projector_file: projector.name().to_owned(),
+        })
+}
+
+/// Checks that loaded halves of a pair fit.
+///
+/// # Errors
+/// When widths or deepstack counts differ.
+pub fn check_fit(
+    (text_file, text): (&Gguf, &dyn TextModel),
+    (projector_file, vision): (&Gguf, &dyn VisionModel),
+) -> Result<(), Error> {
+    let mismatch = |what: String| {
+        Err(Error::PairMismatch {
+            what,
+            text_file: text_file.name().to_owned(),
+            projector_file: projector_file.name().to_owned(),
+        })
+    };
+    if vision.output_width() != text.hidden() {
+        return mismatch(format!(
+            "mmproj outputs {}, model expects {}",
+            vision.output_width(),
+            text.hidden()
+        ));
+    }
+    let key = format!("{}.n_deepstack_layers", architecture(text_file)?);
+    if let Some(needed) = text_file.metadata().u32(&key)?
+        && needed as usize != vision.deepstack()
+    {
+        return mismatch(format!(
+            "mmproj has {} deepstack outputs, model expects {needed}",
+            vision.deepstack()
+        ));
+    }
+    Ok(())
+}

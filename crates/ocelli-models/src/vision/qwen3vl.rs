@@ -1,0 +1,225 @@
+//! Qwen3-VL vision encoder: a plain ViT over 2 x 2 blocks of patches with learned positions stretched
+//! to the picture, 2-D rotary attention inside each frame, and mergers that give the text model one row
+//! for each block: the main rows, and deepstack rows tapped from inner layers.
+//!
+//! Source: HF `modeling_qwen3_vl.py` (`Qwen3VLVisionModel`).
+
+use ocelli_image::{Budget, Grid, Patches, RgbImage};
+use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
+
+use super::config::VisionConfig;
+use crate::config::Keys;
+use crate::parts::{LayerNorm, Mlp, PatchEmbedding, PositionTable, SelfAttention, grid_angles};
+use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Qwen3VlVision {
+    config: VisionConfig,
+    patch_embedding: PatchEmbedding,
+    positions: PositionTable,
+    layers: Vec<Layer>,
+    merger_norm: LayerNorm,
+    merger: Mlp,
+    weight_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: LayerNorm,
+    attention: SelfAttention,
+    mlp_norm: LayerNorm,
+    mlp: Mlp,
+    deepstack: Option<Deepstack>,
+}
+
+impl Layer {
+    fn load(
+        scope: &Scope<'_>,
+        config: &VisionConfig,
+        deepstack: Option<Deepstack>,
+    ) -> Result<Self, Error> {
+        let (width, eps) = (config.width, config.norm_eps);
+        let sizes = [width, config.mlp_hidden, width];
+        Ok(Self {
+            attention_norm: LayerNorm::load(&scope.at("ln1"), width, eps)?,
+            attention: SelfAttention::load(scope, width, config.heads, "attn_out")?,
+            mlp_norm: LayerNorm::load(&scope.at("ln2"), width, eps)?,
+            mlp: Mlp::load(scope, ("ffn_up", "ffn_down"), sizes, Activation::GeluTanh)?,
+            deepstack,
+        })
+    }
+
+    /// `x`: `[patches, width]`, updated in place.
+    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor, angles: &Tensor, plan: AttentionPlan<'_>) {
+        let mark = pass.mark();
+        let h = self.attention_norm.forward(pass, x);
+        self.attention.add_to(pass, (x, &h), angles, plan);
+        pass.release(mark);
+        let h = self.mlp_norm.forward(pass, x);
+        self.mlp.add_to(pass, &h, x);
+        pass.release(mark);
+    }
+}
+
+/// A second merger on an inner layer. Its norm comes after the merge, over the whole block.
+#[derive(Debug)]
+struct Deepstack {
+    norm: LayerNorm,
+    mlp: Mlp,
+}
+
+impl Deepstack {
+    fn load(scope: &Scope<'_>, config: &VisionConfig) -> Result<Self, Error> {
+        let block = config.block();
+        let sizes = [block, block, config.output];
+        Ok(Self {
+            norm: LayerNorm::load(&scope.at("norm"), block, config.norm_eps)?,
+            mlp: Mlp::load(scope, ("fc1", "fc2"), sizes, Activation::GeluErf)?,
+        })
+    }
+
+    /// `[patches, width]` -> `[patches / 4, output]`.
+    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor, block: usize) -> Tensor {
+        let blocks = x.reshape(x.len() / block, block);
+        let h = self.norm.forward(pass, &blocks);
+        self.mlp.forward(pass, &h)
+    }
+}
+
+impl Qwen3VlVision {
+    /// Reads a projector of type `qwen3vl_merger`.
+    ///
+    /// # Errors
+    /// When metadata or tensors are missing, contradict each other, or are left over.
+    pub fn load(loader: Loader<'_>) -> Result<Self, Error> {
+        let keys = Keys::new(loader.gguf(), "clip.vision");
+        let root = loader.root();
+        let vision = root.at("v");
+        let config = VisionConfig::read(&keys, &root, 64)?;
+        let block = config.block();
+        let layers = (0..config.layers).map(|i| {
+            let tap = vision.at("deepstack").at(i);
+            let deepstack = tap
+                .has("fc1.weight")
+                .then(|| Deepstack::load(&tap, &config));
+            Layer::load(&vision.at("blk").at(i), &config, deepstack.transpose()?)
+        });
+        let mut model = Self {
+            patch_embedding: PatchEmbedding::load(
+                &vision.at("patch_embd"),
+                config.width,
+                config.patch,
+            )?,
+            positions: PositionTable::load(&vision.at("position_embd"), config.width)?,
+            layers: layers.collect::<Result<_, _>>()?,
+            merger_norm: LayerNorm::load(&vision.at("post_ln"), config.width, config.norm_eps)?,
+            merger: Mlp::load(
+                &root.at("mm"),
+                ("0", "2"),
+                [block, block, config.output],
+                Activation::GeluErf,
+            )?,
+            config,
+            weight_bytes: 0,
+        };
+        model.weight_bytes = loader.finish("qwen3vl_merger")?;
+        Ok(model)
+    }
+
+    fn finish(&self, pass: &mut Pass<'_>, encoding: &mut Encoding) -> ImageFeatures {
+        let block = self.config.block();
+        let mark = pass.mark();
+        let h = self.merger_norm.forward(pass, &encoding.x);
+        let rows = self
+            .merger
+            .forward(pass, &h.reshape(h.len() / block, block));
+        pass.probe(format_args!("output"), &rows);
+        let features = ImageFeatures {
+            grid: encoding.grid,
+            width: rows.columns(),
+            rows: pass.download(&rows),
+            deepstack: std::mem::take(&mut encoding.deepstack),
+        };
+        pass.release(mark);
+        features
+    }
+}
+
+impl VisionModel for Qwen3VlVision {
+    fn output_width(&self) -> usize {
+        self.config.output
+    }
+
+    fn deepstack(&self) -> usize {
+        self.layers.iter().filter(|l| l.deepstack.is_some()).count()
+    }
+
+    fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    fn patch_size(&self) -> u32 {
+        self.config.patch as u32
+    }
+
+    fn budget(&self) -> Budget {
+        self.config.budget
+    }
+
+    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
+        self.config.grid(width, height, budget)
+    }
+
+    fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error> {
+        self.config.preprocess(frames, budget)
+    }
+
+    fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding {
+        let grid = patches.grid;
+        let x = self.patch_embedding.forward(pass, patches);
+        pass.probe(format_args!("patch_embed"), &x);
+        self.positions.add_to(pass, &grid, &x);
+        let angles = grid_angles(pass, &grid, self.config.heads.dim);
+        Encoding {
+            grid,
+            x,
+            angles,
+            layer: 0,
+            deepstack: Vec::new(),
+        }
+    }
+
+    fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress {
+        let (x, angles) = (encoding.x, encoding.angles);
+        let segments = encoding.frames();
+        let plan = AttentionPlan::Within {
+            segments: &segments,
+        };
+        let end = self.layers.len().min(encoding.layer + layers);
+        for i in encoding.layer..end {
+            let layer = &self.layers[i];
+            layer.forward(pass, &x, &angles, plan);
+            pass.probe(format_args!("layer.{i}"), &x);
+            if let Some(deepstack) = &layer.deepstack {
+                let mark = pass.mark();
+                let rows = deepstack.forward(pass, &x, self.config.block());
+                pass.probe(
+                    format_args!("deepstack.{}", encoding.deepstack.len()),
+                    &rows,
+                );
+                encoding.deepstack.push(pass.download(&rows));
+                pass.release(mark);
+            }
+        }
+        encoding.layer = end;
+        if end < self.layers.len() {
+            return Progress::Layers(end, self.layers.len());
+        }
+        Progress::Done(self.finish(pass, encoding))
+    }
+}
