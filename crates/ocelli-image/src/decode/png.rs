@@ -12,12 +12,12 @@ const SIGNATURE_BYTES: usize = 8;
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Error> {
     let header = Header::parse(bytes)?;
     check_size(header.width, header.height, &options.limits)?;
-    let (picture, orientation) = picture_chunks(bytes)?;
-    let mut decoder = png::Decoder::new(std::io::Cursor::new(picture));
+    let chunks = Chunks::parse(bytes)?;
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(chunks.picture));
     // Rows are the only large buffers inside the decoder: two of at most 16384 * 8 bytes.
     decoder.set_limits(png::Limits { bytes: 64 << 20 });
     let mut reader = decoder.read_info().map_err(|error| refused(&error))?;
-    let colours = Colours::new(&header, reader.info(), options.background)?;
+    let colours = Colours::new(&header, reader.info(), chunks.opacity, options.background)?;
     let (width, height) = (header.width as usize, header.height as usize);
     let mut pixels = vec![0; width * height * 3];
     let mut row_pixels = Vec::with_capacity(width * 3);
@@ -41,7 +41,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     }
     Ok(Stored {
         image: RgbImage::new(header.width, header.height, pixels)?,
-        orientation,
+        orientation: chunks.orientation,
     })
 }
 
@@ -92,36 +92,50 @@ impl Header {
     }
 }
 
-/// The file reduced to the chunks that make the picture, and the orientation from `eXIf`.
-///
-/// A file without its last chunk is truncated, even if all rows are there.
-fn picture_chunks(bytes: &[u8]) -> Result<(Vec<u8>, Option<Orientation>), Error> {
-    let truncated = Error::Truncated { format: FORMAT };
-    let mut kept = bytes[..SIGNATURE_BYTES].to_vec();
-    let mut orientation = None;
-    let mut rest = &bytes[SIGNATURE_BYTES..];
-    loop {
-        let Some((head, body)) = rest.split_first_chunk::<8>() else {
-            return Err(truncated);
+/// The file reduced to what is used.
+struct Chunks<'a> {
+    /// A PNG of the chunks that hold the picture.
+    picture: Vec<u8>,
+    /// The body of `tRNS`.
+    opacity: Option<&'a [u8]>,
+    /// From `eXIf`.
+    orientation: Option<Orientation>,
+}
+
+impl<'a> Chunks<'a> {
+    /// A file without its last chunk is truncated, even if all rows are there.
+    fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+        let truncated = Error::Truncated { format: FORMAT };
+        let mut found = Self {
+            picture: bytes[..SIGNATURE_BYTES].to_vec(),
+            opacity: None,
+            orientation: None,
         };
-        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        // Four more bytes are the checksum.
-        let Some(after) = length.checked_add(4).and_then(|end| body.get(end..)) else {
-            return Err(truncated);
-        };
-        let whole = &rest[..rest.len() - after.len()];
-        match &head[4..] {
-            b"IHDR" | b"PLTE" | b"tRNS" | b"IDAT" => kept.extend_from_slice(whole),
-            b"IEND" => {
-                kept.extend_from_slice(whole);
-                return Ok((kept, orientation));
+        let mut rest = &bytes[SIGNATURE_BYTES..];
+        loop {
+            let Some((head, body)) = rest.split_first_chunk::<8>() else {
+                return Err(truncated);
+            };
+            let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+            // Four more bytes are the checksum.
+            let Some(after) = length.checked_add(4).and_then(|end| body.get(end..)) else {
+                return Err(truncated);
+            };
+            let whole = &rest[..rest.len() - after.len()];
+            match &head[4..] {
+                b"IHDR" | b"PLTE" | b"IDAT" => found.picture.extend_from_slice(whole),
+                b"IEND" => {
+                    found.picture.extend_from_slice(whole);
+                    return Ok(found);
+                }
+                b"tRNS" => found.opacity = Some(&body[..length]),
+                b"eXIf" => found.orientation = Orientation::from_exif(&body[..length]),
+                // An upper-case first letter says that the picture cannot be shown without this chunk.
+                [b'A'..=b'Z', ..] => return Err(corrupt("an unknown critical chunk")),
+                _ => {}
             }
-            b"eXIf" => orientation = Orientation::from_exif(&body[..length]),
-            // An upper-case first letter says that the picture cannot be shown without this chunk.
-            [b'A'..=b'Z', ..] => return Err(corrupt("an unknown critical chunk")),
-            _ => {}
+            rest = after;
         }
-        rest = after;
     }
 }
 
@@ -191,8 +205,12 @@ struct Colours {
 }
 
 impl Colours {
-    fn new(header: &Header, info: &png::Info<'_>, background: [u8; 3]) -> Result<Self, Error> {
-        let opacity = info.trns.as_deref();
+    fn new(
+        header: &Header,
+        info: &png::Info<'_>,
+        opacity: Option<&[u8]>,
+        background: [u8; 3],
+    ) -> Result<Self, Error> {
         let mut palette = Vec::new();
         if info.color_type == png::ColorType::Indexed {
             let colours = info.palette.as_deref().ok_or(corrupt("no palette"))?;

@@ -1,0 +1,49 @@
+//! Every format and variant against the pixels that Pillow shows (`tools/image/make_goldens.py`).
+
+mod common;
+
+use common::{cases, golden, text};
+use ocelli_image::{DecodeOptions, RgbImage, read};
+
+/// Largest difference of a sample, and how many samples differ at all.
+fn difference(a: &RgbImage, b: &RgbImage) -> (u8, usize) {
+    let differences = a.pixels.iter().zip(&b.pixels).map(|(a, b)| a.abs_diff(*b));
+    (
+        differences.clone().max().unwrap_or(0),
+        differences.filter(|&d| d > 0).count(),
+    )
+}
+
+#[test]
+fn every_variant_decodes_to_the_reference_pixels() {
+    let mut wrong = Vec::new();
+    for case in cases("decode/cases.json") {
+        let name = text(&case, "file");
+        let expected = read(
+            golden(&format!("decode/{}", text(&case, "expected"))),
+            &DecodeOptions::default(),
+        )
+        .unwrap();
+        match read(golden(&format!("decode/{name}")), &DecodeOptions::default()) {
+            Err(error) => wrong.push(format!("{name}: {error}")),
+            Ok(picture)
+                if (picture.image.width, picture.image.height)
+                    != (expected.image.width, expected.image.height) =>
+            {
+                wrong.push(format!(
+                    "{name}: {:?} instead of {:?}",
+                    picture.image, expected.image
+                ));
+            }
+            Ok(picture) => {
+                let (most, count) = difference(&picture.image, &expected.image);
+                // Decoders may round JPEG's transforms differently.
+                let allowed = if name.ends_with(".jpg") { 10 } else { 0 };
+                if most > allowed {
+                    wrong.push(format!("{name}: {count} samples differ, by at most {most}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
