@@ -1,0 +1,485 @@
+//! Every kind of bad container is refused with a message that carries the facts.
+
+mod support;
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use ocelli_gguf::{Error, Gguf};
+use support::{Raw, small_model};
+
+const F32: u32 = 0;
+const Q4_0: u32 = 2;
+
+/// A file with one F32 tensor `t` of this shape, with 64 bytes of data.
+fn one_tensor(shape: &[u64]) -> Raw {
+    Raw::new(1, 0).tensor("t", shape, F32, 0).data(64)
+}
+
+fn of_type(id: u32) -> Raw {
+    Raw::new(1, 0).tensor("t", &[32], id, 0).data(4096)
+}
+
+fn named(name: &str) -> Raw {
+    Raw::new(1, 0).tensor(name, &[4], F32, 0).data(16)
+}
+
+fn aligned(alignment: u32) -> Raw {
+    Raw::new(0, 1).key("general.alignment", 4).u32(alignment)
+}
+
+fn text(text: &str) -> Raw {
+    Raw(text.as_bytes().to_vec())
+}
+
+/// File and what its error must say.
+type Case = (Raw, &'static str);
+
+#[track_caller]
+fn refused(cases: Vec<Case>) {
+    for (raw, need) in cases {
+        let start = Instant::now();
+        let size = raw.0.len();
+        let error = raw.open().expect_err(need);
+        let message = error.to_string();
+        assert!(message.contains(need), "found `{message}`, need `{need}`");
+        assert!(
+            message.contains("model.gguf"),
+            "`{message}` does not name the file"
+        );
+        assert!(
+            !message.contains('\n'),
+            "`{message}` has more than one line"
+        );
+        assert!(
+            start.elapsed().as_millis() < 500,
+            "{need}: {size} bytes took too long"
+        );
+    }
+}
+
+#[test]
+fn files_that_are_no_gguf_are_named_for_what_they_are() {
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1929903264\n";
+    refused(vec![
+        (text(""), "file is empty (0 bytes)"),
+        (text("GGU"), "too short for a GGUF header (3 of 24 bytes)"),
+        (text("GGUF"), "too short for a GGUF header (4 of 24 bytes)"),
+        (
+            Raw(Raw::new(0, 0).0[..23].to_vec()),
+            "too short for a GGUF header (23 of 24 bytes)",
+        ),
+        (
+            text(lfs),
+            "this is a Git LFS pointer, not the model; download the real file",
+        ),
+        (
+            text("<!DOCTYPE html><html>Not found"),
+            "this is a web page (HTML), the download failed",
+        ),
+        (
+            text("\n <HTML lang=en>"),
+            "this is a web page (HTML), the download failed",
+        ),
+        (text("PK\u{3}\u{4}pytorch_model"), "this is a ZIP archive"),
+        (
+            text("\u{10}\0\0\0\0\0\0\0{\"__metadata__\""),
+            "looks like a safetensors file",
+        ),
+        (text("lmgg0000"), "old GGML file"),
+        (text("FUGG0000"), "big-endian"),
+        (
+            text("{\"error\": \"not found\"}"),
+            "starts with [7b, 22, 65, 72], need [47, 47, 55, 46]",
+        ),
+    ]);
+}
+
+#[test]
+fn other_versions_are_refused_with_the_way_out() {
+    refused(vec![
+        (
+            Raw::versioned(0, 0, 0),
+            "GGUF version 0 not supported (2 and 3 are)",
+        ),
+        (
+            Raw::versioned(99, 0, 0),
+            "GGUF version 99 not supported (2 and 3 are)",
+        ),
+        (Raw::versioned(1, 0, 0), "GGUF v1 is obsolete; re-convert"),
+        (
+            Raw::versioned(3u32.swap_bytes(), 0, 0),
+            "big-endian GGUF (version 3) is not supported",
+        ),
+    ]);
+    Raw::versioned(2, 0, 0).open().expect("version 2 is read");
+}
+
+#[test]
+fn counts_beyond_the_file_are_refused_before_anything_is_allocated() {
+    let one_entry = |entries| Raw::new(0, entries).key("a", 0).bytes(&[1]);
+    refused(vec![
+        (
+            Raw::new(u64::MAX, 0),
+            "header claims 18446744073709551615 tensors; file can hold at most 0",
+        ),
+        (
+            one_entry(u64::MAX),
+            "header claims 18446744073709551615 metadata entries; file can hold at most 1",
+        ),
+        (
+            one_entry(500_000_000),
+            "header claims 500000000 metadata entries; file can hold at most 1",
+        ),
+        (
+            one_entry(2),
+            "header claims 2 metadata entries; file can hold at most 1",
+        ),
+        (
+            Raw::new(300_000, 0).data(300_000 * 33),
+            "header claims 300000 tensors; file can hold at most 262144",
+        ),
+        (
+            Raw::new(0, 70_000).data(70_000 * 14),
+            "header claims 70000 metadata entries; file can hold at most 65536",
+        ),
+    ]);
+}
+
+#[test]
+fn bad_keys_are_refused() {
+    let key_length = |length| Raw::new(0, 1).u64(length).bytes(&[b'k'; 100_000]);
+    let twice = Raw::new(0, 2)
+        .key("a.b", 0)
+        .bytes(&[1])
+        .key("a.b", 0)
+        .bytes(&[2]);
+    refused(vec![
+        (
+            key_length(u64::MAX),
+            "metadata key 0: length 18446744073709551615 exceeds remaining 100000 bytes",
+        ),
+        (
+            key_length(1 << 30),
+            "metadata key 0: length 1073741824 exceeds remaining 100000 bytes",
+        ),
+        (
+            key_length(70_000),
+            "metadata key 0: length 70000 exceeds 65535",
+        ),
+        (key_length(0), "metadata key 0 is empty"),
+        (
+            Raw::new(0, 1).u64(2).bytes(&[0xff, 0xfe]).bytes(&[0; 8]),
+            "metadata key 0: not valid UTF-8",
+        ),
+        (twice, "duplicate metadata key a.b"),
+    ]);
+}
+
+#[test]
+fn bad_values_are_refused() {
+    let name = |length: u64| {
+        Raw::new(0, 1)
+            .key("general.name", 8)
+            .u64(length)
+            .bytes(b"abc")
+    };
+    refused(vec![
+        (
+            name(1000),
+            "general.name: string of 1000 bytes exceeds remaining 3",
+        ),
+        (
+            name(u64::MAX),
+            "general.name: string of 18446744073709551615 bytes exceeds remaining 3",
+        ),
+        (
+            Raw::new(0, 1)
+                .key("general.name", 8)
+                .u64(2)
+                .bytes(&[0xc3, 0x28]),
+            "general.name: not valid UTF-8",
+        ),
+        (
+            Raw::new(0, 1).key("x", 99).bytes(&[0; 8]),
+            "x: unknown metadata type 99",
+        ),
+        (
+            Raw::new(0, 1).key("x", 13).bytes(&[0; 8]),
+            "x: unknown metadata type 13",
+        ),
+        (
+            Raw::new(0, 1).key("x", 7).bytes(&[7]),
+            "x: bool must be 0 or 1, found 7",
+        ),
+        (
+            Raw::new(0, 1).key("x", 10).bytes(&[0; 3]),
+            "file truncated: need 45 bytes, have 40; download incomplete?",
+        ),
+    ]);
+}
+
+#[test]
+fn bad_arrays_are_refused_without_a_loop_over_their_claimed_length() {
+    let array = |type_id, length| Raw::new(0, 1).array("a", type_id, length).bytes(&[7; 64]);
+    let strings = Raw::new(0, 1)
+        .array("a", 8, 2)
+        .string("ok")
+        .u64(60)
+        .bytes(&[7; 16]);
+    let broken = Raw::new(0, 1)
+        .array("a", 8, 3)
+        .string("ok")
+        .u64(1)
+        .bytes(&[0xc3])
+        .string("(");
+    let split = Raw::new(0, 1)
+        .array("a", 8, 2)
+        .u64(1)
+        .bytes(&[0xc3])
+        .u64(1)
+        .bytes(&[0xa9]);
+    refused(vec![
+        (
+            array(0, u64::MAX),
+            "a: array of 18446744073709551615 elements cannot fit in the file",
+        ),
+        (
+            array(10, 1 << 61),
+            "a: array of 2305843009213693952 elements cannot fit in the file",
+        ),
+        (array(8, 9), "a: array of 9 elements cannot fit in the file"),
+        (
+            array(4, 17),
+            "a: array of 17 elements cannot fit in the file",
+        ),
+        (array(99, 1), "unknown metadata type 99"),
+        (array(9, 1), "a: arrays of arrays are not supported"),
+        (array(7, 64), "a: bool must be 0 or 1, found 7"),
+        (strings, "a[1]: string of 60 bytes exceeds remaining 16"),
+        (broken, "a[1]: not valid UTF-8"),
+        (split, "a[0]: not valid UTF-8"),
+    ]);
+}
+
+#[test]
+fn bad_alignment_is_refused() {
+    refused(vec![
+        (
+            aligned(0),
+            "general.alignment 0 is not a power of two in 8..65536",
+        ),
+        (
+            aligned(1),
+            "general.alignment 1 is not a power of two in 8..65536",
+        ),
+        (
+            aligned(3),
+            "general.alignment 3 is not a power of two in 8..65536",
+        ),
+        (
+            aligned(48),
+            "general.alignment 48 is not a power of two in 8..65536",
+        ),
+        (
+            aligned(1 << 17),
+            "general.alignment 131072 is not a power of two in 8..65536",
+        ),
+        (
+            aligned(1 << 31),
+            "general.alignment 2147483648 is not a power of two in 8..65536",
+        ),
+        (
+            Raw::new(0, 1).key("general.alignment", 8).string("32"),
+            "general.alignment must be u32, found string",
+        ),
+        (
+            Raw::new(0, 1).key("general.alignment", 5).u32(32),
+            "general.alignment must be u32, found i32",
+        ),
+    ]);
+}
+
+#[test]
+fn impossible_shapes_are_refused() {
+    refused(vec![
+        (one_tensor(&[0]), "tensor 't': dimension 0 is 0"),
+        (one_tensor(&[4, 0]), "tensor 't': dimension 1 is 0"),
+        (
+            one_tensor(&[u64::MAX]),
+            "tensor 't': element count overflows",
+        ),
+        (
+            one_tensor(&[(1 << 63) + 4, 2]),
+            "tensor 't': element count overflows",
+        ),
+        (
+            one_tensor(&[1 << 16; 4]),
+            "tensor 't': element count overflows",
+        ),
+        (
+            one_tensor(&[1 << 62]),
+            "tensor 't': element count overflows",
+        ),
+        (
+            one_tensor(&[]),
+            "tensor 't': found 0 dimensions, need 1 to 4",
+        ),
+        (
+            one_tensor(&[1; 5]),
+            "tensor 't': found 5 dimensions, need 1 to 4",
+        ),
+        (
+            Raw::new(1, 0).tensor("t", &[33], Q4_0, 0).data(64),
+            "tensor 't': row length 33 is not a multiple of the Q4_0 block (32)",
+        ),
+    ]);
+}
+
+#[test]
+fn unknown_and_removed_types_are_refused_by_name() {
+    refused(vec![
+        (of_type(999), "tensor 't': unknown tensor type 999"),
+        (
+            of_type(u32::MAX),
+            "tensor 't': unknown tensor type 4294967295",
+        ),
+        (of_type(43), "tensor 't': unknown tensor type 43"),
+        (of_type(4), "type Q4_2 was removed"),
+        (of_type(5), "type Q4_3 was removed"),
+        (of_type(31), "type Q4_0_4_4 was removed"),
+        (of_type(32), "type Q4_0_4_8 was removed"),
+        (of_type(33), "type Q4_0_8_8 was removed"),
+        (of_type(36), "type IQ4_NL_4_4 was removed"),
+        (of_type(37), "type IQ4_NL_4_8 was removed"),
+        (of_type(38), "type IQ4_NL_8_8 was removed"),
+    ]);
+}
+
+#[test]
+fn types_that_cannot_run_can_still_be_inspected() {
+    for (id, name) in [
+        (34, "TQ1_0"),
+        (15, "Q8_K"),
+        (27, "I64"),
+        (9, "Q8_1"),
+        (40, "NVFP4"),
+    ] {
+        let gguf = Raw::new(1, 0)
+            .tensor("t", &[256], id, 0)
+            .data(4096)
+            .open()
+            .expect("can be opened");
+        assert_eq!(gguf.tensors()[0].ty().name(), name);
+        assert!(!gguf.tensors()[0].ty().is_runnable());
+    }
+}
+
+#[test]
+fn bad_tensor_names_are_refused() {
+    let twice = Raw::new(2, 0)
+        .tensor("a", &[4], F32, 0)
+        .tensor("a", &[4], F32, 32)
+        .data(64);
+    refused(vec![
+        (named(&"n".repeat(65)), "tensor name too long (65 > 63)"),
+        (named(&"n".repeat(64)), "tensor name too long (64 > 63)"),
+        (named(""), "tensor 0: name is empty"),
+        (named("a\0b"), "bad tensor name a\\0b"),
+        (named("\u{1b}[2Jx"), "bad tensor name \\u{1b}[2Jx"),
+        (
+            named("../../etc/passwd"),
+            "bad tensor name ../../etc/passwd",
+        ),
+        (twice, "duplicate tensor 'a'"),
+    ]);
+    named(&"n".repeat(63)).open().expect("63 bytes are allowed");
+}
+
+#[test]
+fn data_outside_the_file_is_refused() {
+    let at = |offset| Raw::new(1, 0).tensor("t", &[4], F32, offset).data(64);
+    let two = |second| {
+        Raw::new(2, 0)
+            .tensor("a", &[16], F32, 0)
+            .tensor("b", &[4], F32, second)
+            .data(128)
+    };
+    refused(vec![
+        (
+            at(1 << 40),
+            "tensor 't': data range 1099511627840..1099511627856 outside file (size 128)",
+        ),
+        (
+            at(u64::MAX - 15),
+            "tensor 't': data range 18446744073709551664..18446744073709551680",
+        ),
+        (at(64), "outside file (size 128)"),
+        (
+            at(8),
+            "tensor 't': offset 8 is not a multiple of the alignment 32",
+        ),
+        (two(32), "tensor 'b': data overlaps that of 'a'"),
+        (two(0), "tensor 'b': data overlaps that of 'a'"),
+        (
+            Raw::new(1, 0).tensor("t", &[1 << 38], F32, 0).data(64),
+            "file truncated: need 1099511627840 bytes, have 128; download incomplete?",
+        ),
+    ]);
+    at(32).open().expect("a gap before the data is allowed");
+    two(96).open().expect("a gap between tensors is allowed");
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused_and_a_cut_in_the_data_says_so() {
+    let whole = small_model();
+    let gguf = Gguf::from_bytes("model.gguf", Cow::Owned(whole.clone())).expect("the whole file");
+    let last = gguf.tensors().last().expect("tensors");
+    let data_start = gguf.tensors()[0].offset() as usize;
+    let need = last.offset() as usize + last.bytes();
+    for cut in (0..64)
+        .map(|n| n * need / 64)
+        .chain([data_start - 1, data_start, need - 1])
+    {
+        let error = Gguf::from_bytes("model.gguf", Cow::Owned(whole[..cut].to_vec()))
+            .expect_err("bytes are missing");
+        assert!(matches!(error, Error::BadFile { .. }), "{error}");
+        if cut >= data_start {
+            let message =
+                format!("file truncated: need {need} bytes, have {cut}; download incomplete?");
+            assert!(
+                error.to_string().contains(&message),
+                "found `{error}`, need `{message}`"
+            );
+        }
+    }
+    // The padding after the last tensor may be missing.
+    Gguf::from_bytes("model.gguf", Cow::Owned(whole[..need].to_vec())).expect("all data is there");
+}
+
+#[test]
+fn paths_that_cannot_be_read_are_told_from_bad_files() {
+    let folder = support::folder("unreadable");
+    let empty = folder.join("empty.gguf");
+    std::fs::write(&empty, b"").expect("written");
+    let error = Gguf::open(&empty).expect_err("empty");
+    assert!(matches!(error, Error::BadFile { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("empty.gguf: file is empty (0 bytes)"),
+        "{error}"
+    );
+    for (path, need) in [
+        (folder.join("missing.gguf"), "No such file"),
+        (folder, "this is a folder"),
+    ] {
+        let error = Gguf::open(&path).expect_err("not a file");
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+        assert!(error.to_string().contains(need), "{error}");
+        assert!(
+            error.to_string().contains(&path.display().to_string()),
+            "{error}"
+        );
+    }
+}
