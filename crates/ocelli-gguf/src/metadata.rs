@@ -292,7 +292,13 @@ impl Metadata {
         };
         match convert(value) {
             Some(converted) => Ok(Some(converted)),
-            None => Err(self.error(key, format!("{} {value}", value.type_name()), need)),
+            None => {
+                let found = match value {
+                    Value::Array(_) => value.to_string(),
+                    _ => format!("{} {value}", value.type_name()),
+                };
+                Err(self.error(key, found, need))
+            }
         }
     }
 
