@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""Makes the goldens committed under tests/goldens: pictures, tiny GGUF pairs and the stage values of HF transformers.
+
+    make_goldens.py [NAME]...        # all of them, or those named (qwen3vl, qwen2vl, ...)
+
+Everything is seeded; with the versions of requirements.txt on one machine a second run gives the same files. Another
+CPU may sum in another order, so stage values can then differ in their last bits.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file
+
+import make_checkpoint
+import pictures
+import to_gguf
+import trace_hf
+
+GOLDENS = Path(__file__).resolve().parents[2] / "tests" / "goldens"
+TOKENS = (4, 24)
+
+# Two logits closer than this share of the largest one could change places in another summation order.
+CLOSEST_LOGITS = 1e-3
+
+
+def picture(name: str) -> dict:
+    return {"type": "image_url", "image_url": {"url": f"../images/{name}.png"}}
+
+
+def text(words: str) -> dict:
+    return {"type": "text", "text": words}
+
+
+def user(*parts) -> dict:
+    return {"role": "user", "content": parts[0]["text"] if len(parts) == 1 and "text" in parts[0] else list(parts)}
+
+
+def assistant(words: str) -> dict:
+    return {"role": "assistant", "content": words}
+
+
+def system(words: str) -> dict:
+    return {"role": "system", "content": words}
+
+
+TEXT_CASES = [
+    dict(name="text_only", decode=8, prompt="How many shapes are there?"),
+    dict(
+        name="text_turns",
+        decode=9,
+        messages=[
+            system("You read numbers aloud."),
+            user(text("What is 17 times 3?  \n\n It's 1024, isn't it?")),
+            assistant("It is 51."),
+            # Decomposed accents (composed by NFC), CJK, an emoji cut into bytes, an added token that is not special.
+            user(text("Ou\u0300 est l'e\u0301toile ? 图片里有什么 \U0001f600 <tool_call> x</tool_call>")),
+        ],
+    ),
+]
+ONE_IMAGE = dict(name="one_image", decode=10, images=["photo"], prompt="Describe the image.")
+EQUAL = dict(
+    name="two_images_of_equal_size", decode=4, images=["same_size_a", "same_size_b"],
+    prompt="Compare the first picture with the second picture: what is different?",
+)
+SIZES = dict(
+    name="three_images_of_different_sizes", decode=4, images=["wide", "too_small", "tall"],
+    prompt="Where is the star?",
+)
+BETWEEN = dict(
+    name="image_between_texts", decode=3,
+    messages=[system("Answer in one word."), user(text("Look at "), picture("wide"), text(" and tell: how many?"))],
+)
+SECOND_TURN = dict(
+    name="second_turn_with_second_image", decode=8,
+    messages=[
+        user(picture("same_size_a"), text("Which one is the largest?")),
+        assistant("The square."),
+        user(text("And here?"), picture("too_large")),
+    ],
+)
+TALL_FIRST = dict(name="tall_image", decode=2, images=["tall"], prompt="Read the number in the picture.")
+TIES = dict(name="sides_that_round_to_even", decode=1, images=["tie32", "tie28"], prompt="What does the text say?")
+RAGGED = dict(
+    name="ragged_windows", decode=2, images=["ragged", "tie28"], prompt="Describe the image.", tokens=(4, 128),
+)
+VISION_CASES = [*TEXT_CASES, ONE_IMAGE, EQUAL, SIZES, BETWEEN, SECOND_TURN, TALL_FIRST, TIES]
+FEWER_CASES = [TEXT_CASES[1], ONE_IMAGE, SECOND_TURN]
+QWEN2_CASES = [*FEWER_CASES, SIZES]
+
+# By patch size, pictures whose pixels are left out to keep the folder small: others show the same.
+WITHOUT_PIXELS = {14: {"ragged", "photo", "wide", "tall"}, 16: {"photo", "tall", "tie28"}}
+
+GOLDEN_SETS = {
+    "qwen3vl": dict(family="qwen3vl", seed=1, cases=VISION_CASES),
+    "qwen3vl-mixed": dict(
+        family="qwen3vl", seed=2, cases=FEWER_CASES, types=("q8_0", "f16"),
+        about="Untied output, other sizes, three deepstack layers of five, Q8_0 text with F16 where rows do not fill "
+        "blocks, F16 projector.",
+        changes={
+            "tied": False, "text.hidden_size": 64, "text.intermediate_size": 80, "text.num_attention_heads": 6,
+            "text.num_key_value_heads": 2, "text.head_dim": 16, "text.rms_norm_eps": 1e-5,
+            "text.rope_parameters": dict(
+                rope_type="default", rope_theta=1e5, mrope_section=[4, 2, 2], mrope_interleaved=True
+            ),
+            "vision.depth": 5, "vision.hidden_size": 32, "vision.num_heads": 4, "vision.intermediate_size": 72,
+            "vision.deepstack_visual_indexes": [0, 2, 3], "vision.num_position_embeddings": 25,
+        },
+    ),
+    "qwen3vl-moe": dict(family="qwen3vl-moe", seed=3, cases=FEWER_CASES, types=("f16", "f16")),
+    "qwen2vl": dict(family="qwen2vl", seed=4, cases=[*QWEN2_CASES, TIES], types=("f16", "f16")),
+    "qwen2.5vl": dict(family="qwen2.5vl", seed=5, cases=[*QWEN2_CASES, RAGGED], types=("f16", "bf16")),
+    "qwen2": dict(family="qwen2", seed=6, cases=TEXT_CASES, types=("f16", None)),
+    "qwen3": dict(family="qwen3", seed=7, cases=TEXT_CASES[1:], types=("bf16", None)),
+    "llama": dict(family="llama", seed=8, cases=TEXT_CASES[1:], types=("f16", None)),
+    "llama3-scaled": dict(
+        family="llama", seed=9, cases=TEXT_CASES[1:], types=("q8_0", None),
+        about="Llama 3.1 frequency scaling (`rope_freqs.weight`).",
+        changes={
+            "text.rope_parameters": dict(
+                rope_type="llama3", rope_theta=5e5, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                original_max_position_embeddings=64,
+            )
+        },
+    ),
+}
+
+
+class NearTie(Exception):
+    """A greedy step whose best two tokens are nearly equal."""
+
+
+def check_margins(name: str, tensors: dict) -> None:
+    """Greedy goldens are only fair where the best token is clearly the best."""
+    for step, token in enumerate(tensors["decode.tokens"].tolist()):
+        best = tensors[f"decode.{step}.logits"].topk(2).values
+        margin = float((best[0] - best[1]) / tensors[f"decode.{step}.logits"].abs().max())
+        if margin < CLOSEST_LOGITS:
+            raise NearTie(f"{name}: decode step {step} (token {token}) is a near tie ({margin:.1e})")
+
+
+def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict) -> dict:
+    """Runs one case, writes its stages, moves pixels to `shared`; returns its entry for cases.json."""
+    names = [f"../images/{image}.png" for image in case.get("images", [])]
+    messages = case.get("messages") or trace_hf.one_turn(case["prompt"], names)
+    least, most = case.get("tokens", TOKENS)
+    size = None
+    if shared is not None:
+        side = shared["side"]
+        size = {"shortest_edge": least * side**2, "longest_edge": most * side**2}
+    tensors, metadata = trace_hf.trace(checkpoint, messages, folder, case["decode"], size)
+    check_margins(f"{folder.name}/{case['name']}", tensors)
+    metadata.update(model=f"tiny random {folder.name}", command="make_goldens.py", case=case["name"])
+    used = [
+        Path(part["image_url"]["url"]).stem
+        for message in messages if isinstance(message["content"], list)
+        for part in message["content"] if part["type"] == "image_url"
+    ]
+    for index, image in enumerate(used):
+        pixels = tensors.pop(f"image.{index}.pixels")
+        if image in WITHOUT_PIXELS[shared["side"] // 2]:
+            continue
+        key = f"{image}.pixels"
+        assert key not in shared or torch.equal(shared[key], pixels), key
+        shared[key] = pixels
+    (folder / "cases").mkdir(exist_ok=True)
+    trace_hf.write_safetensors(tensors, folder / "cases" / f"{case['name']}.safetensors", metadata)
+    entry = {"name": case["name"], "images": [f"../images/{image}.png" for image in used]}
+    entry |= {"prompt": case["prompt"]} if "prompt" in case else {"messages": messages}
+    entry |= {"rendered": metadata["rendered"], "decode": case["decode"]}
+    if used:
+        entry |= {"image_min_tokens": least, "image_max_tokens": most}
+    entry["tensors"] = f"cases/{case['name']}.safetensors"
+    return entry
+
+
+def make_set(name: str, scratch: Path, pixels: dict) -> None:
+    """One folder of goldens. A seed whose greedy decoding meets a near tie is passed over for the next one."""
+    recipe = GOLDEN_SETS[name]
+    for seed in range(100 * recipe["seed"], 100 * recipe["seed"] + 100):
+        try:
+            make_set_with_seed(name, recipe, seed, scratch, pixels)
+            return
+        except NearTie as tie:
+            print(f"seed {seed}: {tie}")
+    raise SystemExit(f"{name}: no seed without a near tie")
+
+
+def make_set_with_seed(name: str, recipe: dict, seed: int, scratch: Path, pixels: dict) -> None:
+    folder = GOLDENS / name
+    checkpoint, rounded = scratch / name, scratch / f"{name}-rounded"
+    for path in (folder, checkpoint, rounded):
+        shutil.rmtree(path, ignore_errors=True)
+    folder.mkdir(parents=True)
+    make_checkpoint.make(recipe["family"], checkpoint, seed, recipe.get("changes"), TOKENS)
+    text_type, mmproj_type = recipe.get("types", ("f32", "f32"))
+    vision = json.loads((checkpoint / "config.json").read_text()).get("vision_config")
+    to_gguf.save_rounded(checkpoint, rounded, text_type, mmproj_type or "f32")
+    mmproj = folder / "mmproj.gguf" if vision else None
+    to_gguf.convert(rounded, folder / "text.gguf", mmproj, text_type, mmproj_type or "f32")
+    shared = pixels.setdefault(vision["patch_size"], {"side": 2 * vision["patch_size"]}) if vision else None
+    cases = [make_case(case, rounded, folder, shared) for case in recipe["cases"]]
+    listing = {"family": recipe["family"], "text": "text.gguf"}
+    if vision:
+        listing |= {"mmproj": "mmproj.gguf", "pixels": f"../images/patch{vision['patch_size']}.safetensors"}
+    listing |= {"cases": cases}
+    (folder / "cases.json").write_text(json.dumps(listing, indent=1, ensure_ascii=False) + "\n")
+    write_readme(folder, name, recipe | {"seed": seed})
+
+
+def write_readme(folder: Path, name: str, recipe: dict) -> None:
+    text_type, mmproj_type = recipe.get("types", ("f32", "f32"))
+    types = f"text {text_type.upper()}" + (f", projector {mmproj_type.upper()}" if mmproj_type else "")
+    versions = f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
+    about = recipe.get("about", "")
+    (folder / "README.md").write_text(
+        f"# Goldens of `{name}`\n\n"
+        f"A tiny random {recipe['family']} checkpoint (seed {recipe['seed']}; {types}). {about}\n\n"
+        f"Reference: HF {versions}, float32, CPU, eager attention, run on the weights as rounded in the files.\n"
+        f"Made by `python tools/reference/make_goldens.py {name}`; see ../README.md.\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(GOLDEN_SETS)}")
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    transformers.utils.logging.disable_progress_bar()
+    names = options.names or list(GOLDEN_SETS)
+    if unknown := set(names) - set(GOLDEN_SETS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    pictures.write_all(GOLDENS / "images")
+    pixels: dict[int, dict] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in names:
+            make_set(name, Path(scratch), pixels)
+            print(name)
+    for patch, tensors in pixels.items():
+        tensors.pop("side")
+        path = GOLDENS / "images" / f"patch{patch}.safetensors"
+        if options.names and path.exists():
+            tensors = load_file(path) | tensors
+        trace_hf.write_safetensors(tensors, path, {"reference": f"transformers {transformers.__version__} pixel_values"})
+    total = sum(f.stat().st_size for f in GOLDENS.rglob("*") if f.is_file())
+    print(f"{total / 1e6:.1f} MB in {GOLDENS.name}")
+
+
+if __name__ == "__main__":
+    main()

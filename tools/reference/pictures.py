@@ -1,0 +1,56 @@
+"""Draws the golden pictures: seeded, small, with edges, gradients and a little noise, so that resampling shows."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+# name -> (width, height, seed). The names say why the size was chosen.
+PICTURES = {
+    "photo": (150, 110, 1),
+    "same_size_a": (96, 64, 2),
+    "same_size_b": (96, 64, 3),
+    "wide": (200, 60, 4),
+    "tall": (50, 180, 5),
+    "too_small": (40, 40, 6),
+    "too_large": (200, 200, 7),
+    # 2.5 x 3.5 factors of 32: both sides are ties, which round to even.
+    "tie32": (80, 112, 8),
+    # 1.5 x 2.5 factors of 28.
+    "tie28": (42, 70, 9),
+    # 22 x 18 patches of 14: windows of 8 x 8 patches leave ragged edges on both sides.
+    "ragged": (308, 252, 10),
+}
+
+
+def draw(width: int, height: int, seed: int) -> Image.Image:
+    random = np.random.default_rng(seed)
+    ys, xs = np.mgrid[0:height, 0:width].astype(np.float64)
+    corner = random.uniform(20, 235, size=(4, 3))
+    u, v = (xs / max(width - 1, 1))[..., None], (ys / max(height - 1, 1))[..., None]
+    ground = (corner[0] * (1 - u) + corner[1] * u) * (1 - v) + (corner[2] * (1 - u) + corner[3] * u) * v
+    image = Image.fromarray(np.clip(ground, 0, 255).round().astype(np.uint8))
+    pen = ImageDraw.Draw(image)
+    for _ in range(7):
+        x0, y0 = random.integers(0, width), random.integers(0, height)
+        w, h = random.integers(5, max(width // 2, 6)), random.integers(5, max(height // 2, 6))
+        colour = tuple(int(c) for c in random.integers(0, 256, size=3))
+        box = [int(x0), int(y0), int(x0 + w), int(y0 + h)]
+        kind = random.integers(0, 3)
+        if kind == 0:
+            pen.rectangle(box, fill=colour)
+        elif kind == 1:
+            pen.ellipse(box, fill=colour)
+        else:
+            pen.line(box, fill=colour, width=int(random.integers(1, 4)))
+    pixels = np.asarray(image).astype(np.int16)
+    # Noise in one quarter only: enough to show a wrong filter, and the PNG stays small.
+    noise = random.integers(-90, 91, size=(height // 2, width // 2, 3))
+    pixels[: height // 2, : width // 2] += noise.astype(np.int16)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def write_all(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (width, height, seed) in PICTURES.items():
+        draw(width, height, seed).save(folder / f"{name}.png", optimize=True)
