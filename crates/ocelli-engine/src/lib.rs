@@ -1,1 +1,32 @@
-//! Sequences, caches, sampling and generation.
+//! Generation: prompts with pictures, sequences, key/value pages, caches, sampling.
+//!
+//! One [`Engine`] owns a model's mutable state. A [`Prompt`] goes in, [`Event`]s come out, an
+//! [`Outcome`] ends it. What is not here: files, templates, HTTP, devices.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod engine;
+mod error;
+mod event;
+mod features;
+mod model;
+mod pages;
+mod plan;
+mod prompt;
+mod sampler;
+mod sequence;
+mod trace;
+mod vision;
+
+pub use engine::{Engine, Generate, Settings};
+pub use error::Error;
+pub use event::{Event, FinishReason, Outcome, Timings};
+pub use features::FeatureCache;
+pub use model::Model;
+pub use pages::PagePool;
+pub use plan::{STEP_ROWS, text_memory, vision_memory};
+pub use prompt::{ImageKey, ImageSlot, ImageSpan, Prompt};
+pub use sampler::{Sampler, Sampling, most_likely};
+pub use sequence::Sequence;
+pub use trace::Traced;
+pub use vision::Picture;

@@ -1,0 +1,64 @@
+//! Why a request fails. Nothing here ends the engine.
+
+/// Tokens that one picture takes, for messages about a full context.
+fn sum(images: &[usize], text: usize) -> String {
+    let pictures: Vec<String> = images
+        .iter()
+        .enumerate()
+        .map(|(i, tokens)| format!("image {} {tokens}", i + 1))
+        .collect();
+    match pictures.is_empty() {
+        true => format!("text {text}"),
+        false => format!("{}, text {text}", pictures.join(", ")),
+    }
+}
+
+/// Everything that can be wrong with a request.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model or a picture for it.
+    #[error(transparent)]
+    Model(#[from] ocelli_models::Error),
+    /// A tokenizer or template.
+    #[error(transparent)]
+    Text(#[from] ocelli_text::Error),
+    /// Template and request disagree about pictures.
+    #[error(
+        "the prompt has {slots} places for images and {images} images were given; the model's chat template must place each image once"
+    )]
+    ImageSlots {
+        /// Image tokens from the template.
+        slots: usize,
+        /// Pictures of the request.
+        images: usize,
+    },
+    /// A picture for a model that cannot see.
+    #[error("model '{model}' has no vision; give its projector with --mmproj")]
+    NoVision {
+        /// The model's name.
+        model: String,
+    },
+    /// The prompt does not fit.
+    #[error("prompt of {} tokens ({}) does not fit the context of {context}; need at least {} with one token for the answer. Raise the context or lower --image-max-tokens", images.iter().sum::<usize>() + text, sum(images, *text), images.iter().sum::<usize>() + text + 1)]
+    ContextFull {
+        /// Tokens of each picture.
+        images: Vec<usize>,
+        /// Tokens of text.
+        text: usize,
+        /// Tokens that fit.
+        context: usize,
+    },
+    /// There is nothing to answer.
+    #[error("the prompt is empty, need at least one token")]
+    EmptyPrompt,
+    /// A sampling option out of its range.
+    #[error("{0}")]
+    Sampling(String),
+    /// The arithmetic went wrong.
+    #[error("numerical_error: non-finite {what}. The file may be damaged, or its weights overflow")]
+    NonFinite {
+        /// What was not finite and where it began.
+        what: String,
+    },
+}

@@ -1,0 +1,71 @@
+//! Memory for the worst step and the largest picture, found by running the model on a backend that
+//! computes nothing.
+
+use ocelli_image::{Grid, Patches};
+use ocelli_models::{ImageFeatures, ImageRows, Progress, Step, TextModel, VisionModel, run_step};
+use ocelli_tensor::{
+    Backend as _, KvElement, KvLayout, Measure, Memory, PageId, Pass, Probe, Span,
+};
+
+/// Most rows of a step. Longer prompts are cut; results do not depend on where.
+pub const STEP_ROWS: usize = 512;
+
+/// Elements that a text step of [`STEP_ROWS`] rows needs, image rows with `deepstack` extras included.
+pub fn text_memory(model: &dyn TextModel, deepstack: usize) -> usize {
+    let rows = STEP_ROWS;
+    let features = ImageFeatures {
+        grid: Grid {
+            t: 1,
+            h: 2,
+            w: 2,
+            merge: 2,
+        },
+        width: model.hidden(),
+        rows: vec![0.0; rows * model.hidden()],
+        deepstack: vec![vec![0.0; rows * model.hidden()]; deepstack],
+    };
+    let images = [ImageRows {
+        features: &features,
+        from: 0..rows,
+        rows: 0..rows,
+    }];
+    let pages = [PageId(0)];
+    let spans = [Span {
+        rows: 0..rows,
+        cached: 0,
+        pages: &pages,
+        both_ways: &[],
+    }];
+    let step = Step {
+        tokens: &vec![0; rows],
+        positions: &vec![[0; 3]; rows],
+        prompt_rows: rows,
+        spans: &spans,
+        images: if deepstack > 0 { &images } else { &[] },
+        output_rows: &[rows - 1],
+    };
+    let mut memory = Memory::reserve(&Measure, usize::MAX);
+    let mut kv = Measure.kv_store(KvLayout {
+        layers: model.caches(),
+        pages: 1,
+        page_tokens: rows,
+        element: KvElement::F32,
+    });
+    let mut pass = Pass::new(&Measure, &mut memory, Probe::Off).with_kv(kv.as_mut());
+    run_step(model, &mut pass, &step);
+    memory.peak()
+}
+
+/// Elements that encoding a picture of this grid needs.
+pub fn vision_memory(model: &dyn VisionModel, grid: Grid, patch_elements: usize) -> usize {
+    // Zeroed pages that nobody touches: this costs no memory.
+    let patches = Patches {
+        pixels: vec![0.0; grid.patches() * patch_elements],
+        grid,
+    };
+    let mut memory = Memory::reserve(&Measure, usize::MAX);
+    let mut pass = Pass::new(&Measure, &mut memory, Probe::Off);
+    let mut encoding = model.begin(&mut pass, &patches);
+    while let Progress::Layers(..) = model.advance(&mut pass, &mut encoding, model.layers()) {}
+    memory.peak()
+}

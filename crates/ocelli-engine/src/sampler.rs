@@ -1,0 +1,357 @@
+//! From logits to a token.
+//!
+//! The order is that of HF's generation: penalties, temperature, top-k, top-p, min-p, then one draw.
+
+use rand_core::{RngCore, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+/// How the next token is chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; 0 takes the most likely token. Default 0.
+    pub temperature: f32,
+    /// Keeps this many of the most likely tokens; 0 keeps all. Default 0.
+    pub top_k: u32,
+    /// Keeps the most likely tokens up to this share of probability. Default 1: all.
+    pub top_p: f32,
+    /// Drops tokens below this share of the most likely one's probability. Default 0: none.
+    pub min_p: f32,
+    /// Divides (or, below zero, multiplies) the logits of tokens that occurred. Default 1: none.
+    pub repeat_penalty: f32,
+    /// How many of the last tokens `repeat_penalty` looks at; `None` for all. Default `None`.
+    pub repeat_last: Option<usize>,
+    /// Taken from the logit of each token generated so far. Default 0.
+    pub presence_penalty: f32,
+    /// Taken from the logit of a token for each time it was generated. Default 0.
+    pub frequency_penalty: f32,
+    /// The same seed gives the same draws. Default 0.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repeat_penalty: 1.0,
+            repeat_last: None,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+impl Sampling {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// Names the value that is out of its range.
+    pub fn check(&self) -> Result<(), String> {
+        let in_range = |name: &str, value: f32, least: f32, most: f32| {
+            if value >= least && value <= most {
+                return Ok(());
+            }
+            Err(format!("{name} is {value}, need {least}..{most}"))
+        };
+        in_range("temperature", self.temperature, 0.0, 100.0)?;
+        in_range("top_p", self.top_p, 0.0, 1.0)?;
+        in_range("min_p", self.min_p, 0.0, 1.0)?;
+        in_range("presence_penalty", self.presence_penalty, -2.0, 2.0)?;
+        in_range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?;
+        if !(self.repeat_penalty > 0.0 && self.repeat_penalty <= 10.0) {
+            return Err(format!(
+                "repeat_penalty is {}, need above 0 and at most 10",
+                self.repeat_penalty
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Chooses the tokens of one sequence.
+#[derive(Debug)]
+pub struct Sampler {
+    options: Sampling,
+    random: Pcg64Mcg,
+    /// Tokens of prompt and answer, for the repeat penalty.
+    seen: Vec<u32>,
+    generated: usize,
+}
+
+impl Sampler {
+    /// A sampler for a sequence that starts with `prompt`.
+    pub fn new(options: Sampling, prompt: &[u32]) -> Self {
+        Self {
+            random: Pcg64Mcg::seed_from_u64(options.seed),
+            options,
+            seen: prompt.to_vec(),
+            generated: 0,
+        }
+    }
+
+    /// Chooses the next token; `logits` are changed on the way. Tokens from `vocabulary` on (padding
+    /// rows of the embedding) are never chosen.
+    pub fn sample(&mut self, logits: &mut [f32], vocabulary: usize) -> u32 {
+        let count = logits.len().min(vocabulary);
+        let logits = &mut logits[..count];
+        self.penalise(logits);
+        let token = if self.options.temperature == 0.0 {
+            most_likely(logits)
+        } else {
+            self.draw(logits)
+        };
+        self.seen.push(token);
+        self.generated += 1;
+        token
+    }
+
+    fn penalise(&self, logits: &mut [f32]) {
+        let options = &self.options;
+        if options.repeat_penalty != 1.0 {
+            let last = options.repeat_last.unwrap_or(self.seen.len());
+            let mut recent = self.seen[self.seen.len().saturating_sub(last)..].to_vec();
+            recent.sort_unstable();
+            recent.dedup();
+            for token in recent {
+                if let Some(logit) = logits.get_mut(token as usize) {
+                    *logit = if *logit > 0.0 {
+                        *logit / options.repeat_penalty
+                    } else {
+                        *logit * options.repeat_penalty
+                    };
+                }
+            }
+        }
+        if options.presence_penalty != 0.0 || options.frequency_penalty != 0.0 {
+            let mut generated = self.seen[self.seen.len() - self.generated..].to_vec();
+            generated.sort_unstable();
+            for run in generated.chunk_by(|a, b| a == b) {
+                if let Some(logit) = logits.get_mut(run[0] as usize) {
+                    *logit -=
+                        options.presence_penalty + options.frequency_penalty * run.len() as f32;
+                }
+            }
+        }
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> u32 {
+        let options = &self.options;
+        let mut candidates: Vec<(u32, f32)> = logits
+            .iter()
+            .enumerate()
+            .map(|(token, logit)| (token as u32, logit / options.temperature))
+            .collect();
+        let keep = match options.top_k {
+            0 => candidates.len(),
+            k => candidates.len().min(k as usize),
+        };
+        let by_logit = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if keep < candidates.len() {
+            candidates.select_nth_unstable_by(keep - 1, by_logit);
+            candidates.truncate(keep);
+        }
+        candidates.sort_unstable_by(by_logit);
+        let most = candidates[0].1;
+        let mut total = 0.0;
+        for (_, value) in &mut candidates {
+            *value = (*value - most).exp();
+            total += f64::from(*value);
+        }
+        // The first candidate always stays, so that something can be drawn.
+        let mut kept = 0.0;
+        let within = candidates
+            .iter()
+            .take_while(|(_, p)| {
+                let before = kept;
+                kept += f64::from(*p);
+                before < f64::from(options.top_p) * total
+            })
+            .count()
+            .max(1);
+        candidates.truncate(within);
+        let likely = candidates
+            .iter()
+            .take_while(|(_, p)| *p >= options.min_p)
+            .count();
+        candidates.truncate(likely.max(1));
+        let total: f64 = candidates.iter().map(|(_, p)| f64::from(*p)).sum();
+        let mut left = uniform(&mut self.random) * total;
+        for (token, p) in &candidates {
+            left -= f64::from(*p);
+            if left < 0.0 {
+                return *token;
+            }
+        }
+        candidates[candidates.len() - 1].0
+    }
+}
+
+/// The first of the largest logits.
+pub fn most_likely(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (i, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = i;
+        }
+    }
+    best as u32
+}
+
+/// A number in `0..1` with 53 random bits.
+fn uniform(random: &mut Pcg64Mcg) -> f64 {
+    (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draws(options: Sampling, logits: &[f32], count: usize) -> Vec<u32> {
+        let mut sampler = Sampler::new(options, &[]);
+        (0..count)
+            .map(|_| sampler.sample(&mut logits.to_vec(), logits.len()))
+            .collect()
+    }
+
+    fn warm() -> Sampling {
+        Sampling {
+            temperature: 1.0,
+            ..Sampling::default()
+        }
+    }
+
+    #[test]
+    fn the_default_takes_the_first_of_the_most_likely() {
+        assert_eq!(draws(Sampling::default(), &[0.0, 2.0, 2.0], 2), [1, 1]);
+    }
+
+    #[test]
+    fn padding_rows_of_the_embedding_are_never_chosen() {
+        let mut sampler = Sampler::new(Sampling::default(), &[]);
+        assert_eq!(sampler.sample(&mut [0.0, 1.0, 9.0], 2), 1);
+    }
+
+    #[test]
+    fn draws_follow_the_probabilities() {
+        let logits = [0.0, (2.0_f32).ln(), (5.0_f32).ln()];
+        let drawn = draws(warm(), &logits, 8000);
+        let share = |t| drawn.iter().filter(|d| **d == t).count() as f64 / 8000.0;
+        for (token, expected) in [(0, 0.125), (1, 0.25), (2, 0.625)] {
+            assert!(
+                (share(token) - expected).abs() < 0.02,
+                "{token}: {}",
+                share(token)
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_seed_repeats_and_another_differs() {
+        let logits = [0.1, 0.2, 0.3, 0.4];
+        let seeded = |seed| draws(Sampling { seed, ..warm() }, &logits, 32);
+        assert_eq!(seeded(7), seeded(7));
+        assert_ne!(seeded(7), seeded(8));
+    }
+
+    #[test]
+    fn each_filter_keeps_only_the_likely_tokens() {
+        let logits = [(1.0_f32).ln(), (2.0_f32).ln(), (7.0_f32).ln()];
+        for (name, options) in [
+            ("top_k", Sampling { top_k: 1, ..warm() }),
+            (
+                "top_p",
+                Sampling {
+                    top_p: 0.5,
+                    ..warm()
+                },
+            ),
+            (
+                "min_p",
+                Sampling {
+                    min_p: 0.5,
+                    ..warm()
+                },
+            ),
+            (
+                "top_p 0",
+                Sampling {
+                    top_p: 0.0,
+                    ..warm()
+                },
+            ),
+        ] {
+            assert!(
+                draws(options, &logits, 200).iter().all(|t| *t == 2),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn penalties_turn_the_choice_away_from_what_was_said() {
+        let logits = [1.0, 0.9];
+        let repeat = Sampling {
+            repeat_penalty: 2.0,
+            ..Sampling::default()
+        };
+        assert_eq!(draws(repeat.clone(), &logits, 2), [0, 1]);
+        let mut after_prompt = Sampler::new(repeat, &[0]);
+        assert_eq!(after_prompt.sample(&mut logits.to_vec(), 2), 1);
+        let presence = Sampling {
+            presence_penalty: 0.5,
+            ..Sampling::default()
+        };
+        assert_eq!(draws(presence, &logits, 3), [0, 1, 0]);
+        let frequency = Sampling {
+            frequency_penalty: 0.08,
+            ..Sampling::default()
+        };
+        assert_eq!(draws(frequency, &logits, 4), [0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        for (options, name) in [
+            (
+                Sampling {
+                    temperature: -1.0,
+                    ..warm()
+                },
+                "temperature",
+            ),
+            (
+                Sampling {
+                    temperature: f32::NAN,
+                    ..warm()
+                },
+                "temperature",
+            ),
+            (
+                Sampling {
+                    top_p: 2.0,
+                    ..warm()
+                },
+                "top_p",
+            ),
+            (
+                Sampling {
+                    min_p: 5.0,
+                    ..warm()
+                },
+                "min_p",
+            ),
+            (
+                Sampling {
+                    repeat_penalty: 0.0,
+                    ..warm()
+                },
+                "repeat_penalty",
+            ),
+        ] {
+            assert!(options.check().unwrap_err().contains(name));
+        }
+    }
+}
