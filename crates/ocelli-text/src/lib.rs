@@ -1,1 +1,29 @@
 //! Tokenizers and chat templates with the origin of every byte.
+//!
+//! The way of a prompt: [`ChatTemplate::render`] turns messages into [`Piece`]s (text with its [`Origin`]),
+//! [`Tokenizer::encode`] turns pieces into token ids. A control token is cut only where the template itself wrote it, so
+//! nothing that a user, a tool or an earlier answer says can become one. [`encode_chat`] does both and hands back the
+//! places of the images. The way back is a [`DecodeStream`], which emits whole characters only, and [`StopStrings`].
+//!
+//! Nothing here reads files: a [`Vocabulary`] is plain data, taken from GGUF metadata by [`Vocabulary::from_metadata`].
+
+#![forbid(unsafe_code)]
+
+mod bpe;
+mod cut;
+mod decode;
+mod encode;
+mod error;
+mod pieces;
+mod pretokenize;
+mod spm;
+mod stop;
+mod vocabulary;
+
+pub use decode::{ControlTokens, DecodeStream};
+pub use encode::Tokenizer;
+pub use error::Error;
+pub use pieces::{Origin, Piece, Source};
+pub use pretokenize::PreTokenizer;
+pub use stop::{StopStrings, Stopped};
+pub use vocabulary::{Model, TokenKind, Vocabulary};
