@@ -55,7 +55,7 @@ pub struct Tokenizer {
 enum Algorithm {
     BytePair {
         rule: PreTokenizer,
-        merges: BytePair,
+        merges: Box<BytePair>,
     },
     SentencePiece {
         merges: Box<SentencePiece>,
@@ -78,7 +78,7 @@ impl Tokenizer {
                 assumptions.extend(note);
                 Algorithm::BytePair {
                     rule,
-                    merges: BytePair::new(&vocabulary, &lookup)?,
+                    merges: Box::new(BytePair::new(&vocabulary, &lookup)?),
                 }
             }
             Model::SentencePiece => Algorithm::SentencePiece {

@@ -1,6 +1,8 @@
 //! Real vocabularies with expected ids, from the folder that `OCELLI_VOCAB_DIR` names: `ggml-vocab-NAME.gguf` with
 //! `.inp` (texts) and `.out` (one line of ids for each). They are too large for the repository.
 
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
 use std::path::PathBuf;
 
 use ocelli_gguf::Gguf;
