@@ -1,0 +1,203 @@
+//! Q2_K to Q6_K: fit each group, quantise the groups' scales, then choose the codes for the quantised scales.
+
+use super::fit::{self, Deviation, Search, ZERO, round_even};
+use crate::float::write_f16;
+use crate::k_quants::{q2_k, q3_k, q4_k, q5_k, q6_k, scale_and_min};
+
+pub(super) fn q2_k(x: &[f32; 256], block: &mut [u8; q2_k::BYTES]) {
+    const SEARCH: Search = Search {
+        most: 3,
+        first: -0.5,
+        tries: 15,
+        deviation: Deviation::Absolute,
+    };
+    let groups = x.as_chunks::<16>().0;
+    let mut codes = [[0u8; 16]; 16];
+    let (mut scales, mut mins) = ([0f32; 16], [0f32; 16]);
+    for (k, group) in groups.iter().enumerate() {
+        let weights = group.map(f32::abs);
+        (scales[k], mins[k]) = fit::with_minimum(group, &weights, SEARCH, &mut codes[k]);
+    }
+    let (max_scale, max_min) = (largest(&scales), largest(&mins));
+    let inverse = |max: f32| if max > 0.0 { 15.0 / max } else { 0.0 };
+    let (inverse_scale, inverse_min) = (inverse(max_scale), inverse(max_min));
+    for k in 0..16 {
+        let (scale, min) = (
+            round_even(inverse_scale * scales[k]),
+            round_even(inverse_min * mins[k]),
+        );
+        block[q2_k::SCALES + k] = (scale & 15) as u8 | (min << 4) as u8;
+    }
+    let d = write_f16(block, q2_k::D, max_scale / 15.0);
+    let dmin = write_f16(block, q2_k::DMIN, max_min / 15.0);
+    for (k, group) in groups.iter().enumerate() {
+        let packed = block[q2_k::SCALES + k];
+        let (scale, min) = (d * f32::from(packed & 15), dmin * f32::from(packed >> 4));
+        if scale != 0.0 {
+            codes[k] = group.map(|x| round_even((x + min) / scale).clamp(0, 3) as u8);
+        }
+    }
+    put_two_bits(codes.as_flattened(), &mut block[q2_k::QS..q2_k::QS + 64]);
+}
+
+pub(super) fn q3_k(x: &[f32; 256], block: &mut [u8; q3_k::BYTES]) {
+    let groups = x.as_chunks::<16>().0;
+    let mut codes = [[0u8; 16]; 16];
+    let scales: [f32; 16] = std::array::from_fn(|k| fit::refined(&groups[k], &mut codes[k]));
+    let largest = largest_magnitude(&scales);
+    *block = [0; q3_k::BYTES];
+    let mut d = 0.0;
+    if largest != 0.0 {
+        let inverse = -32.0 / largest;
+        for (k, scale) in scales.into_iter().enumerate() {
+            let code = (round_even(inverse * scale).clamp(-32, 31) + 32) as u8;
+            block[q3_k::SCALES + k % 8] |= (code & 15) << (k / 8 * 4);
+            block[q3_k::SCALES + 8 + k % 4] |= (code >> 4) << (k / 4 * 2);
+        }
+        d = write_f16(block, q3_k::D, 1.0 / inverse);
+    }
+    let packed = q3_k::scales(block);
+    for (k, group) in groups.iter().enumerate() {
+        let scale = d * (i32::from(packed[k]) - 32) as f32;
+        if scale != 0.0 {
+            codes[k] = group.map(|x| (round_even(x / scale).clamp(-4, 3) + 4) as u8);
+        }
+    }
+    let codes = codes.as_flattened_mut();
+    for (e, code) in codes.iter_mut().enumerate() {
+        block[q3_k::HMASK + e % 32] |= (*code >> 2) << (e / 32);
+        *code &= 3;
+    }
+    put_two_bits(codes, &mut block[q3_k::QS..q3_k::QS + 64]);
+}
+
+pub(super) fn q4_k(x: &[f32; 256], block: &mut [u8; q4_k::BYTES]) {
+    const SEARCH: Search = Search {
+        most: 15,
+        first: -1.0,
+        tries: 20,
+        deviation: Deviation::Square,
+    };
+    let codes = codes_with_minima(x, SEARCH, &mut block[..q4_k::QS]);
+    put_nibbles(&codes, &mut block[q4_k::QS..]);
+}
+
+pub(super) fn q5_k(x: &[f32; 256], block: &mut [u8; q5_k::BYTES]) {
+    const SEARCH: Search = Search {
+        most: 31,
+        first: -0.5,
+        tries: 15,
+        deviation: Deviation::Square,
+    };
+    let codes = codes_with_minima(x, SEARCH, &mut block[..q5_k::QH]);
+    block[q5_k::QH..q5_k::QS].fill(0);
+    for (e, code) in codes.iter().enumerate() {
+        block[q5_k::QH + e % 32] |= (code >> 4) << (e / 32);
+    }
+    put_nibbles(&codes, &mut block[q5_k::QS..]);
+}
+
+pub(super) fn q6_k(x: &[f32; 256], block: &mut [u8; q6_k::BYTES]) {
+    let groups = x.as_chunks::<16>().0;
+    let mut codes = [[0u8; 16]; 16];
+    let scales: [f32; 16] = std::array::from_fn(|k| fit::symmetric(&groups[k], &mut codes[k]));
+    let largest = largest_magnitude(&scales);
+    *block = [0; q6_k::BYTES];
+    if largest.abs() < ZERO {
+        return;
+    }
+    let inverse = -128.0 / largest;
+    let d = write_f16(block, q6_k::D, 1.0 / inverse);
+    for (k, group) in groups.iter().enumerate() {
+        let code = round_even(inverse * scales[k]).min(127) as i8;
+        block[q6_k::SCALES + k] = code as u8;
+        let scale = d * f32::from(code);
+        if scale != 0.0 {
+            codes[k] = group.map(|x| (round_even(x / scale).clamp(-32, 31) + 32) as u8);
+        }
+    }
+    let codes = codes.as_flattened();
+    for (e, code) in codes.iter().enumerate() {
+        let (half, quarter, l) = (e / 128, e % 128 / 32, e % 32);
+        block[q6_k::QL + half * 64 + quarter % 2 * 32 + l] |= (code & 15) << (quarter / 2 * 4);
+        block[q6_k::QH + half * 32 + l] |= (code >> 4) << (quarter * 2);
+    }
+}
+
+/// Writes the first 16 bytes of a Q4_K or Q5_K block (scales and minima) to `head`; returns the codes.
+fn codes_with_minima(x: &[f32; 256], search: Search, head: &mut [u8]) -> [u8; 256] {
+    let groups = x.as_chunks::<32>().0;
+    let mut codes = [[0u8; 32]; 8];
+    let (mut scales, mut mins) = ([0f32; 8], [0f32; 8]);
+    for (k, group) in groups.iter().enumerate() {
+        let mut squares = 0.0;
+        group.iter().for_each(|x| squares += x * x);
+        let average = (squares / 32.0).sqrt();
+        let weights = group.map(|x| average + x.abs());
+        (scales[k], mins[k]) = fit::with_minimum(group, &weights, search, &mut codes[k]);
+    }
+    let (max_scale, max_min) = (largest(&scales), largest(&mins));
+    let six_bits = |max: f32, value: f32| {
+        let inverse = if max > 0.0 { 63.0 / max } else { 0.0 };
+        (round_even(inverse * value) as u8).min(63)
+    };
+    let d = write_f16(head, q4_k::D, max_scale / 63.0);
+    let dmin = write_f16(head, q4_k::DMIN, max_min / 63.0);
+    let mut packed = [0u8; 12];
+    for k in 0..8 {
+        let (scale, min) = (six_bits(max_scale, scales[k]), six_bits(max_min, mins[k]));
+        if k < 4 {
+            (packed[k], packed[k + 4]) = (scale, min);
+        } else {
+            packed[k + 4] = (scale & 15) | (min << 4);
+            packed[k - 4] |= scale >> 4 << 6;
+            packed[k] |= min >> 4 << 6;
+        }
+    }
+    head[q4_k::SCALES..q4_k::SCALES + 12].copy_from_slice(&packed);
+    for (k, group) in groups.iter().enumerate() {
+        let (scale, min) = scale_and_min(&packed, k);
+        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+        if scale != 0.0 {
+            codes[k] = group.map(|x| round_even((x + min) / scale).clamp(0, search.most) as u8);
+        }
+    }
+    std::array::from_fn(|e| codes[e / 32][e % 32])
+}
+
+/// The largest value, at least 0.
+fn largest(values: &[f32]) -> f32 {
+    values
+        .iter()
+        .fold(0.0, |most, &v| if v > most { v } else { most })
+}
+
+/// The first value of the largest magnitude, with its sign.
+fn largest_magnitude(values: &[f32]) -> f32 {
+    values.iter().fold(
+        0.0,
+        |most: f32, &v| if v.abs() > most.abs() { v } else { most },
+    )
+}
+
+/// 256 codes of 2 bits to 64 bytes: in each half, byte `e % 32`, elements 32 apart in one byte.
+fn put_two_bits(codes: &[u8], out: &mut [u8]) {
+    out.fill(0);
+    for (e, code) in codes.iter().enumerate() {
+        out[e / 128 * 32 + e % 32] |= code << (e % 128 / 32 * 2);
+    }
+}
+
+/// The low nibbles of 256 codes to 128 bytes: each 32 bytes hold one group low and the next one high.
+fn put_nibbles(codes: &[u8; 256], out: &mut [u8]) {
+    for (pair, bytes) in codes
+        .as_chunks::<64>()
+        .0
+        .iter()
+        .zip(out.as_chunks_mut::<32>().0)
+    {
+        for (j, byte) in bytes.iter_mut().enumerate() {
+            *byte = (pair[j] & 15) | (pair[j + 32] << 4);
+        }
+    }
+}
