@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use ocelli_gguf::{Error, Gguf};
 use ocelli_quant::TensorType;
@@ -117,4 +118,31 @@ pub(crate) fn folder(test: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("a folder for the test");
     folder
+}
+
+/// File and what its error must say.
+pub(crate) type Case = (Raw, &'static str);
+
+/// Each file is refused at once, in one line that names the file and says what it must.
+#[track_caller]
+pub(crate) fn refused(cases: Vec<Case>) {
+    for (raw, need) in cases {
+        let start = Instant::now();
+        let size = raw.0.len();
+        let error = raw.open().expect_err(need);
+        let message = error.to_string();
+        assert!(message.contains(need), "found `{message}`, need `{need}`");
+        assert!(
+            message.contains("model.gguf"),
+            "`{message}` does not name the file"
+        );
+        assert!(
+            !message.contains('\n'),
+            "`{message}` has more than one line"
+        );
+        assert!(
+            start.elapsed().as_millis() < 500,
+            "{need}: {size} bytes took too long"
+        );
+    }
 }
