@@ -1,1 +1,24 @@
-//! The CPU backend: threads, packing, buffers.
+//! The CPU backend: threads, packing, buffers; arithmetic is in `ocelli-kernels`.
+//!
+//! ```
+//! use ocelli_cpu::{CpuBackend, CpuOptions};
+//! use ocelli_tensor::Backend;
+//!
+//! let backend = CpuBackend::new(&CpuOptions::default())?;
+//! println!("{}", backend.describe());
+//! # Ok::<(), ocelli_cpu::CpuError>(())
+//! ```
+#![deny(unsafe_code)]
+
+mod attention;
+mod backend;
+mod kv;
+mod memory;
+mod options;
+mod pool;
+mod product;
+mod rows;
+mod weight;
+
+pub use backend::CpuBackend;
+pub use options::{CpuError, CpuOptions, Isa, Precision};

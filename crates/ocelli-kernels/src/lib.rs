@@ -1,1 +1,28 @@
 //! SIMD kernels on plain slices, one folder an instruction set.
+//!
+//! A backend asks [`detect`] (or one proof token, such as [`Scalar`]) for a `&dyn Kernels` and calls whole loops
+//! on it. Kernels know slices and small views ([`Matrix`], [`MatrixMut`], [`Panels`]); they know nothing of tensors,
+//! threads or files.
+//!
+//! - `scalar/` is the twin a student can read: each operation by its formula.
+//! - `vector/` holds the algorithms of all vector instruction sets, written once on a vector of 16 `f32`.
+//! - `x86_64/*` implement that vector and prove by a token that the processor has it.
+//!
+//! All vector sets give the same bits, because each has the same 16 lanes and fused multiply-add.
+#![deny(unsafe_code)]
+
+mod attention;
+mod kernels;
+mod matrix;
+mod paged;
+mod panels;
+mod scalar;
+mod workspace;
+
+pub use attention::{Attention, KeyValues, QueryRow};
+pub use kernels::{Activation, Element, Finish, Kernels, Product, RopeStyle, Softmax, ValueRows};
+pub use matrix::{Matrix, MatrixMut, Tile, Tiles};
+pub use paged::PagedHead;
+pub use panels::{CHUNK, LANES, PanelFormat, Panels};
+pub use scalar::Scalar;
+pub use workspace::Workspace;

@@ -10,6 +10,8 @@
 
 mod attention;
 mod backend;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod kv;
 mod measure;
 mod memory;

@@ -1,0 +1,158 @@
+//! Attention cut into tiles of rows and key/value heads for the threads.
+
+use std::ops::Range;
+
+use ocelli_kernels::{Attention, KeyValues, Matrix, MatrixMut, Tile, Tiles, Workspace};
+use ocelli_tensor::{Attend, AttentionPlan, KvStore, Mask, Span, Storage, Tensor};
+
+use crate::backend::CpuBackend;
+use crate::kv::CpuKv;
+use crate::memory::CpuStorage;
+
+/// Query rows (tokens times heads of a group) of a tile: enough to pay for turning keys into panels.
+const TILE_QUERIES: usize = 192;
+
+/// The part of a run of rows that lies in a tile, as rows of the tile.
+fn inside(run: &Range<usize>, tile: &Range<usize>) -> Option<Range<usize>> {
+    let start = run.start.max(tile.start);
+    let end = run.end.min(tile.end);
+    (start < end).then(|| start - tile.start..end - tile.start)
+}
+
+impl CpuBackend {
+    pub(crate) fn attention_within(
+        &self,
+        storage: &mut dyn Storage,
+        attend: Attend,
+        (keys, values): (Tensor, Tensor),
+        segments: &[Range<usize>],
+    ) {
+        let covered: usize = segments.iter().map(ExactSizeIterator::len).sum();
+        assert_eq!(covered, attend.queries.rows(), "segments cover all rows");
+        let ([queries, keys, values], out) =
+            CpuStorage::of_mut(storage).split([attend.queries, keys, values], attend.out);
+        let dim = attend.heads.dim;
+        self.attention_tiles(&attend, out, |tile, head, workspace| {
+            let Tile {
+                rows,
+                columns,
+                mut out,
+            } = tile;
+            let head = head * dim..(head + 1) * dim;
+            for segment in segments {
+                let Some(part) = inside(segment, &rows) else {
+                    continue;
+                };
+                let keys_values = KeyValues::Rows {
+                    keys: keys.part(segment.clone(), head.clone()),
+                    values: values.part(segment.clone(), head.clone()),
+                };
+                let queries = queries.part(
+                    part.start + rows.start..part.end + rows.start,
+                    columns.clone(),
+                );
+                let visible = |_: usize| 0..segment.len();
+                self.attend_rows(
+                    &attend,
+                    (queries, keys_values, &visible),
+                    (&mut out, part),
+                    workspace,
+                );
+            }
+        });
+    }
+
+    pub(crate) fn attention_paged(
+        &self,
+        storage: &mut dyn Storage,
+        kv: &dyn KvStore,
+        attend: Attend,
+        plan: AttentionPlan<'_>,
+    ) {
+        let AttentionPlan::Paged { layer, spans, mask } = plan else {
+            panic!("paged attention needs a paged plan");
+        };
+        let kv = CpuKv::of(kv);
+        let ([queries], out) = CpuStorage::of_mut(storage).split([attend.queries], attend.out);
+        self.attention_tiles(&attend, out, |tile, head, workspace| {
+            let Tile {
+                rows,
+                columns,
+                mut out,
+            } = tile;
+            for span in spans {
+                let Some(part) = inside(&span.rows, &rows) else {
+                    continue;
+                };
+                let first = part.start + rows.start;
+                let queries = queries.part(first..part.end + rows.start, columns.clone());
+                let page = |page: usize| span.pages[page].0 as usize;
+                let keys_values = KeyValues::Paged(kv.head(layer, head, &page));
+                let visible = |row: usize| visible(span, mask, first + row - span.rows.start);
+                self.attend_rows(
+                    &attend,
+                    (queries, keys_values, &visible),
+                    (&mut out, part),
+                    workspace,
+                );
+            }
+        });
+    }
+
+    /// Calls `f` for tiles of rows and the query columns of one key/value head, whose index it gets.
+    fn attention_tiles(
+        &self,
+        attend: &Attend,
+        out: MatrixMut<'_>,
+        f: impl Fn(Tile<'_>, usize, &mut Workspace) + Sync,
+    ) {
+        let heads = attend.heads;
+        let group = heads.query / heads.key_value;
+        let width = group * heads.dim;
+        let wanted = 4 * self.pool.threads();
+        let bands = wanted.div_ceil(heads.key_value);
+        let least = 24_usize.div_ceil(group);
+        let rows = (TILE_QUERIES / group)
+            .min(out.rows().div_ceil(bands))
+            .max(least);
+        self.pool
+            .tiles(Tiles::new(out, rows, width), |tile, workspace| {
+                let head = tile.columns.start / width;
+                f(tile, head, workspace);
+            });
+    }
+
+    fn attend_rows(
+        &self,
+        attend: &Attend,
+        (queries, keys_values, visible): (
+            Matrix<'_>,
+            KeyValues<'_>,
+            &dyn Fn(usize) -> Range<usize>,
+        ),
+        (out, part): (&mut MatrixMut<'_>, Range<usize>),
+        workspace: &mut Workspace,
+    ) {
+        let attention = Attention {
+            queries,
+            dim: attend.heads.dim,
+            scale: attend.scale,
+            keys_values,
+            visible,
+        };
+        let columns = out.columns();
+        attention.run(&*self.kernels, &mut out.part(part, 0..columns), workspace);
+    }
+}
+
+/// Tokens that a row of a span sees.
+fn visible(span: &Span<'_>, mask: Mask, row: usize) -> Range<usize> {
+    let token = span.cached + row;
+    let first = match mask {
+        Mask::Causal => 0,
+        Mask::Window(tokens) => (token + 1).saturating_sub(tokens),
+    };
+    let run = span.both_ways.iter().find(|run| run.contains(&token));
+    let end = run.map_or(token + 1, |run| run.end.max(token + 1));
+    first..end.min(span.cached + span.rows.len())
+}

@@ -1,0 +1,257 @@
+//! The `Backend` of this crate: each operation in one line, the work in the modules beside it.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use ocelli_kernels::{Finish, Kernels};
+use ocelli_tensor::{
+    Activation, Attend, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore, LayerNorm, Linear,
+    PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
+};
+
+use crate::kv::CpuKv;
+use crate::memory::CpuStorage;
+use crate::pool::Pool;
+use crate::product::Multiply;
+use crate::rows::activation;
+use crate::weight::CpuWeight;
+use crate::{CpuError, CpuOptions, Isa, Precision};
+
+/// Most threads that can be asked for.
+const MOST_THREADS: usize = 1024;
+
+/// Runs models on the processors of this machine.
+pub struct CpuBackend {
+    pub(crate) kernels: Box<dyn Kernels>,
+    pub(crate) pool: Pool,
+    precision: Precision,
+}
+
+impl fmt::Debug for CpuBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CpuBackend").field(&self.describe()).finish()
+    }
+}
+
+impl CpuBackend {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// An instruction set that is absent or has no kernels, a number of threads that cannot be.
+    pub fn new(options: &CpuOptions) -> Result<Self, CpuError> {
+        let kernels = options
+            .isa
+            .map_or_else(|| Ok(Isa::fastest()), Isa::kernels)?;
+        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.unwrap_or_else(available);
+        if threads == 0 || threads > MOST_THREADS {
+            return Err(CpuError::BadThreads {
+                threads,
+                most: MOST_THREADS,
+            });
+        }
+        Ok(Self {
+            kernels,
+            pool: Pool::new(threads)?,
+            precision: options.precision,
+        })
+    }
+
+    /// Name of the instruction set in use.
+    pub fn isa(&self) -> &'static str {
+        self.kernels.name()
+    }
+
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Arithmetic that was asked for.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn multiply_into(&self, storage: &mut dyn Storage, multiply: &Multiply<'_>) {
+        multiply.run(&*self.kernels, &self.pool, storage);
+    }
+}
+
+impl Backend for CpuBackend {
+    fn describe(&self) -> String {
+        format!("cpu, {}, {} threads", self.isa(), self.threads())
+    }
+
+    fn storage(&self, len: usize) -> Box<dyn Storage> {
+        Box::new(CpuStorage::zeros(len))
+    }
+
+    fn kv_store(&self, layout: KvLayout) -> Box<dyn KvStore> {
+        Box::new(CpuKv::new(layout))
+    }
+
+    fn pack(&self, sources: &[WeightSource<'_>], purpose: Use) -> Result<Weight, PackError> {
+        CpuWeight::pack(&self.pool, sources, purpose)
+    }
+
+    fn vector(&self, values: &[f32]) -> Vector {
+        Vector::new(values.len(), Arc::new(values.to_vec()))
+    }
+
+    fn upload(&self, storage: &mut dyn Storage, values: &[f32], out: Tensor) {
+        CpuStorage::of_mut(storage)
+            .values_of(out)
+            .copy_from_slice(values);
+    }
+
+    fn download(&self, storage: &dyn Storage, x: Tensor, values: &mut [f32]) {
+        values.copy_from_slice(CpuStorage::of(storage).read(x).values());
+    }
+
+    fn copy(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
+        assert_eq!(x.rows(), out.rows(), "rows of a copy");
+        self.copy_rows(storage, x, out, |row| row);
+    }
+
+    fn embed(&self, storage: &mut dyn Storage, weight: &Weight, ids: &[u32], out: Tensor) {
+        self.embed_rows(storage, weight, ids, out);
+    }
+
+    fn gather(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
+        assert_eq!(
+            rows.len(),
+            out.rows(),
+            "one row of the result per chosen row"
+        );
+        self.copy_rows(storage, x, out, |row| rows[row]);
+    }
+
+    fn scatter(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
+        self.scatter_rows(
+            storage,
+            x,
+            rows,
+            (out, |out: &mut [f32], x: &[f32]| out.copy_from_slice(x)),
+        );
+    }
+
+    fn columns(&self, storage: &mut dyn Storage, x: Tensor, columns: Range<usize>, out: Tensor) {
+        self.copy_columns(storage, x, columns, out);
+    }
+
+    fn product(&self, storage: &mut dyn Storage, x: Tensor, weight: &Weight, out: Tensor) {
+        self.multiply_into(
+            storage,
+            &Multiply {
+                x,
+                weight,
+                bias: None,
+                finish: Finish::Store,
+                out,
+            },
+        );
+    }
+
+    fn add(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
+        self.elements(storage, x, out, |x, out| self.kernels.add(x, out));
+    }
+
+    fn scatter_add(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
+        self.scatter_rows(
+            storage,
+            x,
+            rows,
+            (out, |out: &mut [f32], x: &[f32]| self.kernels.add(x, out)),
+        );
+    }
+
+    fn add_bias(&self, storage: &mut dyn Storage, bias: &Vector, out: Tensor) {
+        let bias = crate::rows::vector(bias);
+        self.in_place(storage, (out, out), |_, row, kernels| {
+            kernels.add(bias, row)
+        });
+    }
+
+    fn multiply(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
+        self.elements(storage, x, out, |x, out| self.kernels.multiply(x, out));
+    }
+
+    fn activate(&self, storage: &mut dyn Storage, function: Activation, out: Tensor) {
+        let function = activation(function);
+        self.in_place(storage, (out, out), |_, row, kernels| {
+            kernels.activate(function, row)
+        });
+    }
+
+    fn rms_norm(&self, storage: &mut dyn Storage, norm: RmsNorm<'_>) {
+        self.rms_norm_rows(storage, norm);
+    }
+
+    fn layer_norm(&self, storage: &mut dyn Storage, norm: LayerNorm<'_>) {
+        self.layer_norm_rows(storage, norm);
+    }
+
+    fn rope(&self, storage: &mut dyn Storage, rope: Rope) {
+        self.rope_rows(storage, rope);
+    }
+
+    fn write_kv(&self, storage: &dyn Storage, kv: &mut dyn KvStore, write: WriteKv<'_>) {
+        let storage = CpuStorage::of(storage);
+        let (keys, values) = (storage.read(write.keys), storage.read(write.values));
+        CpuKv::of_mut(kv).write(&*self.kernels, &write, keys, values);
+    }
+
+    fn attend_within(
+        &self,
+        storage: &mut dyn Storage,
+        attend: Attend,
+        keys_values: (Tensor, Tensor),
+        segments: &[Range<usize>],
+    ) {
+        self.attention_within(storage, attend, keys_values, segments);
+    }
+
+    fn attend_paged(
+        &self,
+        storage: &mut dyn Storage,
+        kv: &dyn KvStore,
+        attend: Attend,
+        plan: AttentionPlan<'_>,
+    ) {
+        self.attention_paged(storage, kv, attend, plan);
+    }
+
+    fn is_finite(&self, storage: &dyn Storage, x: Tensor) -> bool {
+        self.all_finite(storage, x)
+    }
+
+    fn linear(&self, storage: &mut dyn Storage, op: Linear<'_>, _scratch: Tensor) {
+        self.multiply_into(storage, &op.into());
+    }
+
+    fn gated_mlp(&self, storage: &mut dyn Storage, op: GatedMlp<'_>, _scratch: Tensor) {
+        let finish = Finish::Activate(activation(op.activation));
+        self.multiply_into(
+            storage,
+            &Multiply {
+                x: op.x,
+                weight: op.gate,
+                bias: op.gate_bias,
+                finish,
+                out: op.out,
+            },
+        );
+        let finish = Finish::Multiply;
+        self.multiply_into(
+            storage,
+            &Multiply {
+                x: op.x,
+                weight: op.up,
+                bias: op.up_bias,
+                finish,
+                out: op.out,
+            },
+        );
+    }
+}

@@ -1,0 +1,330 @@
+//! A fork-join pool: threads that spin shortly for the next piece of work, then sleep.
+//!
+//! [`Pool::run`] calls a function for each index of a range, on the calling thread and the workers, and returns when
+//! all calls have returned. Indices are claimed one by one, so a worker that the system has put aside delays only
+//! the index it holds, and one that wakes late finds nothing to do.
+#![allow(
+    unsafe_code,
+    reason = "a borrowed function is lent to threads that live longer; `run` waits for them"
+)]
+
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ocelli_kernels::{Tile, Tiles, Workspace};
+
+/// How long a thread looks for work before it sleeps: longer than the gaps between the operations of a step.
+const SPIN: Duration = Duration::from_micros(30);
+
+type Task<'a> = dyn Fn(usize, &mut Workspace) + Sync + 'a;
+
+/// What all threads see.
+struct Shared {
+    /// Upper half: number of the job. Lower half: indices not yet claimed. Claiming is a decrement, so a claim can
+    /// only succeed on the job that is running.
+    ticket: AtomicU64,
+    job: UnsafeCell<Job>,
+    /// Indices of the running job that have returned.
+    finished: AtomicUsize,
+    panicked: AtomicBool,
+    stopping: AtomicBool,
+    sleepers: AtomicUsize,
+    wake: (Mutex<()>, Condvar),
+    caller_waits: AtomicBool,
+    done: (Mutex<()>, Condvar),
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    task: Option<&'static Task<'static>>,
+    count: usize,
+}
+
+// SAFETY: `job` is written only while no claim can succeed (see `run`), and read only after a claim; all else is Sync.
+unsafe impl Sync for Shared {}
+
+/// See the module.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// Held while a job runs; the calling thread's scratch memory.
+    caller: Mutex<Caller>,
+}
+
+#[derive(Default)]
+struct Caller {
+    workspace: Workspace,
+    jobs: u32,
+}
+
+impl Pool {
+    /// A pool of `threads` threads, the caller among them.
+    pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            ticket: AtomicU64::new(0),
+            job: UnsafeCell::new(Job {
+                task: None,
+                count: 0,
+            }),
+            finished: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            sleepers: AtomicUsize::new(0),
+            wake: Default::default(),
+            caller_waits: AtomicBool::new(false),
+            done: Default::default(),
+        });
+        let mut pool = Self {
+            shared,
+            workers: Vec::new(),
+            caller: Mutex::default(),
+        };
+        for index in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let worker = std::thread::Builder::new().name(format!("ocelli-cpu-{index}"));
+            pool.workers.push(worker.spawn(move || shared.work())?);
+        }
+        Ok(pool)
+    }
+
+    /// Threads that compute.
+    pub(crate) fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Calls `task` once for each index below `count` and waits for all of them.
+    ///
+    /// # Panics
+    /// When a call panicked.
+    pub(crate) fn run(&self, count: usize, task: &Task<'_>) {
+        let mut caller = self.caller.lock().unwrap_or_else(PoisonError::into_inner);
+        if count <= 1 || self.workers.is_empty() {
+            for index in 0..count {
+                task(index, &mut caller.workspace);
+            }
+            return;
+        }
+        assert!(u32::try_from(count).is_ok(), "{count} indices");
+        caller.jobs = caller.jobs.wrapping_add(1);
+        let shared = &*self.shared;
+        // SAFETY: the reference is used only by claimed indices, and this function returns after all have finished.
+        let task = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
+        // SAFETY: the last job is finished and nothing is left to claim, so no thread reads the job.
+        unsafe {
+            *shared.job.get() = Job {
+                task: Some(task),
+                count,
+            }
+        };
+        shared.finished.store(0, Ordering::Relaxed);
+        shared.ticket.store(
+            u64::from(caller.jobs) << 32 | count as u64,
+            Ordering::SeqCst,
+        );
+        if shared.sleepers.load(Ordering::SeqCst) > 0 {
+            let _guard = shared.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.wake.1.notify_all();
+        }
+        while shared.claim_and_call(&mut caller.workspace) {}
+        shared.wait_until_finished(count);
+        if shared.panicked.swap(false, Ordering::Relaxed) {
+            drop(caller);
+            resume_unwind(Box::new(
+                "a task of the CPU backend panicked; its message is above",
+            ));
+        }
+    }
+
+    /// Calls `task` once for each tile and waits for all of them.
+    pub(crate) fn tiles(&self, tiles: Tiles<'_>, task: impl Fn(Tile<'_>, &mut Workspace) + Sync) {
+        self.run(tiles.count(), &|index, workspace| {
+            // SAFETY: `run` calls each index once.
+            let tile = unsafe { tiles.tile(index) };
+            task(tile, workspace);
+        });
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        {
+            let _guard = self
+                .shared
+                .wake
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            self.shared.wake.1.notify_all();
+        }
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has reported so already.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    fn has_work(&self) -> bool {
+        self.ticket.load(Ordering::SeqCst) as u32 > 0
+    }
+
+    /// The loop of a worker.
+    fn work(&self) {
+        let mut workspace = Workspace::new();
+        let mut idle_since = Instant::now();
+        while !self.stopping.load(Ordering::Relaxed) {
+            if self.claim_and_call(&mut workspace) {
+                while self.claim_and_call(&mut workspace) {}
+                idle_since = Instant::now();
+            }
+            // The clock costs more than a look at the ticket.
+            for _ in 0..64 {
+                if self.has_work() {
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+            if !self.has_work() && idle_since.elapsed() > SPIN {
+                self.sleep();
+                idle_since = Instant::now();
+            }
+        }
+    }
+
+    fn sleep(&self) {
+        let mut guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        // The caller stores the ticket, then reads `sleepers`; here it is the other way round, so one sees the other.
+        while !self.has_work() && !self.stopping.load(Ordering::SeqCst) {
+            guard = self
+                .wake
+                .1
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Does one index of the running job, if one is left.
+    fn claim_and_call(&self, workspace: &mut Workspace) -> bool {
+        let claim = |ticket: u64| (ticket as u32 > 0).then(|| ticket - 1);
+        let Ok(ticket) = self
+            .ticket
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, claim)
+        else {
+            return false;
+        };
+        // SAFETY: the claim holds the job open: `run` waits for this index and only then may write another job.
+        let Job { task, count } = unsafe { *self.job.get() };
+        let index = count - ticket as u32 as usize;
+        if let Some(task) = task
+            && catch_unwind(AssertUnwindSafe(|| task(index, workspace))).is_err()
+        {
+            self.panicked.store(true, Ordering::Relaxed);
+        }
+        if self.finished.fetch_add(1, Ordering::SeqCst) + 1 == count
+            && self.caller_waits.load(Ordering::SeqCst)
+        {
+            let _guard = self.done.0.lock().unwrap_or_else(PoisonError::into_inner);
+            self.done.1.notify_all();
+        }
+        true
+    }
+
+    fn wait_until_finished(&self, count: usize) {
+        let start = Instant::now();
+        let is_finished = || self.finished.load(Ordering::SeqCst) == count;
+        while start.elapsed() < SPIN {
+            for _ in 0..64 {
+                if is_finished() {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        let mut guard = self.done.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.caller_waits.store(true, Ordering::SeqCst);
+        while !is_finished() {
+            guard = self
+                .done
+                .1
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        self.caller_waits.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_index_is_called_once() {
+        for threads in [1, 2, 4, 7] {
+            let pool = Pool::new(threads).unwrap();
+            for count in [0, 1, 2, 3, 64, 1000] {
+                let calls: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(count, &|index, _| {
+                    calls[index].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(
+                    calls.iter().all(|c| c.load(Ordering::Relaxed) == 1),
+                    "{threads} threads, {count} indices"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn thousands_of_small_jobs_with_pauses_lose_nothing() {
+        let pool = Pool::new(4).unwrap();
+        let sum = AtomicUsize::new(0);
+        for job in 0..5000 {
+            pool.run(5, &|index, _| {
+                sum.fetch_add(index, Ordering::Relaxed);
+            });
+            if job % 500 == 0 {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        assert_eq!(sum.load(Ordering::Relaxed), 50_000);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
+        let pool = Pool::new(3).unwrap();
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(8, &|index, _| assert!(index != 5, "index five"))
+        }));
+        assert!(result.is_err());
+        let calls = AtomicUsize::new(0);
+        pool.run(8, &|_, _| {
+            calls.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(calls.load(Ordering::Relaxed), 8);
+    }
+
+    #[test]
+    fn jobs_from_several_threads_take_turns() {
+        let pool = Pool::new(3).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let sum = AtomicUsize::new(0);
+                        pool.run(10, &|index, _| {
+                            sum.fetch_add(index, Ordering::Relaxed);
+                        });
+                        assert_eq!(sum.load(Ordering::Relaxed), 45);
+                    }
+                });
+            }
+        });
+    }
+}

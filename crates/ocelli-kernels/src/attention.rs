@@ -1,0 +1,285 @@
+//! Attention of some query rows to the keys of one head: online softmax over blocks of keys, memory linear in tokens.
+//!
+//! ```text
+//! for each block of 128 keys, in order:
+//!     s = q k^T                      (0 weight where a query does not see a key)
+//!     m' = max(m, s);  p = exp(s - m');  a = exp(m - m')
+//!     total = a total + sum(p);  sums = a sums + p v
+//! out = sums / total
+//! ```
+//! Blocks start at multiples of 128 tokens of the sequence or segment, so a row's result does not depend on which
+//! rows are computed beside it.
+
+use std::ops::Range;
+
+use crate::workspace::{AttentionSpace, room};
+use crate::{Element, Kernels, LANES, Matrix, MatrixMut, PagedHead, Softmax, ValueRows, Workspace};
+
+/// Keys of one step of the online softmax.
+const BLOCK: usize = 128;
+
+/// Query rows that share one pass over a block: a multiple of every register tile.
+const TILE: usize = 12;
+
+/// Which keys a row sees: tokens of the sequence or segment.
+pub type QueryRow = Range<usize>;
+
+/// Where one head's keys and values are.
+#[derive(Clone, Copy)]
+pub enum KeyValues<'a> {
+    /// Rows of this pass, `[tokens, dim]` each.
+    Rows {
+        /// Keys.
+        keys: Matrix<'a>,
+        /// Values.
+        values: Matrix<'a>,
+    },
+    /// Pages of a cache.
+    Paged(PagedHead<'a>),
+}
+
+/// Attention of some rows, for the query heads that share one key/value head.
+pub struct Attention<'a> {
+    /// `[rows, group * dim]`.
+    pub queries: Matrix<'a>,
+    /// Elements of a head.
+    pub dim: usize,
+    /// Factor on the scores.
+    pub scale: f32,
+    /// Keys and values.
+    pub keys_values: KeyValues<'a>,
+    /// Tokens that a row sees; never none.
+    pub visible: &'a dyn Fn(usize) -> QueryRow,
+}
+
+/// A block of keys and values as the kernels take them.
+struct Block<'a> {
+    tokens: Range<usize>,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    /// Panels and rows that lie together.
+    Whole(Element<'a>, ValueRows<'a>),
+    /// Runs inside pages.
+    Pages(PagedHead<'a>),
+}
+
+impl Attention<'_> {
+    /// Computes `out`, `[rows, group * dim]`.
+    ///
+    /// # Panics
+    /// When shapes do not fit.
+    pub fn run(&self, kernels: &dyn Kernels, out: &mut MatrixMut<'_>, workspace: &mut Workspace) {
+        let group = self.queries.columns() / self.dim;
+        assert_eq!(
+            (self.queries.rows(), group * self.dim),
+            (out.rows(), out.columns()),
+            "queries and results"
+        );
+        let count = self.queries.rows() * group;
+        let width = self.dim.next_multiple_of(LANES);
+        let AttentionSpace {
+            keys,
+            values,
+            queries,
+            scores,
+            sums,
+            largest,
+            total,
+        } = &mut workspace.attention;
+        let queries = self.scaled_queries(room(queries, count * self.dim));
+        let sums = room(sums, count * width);
+        sums.fill(0.0);
+        let total = room(total, count);
+        total.fill(0.0);
+        let largest = room(largest, count);
+        largest.fill(f32::NEG_INFINITY);
+        let scores = room(scores, TILE * BLOCK);
+
+        let end = (0..queries.rows()).map(|q| self.seen(q, group).end);
+        let end = end.max().unwrap_or(0);
+        let first = (0..queries.rows()).map(|q| self.seen(q, group).start);
+        let first = first.min().unwrap_or(0) / BLOCK * BLOCK;
+        for start in (first..end).step_by(BLOCK) {
+            let tokens = start..(start + BLOCK).min(end);
+            let block = self.block(kernels, tokens, count > TILE, (&mut *keys, &mut *values));
+            for tile in (0..count).step_by(TILE) {
+                let rows = tile..(tile + TILE).min(count);
+                let mut visible: [Range<usize>; TILE] = Default::default();
+                let visible = &mut visible[..rows.len()];
+                for (visible, query) in visible.iter_mut().zip(rows.clone()) {
+                    *visible = block.clip(self.seen(query, group));
+                }
+                if visible.iter().all(|visible| visible.is_empty()) {
+                    continue;
+                }
+                let step = Softmax {
+                    scores: &mut *scores,
+                    stride: BLOCK,
+                    tokens: block.tokens.len().next_multiple_of(LANES),
+                    visible,
+                    largest: &mut largest[rows.clone()],
+                    total: &mut total[rows.clone()],
+                    sums: &mut sums[rows.start * width..rows.end * width],
+                };
+                block.attend(kernels, queries.part_rows(rows), step);
+            }
+        }
+        for (query, (sums, total)) in sums.chunks_exact(width).zip(&*total).enumerate() {
+            let row = &mut out.row(query / group)[query % group * self.dim..][..self.dim];
+            for (out, sum) in row.iter_mut().zip(sums) {
+                *out = sum / total;
+            }
+        }
+    }
+
+    /// Tokens that a query (row times heads of the group) sees.
+    fn seen(&self, query: usize, group: usize) -> Range<usize> {
+        (self.visible)(query / group)
+    }
+
+    fn scaled_queries<'q>(&self, queries: &'q mut [f32]) -> Matrix<'q> {
+        let columns = self.queries.columns();
+        for (row, out) in queries.chunks_exact_mut(columns).enumerate() {
+            for (out, query) in out.iter_mut().zip(self.queries.row(row)) {
+                *out = query * self.scale;
+            }
+        }
+        let count = queries.len() / self.dim;
+        Matrix::new(queries, count, self.dim)
+    }
+
+    /// Keys and values of `tokens`; copied as `f32` when many rows will read them.
+    fn block<'b>(
+        &'b self,
+        kernels: &dyn Kernels,
+        tokens: Range<usize>,
+        many_rows: bool,
+        (keys, values): (&'b mut Vec<f32>, &'b mut Vec<f32>),
+    ) -> Block<'b> {
+        let dim = self.dim;
+        let width = dim.next_multiple_of(LANES);
+        let count = tokens.len();
+        let panels = room(keys, count.next_multiple_of(LANES) * dim);
+        let source = match &self.keys_values {
+            KeyValues::Rows { keys, values: rows } => {
+                kernels.transpose(keys.part_rows(tokens.clone()), panels);
+                let rows = rows.part_rows(tokens.clone());
+                let (values, stride) = if width == dim {
+                    (rows.values(), rows.stride())
+                } else {
+                    (pad_rows(rows, width, room(values, count * width)), width)
+                };
+                Source::Whole(
+                    Element::F32(panels),
+                    ValueRows {
+                        values: Element::F32(values),
+                        tokens: count,
+                        stride,
+                    },
+                )
+            }
+            KeyValues::Paged(head) => {
+                let aligned = head.page_tokens.is_multiple_of(LANES)
+                    && (BLOCK.is_multiple_of(head.page_tokens)
+                        || head.page_tokens.is_multiple_of(BLOCK));
+                if aligned && (matches!(head.keys, Element::F32(_)) || !many_rows) {
+                    Source::Pages(*head)
+                } else {
+                    let values = room(values, count * width);
+                    head.gather(kernels, tokens.clone(), dim, (panels, values));
+                    let values = ValueRows {
+                        values: Element::F32(values),
+                        tokens: count,
+                        stride: width,
+                    };
+                    Source::Whole(Element::F32(panels), values)
+                }
+            }
+        };
+        Block { tokens, source }
+    }
+}
+
+fn pad_rows<'v>(rows: Matrix<'_>, width: usize, values: &'v mut [f32]) -> &'v [f32] {
+    for (token, out) in values.chunks_exact_mut(width).enumerate() {
+        let (head, padding) = out.split_at_mut(rows.columns());
+        head.copy_from_slice(rows.row(token));
+        padding.fill(0.0);
+    }
+    values
+}
+
+impl Block<'_> {
+    /// The part of `tokens` that lies in the block, counted from its start.
+    fn clip(&self, tokens: Range<usize>) -> Range<usize> {
+        let clip = |t: usize| t.clamp(self.tokens.start, self.tokens.end) - self.tokens.start;
+        clip(tokens.start)..clip(tokens.end)
+    }
+
+    /// One step of the online softmax for a tile of rows.
+    fn attend(&self, kernels: &dyn Kernels, queries: Matrix<'_>, mut step: Softmax<'_>) {
+        self.scores(kernels, queries, &mut step);
+        let visible = step.visible;
+        let (stride, rows) = (step.stride, queries.rows());
+        kernels.softmax(step.reborrow());
+        // Values outside of what the rows see are never touched: 0 * NaN of a stale page would be NaN.
+        let seen = visible.iter().filter(|v| !v.is_empty());
+        let first = seen.clone().map(|v| v.start).min().unwrap_or(0);
+        let end = seen.map(|v| v.end).max().unwrap_or(0);
+        let weights = Matrix::new(&step.scores[..rows * stride], rows, stride);
+        self.weigh(kernels, queries.columns(), (weights, first..end), step.sums);
+    }
+
+    fn scores(&self, kernels: &dyn Kernels, queries: Matrix<'_>, step: &mut Softmax<'_>) {
+        let dim = queries.columns();
+        match &self.source {
+            Source::Whole(keys, _) => kernels.scores(queries, *keys, step.scores, step.stride),
+            Source::Pages(head) => {
+                for (offset, inside) in head.runs(self.tokens.clone()) {
+                    let page = (self.tokens.start + offset) / head.page_tokens;
+                    let keys = head.panels(page, inside, dim);
+                    kernels.scores(queries, keys, &mut step.scores[offset..], step.stride);
+                }
+            }
+        }
+    }
+
+    fn weigh(
+        &self,
+        kernels: &dyn Kernels,
+        dim: usize,
+        (weights, seen): (Matrix<'_>, Range<usize>),
+        sums: &mut [f32],
+    ) {
+        let width = dim.next_multiple_of(LANES);
+        let part = |columns: usize| weights.part(0..weights.rows(), columns..weights.columns());
+        match &self.source {
+            Source::Whole(_, values) => {
+                let from = seen.start * values.stride;
+                let rest = values.values.part(from..values.values.len());
+                let values = ValueRows {
+                    values: rest,
+                    tokens: seen.len(),
+                    ..*values
+                };
+                kernels.weigh(part(seen.start), values, sums);
+            }
+            Source::Pages(head) => {
+                let start = self.tokens.start + seen.start;
+                for (offset, inside) in head.runs(start..self.tokens.start + seen.end) {
+                    let page = (start + offset) / head.page_tokens;
+                    let tokens = inside.len();
+                    let values = head.rows(page, inside, dim);
+                    let values = ValueRows {
+                        values,
+                        tokens,
+                        stride: width,
+                    };
+                    kernels.weigh(part(seen.start + offset), values, sums);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What an instruction set offers: whole loops over slices.
+
+use std::ops::Range;
+
+use crate::{Matrix, MatrixMut, Panels, Workspace};
+
+/// A function of one element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// `x * Phi(x)` by the error function.
+    GeluErf,
+    /// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
+    GeluTanh,
+    /// `x * sigmoid(1.702 x)`.
+    QuickGelu,
+}
+
+/// What happens to a sum `y = x W^T + b` when it is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// `out = y`.
+    Store,
+    /// `out = f(y)`.
+    Activate(Activation),
+    /// `out += y`.
+    Add,
+    /// `out *= y`: the second half of a gated product.
+    Multiply,
+}
+
+/// Which elements of a head turn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeStyle {
+    /// Element `j` with `j + n / 2`.
+    Halves,
+    /// Element `2 j` with `2 j + 1`.
+    Pairs,
+}
+
+/// `y = x W^T + b` for some rows and some panels of a weight, then [`Finish`].
+#[derive(Debug)]
+pub struct Product<'a> {
+    /// `[rows, inputs]`.
+    pub x: Matrix<'a>,
+    /// `[outputs, inputs]`, a run of panels.
+    pub weight: Panels<'a>,
+    /// `[outputs]`.
+    pub bias: Option<&'a [f32]>,
+    /// What becomes of a sum.
+    pub finish: Finish,
+    /// `[rows, outputs]`.
+    pub out: MatrixMut<'a>,
+}
+
+impl Product<'_> {
+    /// # Panics
+    /// When shapes do not fit; called first by every kernel.
+    pub fn check(&self) {
+        assert_eq!(
+            self.x.columns(),
+            self.weight.inputs(),
+            "inputs of a product"
+        );
+        assert_eq!(self.x.rows(), self.out.rows(), "rows of a product");
+        assert_eq!(
+            self.weight.outputs(),
+            self.out.columns(),
+            "outputs of a product"
+        );
+        if let Some(bias) = self.bias {
+            assert_eq!(bias.len(), self.weight.outputs(), "one bias per output");
+        }
+    }
+}
+
+/// Elements that a kernel reads as `f32`.
+#[derive(Clone, Copy, Debug)]
+pub enum Element<'a> {
+    /// IEEE single.
+    F32(&'a [f32]),
+    /// IEEE half, as bits.
+    F16(&'a [u16]),
+}
+
+impl<'a> Element<'a> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F16(values) => values.len(),
+        }
+    }
+
+    /// True when there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A run of elements.
+    #[must_use]
+    pub fn part(&self, range: Range<usize>) -> Element<'a> {
+        match self {
+            Self::F32(values) => Element::F32(&values[range]),
+            Self::F16(values) => Element::F16(&values[range]),
+        }
+    }
+}
+
+/// Value rows of one head: `[tokens, columns]`, rows `stride` elements apart and readable up to a multiple of 16.
+#[derive(Clone, Copy, Debug)]
+pub struct ValueRows<'a> {
+    /// Elements.
+    pub values: Element<'a>,
+    /// Number of rows.
+    pub tokens: usize,
+    /// Elements from one row's start to the next.
+    pub stride: usize,
+}
+
+/// One step of an online softmax over a block of scores; see [`Kernels::softmax`].
+#[derive(Debug)]
+pub struct Softmax<'a> {
+    /// `[rows, stride]`: scores in, weights out.
+    pub scores: &'a mut [f32],
+    /// Elements from one row of scores to the next.
+    pub stride: usize,
+    /// Scores of each row in this block, a multiple of 16.
+    pub tokens: usize,
+    /// Which of them each row sees.
+    pub visible: &'a [Range<usize>],
+    /// `[rows]`: the largest score so far.
+    pub largest: &'a mut [f32],
+    /// `[rows]`: the sum of weights so far.
+    pub total: &'a mut [f32],
+    /// `[rows, width]`: the weighted sum so far.
+    pub sums: &'a mut [f32],
+}
+
+impl Softmax<'_> {
+    /// The same step, borrowed for one call.
+    pub fn reborrow(&mut self) -> Softmax<'_> {
+        Softmax {
+            scores: self.scores,
+            largest: self.largest,
+            total: self.total,
+            sums: self.sums,
+            ..*self
+        }
+    }
+}
+
+/// An instruction set. One call is a whole loop, so a virtual call costs nothing that can be measured.
+///
+/// Row `i` of a result depends only on row `i` of the operands, bit for bit, whatever rows stand beside it.
+pub trait Kernels: Send + Sync {
+    /// The name that a user would force it by.
+    fn name(&self) -> &'static str;
+
+    /// Values of some inputs of a panel, transposed: `out[k][lane] = W[16 panel + lane][inputs.start + k]`.
+    ///
+    /// `inputs` starts at a multiple of [`crate::CHUNK`] and is at most that long.
+    fn unpack(&self, weight: Panels<'_>, panel: usize, inputs: Range<usize>, out: &mut [f32]);
+
+    /// A product for rows of prompts: weights are unpacked to `f32` once for many rows, and each sum runs over the
+    /// inputs in order.
+    fn product(&self, product: Product<'_>, workspace: &mut Workspace);
+
+    /// A product for generated rows: weights are read once and decoded in registers.
+    fn product_few(&self, product: Product<'_>, workspace: &mut Workspace);
+
+    /// `out += x`.
+    fn add(&self, x: &[f32], out: &mut [f32]);
+
+    /// `out *= x`.
+    fn multiply(&self, x: &[f32], out: &mut [f32]);
+
+    /// `values = f(values)`.
+    fn activate(&self, activation: Activation, values: &mut [f32]);
+
+    /// `x / sqrt(mean(x^2) + eps) * weight`, in place.
+    fn rms_norm(&self, x: &mut [f32], weight: &[f32], eps: f32);
+
+    /// `(x - mean) / sqrt(variance + eps) * weight + bias`, in place.
+    fn layer_norm(&self, x: &mut [f32], weight: &[f32], bias: Option<&[f32]>, eps: f32);
+
+    /// Turns the pairs of one head by `angles`: `n / 2` cosines, then `n / 2` sines.
+    fn rope(&self, head: &mut [f32], angles: &[f32], style: RopeStyle);
+
+    /// True when every element is finite.
+    fn is_finite(&self, x: &[f32]) -> bool;
+
+    /// `f32` to half precision, to nearest even.
+    fn narrow(&self, x: &[f32], out: &mut [u16]);
+
+    /// Half precision to `f32`, exact.
+    fn widen(&self, x: &[u16], out: &mut [f32]);
+
+    /// Keys as panels: `out[panel][d][lane] = x[16 panel + lane][d]`, absent tokens as 0.
+    fn transpose(&self, x: Matrix<'_>, out: &mut [f32]);
+
+    /// `scores[r][t] = sum over d of queries[r][d] * keys[t / 16][d][t % 16]`, d in order.
+    ///
+    /// `queries` is `[rows, dim]`; `scores` rows are `stride` apart; `keys` are whole panels.
+    fn scores(&self, queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize);
+
+    /// Turns scores into weights: with `m' = max(m, scores)`, `a = exp(m - m')` and `p = exp(scores - m')` (0 where
+    /// not visible): `total = a total + sum(p)`, `sums = a sums`, `scores = p`.
+    fn softmax(&self, softmax: Softmax<'_>);
+
+    /// `sums[r] += weights[r][t] * values[t]`, tokens in order. `weights` is `[rows, tokens]`, `sums` is `[rows, width]`.
+    fn weigh(&self, weights: Matrix<'_>, values: ValueRows<'_>, sums: &mut [f32]);
+}

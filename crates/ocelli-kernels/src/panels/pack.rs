@@ -1,0 +1,52 @@
+//! Rows of a file to panels.
+
+use ocelli_quant::TensorType;
+
+use super::{LANES, PanelFormat};
+
+impl PanelFormat {
+    /// Packs up to 16 rows (`rows`, consecutive rows of `row_bytes` bytes as in a file) into one panel.
+    ///
+    /// Absent rows become zeros.
+    ///
+    /// # Panics
+    /// When sizes do not fit each other.
+    pub fn pack(self, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
+        assert!(rows.len() <= LANES * row_bytes, "at most 16 rows");
+        panel.fill(0);
+        match self {
+            Self::F32 => interleave::<4>(rows, row_bytes, panel),
+            Self::F16 | Self::BF16 => interleave::<2>(rows, row_bytes, panel),
+            Self::Blocks(_) => panel[..rows.len()].copy_from_slice(rows),
+        }
+    }
+
+    /// The file type that [`PanelFormat::pack`] expects.
+    pub fn source_type(self) -> TensorType {
+        match self {
+            Self::F32 => TensorType::F32,
+            Self::F16 => TensorType::F16,
+            Self::BF16 => TensorType::BF16,
+            Self::Blocks(ty) => ty,
+        }
+    }
+}
+
+/// `panel[i][lane] = rows[lane][i]` for elements of `SIZE` bytes.
+fn interleave<const SIZE: usize>(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
+    if row_bytes == 0 {
+        return;
+    }
+    for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+        let elements = row.as_chunks::<SIZE>().0;
+        let targets = panel
+            .as_chunks_mut::<SIZE>()
+            .0
+            .iter_mut()
+            .skip(lane)
+            .step_by(LANES);
+        for (target, element) in targets.zip(elements) {
+            *target = *element;
+        }
+    }
+}

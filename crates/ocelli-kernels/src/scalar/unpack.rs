@@ -1,0 +1,60 @@
+//! Panels to `f32`, one element at a time.
+
+use std::ops::Range;
+
+use half::{bf16, f16};
+use ocelli_quant::{TensorType, dequantize};
+
+use crate::{CHUNK, LANES, PanelFormat, Panels};
+
+/// See [`crate::Kernels::unpack`].
+pub(crate) fn unpack(weight: Panels<'_>, panel: usize, inputs: Range<usize>, out: &mut [f32]) {
+    assert!(
+        inputs.start.is_multiple_of(CHUNK) && inputs.len() <= CHUNK,
+        "{inputs:?} is no chunk"
+    );
+    assert_eq!(out.len(), inputs.len() * LANES, "16 values per input");
+    let bytes = weight.panel(panel);
+    let elements = inputs.start * LANES..inputs.end * LANES;
+    match weight.format() {
+        PanelFormat::F32 => {
+            let values = &bytes.as_chunks().0[elements];
+            convert(values, out, |b| f32::from_le_bytes(*b));
+        }
+        PanelFormat::F16 => {
+            let values = &bytes.as_chunks().0[elements];
+            convert(values, out, |b| f16::from_le_bytes(*b).to_f32());
+        }
+        PanelFormat::BF16 => {
+            let values = &bytes.as_chunks().0[elements];
+            convert(values, out, |b| bf16::from_le_bytes(*b).to_f32());
+        }
+        PanelFormat::Blocks(ty) => unpack_blocks(ty, bytes, inputs, out),
+    }
+}
+
+fn convert<const SIZE: usize>(
+    values: &[[u8; SIZE]],
+    out: &mut [f32],
+    f: impl Fn(&[u8; SIZE]) -> f32,
+) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = f(value);
+    }
+}
+
+/// 16 rows of blocks as in the file.
+fn unpack_blocks(ty: TensorType, bytes: &[u8], inputs: Range<usize>, out: &mut [f32]) {
+    let row_bytes = bytes.len() / LANES;
+    let block = |input: usize| input / ty.block_elements() * ty.block_bytes();
+    let mut values = [0.0; CHUNK];
+    let values = &mut values[..inputs.len()];
+    for lane in 0..LANES {
+        let row = &bytes[lane * row_bytes..][..row_bytes];
+        dequantize(ty, &row[block(inputs.start)..block(inputs.end)], values)
+            .expect("a runnable type in whole blocks");
+        for (out, value) in out.iter_mut().skip(lane).step_by(LANES).zip(values.iter()) {
+            *out = *value;
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Attention inside segments and over cached pages.
+
+use std::ops::Range;
+
+use super::{Kind, Lab, Random, assert_close, assert_same};
+use crate::{
+    Attend, AttentionPlan, Backend, Heads, KvElement, KvLayer, KvLayout, LayerCache, Mask, PageId,
+    Span, WriteKv,
+};
+
+/// Query heads, key/value heads, size.
+const HEADS: [(usize, usize, usize); 9] = [
+    (1, 1, 64),
+    (4, 2, 32),
+    (6, 2, 12),
+    (2, 2, 18),
+    (3, 1, 72),
+    (4, 4, 80),
+    (8, 2, 128),
+    (2, 1, 7),
+    (1, 1, 256),
+];
+
+/// Queries, keys and values of a sequence.
+struct Sequence {
+    heads: Heads,
+    tokens: usize,
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Sequence {
+    fn new(heads: Heads, tokens: usize, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut large = |columns: usize| {
+            random
+                .values(tokens * columns)
+                .iter()
+                .map(|x| 3.0 * x)
+                .collect()
+        };
+        let queries = large(heads.query_columns());
+        let keys = large(heads.key_value_columns());
+        Self {
+            heads,
+            tokens,
+            queries,
+            keys,
+            values: large(heads.key_value_columns()),
+        }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.heads.dim as f32).sqrt()
+    }
+
+    /// One row of the result, by the formula.
+    fn reference(&self, row: usize, visible: &dyn Fn(usize) -> bool) -> Vec<f64> {
+        let Heads {
+            query,
+            key_value,
+            dim,
+        } = self.heads;
+        let mut out = Vec::new();
+        for head in 0..query {
+            let place = head / (query / key_value) * dim;
+            let at = |values: &[f32], token: usize, d: usize| {
+                f64::from(values[token * key_value * dim + place + d])
+            };
+            let q = &self.queries[row * query * dim + head * dim..][..dim];
+            let score = |token: usize| -> f64 {
+                let dot: f64 = (0..dim)
+                    .map(|d| f64::from(q[d]) * at(&self.keys, token, d))
+                    .sum();
+                dot * f64::from(self.scale())
+            };
+            let seen: Vec<usize> = (0..self.tokens).filter(|token| visible(*token)).collect();
+            let scores: Vec<f64> = seen.iter().map(|token| score(*token)).collect();
+            let largest = scores.iter().fold(f64::MIN, |m, s| m.max(*s));
+            let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for d in 0..dim {
+                let sum: f64 = seen
+                    .iter()
+                    .zip(&weights)
+                    .map(|(token, w)| w * at(&self.values, *token, d))
+                    .sum();
+                out.push(sum / total);
+            }
+        }
+        out
+    }
+
+    /// Rows of `values` with `columns` columns.
+    fn rows(values: &[f32], columns: usize, rows: Range<usize>) -> &[f32] {
+        &values[rows.start * columns..rows.end * columns]
+    }
+}
+
+/// Attention inside segments: values, and that a segment is the same alone and among others.
+///
+/// # Panics
+/// When the backend breaks its contract.
+pub fn check_segment_attention(backend: &dyn Backend) {
+    for (query, key_value, dim) in HEADS {
+        let heads = Heads {
+            query,
+            key_value,
+            dim,
+        };
+        let tokens = 300;
+        let sequence = Sequence::new(heads, tokens, dim as u64);
+        let segments = [0..1, 1..3, 3..64, 64..299, 299..300];
+        let together = run_segments(backend, &sequence, 0..tokens, &segments);
+        let columns = heads.query_columns();
+        for (row, found) in together.chunks(columns).enumerate() {
+            let segment = segments
+                .iter()
+                .find(|segment| segment.contains(&row))
+                .expect("segments cover all rows");
+            let wanted = sequence.reference(row, &|token| segment.contains(&token));
+            assert_close(
+                &format!("segments, {heads:?}, row {row}"),
+                found,
+                &wanted,
+                (5e-6, 1.0),
+            );
+        }
+        for segment in segments {
+            let one = [Range {
+                start: 0,
+                end: segment.len(),
+            }];
+            let alone = run_segments(backend, &sequence, segment.clone(), &one);
+            let name = format!("segment {segment:?} alone, {heads:?}");
+            assert_same(&name, &alone, Sequence::rows(&together, columns, segment));
+        }
+    }
+}
+
+fn run_segments(
+    backend: &dyn Backend,
+    s: &Sequence,
+    rows: Range<usize>,
+    segments: &[Range<usize>],
+) -> Vec<f32> {
+    let mut lab = Lab::new(backend);
+    let (wide, narrow) = (s.heads.query_columns(), s.heads.key_value_columns());
+    let count = rows.len();
+    let queries = lab.put(Sequence::rows(&s.queries, wide, rows.clone()), wide, count);
+    let keys = lab.put(Sequence::rows(&s.keys, narrow, rows.clone()), narrow, count);
+    let values = lab.put(Sequence::rows(&s.values, narrow, rows), narrow, count);
+    let out = lab.junk(count, wide, count);
+    let attend = Attend {
+        queries,
+        heads: s.heads,
+        scale: s.scale(),
+        out,
+    };
+    backend.attend_within(lab.memory.storage(), attend, (keys, values), segments);
+    lab.get(out)
+}
+
+/// How a cache is laid out and what is masked, for one run.
+#[derive(Clone, Debug)]
+struct Case {
+    element: KvElement,
+    page_tokens: usize,
+    mask: Mask,
+    both_ways: Vec<Range<usize>>,
+}
+
+/// Attention over pages: values, and that a row is the same however its prompt was cut and whoever stands beside it.
+///
+/// # Panics
+/// When the backend breaks its contract.
+pub fn check_paged_attention(backend: &dyn Backend) {
+    let plain = |element, page_tokens, mask| Case {
+        element,
+        page_tokens,
+        mask,
+        both_ways: Vec::new(),
+    };
+    let cases = [
+        plain(KvElement::F32, 16, Mask::Causal),
+        plain(KvElement::F16, 32, Mask::Causal),
+        plain(KvElement::F16, 256, Mask::Causal),
+        plain(KvElement::F32, 5, Mask::Window(17)),
+        plain(KvElement::F16, 16, Mask::Window(130)),
+        Case {
+            both_ways: vec![3..40, 40..45, 150..160],
+            ..plain(KvElement::F16, 64, Mask::Causal)
+        },
+    ];
+    for (query, key_value, dim) in HEADS {
+        for case in &cases {
+            check_paged_case(
+                backend,
+                Heads {
+                    query,
+                    key_value,
+                    dim,
+                },
+                case,
+            );
+        }
+    }
+}
+
+fn check_paged_case(backend: &dyn Backend, heads: Heads, case: &Case) {
+    let tokens = 170;
+    let name = format!("paged, {heads:?}, {case:?}");
+    let sequence = Sequence::new(heads, tokens, 7);
+    let whole = Kind::ALL.map(|kind| run_steps(backend, &sequence, case, kind, &[tokens]));
+    let columns = heads.query_columns();
+    let tolerance = if case.element == KvElement::F16 {
+        3e-3
+    } else {
+        5e-6
+    };
+    for (row, found) in whole[0].chunks(columns).enumerate() {
+        let wanted = sequence.reference(row, &|token| is_visible(case, row, token));
+        assert_close(
+            &format!("{name}, row {row}"),
+            found,
+            &wanted,
+            (tolerance, 1.0),
+        );
+    }
+    let cuts: [&[usize]; 3] = [&[1, 2, 42, 115, 10], &[47, 103, 20], &[45, 115, 9, 1]];
+    for (kind, whole) in Kind::ALL.into_iter().zip(&whole) {
+        for cut in cuts {
+            // A run that attends both ways is never cut.
+            let ends = cut.iter().scan(0, |end, rows| {
+                *end += rows;
+                Some(*end)
+            });
+            if ends.clone().any(|end| {
+                case.both_ways
+                    .iter()
+                    .any(|run| run.start < end && end < run.end)
+            }) {
+                continue;
+            }
+            let parts = run_steps(backend, &sequence, case, kind, cut);
+            assert_same(
+                &format!("{name}, {kind:?}, in steps of {cut:?}"),
+                &parts,
+                whole,
+            );
+        }
+    }
+    let single = vec![1; tokens];
+    if case.both_ways.is_empty() {
+        let parts = run_steps(backend, &sequence, case, Kind::Generated, &single);
+        assert_same(&format!("{name}, token by token"), &parts, &whole[1]);
+    }
+}
+
+fn is_visible(case: &Case, row: usize, token: usize) -> bool {
+    let near = match case.mask {
+        Mask::Causal => true,
+        Mask::Window(window) => row < token + window,
+    };
+    let together = case
+        .both_ways
+        .iter()
+        .any(|run| run.contains(&row) && run.contains(&token));
+    near && token <= row || together && token > row
+}
+
+/// Runs a sequence in steps, beside another sequence whose steps are one token longer.
+fn run_steps(
+    backend: &dyn Backend,
+    sequence: &Sequence,
+    case: &Case,
+    kind: Kind,
+    steps: &[usize],
+) -> Vec<f32> {
+    let heads = sequence.heads;
+    let layer = KvLayer {
+        cache: LayerCache::Full,
+        heads: heads.key_value,
+        dim: heads.dim,
+    };
+    let pages = sequence.tokens.div_ceil(case.page_tokens);
+    let extra = (sequence.tokens + steps.len()).div_ceil(case.page_tokens);
+    let layout = KvLayout {
+        layers: vec![layer; 2],
+        pages: pages + extra,
+        page_tokens: case.page_tokens,
+        element: case.element,
+    };
+    let mut kv = backend.kv_store(layout);
+    // Pages of the two sequences lie between each other, the last one first.
+    let own: Vec<PageId> = (0..pages).rev().map(|i| PageId(2 * i as u32)).collect();
+    let taken = |id: &u32| !own.contains(&PageId(*id));
+    let other: Vec<PageId> = (0..(pages + extra) as u32)
+        .filter(taken)
+        .map(PageId)
+        .collect();
+    let mut out = Vec::new();
+    let (mut cached, mut other_cached) = (0, 0);
+    for rows in steps {
+        let neighbour = Sequence::new(heads, rows + 1, 99);
+        let spans = [
+            Span {
+                rows: 0..rows + 1,
+                cached: other_cached,
+                pages: &other,
+                both_ways: &[],
+            },
+            Span {
+                rows: rows + 1..2 * rows + 1,
+                cached,
+                pages: &own,
+                both_ways: &case.both_ways,
+            },
+        ];
+        let found = run_step(
+            backend,
+            &mut *kv,
+            (&neighbour, sequence, cached, *rows),
+            (&spans, case.mask, kind),
+        );
+        out.extend_from_slice(&found[(rows + 1) * heads.query_columns()..]);
+        cached += rows;
+        other_cached += rows + 1;
+    }
+    out
+}
+
+fn run_step(
+    backend: &dyn Backend,
+    kv: &mut dyn crate::KvStore,
+    (neighbour, sequence, cached, rows): (&Sequence, &Sequence, usize, usize),
+    (spans, mask, kind): (&[Span<'_>], Mask, Kind),
+) -> Vec<f32> {
+    let mut lab = Lab::new(backend);
+    let heads = sequence.heads;
+    let (wide, narrow) = (heads.query_columns(), heads.key_value_columns());
+    let own = cached..cached + rows;
+    let prompt_rows = kind.prompt_rows(2 * rows + 1);
+    let mut put = |first: &[f32], second: &[f32], columns: usize| {
+        let values = [first, Sequence::rows(second, columns, own.clone())].concat();
+        lab.put(&values, columns, prompt_rows)
+    };
+    let queries = put(&neighbour.queries, &sequence.queries, wide);
+    let keys = put(&neighbour.keys, &sequence.keys, narrow);
+    let values = put(&neighbour.values, &sequence.values, narrow);
+    let out = lab.junk(2 * rows + 1, wide, prompt_rows);
+    let attend = Attend {
+        queries,
+        heads,
+        scale: sequence.scale(),
+        out,
+    };
+    backend.write_kv(
+        lab.memory.storage(),
+        kv,
+        WriteKv {
+            layer: 1,
+            spans,
+            keys,
+            values,
+        },
+    );
+    backend.attend_paged(
+        lab.memory.storage(),
+        kv,
+        attend,
+        AttentionPlan::Paged {
+            layer: 1,
+            spans,
+            mask,
+        },
+    );
+    lab.get(out)
+}

@@ -1,0 +1,327 @@
+//! Products with weights of every type, embeddings, fused operations.
+
+use ocelli_quant::{TensorType, dequantize, is_quantizable, quantize};
+
+use super::{COUNTS, Kind, Lab, Random, RowOperation, assert_close, assert_same, check_rows};
+use crate::{Activation, After, Backend, GatedMlp, Linear, Tensor, Use, Weight, WeightSource};
+
+/// A weight in a file's form, with the values that it stands for.
+struct Source {
+    ty: TensorType,
+    rows: usize,
+    columns: usize,
+    bytes: Vec<u8>,
+    values: Vec<f32>,
+}
+
+impl Source {
+    fn new(ty: TensorType, rows: usize, columns: usize) -> Self {
+        let mut random = Random::new((rows * columns) as u64 + u64::from(ty.gguf_id()));
+        let mut bytes = Vec::new();
+        if is_quantizable(ty) {
+            quantize(ty, &random.values(rows * columns), &mut bytes).expect("whole blocks");
+        } else {
+            bytes = random_blocks(ty, rows * columns, &mut random);
+        }
+        let mut values = vec![0.0; rows * columns];
+        dequantize(ty, &bytes, &mut values).expect("whole blocks");
+        Self {
+            ty,
+            rows,
+            columns,
+            bytes,
+            values,
+        }
+    }
+
+    fn source(&self) -> WeightSource<'_> {
+        WeightSource {
+            ty: self.ty,
+            data: &self.bytes,
+            rows: self.rows,
+            columns: self.columns,
+        }
+    }
+
+    /// Size of the sum of the terms of a product, were they of random sign.
+    fn terms(&self) -> f64 {
+        let square: f32 = self.values.iter().map(|w| w * w).sum();
+        f64::from(square / self.rows as f32).sqrt()
+    }
+
+    fn product(&self, x: &[f32]) -> Vec<f64> {
+        let dot = |row: &[f32]| {
+            row.iter()
+                .zip(x)
+                .map(|(w, x)| f64::from(*w) * f64::from(*x))
+                .sum()
+        };
+        self.values.chunks_exact(self.columns).map(dot).collect()
+    }
+}
+
+/// Random bytes with a scale near 1 in each block, for types that are never written.
+fn random_blocks(ty: TensorType, elements: usize, random: &mut Random) -> Vec<u8> {
+    let len = ty.row_bytes(elements).expect("whole blocks");
+    let mut bytes: Vec<u8> = (0..len)
+        .map(|_| (random.value() * 128.0) as i8 as u8)
+        .collect();
+    for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+        match ty {
+            TensorType::MXFP4 => block[0] = 120 + block[0] % 8,
+            // The scale is the first half.
+            _ => block[..2].copy_from_slice(&[0x00, 0x24]),
+        }
+    }
+    bytes
+}
+
+fn runnable_types() -> impl Iterator<Item = TensorType> {
+    TensorType::ALL.into_iter().filter(|ty| ty.is_runnable())
+}
+
+/// Outputs and inputs that are ragged for every vector length, chunk and panel.
+fn shapes(ty: TensorType) -> Vec<(usize, usize)> {
+    match ty.block_elements() {
+        1 => vec![(1, 1), (3, 5), (16, 16), (17, 255), (33, 257), (130, 600)],
+        32 => vec![(1, 32), (17, 96), (33, 288), (130, 544)],
+        _ => vec![(1, 256), (17, 512), (130, 768)],
+    }
+}
+
+fn pack(backend: &dyn Backend, sources: &[&Source], purpose: Use) -> Weight {
+    let sources: Vec<_> = sources.iter().map(|source| source.source()).collect();
+    let weight = backend
+        .pack(&sources, purpose)
+        .expect("the type can be run");
+    let rows: usize = sources.iter().map(|source| source.rows).sum();
+    assert_eq!(
+        (weight.outputs(), weight.inputs()),
+        (rows, sources[0].columns)
+    );
+    weight
+}
+
+/// Products with every type of weight, alone and stacked.
+///
+/// # Panics
+/// When the backend breaks its contract.
+pub fn check_products(backend: &dyn Backend) {
+    for ty in runnable_types() {
+        for (rows, columns) in shapes(ty) {
+            let source = Source::new(ty, rows, columns);
+            for purpose in [Use::Product, Use::Both] {
+                let weight = pack(backend, &[&source], purpose);
+                let name = format!("product with {ty} [{rows}, {columns}]");
+                check_product(backend, (&name, source.terms()), &weight, &|x| {
+                    source.product(x)
+                });
+            }
+        }
+    }
+    let parts =
+        [TensorType::Q4_K, TensorType::Q6_K, TensorType::Q4_K].map(|ty| Source::new(ty, 24, 256));
+    let weight = pack(backend, &[&parts[0], &parts[1], &parts[2]], Use::Product);
+    check_product(
+        backend,
+        ("product with a stack", parts[0].terms()),
+        &weight,
+        &|x| parts.iter().flat_map(|part| part.product(x)).collect(),
+    );
+}
+
+fn check_product(
+    backend: &dyn Backend,
+    (name, terms): (&str, f64),
+    weight: &Weight,
+    reference: &dyn Fn(&[f32]) -> Vec<f64>,
+) {
+    check_rows(
+        backend,
+        &RowOperation {
+            name,
+            columns: (weight.inputs(), weight.outputs()),
+            run: &|lab, x, _| {
+                let out = lab.junk(x.rows(), weight.outputs(), x.prompt_rows());
+                lab.backend.product(lab.memory.storage(), x, weight, out);
+                out
+            },
+            reference: &|_, x| reference(x),
+            tolerance: 1e-5,
+            terms,
+        },
+    );
+}
+
+/// Rows of weights of every type.
+///
+/// # Panics
+/// When the backend breaks its contract.
+pub fn check_embedding(backend: &dyn Backend) {
+    for ty in runnable_types() {
+        let (rows, columns) = (37, 3 * ty.block_elements().max(64));
+        let source = Source::new(ty, rows, columns);
+        for purpose in [Use::Rows, Use::Both] {
+            let weight = pack(backend, &[&source], purpose);
+            let mut lab = Lab::new(backend);
+            let ids = [36, 0, 17, 17, 1];
+            let out = lab.junk(ids.len(), columns, 3);
+            backend.embed(lab.memory.storage(), &weight, &ids, out);
+            let wanted: Vec<f32> = ids
+                .iter()
+                .flat_map(|id| source.values[*id as usize * columns..][..columns].to_vec())
+                .collect();
+            assert_same(
+                &format!("embed with {ty} for {purpose:?}"),
+                &lab.get(out),
+                &wanted,
+            );
+        }
+    }
+}
+
+/// `linear` with every epilogue and `gated_mlp`, against the same in primitives.
+///
+/// # Panics
+/// When the backend breaks its contract.
+pub fn check_fused(backend: &dyn Backend) {
+    let fused = Fused {
+        gate: Source::new(TensorType::Q8_0, OUTPUTS, INPUTS),
+        up: Source::new(TensorType::F16, OUTPUTS, INPUTS),
+        bias: Random::new(3).values(OUTPUTS),
+    };
+    for after in [After::Store, After::Activate(Activation::Silu), After::Add] {
+        fused.check_linear(backend, after);
+    }
+    fused.check_gated(backend);
+}
+
+const OUTPUTS: usize = 53;
+const INPUTS: usize = 96;
+
+/// Operands of the fused operations.
+struct Fused {
+    gate: Source,
+    up: Source,
+    bias: Vec<f32>,
+}
+
+impl Fused {
+    /// `x W^T + b` with the first weight.
+    fn sum(&self, x: &[f32]) -> Vec<f64> {
+        let product = self.gate.product(x).into_iter();
+        product
+            .zip(&self.bias)
+            .map(|(y, b)| y + f64::from(*b))
+            .collect()
+    }
+
+    fn check_linear(&self, backend: &dyn Backend, after: After) {
+        let weight = pack(backend, &[&self.gate], Use::Product);
+        let bias = backend.vector(&self.bias);
+        check_rows(
+            backend,
+            &RowOperation {
+                name: &format!("linear, {after:?}"),
+                columns: (INPUTS, OUTPUTS),
+                run: &|lab, x, _| {
+                    let out = lab.put(&vec![0.5; x.rows() * OUTPUTS], OUTPUTS, x.prompt_rows());
+                    let scratch = lab.junk(x.rows(), OUTPUTS, x.prompt_rows());
+                    let scratch = if after == After::Add { scratch } else { out };
+                    let op = Linear {
+                        x,
+                        weight: &weight,
+                        bias: Some(&bias),
+                        after,
+                        out,
+                    };
+                    lab.backend.linear(lab.memory.storage(), op, scratch);
+                    out
+                },
+                reference: &|_, x| match after {
+                    After::Store => self.sum(x),
+                    After::Add => self.sum(x).iter().map(|y| y + 0.5).collect(),
+                    After::Activate(_) => self.sum(x).iter().map(|y| silu(*y)).collect(),
+                },
+                tolerance: 1e-5,
+                terms: 5.0,
+            },
+        );
+    }
+
+    fn check_gated(&self, backend: &dyn Backend) {
+        let gate = pack(backend, &[&self.gate], Use::Product);
+        let up = pack(backend, &[&self.up], Use::Product);
+        let bias = backend.vector(&self.bias);
+        check_rows(
+            backend,
+            &RowOperation {
+                name: "gated_mlp",
+                columns: (INPUTS, OUTPUTS),
+                run: &|lab, x, _| {
+                    let out = lab.junk(x.rows(), OUTPUTS, x.prompt_rows());
+                    let scratch = lab.junk(x.rows(), OUTPUTS, x.prompt_rows());
+                    gated(lab, (x, out, scratch), &gate, &up, &bias);
+                    out
+                },
+                reference: &|_, x| {
+                    let gate = self.sum(x).into_iter();
+                    gate.zip(self.up.product(x))
+                        .map(|(g, u)| silu(g) * u)
+                        .collect()
+                },
+                tolerance: 1e-5,
+                terms: 5.0,
+            },
+        );
+    }
+}
+
+fn gated(
+    lab: &mut Lab<'_>,
+    (x, out, scratch): (Tensor, Tensor, Tensor),
+    gate: &Weight,
+    up: &Weight,
+    bias: &crate::Vector,
+) {
+    let activation = Activation::Silu;
+    let op = GatedMlp {
+        x,
+        gate,
+        gate_bias: Some(bias),
+        up,
+        up_bias: None,
+        activation,
+        out,
+    };
+    lab.backend.gated_mlp(lab.memory.storage(), op, scratch);
+}
+
+fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+/// See [`super::same_bits`].
+pub(super) fn same_bits(one: &dyn Backend, other: &dyn Backend) {
+    for ty in runnable_types() {
+        let source = Source::new(ty, 200, 512);
+        for (kind, rows) in Kind::ALL
+            .into_iter()
+            .flat_map(|kind| COUNTS.map(|count| (kind, count)))
+        {
+            let values = Random::new(9).values(rows * 512);
+            let run = |backend: &dyn Backend| {
+                let weight = pack(backend, &[&source], Use::Product);
+                let mut lab = Lab::new(backend);
+                let x = lab.put(&values, 512, kind.prompt_rows(rows));
+                let out = lab.junk(rows, 200, kind.prompt_rows(rows));
+                backend.product(lab.memory.storage(), x, &weight, out);
+                lab.get(out)
+            };
+            let (one, other) = (run(one), run(other));
+            assert_same(&format!("{ty}, {kind:?}, {rows} rows"), &one, &other);
+            let wanted: Vec<f64> = values.chunks(512).flat_map(|x| source.product(x)).collect();
+            assert_close("the same product", &one, &wanted, (1e-5, source.terms()));
+        }
+    }
+}
