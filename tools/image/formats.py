@@ -125,6 +125,17 @@ def exif_files(photo):
         yield f"exif_{name}.jpg", data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
 
 
+def resampled(data, was, now, width, height):
+    """Says in the header that the blocks of each MCU lie otherwise: another picture, but a valid file with
+    a sampling that Pillow does not write."""
+    at = data.index(b"\xff\xc0")
+    frame = bytearray(data[at : at + 19])
+    assert frame[11] == was[0] << 4 | was[1]
+    frame[5:9] = struct.pack(">HH", height, width)
+    frame[11] = now[0] << 4 | now[1]
+    return data[:at] + bytes(frame) + data[at + 19 :]
+
+
 def jpeg_files(photo):
     for width, height in [(61, 43), (64, 48), (17, 9)]:
         image = Image.fromarray(photo(width, height, 6))
@@ -135,7 +146,10 @@ def jpeg_files(photo):
         yield f"grey_{size}.jpg", saved(image.convert("L"), "JPEG", quality=80)
     image = Image.fromarray(photo(61, 43, 6))
     yield "grey_progressive.jpg", saved(image.convert("L"), "JPEG", quality=80, progressive=True)
-    yield "411.jpg", saved(image, "JPEG", quality=85, subsampling="4:1:1")
+    even = Image.fromarray(photo(64, 48, 6))
+    yield "440.jpg", resampled(saved(even, "JPEG", quality=85, subsampling=1), (2, 1), (1, 2), 47, 63)
+    yield "411.jpg", resampled(saved(even, "JPEG", quality=85, subsampling=2), (2, 2), (4, 1), 127, 23)
+    yield "141.jpg", resampled(saved(even, "JPEG", quality=85, subsampling=2), (2, 2), (1, 4), 31, 95)
     yield "restart.jpg", saved(image, "JPEG", quality=85, restart_marker_blocks=3)
     yield "restart_progressive.jpg", saved(image, "JPEG", quality=85, restart_marker_rows=1, progressive=True)
     yield "rgb.jpg", saved(image, "JPEG", quality=90, keep_rgb=True)

@@ -1,4 +1,8 @@
 //! Size rule, resampling and patches against the reference libraries (`tools/image/make_goldens.py`).
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 mod common;
 

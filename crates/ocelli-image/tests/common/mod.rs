@@ -1,4 +1,8 @@
 //! What the golden tests share: finding and reading `tests/goldens`.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 use std::path::PathBuf;
 
