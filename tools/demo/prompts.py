@@ -1,0 +1,120 @@
+"""Token sequences for training: one picture, then several independent conversations about it that share its tokens.
+
+Every conversation ("branch") attends to the picture and to itself only and takes the positions it would have alone, so one pass
+over the picture serves them all and each branch equals a sequence of its own. Branches may also stand without the picture.
+"""
+
+import numpy as np
+
+import questions
+import tokenizer
+
+TOKENIZER = tokenizer.load()
+ID = {s: TOKENIZER.token_to_id(s) for s in tokenizer.SPECIAL}
+SYSTEMS = ["You are a helpful assistant.", "You are a helpful assistant.", "Answer briefly.", "You describe pictures.", "Be short and exact.", "You are Ocelli."]
+CACHE = {}
+
+
+def encode(text):
+    ids = CACHE.get(text)
+    if ids is None:
+        ids = TOKENIZER.encode(text, add_special_tokens=False).ids
+        if len(CACHE) < 20000:
+            CACHE[text] = ids
+    return ids
+
+
+NEWLINE = encode("\n")
+USER = [ID["<|im_start|>"]] + encode("user") + NEWLINE
+ASSISTANT = [ID["<|im_end|>"]] + NEWLINE + [ID["<|im_start|>"]] + encode("assistant") + NEWLINE
+NEXT = NEWLINE + USER
+
+
+def system_turn(text):
+    return [ID["<|im_start|>"]] + encode("system") + NEWLINE + encode(text) + [ID["<|im_end|>"]] + NEWLINE
+
+
+class Sequence:
+    """Tokens, positions `[n, 3]`, branch numbers and targets under construction."""
+
+    def __init__(self):
+        self.tokens, self.positions, self.branch, self.target, self.answer, self.tasks = [], [], [], [], [], []
+        self.next = 0
+
+    def text(self, ids, branch, answer=None):
+        for t in ids:
+            self.tokens.append(t)
+            self.positions.append((self.next,) * 3)
+            self.branch.append(branch)
+            self.target.append(-100)
+            self.answer.append(-1)
+            self.next += 1
+        if answer is not None:  # position i predicts token i + 1; the first is predicted by the token before the answer
+            n = len(self.tokens)
+            self.tasks.append(answer)
+            for i in range(n - len(ids) - 1, n - 1):
+                self.target[i], self.answer[i] = self.tokens[i + 1], len(self.tasks) - 1
+
+    def image(self, lh, lw, flatten=False):
+        self.text([ID["<|vision_start|>"]], 0)
+        p = self.next
+        for r in range(lh):
+            for c in range(lw):
+                self.tokens.append(ID["<|image_pad|>"])
+                self.positions.append((p + r * lw + c,) * 3 if flatten else (p, p + r, p + c))
+                self.branch.append(0)
+                self.target.append(-100)
+                self.answer.append(-1)
+        self.next = p + (lh * lw if flatten else max(lh, lw))
+        self.text([ID["<|vision_end|>"]], 0)
+
+
+def turn(seq, branch, task, q, answer):
+    seq.text(encode(q) + ASSISTANT, branch)
+    seq.text(encode(answer) + [ID["<|im_end|>"]], branch, task)
+
+
+def training_sequence(row, rng, budget):
+    """Fills the sequence with conversations up to `budget` tokens after the picture."""
+    scene, (_, height, width) = row["scene"], row["pixels"].shape
+    seq = Sequence()
+    if rng.random() < 0.06:
+        seq.text(system_turn(SYSTEMS[rng.integers(len(SYSTEMS))]), 0)
+    seq.text(USER, 0)
+    seq.image(height // 32, width // 32)
+    start, first, branch, misses = seq.next, len(seq.tokens), 1, 0
+    while misses < 3:
+        seq.next = start
+        turns = [questions.ask(scene, rng) for _ in range(1 if rng.random() < 0.85 else 2)]
+        alone = rng.random() < 0.025
+        if alone:
+            turns = [questions.chat(rng, False)]
+        need = sum(len(encode(q)) + len(encode(x)) + 16 for _, q, x in turns) + (5 if alone else 0)
+        if len(seq.tokens) - first + need > budget:
+            misses += 1
+            continue
+        if alone:
+            seq.next = 0
+            seq.text(USER, -branch)
+        for i, (task, q, answer) in enumerate(turns):
+            if i:
+                seq.text(NEXT, branch)
+            turn(seq, -branch if alone else branch, task, q, answer)
+        branch += 1
+    row["sequence"] = seq
+
+
+def collate(rows, length):
+    """Arrays of a batch, padded to `length` tokens."""
+    b = len(rows)
+    out = {"tokens": np.zeros((b, length), np.int64), "positions": np.zeros((b, length, 3), np.int64), "branch": np.full((b, length), 99, np.int64),
+           "target": np.full((b, length), -100, np.int64), "answer": np.full((b, length), -1, np.int64)}
+    tasks = []
+    for i, row in enumerate(rows):
+        s = row["sequence"]
+        n = len(s.tokens)
+        out["tokens"][i, :n], out["positions"][i, :n], out["branch"][i, :n], out["target"][i, :n] = s.tokens, s.positions, s.branch, s.target
+        answer = np.array(s.answer)
+        out["answer"][i, :n] = np.where(answer >= 0, answer + len(tasks), -1)
+        tasks += s.tasks
+    return out, tasks
