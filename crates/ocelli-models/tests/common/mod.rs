@@ -1,0 +1,291 @@
+//! Runs a golden case on the CPU backend at the models' level and collects its stages.
+
+use std::ops::Range;
+use std::path::Path;
+
+use ocelli_cpu::{CpuBackend, CpuOptions, Precision};
+use ocelli_gguf::{Array, Gguf, Value};
+use ocelli_image::{Budget, DecodeOptions};
+use ocelli_models::registry::{check_fit, join, load_text, load_vision};
+use ocelli_models::{
+    ImageFeatures, ImageRows, Join, Progress, Segment, Step, TextModel, VisionModel, run_step,
+};
+use ocelli_tensor::{
+    Backend as _, KvElement, KvLayout, KvStore, Memory, PageId, Pass, Probe, Span, Stage,
+};
+use ocelli_testkit::{Case, Stages};
+
+/// Elements of temporaries; the tiny models need far less.
+const MEMORY: usize = 1 << 24;
+const PAGE_TOKENS: usize = 16;
+const PAGES: u32 = 64;
+
+/// A loaded pair.
+pub(crate) struct Model {
+    backend: CpuBackend,
+    text: Box<dyn TextModel>,
+    vision: Option<Box<dyn VisionModel>>,
+    join: Option<&'static Join>,
+    image_token: Option<u32>,
+}
+
+impl Model {
+    /// Opens a pair; a merged file is given as both.
+    pub(crate) fn load(
+        text: &Gguf,
+        projector: Option<&Gguf>,
+    ) -> Result<Self, ocelli_models::Error> {
+        let options = CpuOptions {
+            threads: Some(2),
+            precision: Precision::F32,
+            ..CpuOptions::default()
+        };
+        let backend = CpuBackend::new(&options).unwrap();
+        let model = load_text(text, &backend, &|_| ())?;
+        let vision = projector
+            .map(|file| load_vision(file, &backend, &|_| ()))
+            .transpose()?;
+        let join = projector.map(|file| join(text, file)).transpose()?;
+        if let (Some(file), Some(vision)) = (projector, &vision) {
+            check_fit((text, model.as_ref()), (file, vision.as_ref()))?;
+        }
+        Ok(Self {
+            backend,
+            text: model,
+            vision,
+            image_token: join.map(|join| token(text, join.image_token)),
+            join,
+        })
+    }
+
+    /// Opens the files of a suite.
+    pub(crate) fn open(text: &Path, projector: Option<&Path>) -> Self {
+        let text = Gguf::open(text).unwrap();
+        let projector = projector.map(|path| Gguf::open(path).unwrap());
+        Self::load(&text, projector.as_ref()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// All stages of a case; the prompt runs in steps of at most `chunk` tokens.
+    pub(crate) fn run(&self, case: &Case, chunk: usize) -> Stages {
+        let mut run = Run {
+            model: self,
+            memory: Memory::reserve(&self.backend, MEMORY),
+            stages: Recorder::default(),
+        };
+        let features = run.images(case);
+        run.text(case, &features, chunk);
+        run.stages.finish()
+    }
+}
+
+/// The id of a token by its text.
+fn token(file: &Gguf, text: &str) -> u32 {
+    let Some(Value::Array(Array::String(tokens))) = file.metadata().get("tokenizer.ggml.tokens")
+    else {
+        panic!("{}: no tokens", file.name());
+    };
+    let found = tokens.iter().position(|token| token == text);
+    found.unwrap_or_else(|| panic!("no token `{text}`")) as u32
+}
+
+struct Run<'a> {
+    model: &'a Model,
+    memory: Memory,
+    stages: Recorder,
+}
+
+impl Run<'_> {
+    fn images(&mut self, case: &Case) -> Vec<ImageFeatures> {
+        let encode = |(index, path): (usize, &std::path::PathBuf)| {
+            let vision = self.model.vision.as_deref().expect("a pair with eyes");
+            let bytes = std::fs::read(path).unwrap();
+            let picture = ocelli_image::decode(&bytes, &DecodeOptions::default()).unwrap();
+            let tokens = case.image_tokens.clone().expect("a budget for pictures");
+            let factor = vision.budget().factor;
+            let budget = Budget::from_tokens(factor, *tokens.start(), *tokens.end()).unwrap();
+            let patches = vision.preprocess(&[picture.image], &budget).unwrap();
+            let grid = patches.grid;
+            let [t, h, w] = [grid.t, grid.h, grid.w].map(|n| n as i32);
+            self.stages
+                .integers(&format!("image.{index}.grid"), &[3], vec![t, h, w]);
+            let pixels = format!("image.{index}.pixels");
+            if case.stages.get(&pixels).is_some() {
+                let columns = patches.pixels.len() / grid.patches();
+                self.stages.floats(&pixels, columns, &patches.pixels);
+            }
+            let stages = &mut self.stages;
+            let mut see = |stage: Stage<'_>| {
+                let name = format!("vision.{index}.{}", stage.name);
+                stages.floats(&name, stage.columns, stage.values);
+            };
+            let mark = self.memory.mark();
+            let mut pass = Pass::new(&self.model.backend, &mut self.memory, Probe::On(&mut see));
+            let mut encoding = vision.begin(&mut pass, &patches);
+            let features = loop {
+                if let Progress::Done(done) = vision.advance(&mut pass, &mut encoding, 1) {
+                    break done;
+                }
+            };
+            self.memory.release(mark);
+            features
+        };
+        case.images.iter().enumerate().map(encode).collect()
+    }
+
+    fn text(&mut self, case: &Case, features: &[ImageFeatures], chunk: usize) {
+        let tokens = case.prompt_tokens();
+        let (segments, places) = self.segments(&tokens, features);
+        let positions = self.model.text.positions(&segments);
+        let rows = (0..3)
+            .flat_map(|axis| positions.tokens.iter().map(move |p| p[axis] as i32))
+            .collect();
+        let count = tokens.len();
+        self.stages.integers("prompt.positions", &[3, count], rows);
+        let integers = tokens.iter().map(|t| *t as i32).collect();
+        self.stages.integers("prompt.tokens", &[count], integers);
+
+        let mut kv = self.model.backend.kv_store(KvLayout {
+            layers: self.model.text.caches(),
+            pages: PAGES as usize,
+            page_tokens: PAGE_TOKENS,
+            element: KvElement::F32,
+        });
+        let mut logits = Vec::new();
+        for start in (0..count).step_by(chunk) {
+            let rows = start..count.min(start + chunk);
+            let images: Vec<ImageRows<'_>> = places
+                .iter()
+                .zip(features)
+                .filter_map(|(place, features)| image_rows(place, features, &rows))
+                .collect();
+            let input = (&tokens[rows.clone()], &positions.tokens[rows.clone()]);
+            logits = self.step(kv.as_mut(), input, (start, rows.len()), &images);
+        }
+        self.stages.vector("logits", &logits);
+        let mut answer = Vec::new();
+        for k in 0..case.decode {
+            self.stages.vector(&format!("decode.{k}.logits"), &logits);
+            let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+            answer.push(best.unwrap_or(0) as i32);
+            if k + 1 < case.decode {
+                let token = [answer[k] as u32];
+                let position = [[positions.next + k as u32; 3]];
+                let input = (&token[..], &position[..]);
+                logits = self.step(kv.as_mut(), input, (count + k, 0), &[]);
+            }
+        }
+        let length = answer.len();
+        self.stages.integers("decode.tokens", &[length], answer);
+    }
+
+    /// Segments of the prompt, and where each picture's tokens stand in it.
+    fn segments(
+        &self,
+        tokens: &[u32],
+        features: &[ImageFeatures],
+    ) -> (Vec<Segment>, Vec<Range<usize>>) {
+        let (mut segments, mut places) = (Vec::new(), Vec::new());
+        let (mut at, mut features) = (0, features.iter());
+        while at < tokens.len() {
+            if Some(tokens[at]) == self.model.image_token {
+                let grid = features.next().expect("a picture a run of pads").grid;
+                let join = self.model.join.expect("a join");
+                assert_eq!((join.lay_out)(&grid).len(), 1);
+                segments.push(Segment::Image(grid));
+                places.push(at..at + grid.tokens());
+                at += grid.tokens();
+            } else {
+                segments.push(Segment::Text(1));
+                at += 1;
+            }
+        }
+        (segments, places)
+    }
+
+    /// Logits of the last row.
+    fn step(
+        &mut self,
+        kv: &mut dyn KvStore,
+        (tokens, positions): (&[u32], &[[u32; 3]]),
+        (cached, prompt_rows): (usize, usize),
+        images: &[ImageRows<'_>],
+    ) -> Vec<f32> {
+        let pages: Vec<PageId> = (0..PAGES).map(PageId).collect();
+        let spans = [Span {
+            rows: 0..tokens.len(),
+            cached,
+            pages: &pages,
+            both_ways: &[],
+        }];
+        let step = Step {
+            tokens,
+            positions,
+            prompt_rows,
+            spans: &spans,
+            images,
+            output_rows: &[tokens.len() - 1],
+        };
+        let stages = &mut self.stages;
+        let mut see = |stage: Stage<'_>| {
+            if prompt_rows > 0 {
+                let name = format!("text.{}", stage.name);
+                stages.floats(&name, stage.columns, stage.values);
+            }
+        };
+        let mark = self.memory.mark();
+        let probe = Probe::On(&mut see);
+        let mut pass = Pass::new(&self.model.backend, &mut self.memory, probe).with_kv(kv);
+        let logits = run_step(self.model.text.as_ref(), &mut pass, &step);
+        let logits = pass.download(&logits);
+        self.memory.release(mark);
+        logits
+    }
+}
+
+/// The part of a picture that falls into a step.
+fn image_rows<'a>(
+    place: &Range<usize>,
+    features: &'a ImageFeatures,
+    step: &Range<usize>,
+) -> Option<ImageRows<'a>> {
+    let (start, end) = (place.start.max(step.start), place.end.min(step.end));
+    (start < end).then(|| ImageRows {
+        features,
+        from: start - place.start..end - place.start,
+        rows: start - step.start..end - step.start,
+    })
+}
+
+/// Stages under construction: rows of later steps go below those of earlier ones.
+#[derive(Default)]
+struct Recorder {
+    floats: std::collections::BTreeMap<String, (usize, Vec<f32>)>,
+    others: Stages,
+}
+
+impl Recorder {
+    fn floats(&mut self, name: &str, columns: usize, values: &[f32]) {
+        let entry = self.floats.entry(name.to_owned()).or_default();
+        entry.0 = columns;
+        entry.1.extend_from_slice(values);
+    }
+
+    fn vector(&mut self, name: &str, values: &[f32]) {
+        let stage = ocelli_testkit::Stage::f32(&[values.len()], values.to_vec());
+        self.others.insert(name, stage);
+    }
+
+    fn integers(&mut self, name: &str, shape: &[usize], values: Vec<i32>) {
+        self.others
+            .insert(name, ocelli_testkit::Stage::i32(shape, values));
+    }
+
+    fn finish(mut self) -> Stages {
+        for (name, (columns, values)) in self.floats {
+            let shape = [values.len() / columns, columns];
+            self.others
+                .insert(name, ocelli_testkit::Stage::f32(&shape, values));
+        }
+        self.others
+    }
+}

@@ -1,0 +1,37 @@
+//! Every architecture against the reference, stage by stage: see `tests/goldens/README.md`.
+
+mod common;
+
+use common::Model;
+use ocelli_testkit::Suite;
+
+/// All cases of a suite, each with its prompt in one step.
+fn assert_suite(name: &str) {
+    let suite = Suite::load(name);
+    let model = Model::open(&suite.text, suite.mmproj.as_deref());
+    for case in &suite.cases {
+        case.assert_stages(&model.run(case, usize::MAX));
+    }
+}
+
+/// A prompt cut anywhere, pictures too, gives the same bits.
+fn assert_cuts(name: &str, case: &str) {
+    let suite = Suite::load(name);
+    let model = Model::open(&suite.text, suite.mmproj.as_deref());
+    let case = suite.case(case);
+    let whole = model.run(case, usize::MAX);
+    for chunk in [1, 7] {
+        assert!(model.run(case, chunk) == whole, "{name}: chunks of {chunk}");
+    }
+}
+
+#[test]
+fn qwen3vl_equals_the_reference() {
+    assert_suite("qwen3vl");
+    assert_suite("qwen3vl-mixed");
+}
+
+#[test]
+fn qwen3vl_gives_the_same_bits_however_the_prompt_is_cut() {
+    assert_cuts("qwen3vl-mixed", "second_turn_with_second_image");
+}
