@@ -92,8 +92,9 @@ pub(super) struct Component {
     pub(super) stride: usize,
     /// Whether a scan brought its (first) coefficients.
     pub(super) seen: bool,
-    /// `[blocks down, stride]` blocks in natural order: all of a progressive file, else some rows at a time.
-    pub(super) coefficients: Vec<[i16; 64]>,
+    /// `[blocks down, stride, 64]`, blocks in natural order: all of a progressive file, else some rows at a
+    /// time. Flat, because only then its zeros come untouched from the system.
+    pub(super) coefficients: Vec<i16>,
     /// `[blocks down * 8, stride * 8]` samples.
     pub(super) plane: Vec<u8>,
 }
@@ -130,7 +131,7 @@ impl Frame {
                 stride,
                 seen: false,
                 coefficients: if header.progressive {
-                    vec![[0; 64]; stride * rows]
+                    vec![0; stride * rows * 64]
                 } else {
                     Vec::new()
                 },
@@ -173,8 +174,8 @@ impl Component {
             .ok_or(corrupt("a quantisation table is missing"))?;
         let row_samples = self.stride * 64;
         let plane = &mut self.plane[first * row_samples..];
-        let rows = (self.coefficients.len() / self.stride).min(plane.len() / row_samples);
-        let (stride, coefficients) = (self.stride, &self.coefficients);
+        let rows = (self.coefficients.len() / row_samples).min(plane.len() / row_samples);
+        let (stride, coefficients) = (self.stride, self.coefficients.as_chunks::<64>().0);
         crate::parallel::for_each_chunk(
             &mut plane[..rows * row_samples],
             row_samples,

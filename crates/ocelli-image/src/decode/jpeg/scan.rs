@@ -132,7 +132,9 @@ impl Scan {
                     }
                     for (m, member) in self.members.iter().enumerate() {
                         let component = &mut frame.components[member.component];
-                        state.mcu(m, component, &tables[m], (row, column))?;
+                        let result = state.mcu(m, component, &tables[m], (row, column));
+                        // Bits made up behind the end may mean anything.
+                        result.map_err(|error| state.bits.check().err().unwrap_or(error))?;
                     }
                     mcu += 1;
                 }
@@ -169,7 +171,7 @@ impl Scan {
             let component = &mut frame.components[member.component];
             let blocks = rows * self.blocks_per_mcu(component).1 * component.stride;
             component.coefficients.clear();
-            component.coefficients.resize(blocks, [0; 64]);
+            component.coefficients.resize(blocks * 64, 0);
         }
     }
 
@@ -240,7 +242,7 @@ impl State<'_, '_> {
         for y in 0..v {
             for x in 0..h {
                 let place = (row * v + y) * component.stride + column * h + x;
-                let block = &mut component.coefficients[place];
+                let block = &mut component.coefficients.as_chunks_mut::<64>().0[place];
                 match (self.scan.kind, tables.dc, tables.ac) {
                     (Kind::Sequential, Some(dc), Some(ac)) => {
                         self.dc_first(member, block, dc)?;
