@@ -1,4 +1,4 @@
-"""Prints the constants of crates/ocelli-quant/tests/quantize.rs, made by the reference C code.
+"""Prints the constants of crates/ocelli-quant/tests/{quantize,grids}.rs, made by the reference C code.
 
 Not needed to build or test. To repeat it, compile ggml's `ggml-quants.c` (0.25.3 was used) without fused multiply-add:
 
@@ -18,6 +18,12 @@ BLOCKS = {
     "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
 }
 
+# Types of grids: elements and bytes of a block.
+GRIDS = {
+    "IQ1_S": (256, 50), "IQ1_M": (256, 56), "IQ2_XXS": (256, 66), "IQ2_XS": (256, 74), "IQ2_S": (256, 82),
+    "IQ3_XXS": (256, 98), "IQ3_S": (256, 110),
+}
+
 
 def regular() -> np.ndarray:
     """256 values in steps of 1/16."""
@@ -33,6 +39,20 @@ def mixed() -> np.ndarray:
         magnitude = 0.0 if group % 23 == 0 else 2.0 ** (group % 7 - 3)
         values.append((state // 256 / 2**23 - 1.0) * magnitude)
     return np.array(values, dtype=np.float32)
+
+
+def random_blocks(name: str, size: int) -> np.ndarray:
+    """64 blocks of any bytes, with the scale 0.25."""
+    state, blocks = 1, np.zeros((64, size), dtype=np.uint8)
+    for i in range(blocks.size):
+        state = (state * 1664525 + 1013904223) % 2**32
+        blocks.flat[i] = state >> 24
+    if name == "IQ1_M":
+        for at, nibble in zip((49, 51, 53, 55), (0, 0, 4, 3)):
+            blocks[:, at] = blocks[:, at] & 15 | nibble << 4
+    else:
+        blocks[:, :2] = (0x00, 0x34)
+    return blocks
 
 
 def fnv1a(data: bytes) -> int:
@@ -53,6 +73,12 @@ def main() -> None:
             return out.tobytes()
 
         print(name, quantize(regular()[:elements]).hex(), f"0x{fnv1a(quantize(mixed())):016x}")
+
+    for name, (elements, size) in GRIDS.items():
+        blocks, out = random_blocks(name, size), np.zeros(64 * elements, dtype="<f4")
+        function = getattr(library, f"dequantize_row_{name.lower()}")
+        function(blocks.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(len(out)))
+        print(name, [float(out[e]) for e in (0, 1, 15, 16, 31, 32, 100, 127, 128, 255)], f"0x{fnv1a(out.tobytes()):016x}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 use crate::blocks32::{q4_0, q4_1, q5_0, q5_1, q8_0};
 use crate::codebook::{iq4_nl, iq4_xs, mxfp4};
 use crate::float::{bf16_to_f32, read_f16};
+use crate::grids::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs};
 use crate::k_quants::{q2_k, q3_k, q4_k, q5_k, q6_k};
 use crate::{QuantError, TensorType};
 
@@ -26,6 +27,13 @@ pub const fn is_dequantizable(ty: TensorType) -> bool {
             | IQ4_NL
             | IQ4_XS
             | MXFP4
+            | IQ1_S
+            | IQ1_M
+            | IQ2_XXS
+            | IQ2_XS
+            | IQ2_S
+            | IQ3_XXS
+            | IQ3_S
     )
 }
 
@@ -52,6 +60,13 @@ pub fn dequantize(ty: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(), Q
         TensorType::IQ4_NL => blocks(bytes, out, iq4_nl::dequantize_block),
         TensorType::IQ4_XS => blocks(bytes, out, iq4_xs::dequantize_block),
         TensorType::MXFP4 => blocks(bytes, out, mxfp4::dequantize_block),
+        TensorType::IQ1_S => blocks(bytes, out, iq1_s::dequantize_block),
+        TensorType::IQ1_M => blocks(bytes, out, iq1_m::dequantize_block),
+        TensorType::IQ2_XXS => blocks(bytes, out, iq2_xxs::dequantize_block),
+        TensorType::IQ2_XS => blocks(bytes, out, iq2_xs::dequantize_block),
+        TensorType::IQ2_S => blocks(bytes, out, iq2_s::dequantize_block),
+        TensorType::IQ3_XXS => blocks(bytes, out, iq3_xxs::dequantize_block),
+        TensorType::IQ3_S => blocks(bytes, out, iq3_s::dequantize_block),
         _ => return Err(QuantError::Unsupported { ty, action: "run" }),
     }
     Ok(())
