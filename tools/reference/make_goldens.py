@@ -13,6 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import gguf
+import numpy as np
 import torch
 import transformers
 from safetensors.torch import load_file
@@ -144,6 +146,23 @@ def check_margins(name: str, tensors: dict) -> None:
             raise NearTie(f"{name}: decode step {step} (token {token}) is a near tie ({margin:.1e})")
 
 
+def check_files(folder: Path, checkpoint: Path) -> None:
+    """The files give back, value by value, the weights that the reference runs on."""
+    model = to_gguf.load_model(checkpoint)
+    kind = model.config.model_type
+    wanted = {name: data for _, name, data in to_gguf.text_tensors(model, to_gguf.ARCHITECTURES[kind])}
+    if hasattr(model.config, "vision_config"):
+        wanted |= {name: data for _, name, data in to_gguf.vision_tensors(model, kind)}
+    for path in sorted(folder.glob("*.gguf")):
+        for tensor in gguf.GGUFReader(path).tensors:
+            if tensor.name == "rope_freqs.weight":
+                continue
+            data = wanted.pop(tensor.name)
+            stored = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(data.shape)
+            assert np.array_equal(stored, data), f"{path}: {tensor.name}"
+    assert not wanted, f"not written: {sorted(wanted)}"
+
+
 def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict) -> dict:
     """Runs one case, writes its stages, moves pixels to `shared`; returns its entry for cases.json."""
     names = [f"../images/{image}.png" for image in case.get("images", [])]
@@ -203,6 +222,7 @@ def make_set_with_seed(name: str, recipe: dict, seed: int, scratch: Path, pixels
     to_gguf.save_rounded(checkpoint, rounded, text_type, mmproj_type or "f32")
     mmproj = folder / "mmproj.gguf" if vision else None
     to_gguf.convert(rounded, folder / "text.gguf", mmproj, text_type, mmproj_type or "f32")
+    check_files(folder, rounded)
     shared = pixels.setdefault(vision["patch_size"], {"side": 2 * vision["patch_size"]}) if vision else None
     cases = [make_case(case, rounded, folder, shared) for case in recipe["cases"]]
     listing = {"family": recipe["family"], "text": "text.gguf"}
