@@ -7,6 +7,21 @@
 //!
 //! Nothing in a file is trusted: counts are bounded by the bytes that remain before anything is allocated, sizes are
 //! computed with checked arithmetic, and no byte string makes the reader panic.
+//!
+//! ```
+//! use ocelli_gguf::{Gguf, Writer};
+//! use ocelli_quant::TensorType;
+//!
+//! let mut writer = Writer::new();
+//! writer.set("general.architecture", "example").set("example.block_count", 2u32);
+//! writer.add_tensor("token_embd.weight", &[4, 1], TensorType::F32, vec![0; 16]);
+//!
+//! let model = Gguf::from_bytes("example.gguf", writer.to_bytes()?.into())?;
+//! assert_eq!(model.metadata().required_u32("example.block_count")?, 2);
+//! let tensor = model.tensor("token_embd.weight").expect("written above");
+//! assert_eq!((tensor.shape(), model.data(tensor)), (&[4, 1][..], &[0; 16][..]));
+//! # Ok::<(), ocelli_gguf::Error>(())
+//! ```
 
 #![deny(unsafe_code)]
 

@@ -42,8 +42,13 @@ impl<'a> PartName<'a> {
     }
 
     fn of_number(&self, number: u32) -> String {
-        format!("{}-{number:05}-of-{:05}.gguf", self.prefix, self.count)
+        part_name(self.prefix, number, self.count)
     }
+}
+
+/// File name of part `number` (from 1) of `count`.
+pub(crate) fn part_name(prefix: &str, number: u32, count: u32) -> String {
+    format!("{prefix}-{number:05}-of-{count:05}.gguf")
 }
 
 /// Completes a model from the part that the user named.

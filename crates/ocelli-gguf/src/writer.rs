@@ -1,5 +1,6 @@
 //! Writing version 3 files: all at once or tensor by tensor.
 
+mod split;
 mod stream;
 
 use std::borrow::Cow;

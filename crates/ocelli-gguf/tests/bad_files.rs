@@ -297,16 +297,11 @@ fn paths_that_cannot_be_read_are_told_from_bad_files() {
             .contains("empty.gguf: file is empty (0 bytes)"),
         "{error}"
     );
-    for (path, need) in [
-        (folder.join("missing.gguf"), "No such file"),
-        (folder, "this is a folder"),
-    ] {
+    let (missing, file) = (folder.join("missing.gguf"), empty.join("below.gguf"));
+    for path in [missing, file, folder] {
         let error = Gguf::open(&path).expect_err("not a file");
         assert!(matches!(error, Error::Io { .. }), "{error}");
-        assert!(error.to_string().contains(need), "{error}");
-        assert!(
-            error.to_string().contains(&path.display().to_string()),
-            "{error}"
-        );
+        let need = format!("cannot open {}: ", path.display());
+        assert!(error.to_string().starts_with(&need), "{error}");
     }
 }

@@ -202,3 +202,56 @@ fn a_split_count_of_one_is_a_whole_model() {
     let error = Gguf::from_bytes("model.gguf", Cow::Owned(bytes)).expect_err("a part");
     assert!(error.to_string().contains("one of 2 parts"), "{error}");
 }
+
+#[test]
+fn a_split_model_is_the_same_model_and_can_be_merged() {
+    let folder = folder("split_and_merge");
+    let mut whole = Writer::new();
+    whole
+        .set("general.architecture", "qwen3vl")
+        .set("general.alignment", 64u32);
+    for number in 0..7u8 {
+        let data = vec![number; 4 * usize::from(number + 1)];
+        whole.add_tensor(
+            format!("t{number}"),
+            &[u64::from(number) + 1],
+            TensorType::F32,
+            data,
+        );
+    }
+    let bytes = whole.to_bytes().expect("valid");
+    // 4 + 8 + 12, 16, 20, 24, 28 bytes.
+    let paths = whole
+        .write_split(&folder.join("model"), 27)
+        .expect("written");
+    assert_eq!(
+        paths,
+        [1, 2, 3, 4, 5].map(|number| part_path(&folder, number, 5))
+    );
+
+    let split = Gguf::open(&paths[3]).expect("all parts are there");
+    let shards: Vec<_> = split
+        .tensors()
+        .iter()
+        .map(|tensor| tensor.shard())
+        .collect();
+    assert_eq!(shards, [0, 0, 0, 1, 2, 3, 4]);
+    let merged = Writer::copy_of(&split).to_bytes().expect("valid");
+    assert_eq!(merged, bytes);
+
+    let one = whole
+        .write_split(&folder.join("one"), u64::MAX)
+        .expect("written");
+    assert_eq!(one, [folder.join("one-00001-of-00001.gguf")]);
+    assert_eq!(Gguf::open(&one[0]).expect("opened").tensors().len(), 7);
+}
+
+#[test]
+fn a_model_without_tensors_splits_into_one_part() {
+    let mut writer = Writer::new();
+    writer.set("general.architecture", "qwen3vl");
+    let paths = writer
+        .write_split(&folder("split_empty").join("m"), 10)
+        .expect("written");
+    assert_eq!(Gguf::open(&paths[0]).expect("opened").tensors().len(), 0);
+}
