@@ -17,19 +17,18 @@ pub enum ControlTokens {
 ///
 /// Tokens may hold parts of characters; bytes wait here until their character is complete. Bytes that can never become
 /// one are written as U+FFFD.
-pub struct DecodeStream<'t> {
-    tokenizer: &'t Tokenizer,
+#[derive(Debug, Clone)]
+pub struct DecodeStream {
     control: ControlTokens,
     /// At most three bytes between calls: the start of a character.
     pending: Vec<u8>,
     drop_space: bool,
 }
 
-impl<'t> DecodeStream<'t> {
-    /// Starts an answer.
-    pub fn new(tokenizer: &'t Tokenizer, control: ControlTokens) -> Self {
+impl DecodeStream {
+    /// Starts an answer of a model with this tokenizer.
+    pub fn new(tokenizer: &Tokenizer, control: ControlTokens) -> Self {
         Self {
-            tokenizer,
             control,
             pending: Vec::new(),
             drop_space: tokenizer.drops_first_space(),
@@ -37,9 +36,9 @@ impl<'t> DecodeStream<'t> {
     }
 
     /// Takes the next token and gives the characters that are complete now; often none. An id outside of the
-    /// vocabulary gives nothing.
-    pub fn push(&mut self, id: u32) -> String {
-        let Some(kind) = self.tokenizer.kind(id) else {
+    /// vocabulary gives nothing. `tokenizer` is the one that the stream was made for.
+    pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
+        let Some(kind) = tokenizer.kind(id) else {
             return String::new();
         };
         let hidden = matches!(
@@ -49,7 +48,7 @@ impl<'t> DecodeStream<'t> {
         if hidden && self.control == ControlTokens::Hidden {
             return String::new();
         }
-        let bytes = self.tokenizer.token_bytes(id).unwrap_or_default();
+        let bytes = tokenizer.token_bytes(id).unwrap_or_default();
         let bytes = match self.drop_space && !hidden {
             true => bytes.strip_prefix(b" ").unwrap_or(&bytes),
             false => &bytes,
@@ -92,7 +91,7 @@ impl Tokenizer {
     /// The text of a whole list of tokens.
     pub fn decode(&self, ids: &[u32], control: ControlTokens) -> String {
         let mut stream = DecodeStream::new(self, control);
-        let mut text: String = ids.iter().map(|&id| stream.push(id)).collect();
+        let mut text: String = ids.iter().map(|&id| stream.push(self, id)).collect();
         text.push_str(&stream.finish());
         text
     }

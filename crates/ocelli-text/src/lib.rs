@@ -10,20 +10,26 @@
 #![forbid(unsafe_code)]
 
 mod bpe;
+mod chat;
 mod cut;
 mod decode;
 mod encode;
 mod error;
+mod message;
 mod pieces;
 mod pretokenize;
 mod spm;
 mod stop;
+mod template;
 mod vocabulary;
 
+pub use chat::{ChatPart, EncodedChat, Media, encode_chat, encode_pieces};
 pub use decode::{ControlTokens, DecodeStream};
 pub use encode::Tokenizer;
 pub use error::Error;
+pub use message::{Content, Message, Role, ToolCall};
 pub use pieces::{Origin, Piece, Source};
 pub use pretokenize::PreTokenizer;
 pub use stop::{StopStrings, Stopped};
+pub use template::{Builtin, ChatTemplate, MediaMarkers, RenderOptions, Specials, TEMPLATE_BYTES};
 pub use vocabulary::{Model, TokenKind, Vocabulary};
