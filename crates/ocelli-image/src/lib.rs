@@ -26,6 +26,7 @@ pub mod boxes;
 mod decode;
 pub mod draw;
 mod error;
+mod font;
 mod image;
 mod orientation;
 mod parallel;

@@ -1,1 +1,0 @@
-//! A model's coordinates, in the pixels of the user's own picture.
