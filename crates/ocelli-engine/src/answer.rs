@@ -1,29 +1,38 @@
 //! An answer being written: tokens in, whole characters out, until it ends.
 
-use std::ops::ControlFlow;
+use ocelli_text::{ControlTokens, DecodeStream, StopStrings, Tokenizer};
 
-use ocelli_text::{ControlTokens, DecodeStream, StopStrings};
+use crate::{FinishReason, Sampler};
 
-use crate::engine::Observer;
-use crate::{Event, FinishReason, Model, Sampler};
-
-/// An answer being written.
-pub(crate) struct Answer<'a> {
-    model: &'a Model,
+/// See the module.
+pub(crate) struct Answer {
     sampler: Sampler,
-    stream: DecodeStream<'a>,
+    stream: DecodeStream,
     stop: StopStrings,
     limit: usize,
     pub(crate) tokens: Vec<u32>,
     pub(crate) text: String,
 }
 
-impl<'a> Answer<'a> {
-    pub(crate) fn new(model: &'a Model, sampler: Sampler, stop: StopStrings, limit: usize) -> Self {
+/// What a token brought.
+pub(crate) struct Taken {
+    pub(crate) token: u32,
+    /// New text, of whole characters.
+    pub(crate) text: String,
+    /// Why the answer ends here, if it does.
+    pub(crate) end: Option<FinishReason>,
+}
+
+impl Answer {
+    pub(crate) fn new(
+        tokenizer: &Tokenizer,
+        sampler: Sampler,
+        stop: StopStrings,
+        limit: usize,
+    ) -> Self {
         Self {
-            model,
             sampler,
-            stream: DecodeStream::new(&model.tokenizer, ControlTokens::Hidden),
+            stream: DecodeStream::new(tokenizer, ControlTokens::Hidden),
             stop,
             limit,
             tokens: Vec::new(),
@@ -31,47 +40,35 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// True when no token is wanted.
     pub(crate) fn is_full(&self) -> bool {
         self.tokens.len() >= self.limit
     }
 
-    /// Chooses a token and says its text; the reason if the answer ends with it.
-    pub(crate) fn take(
-        &mut self,
-        logits: &mut [f32],
-        observe: Observer<'_>,
-    ) -> (u32, Option<FinishReason>) {
-        let tokenizer = &self.model.tokenizer;
+    /// Chooses a token by its logits.
+    pub(crate) fn take(&mut self, tokenizer: &Tokenizer, logits: &mut [f32]) -> Taken {
         let token = self.sampler.sample(logits, tokenizer.len());
         self.tokens.push(token);
-        if tokenizer.is_end(token) {
-            return (token, Some(self.finish(FinishReason::Stop, observe)));
+        let is_end = tokenizer.is_end(token);
+        let new = match is_end {
+            true => self.stream.finish(),
+            false => self.stream.push(tokenizer, token),
+        };
+        let (mut text, stopped) = self.stop.push(&new);
+        let mut end = (is_end || stopped.is_some()).then_some(FinishReason::Stop);
+        if end.is_none() && self.is_full() {
+            let (rest, stopped) = self.stop.push(&self.stream.finish());
+            text.push_str(&rest);
+            end = Some(match stopped {
+                Some(_) => FinishReason::Stop,
+                None => FinishReason::Length,
+            });
         }
-        let piece = self.stream.push(token);
-        let (text, stopped) = self.stop.push(&piece);
-        if self.say(&text, observe).is_break() {
-            return (token, Some(FinishReason::Cancelled));
+        if end.is_some() {
+            // After a stop string nothing is held back.
+            text.push_str(&self.stop.finish());
         }
-        (token, stopped.map(|_| FinishReason::Stop))
-    }
-
-    /// Says what was held back.
-    pub(crate) fn finish(&mut self, reason: FinishReason, observe: Observer<'_>) -> FinishReason {
-        let rest = self.stream.finish();
-        let (mut text, stopped) = self.stop.push(&rest);
-        text.push_str(&self.stop.finish());
-        match self.say(&text, observe) {
-            ControlFlow::Break(()) => FinishReason::Cancelled,
-            ControlFlow::Continue(()) if stopped.is_some() => FinishReason::Stop,
-            ControlFlow::Continue(()) => reason,
-        }
-    }
-
-    fn say(&mut self, text: &str, observe: Observer<'_>) -> ControlFlow<()> {
-        if text.is_empty() {
-            return ControlFlow::Continue(());
-        }
-        self.text.push_str(text);
-        observe(Event::Text(text))
+        self.text.push_str(&text);
+        Taken { token, text, end }
     }
 }

@@ -1,29 +1,34 @@
-//! The engine: one model's mutable state and the loop that answers a request.
+//! The engine: one model's mutable state, and the step that moves every request on.
+//!
+//! [`Engine::submit`] queues a request, [`Engine::step`] does a bounded piece of work (a layer of a
+//! picture's encoder, or one forward pass over tokens of many sequences) and says what came of it.
+//! [`Engine::generate`] runs one request to its end.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
 
 use ocelli_image::Grid;
-use ocelli_models::{ImageFeatures, ImageRows, Step, run_step};
-use ocelli_tensor::{Backend, KvElement, KvLayout, KvStore, Memory, Pass, Probe, Span, Stage};
+use ocelli_tensor::{Backend, KvElement, KvLayout, KvStore, Memory};
 use ocelli_text::StopStrings;
 
 use crate::answer::Answer;
-use crate::vision::encode;
+use crate::vision::Encoder;
 use crate::{
-    Error, Event, FeatureCache, FinishReason, Model, Outcome, PagePool, Picture, Prompt, STEP_ROWS,
-    Sampler, Sampling, Sequence, Timings, text_memory, vision_memory,
+    ClientId, Error, Event, FeatureCache, FinishReason, Model, Outcome, Output, PAGE_TOKENS,
+    PagePool, Picture, Prompt, STEP_ROWS, Sampler, Sampling, Scheduler, SchedulerLimits, Sequence,
+    SequenceId, Submission, text_memory, vision_memory,
 };
-
-/// Tokens in a page of the cache.
-const PAGE_TOKENS: usize = 32;
 
 /// What an engine is built with.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Tokens that prompt and answer may have together.
+    /// Tokens that prompt and answer of one request may have together.
     pub context: usize,
+    /// Requests that run at the same time.
+    pub sequences: usize,
+    /// Tokens that the cache holds for all of them; at least `context`.
+    pub cache_tokens: usize,
     /// Element type of keys and values.
     pub kv_element: KvElement,
     /// Most bytes of kept picture features.
@@ -45,6 +50,10 @@ pub struct Generate {
     pub max_tokens: usize,
     /// Texts that end the answer.
     pub stop: Vec<String>,
+    /// Whose it is.
+    pub client: ClientId,
+    /// Requests share cached prompts only with those of equal salt.
+    pub salt: [u8; 32],
 }
 
 /// See the module.
@@ -52,12 +61,14 @@ pub struct Engine {
     pub(crate) model: Arc<Model>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) settings: Settings,
-    text_memory: Memory,
-    pub(crate) vision_memory: Option<Memory>,
-    kv: Box<dyn KvStore>,
+    pub(crate) text_memory: Memory,
+    pub(crate) kv: Box<dyn KvStore>,
     pub(crate) pool: PagePool,
-    pub(crate) sequence: Sequence,
-    features: FeatureCache,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) sequences: BTreeMap<SequenceId, Sequence>,
+    pub(crate) features: FeatureCache,
+    pub(crate) encoder: Option<Encoder>,
+    next_id: u64,
 }
 
 impl std::fmt::Debug for Engine {
@@ -69,21 +80,21 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-pub(crate) type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
-pub(crate) type See<'a> = &'a mut dyn FnMut(Stage<'_>);
-
 impl Engine {
-    /// Reserves memory for the worst step, the largest picture and the whole context.
+    /// Reserves memory for the worst step, the largest picture and the whole cache.
     pub fn new(model: Arc<Model>, backend: Arc<dyn Backend>, settings: Settings) -> Self {
         let deepstack = model.vision.as_ref().map_or(0, |v| v.deepstack());
         let text = text_memory(model.text.as_ref(), deepstack);
         let vision = model.vision.as_ref().zip(settings.largest_picture);
-        let vision_memory = vision.map(|(vision, grid)| {
+        let encoder = vision.map(|(vision, grid)| {
             let patch = vision.patch_size() as usize;
             let elements = vision_memory(vision.as_ref(), grid, 6 * patch * patch);
-            Memory::reserve(backend.as_ref(), elements)
+            Encoder::new(Memory::reserve(backend.as_ref(), elements))
         });
-        let pages = settings.context.div_ceil(PAGE_TOKENS);
+        let pages = settings
+            .cache_tokens
+            .max(settings.context)
+            .div_ceil(PAGE_TOKENS);
         let layout = KvLayout {
             layers: model.text.caches(),
             pages,
@@ -92,11 +103,18 @@ impl Engine {
         };
         Self {
             text_memory: Memory::reserve(backend.as_ref(), text),
-            vision_memory,
+            encoder,
             kv: backend.kv_store(layout),
-            pool: PagePool::new(pages, PAGE_TOKENS),
-            sequence: Sequence::default(),
+            pool: PagePool::new(pages),
+            scheduler: Scheduler::new(SchedulerLimits {
+                sequences: settings.sequences,
+                step_rows: STEP_ROWS,
+                prompt_rows_beside_generating: STEP_ROWS / 2,
+                pages,
+            }),
+            sequences: BTreeMap::new(),
             features: FeatureCache::new(settings.feature_bytes),
+            next_id: 0,
             model,
             backend,
             settings,
@@ -108,57 +126,87 @@ impl Engine {
         &self.model
     }
 
-    /// Tokens that prompt and answer may have together.
+    /// Tokens that prompt and answer of one request may have together.
     pub fn context(&self) -> usize {
         self.settings.context
+    }
+
+    /// True when no request runs or waits.
+    pub fn is_idle(&self) -> bool {
+        self.sequences.is_empty()
+    }
+
+    /// Queues a request. It is checked here; what fails later comes as [`Output::Failed`].
+    ///
+    /// # Errors
+    /// When the request does not fit, has pictures that the model cannot see, or a setting is out of
+    /// its range.
+    pub fn submit(&mut self, request: Generate) -> Result<SequenceId, Error> {
+        request.sampling.check().map_err(Error::Sampling)?;
+        self.check_size(&request.prompt)?;
+        if !request.pictures.is_empty() && self.encoder.is_none() {
+            return Err(Error::NoVision {
+                model: self.model.name.clone(),
+            });
+        }
+        let stop = StopStrings::new(request.stop)?;
+        let prompt_tokens = request.prompt.tokens.len();
+        let limit = request
+            .max_tokens
+            .min(self.settings.context - prompt_tokens);
+        let sampler = Sampler::new(request.sampling, &request.prompt.tokens);
+        let answer = Answer::new(&self.model.tokenizer, sampler, stop, limit);
+        let asked = (request.prompt, request.pictures);
+        let sequence = Sequence::new(asked, answer, self.model.text.as_ref(), &request.salt);
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        let accepted = self.scheduler.submit(Submission {
+            id,
+            client: request.client,
+            prompt_tokens,
+            pages: (prompt_tokens + limit).div_ceil(PAGE_TOKENS),
+        });
+        assert!(accepted, "the cache holds at least one context");
+        self.sequences.insert(id, sequence);
+        Ok(id)
+    }
+
+    /// Ends a request wherever it is. Its outcome comes at once, if it was still there.
+    pub fn cancel(&mut self, id: SequenceId) -> Option<Outcome> {
+        self.end(id, FinishReason::Cancelled)
     }
 
     /// Answers a request, telling `observe` what happens; it can stop the request at each event.
     ///
     /// # Errors
     /// When the request does not fit or the arithmetic fails. The engine stays usable.
-    pub fn generate(&mut self, request: Generate, observe: Observer<'_>) -> Result<Outcome, Error> {
-        request.sampling.check().map_err(Error::Sampling)?;
-        self.check_size(&request.prompt)?;
-        let stop = StopStrings::new(request.stop)?;
-        let mut timings = Timings::default();
-        let prompt_tokens = request.prompt.tokens.len();
-        let sampler = Sampler::new(request.sampling, &request.prompt.tokens);
-        let model = Arc::clone(&self.model);
-        self.sequence
-            .restart(request.prompt, model.text.as_ref(), &mut self.pool);
-        let cached_tokens = self.sequence.cached;
-        let cancelled = |timings| Outcome {
-            text: String::new(),
-            tokens: Vec::new(),
-            finish_reason: FinishReason::Cancelled,
-            prompt_tokens,
-            cached_tokens,
-            timings,
-        };
-        let start = Instant::now();
-        let Some(features) = self.encode_pictures(&request.pictures, observe)? else {
-            return Ok(cancelled(timings));
-        };
-        timings.encode = start.elapsed();
-        let start = Instant::now();
-        let Some(logits) = self.prefill(&features, observe)? else {
-            return Ok(cancelled(timings));
-        };
-        timings.prefill = start.elapsed();
-        let start = Instant::now();
-        let room = self.settings.context - prompt_tokens;
-        let mut answer = Answer::new(&model, sampler, stop, request.max_tokens.min(room));
-        let finish_reason = self.decode(logits, &mut answer, observe)?;
-        timings.decode = start.elapsed();
-        Ok(Outcome {
-            text: answer.text,
-            tokens: answer.tokens,
-            finish_reason,
-            prompt_tokens,
-            cached_tokens,
-            timings,
-        })
+    pub fn generate(
+        &mut self,
+        request: Generate,
+        observe: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Outcome, Error> {
+        let id = self.submit(request)?;
+        loop {
+            for (whose, output) in self.step() {
+                if whose != id {
+                    continue;
+                }
+                let flow = match output {
+                    Output::Encoding { image, done, total } => {
+                        observe(Event::Encoding { image, done, total })
+                    }
+                    Output::Prefill { done, total } => observe(Event::Prefill { done, total }),
+                    Output::Text { text, .. } => observe(Event::Text(&text)),
+                    Output::Done(outcome) => return Ok(*outcome),
+                    Output::Failed(error) => return Err(error),
+                };
+                if flow.is_break()
+                    && let Some(outcome) = self.cancel(id)
+                {
+                    return Ok(outcome);
+                }
+            }
+        }
     }
 
     pub(crate) fn check_size(&self, prompt: &Prompt) -> Result<(), Error> {
@@ -179,186 +227,22 @@ impl Engine {
         })
     }
 
-    /// Features of the pictures that prefill will need; `None` for those already in the cache of keys
-    /// and values. The outer `None` means that the observer stopped it.
-    fn encode_pictures(
-        &mut self,
-        pictures: &[Picture],
-        observe: Observer<'_>,
-    ) -> Result<Option<Vec<Option<Arc<ImageFeatures>>>>, Error> {
-        let mut features = vec![None; pictures.len()];
-        let cached = self.sequence.cached;
-        for span in &self.sequence.prompt.images {
-            if span.tokens.end <= cached || features[span.image].is_some() {
-                continue;
-            }
-            let picture = &pictures[span.image];
-            if let Some(kept) = self.features.get(&picture.key) {
-                features[span.image] = Some(kept);
-                continue;
-            }
-            let model = Arc::clone(&self.model);
-            let (Some(vision), Some(memory)) = (&model.vision, &mut self.vision_memory) else {
-                return Err(Error::NoVision {
-                    model: model.name.clone(),
-                });
-            };
-            let work = (span.image, picture);
-            let Some(made) = encode(
-                vision.as_ref(),
-                self.backend.as_ref(),
-                memory,
-                work,
-                observe,
-            )?
-            else {
-                return Ok(None);
-            };
-            self.features.insert(picture.key, Arc::clone(&made));
-            features[span.image] = Some(made);
+    /// Ends a sequence and gives back its pages.
+    pub(crate) fn end(&mut self, id: SequenceId, finish_reason: FinishReason) -> Option<Outcome> {
+        let mut sequence = self.sequences.remove(&id)?;
+        self.scheduler.finish(id);
+        self.pool.give_back(&mut sequence.pages);
+        if let Some(encoder) = &mut self.encoder {
+            encoder.abandon(id);
         }
-        Ok(Some(features))
+        sequence.timings.decode = sequence.lap();
+        Some(Outcome {
+            text: sequence.answer.text,
+            tokens: sequence.answer.tokens,
+            finish_reason,
+            prompt_tokens: sequence.prompt.tokens.len(),
+            cached_tokens: sequence.reused,
+            timings: sequence.timings,
+        })
     }
-
-    /// Runs the prompt's tokens that are not cached; logits of the last one, or `None` when stopped.
-    fn prefill(
-        &mut self,
-        features: &[Option<Arc<ImageFeatures>>],
-        observe: Observer<'_>,
-    ) -> Result<Option<Vec<f32>>, Error> {
-        let total = self.sequence.prompt.tokens.len();
-        let mut logits = None;
-        while self.sequence.cached < total {
-            logits = Some(self.prefill_step(features, None));
-            let done = self.sequence.cached;
-            if observe(Event::Prefill { done, total }).is_break() {
-                return Ok(None);
-            }
-        }
-        let logits = logits.ok_or(Error::EmptyPrompt)?;
-        check_finite(&logits)?;
-        Ok(Some(logits))
-    }
-
-    /// One step of the prompt: at most [`STEP_ROWS`] tokens. Logits of its last token.
-    pub(crate) fn prefill_step(
-        &mut self,
-        features: &[Option<Arc<ImageFeatures>>],
-        see: Option<See<'_>>,
-    ) -> Vec<f32> {
-        let sequence = &mut self.sequence;
-        let start = sequence.cached;
-        let end = sequence.prompt.tokens.len().min(start + STEP_ROWS);
-        let grown = self.pool.grow(&mut sequence.pages, end);
-        assert!(grown, "the pool has room for the whole context");
-        let rows = end - start;
-        let images: Vec<ImageRows<'_>> = sequence
-            .prompt
-            .images
-            .iter()
-            .filter(|span| span.tokens.start < end && span.tokens.end > start)
-            .filter_map(|span| {
-                let features = features[span.image].as_deref()?;
-                let first = span.tokens.start.max(start);
-                let last = span.tokens.end.min(end);
-                let offset = span.from.start + first - span.tokens.start;
-                Some(ImageRows {
-                    features,
-                    from: offset..offset + last - first,
-                    rows: first - start..last - start,
-                })
-            })
-            .collect();
-        let spans = [Span {
-            rows: 0..rows,
-            cached: start,
-            pages: &sequence.pages,
-            both_ways: &[],
-        }];
-        let step = Step {
-            tokens: &sequence.prompt.tokens[start..end],
-            positions: &sequence.positions.tokens[start..end],
-            prompt_rows: rows,
-            spans: &spans,
-            images: &images,
-            output_rows: &[rows - 1],
-        };
-        let mut show;
-        let probe = match see {
-            None => Probe::Off,
-            Some(see) => {
-                show = move |stage: Stage<'_>| see(stage);
-                Probe::On(&mut show)
-            }
-        };
-        let mark = self.text_memory.mark();
-        let mut pass = Pass::new(self.backend.as_ref(), &mut self.text_memory, probe)
-            .with_kv(self.kv.as_mut());
-        let logits = run_step(self.model.text.as_ref(), &mut pass, &step);
-        let logits = pass.download(&logits);
-        self.text_memory.release(mark);
-        sequence.cached = end;
-        sequence.cached_prompt = end;
-        logits
-    }
-
-    /// Runs one generated token, number `index` of the answer; its logits.
-    pub(crate) fn decode_step(&mut self, token: u32, index: usize) -> Vec<f32> {
-        let sequence = &mut self.sequence;
-        let grown = self.pool.grow(&mut sequence.pages, sequence.cached + 1);
-        assert!(grown, "the pool has room for the whole context");
-        let spans = [Span {
-            rows: 0..1,
-            cached: sequence.cached,
-            pages: &sequence.pages,
-            both_ways: &[],
-        }];
-        let step = Step {
-            tokens: &[token],
-            positions: &[sequence.generated_position(index)],
-            prompt_rows: 0,
-            spans: &spans,
-            images: &[],
-            output_rows: &[0],
-        };
-        let mark = self.text_memory.mark();
-        let mut pass = Pass::new(self.backend.as_ref(), &mut self.text_memory, Probe::Off)
-            .with_kv(self.kv.as_mut());
-        let logits = run_step(self.model.text.as_ref(), &mut pass, &step);
-        let logits = pass.download(&logits);
-        self.text_memory.release(mark);
-        sequence.cached += 1;
-        logits
-    }
-
-    fn decode(
-        &mut self,
-        mut logits: Vec<f32>,
-        answer: &mut Answer<'_>,
-        observe: Observer<'_>,
-    ) -> Result<FinishReason, Error> {
-        loop {
-            if answer.is_full() {
-                return Ok(answer.finish(FinishReason::Length, observe));
-            }
-            let (token, end) = answer.take(&mut logits, observe);
-            if let Some(reason) = end {
-                return Ok(reason);
-            }
-            if answer.is_full() {
-                continue;
-            }
-            logits = self.decode_step(token, answer.tokens.len() - 1);
-            check_finite(&logits)?;
-        }
-    }
-}
-
-fn check_finite(logits: &[f32]) -> Result<(), Error> {
-    if logits.iter().all(|v| v.is_finite()) {
-        return Ok(());
-    }
-    Err(Error::NonFinite {
-        what: "logits at layer-stack output".to_owned(),
-    })
 }

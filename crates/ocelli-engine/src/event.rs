@@ -25,6 +25,38 @@ pub enum Event<'a> {
     Text(&'a str),
 }
 
+/// What a step brought to one request.
+#[derive(Debug)]
+pub enum Output {
+    /// Layers done of a picture's encoding.
+    Encoding {
+        /// Index of the picture.
+        image: usize,
+        /// Layers done.
+        done: usize,
+        /// All layers.
+        total: usize,
+    },
+    /// Prompt tokens done.
+    Prefill {
+        /// Tokens done, cached ones included.
+        done: usize,
+        /// All tokens.
+        total: usize,
+    },
+    /// New text of the answer: always whole characters.
+    Text {
+        /// The token that completed it.
+        token: u32,
+        /// The text.
+        text: String,
+    },
+    /// The end of the request.
+    Done(Box<Outcome>),
+    /// The request failed; others go on.
+    Failed(crate::Error),
+}
+
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {

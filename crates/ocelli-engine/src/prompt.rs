@@ -5,7 +5,7 @@ use std::ops::Range;
 use ocelli_image::Grid;
 use ocelli_models::{Join, LaidOut, Segment};
 
-use crate::Error;
+use crate::{Error, PageKey};
 
 /// A picture's content, for reuse: equal keys mean equal rows.
 pub type ImageKey = [u8; 32];
@@ -100,31 +100,31 @@ impl Prompt {
         }
     }
 
-    /// How many tokens at the start are the same in `other`: same ids, and the same pictures in the
-    /// same places.
-    pub fn common_prefix(&self, other: &Self) -> usize {
-        let mut same = self
-            .tokens
-            .iter()
-            .zip(&other.tokens)
-            .take_while(|(a, b)| a == b)
-            .count();
-        // Image rows have equal ids whatever they show: a picture that differs ends the prefix where
-        // it starts, and one that is cut by the prefix is kept only as far as both have it.
-        for (a, b) in self.images.iter().zip(&other.images) {
-            let equal = self.keys[a.image] == other.keys[b.image]
-                && a.tokens.start == b.tokens.start
-                && a.from == b.from;
-            if !equal {
-                same = same.min(a.tokens.start.min(b.tokens.start));
-                break;
+    /// A key for each page that the prompt fills: its tokens and pictures and, through the key of the
+    /// page before, everything that stands before them. `salt` keeps those apart who must not share.
+    pub fn page_keys(&self, page_tokens: usize, salt: &[u8; 32]) -> Vec<PageKey> {
+        let mut before = *salt;
+        let mut keys = Vec::new();
+        for (page, tokens) in self.tokens.chunks_exact(page_tokens).enumerate() {
+            let mut hasher = blake3::Hasher::new_derive_key("ocelli prompt page 1");
+            hasher.update(&before);
+            for token in tokens {
+                hasher.update(&token.to_le_bytes());
             }
+            let (start, end) = (page * page_tokens, (page + 1) * page_tokens);
+            // Image rows have equal ids whatever they show: what they show goes in beside them.
+            for span in &self.images {
+                if span.tokens.start < end && span.tokens.end > start {
+                    hasher.update(&self.keys[span.image]);
+                    for number in [span.tokens.start, span.tokens.end, span.from.start] {
+                        hasher.update(&(number as u64).to_le_bytes());
+                    }
+                }
+            }
+            before = *hasher.finalize().as_bytes();
+            keys.push(before);
         }
-        let extra = self.images.len().min(other.images.len());
-        for span in self.images[extra..].iter().chain(&other.images[extra..]) {
-            same = same.min(span.tokens.start);
-        }
-        same
+        keys
     }
 }
 
@@ -179,27 +179,34 @@ mod tests {
         assert!(error.to_string().contains('1') && error.to_string().contains('0'));
     }
 
+    const SALT: [u8; 32] = [0; 32];
+
     #[test]
-    fn equal_tokens_with_another_picture_are_no_common_prefix() {
-        let ids = [1, 2, PAD, 3];
-        let a = prompt(&ids, &[picture(4, 4, 0)]);
-        let b = prompt(&ids, &[picture(4, 4, 1)]);
-        assert_eq!(a.common_prefix(&b), 2);
-        assert_eq!(a.common_prefix(&a), 7);
+    fn pages_with_another_picture_have_other_keys_from_there_on() {
+        let ids = [1, 2, PAD, 3, 4, 5];
+        let a = prompt(&ids, &[picture(4, 4, 0)]).page_keys(2, &SALT);
+        let b = prompt(&ids, &[picture(4, 4, 1)]).page_keys(2, &SALT);
+        assert_eq!(a.len(), 4, "the last token fills no page");
+        assert_eq!(a[0], b[0]);
+        assert!((1..4).all(|page| a[page] != b[page]));
     }
 
     #[test]
-    fn a_picture_of_another_shape_ends_the_prefix_before_it() {
+    fn a_picture_of_another_shape_has_other_keys() {
         let ids = [1, PAD, 3];
-        let a = prompt(&ids, &[picture(8, 2, 0)]);
-        let b = prompt(&ids, &[picture(4, 4, 1)]);
-        assert_eq!(a.common_prefix(&b), 1);
+        let a = prompt(&ids, &[picture(8, 2, 0)]).page_keys(1, &SALT);
+        let b = prompt(&ids, &[picture(4, 4, 1)]).page_keys(1, &SALT);
+        assert_eq!(a[0], b[0]);
+        assert_ne!(a[1], b[1]);
     }
 
     #[test]
-    fn a_longer_chat_keeps_everything_before_its_new_turn() {
+    fn a_longer_chat_begins_with_the_same_pages_and_another_salt_shares_none() {
         let a = prompt(&[1, PAD, 3], &[picture(4, 4, 0)]);
         let b = prompt(&[1, PAD, 3, 4, PAD], &[picture(4, 4, 0), picture(2, 2, 1)]);
-        assert_eq!(a.common_prefix(&b), a.tokens.len());
+        let (short, long) = (a.page_keys(2, &SALT), b.page_keys(2, &SALT));
+        assert_eq!(short[..], long[..short.len()]);
+        let salted = a.page_keys(2, &[1; 32]);
+        assert!(short.iter().all(|key| !salted.contains(key)));
     }
 }

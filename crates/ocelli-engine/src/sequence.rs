@@ -1,40 +1,145 @@
-//! A request being decoded: its tokens, positions and pages.
+//! A request on its way: what it asked, what of it is done, and where its keys and values are.
 
-use ocelli_models::{Positions, TextModel};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ocelli_models::{ImageFeatures, ImageRows, Positions, TextModel};
 use ocelli_tensor::PageId;
 
-use crate::{PagePool, Prompt};
+use crate::answer::Answer;
+use crate::{PAGE_TOKENS, PageKey, PagePool, Picture, Prompt, Timings};
 
-/// All mutable state of one conversation.
-#[derive(Debug, Default)]
-pub struct Sequence {
-    /// What was asked.
+/// All mutable state of one request.
+pub(crate) struct Sequence {
     pub(crate) prompt: Prompt,
-    /// Position of each prompt token, and of the first generated one.
+    pub(crate) pictures: Vec<Picture>,
+    /// Features of each picture, once it is encoded or found in the cache.
+    pub(crate) features: Vec<Option<Arc<ImageFeatures>>>,
     pub(crate) positions: Positions,
-    /// Pages of keys and values.
     pub(crate) pages: Vec<PageId>,
+    /// Content of each page that the prompt fills.
+    keys: Vec<PageKey>,
+    /// Pages that others can share: all before this one.
+    published: usize,
     /// Tokens whose keys and values are in the pages.
     pub(crate) cached: usize,
-    /// How many of them came from the prompt, so that they are as if computed afresh.
-    pub(crate) cached_prompt: usize,
+    /// How many of them were there at the start.
+    pub(crate) reused: usize,
+    pub(crate) answer: Answer,
+    /// The token that was chosen last.
+    pub(crate) last_token: u32,
+    pub(crate) timings: Timings,
+    /// When the present phase (encoding, prefill, decoding) began.
+    pub(crate) since: Instant,
 }
 
 impl Sequence {
-    /// Goes on with another prompt, keeping what both begin with. At least the last token is computed
-    /// again, since its logits are wanted.
-    pub(crate) fn restart(&mut self, prompt: Prompt, model: &dyn TextModel, pool: &mut PagePool) {
-        let common = self.prompt.common_prefix(&prompt);
-        let last = prompt.tokens.len().saturating_sub(1);
-        self.cached = common.min(self.cached_prompt).min(last);
-        self.cached_prompt = self.cached;
-        pool.shrink(&mut self.pages, self.cached);
-        self.positions = model.positions(&prompt.segments);
-        self.prompt = prompt;
+    pub(crate) fn new(
+        (prompt, pictures): (Prompt, Vec<Picture>),
+        answer: Answer,
+        model: &dyn TextModel,
+        salt: &[u8; 32],
+    ) -> Self {
+        Self {
+            positions: model.positions(&prompt.segments),
+            keys: prompt.page_keys(PAGE_TOKENS, salt),
+            features: vec![None; pictures.len()],
+            pages: Vec::new(),
+            published: 0,
+            cached: 0,
+            reused: 0,
+            last_token: 0,
+            timings: Timings::default(),
+            since: Instant::now(),
+            prompt,
+            pictures,
+            answer,
+        }
     }
 
-    /// Position of the generated token number `index` on all axes.
-    pub(crate) fn generated_position(&self, index: usize) -> [u32; 3] {
-        [self.positions.next.saturating_add(index as u32); 3]
+    /// Takes over pages that hold the beginning of the prompt already. The last token is always run,
+    /// since its logits are wanted.
+    pub(crate) fn reuse(&mut self, pool: &mut PagePool) {
+        let most = (self.prompt.tokens.len() - 1) / PAGE_TOKENS;
+        for key in &self.keys[..most.min(self.keys.len())] {
+            let Some(page) = pool.share(key) else { break };
+            self.pages.push(page);
+        }
+        self.published = self.pages.len();
+        self.cached = self.pages.len() * PAGE_TOKENS;
+        self.reused = self.cached;
+    }
+
+    /// Makes room for tokens up to `tokens`.
+    pub(crate) fn grow(&mut self, pool: &mut PagePool, tokens: usize) {
+        while self.pages.len() * PAGE_TOKENS < tokens {
+            let page = pool.take();
+            self.pages
+                .push(page.expect("a sequence is admitted only if its pages fit"));
+        }
+    }
+
+    /// Notes that prompt tokens up to `end` were run, and lets others share the pages that are full.
+    pub(crate) fn prompt_done(&mut self, pool: &mut PagePool, end: usize) {
+        self.cached = end;
+        while self.published < self.keys.len() && (self.published + 1) * PAGE_TOKENS <= end {
+            pool.publish(self.pages[self.published], self.keys[self.published]);
+            self.published += 1;
+        }
+    }
+
+    /// The next picture that has to be encoded before the prompt can go on.
+    pub(crate) fn next_picture(&self) -> Option<usize> {
+        let open = |span: &&crate::ImageSpan| {
+            span.tokens.end > self.cached && self.features[span.image].is_none()
+        };
+        Some(self.prompt.images.iter().find(open)?.image)
+    }
+
+    /// Prompt tokens that can be run: all before the first picture that is not encoded.
+    pub(crate) fn ready(&self) -> usize {
+        let open = |span: &&crate::ImageSpan| {
+            span.tokens.end > self.cached && self.features[span.image].is_none()
+        };
+        let first = self.prompt.images.iter().find(open);
+        first.map_or(self.prompt.tokens.len(), |span| span.tokens.start)
+    }
+
+    /// The pictures' rows among the prompt's `tokens`, which begin at row `row` of a step.
+    pub(crate) fn image_rows(&self, tokens: Range<usize>, row: usize) -> Vec<ImageRows<'_>> {
+        let (start, end) = (tokens.start, tokens.end);
+        let overlaps =
+            |span: &&crate::ImageSpan| span.tokens.start < end && span.tokens.end > start;
+        self.prompt
+            .images
+            .iter()
+            .filter(overlaps)
+            .filter_map(|span| {
+                let features = self.features[span.image].as_deref()?;
+                let first = span.tokens.start.max(start);
+                let last = span.tokens.end.min(end);
+                let offset = span.from.start + first - span.tokens.start;
+                Some(ImageRows {
+                    features,
+                    from: offset..offset + last - first,
+                    rows: row + first - start..row + last - start,
+                })
+            })
+            .collect()
+    }
+
+    /// Position of the last chosen token on all axes.
+    pub(crate) fn generated_position(&self) -> [u32; 3] {
+        let before = self.answer.tokens.len().saturating_sub(1) as u32;
+        [self.positions.next.saturating_add(before); 3]
+    }
+
+    /// Time since the phase began; the next phase begins now.
+    pub(crate) fn lap(&mut self) -> std::time::Duration {
+        let now = Instant::now();
+        let lap = now.duration_since(self.since);
+        self.since = now;
+        lap
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use ocelli_tensor::Stage;
 
-use crate::vision::encode_probed;
-use crate::{Engine, Error, Picture, Prompt, Sequence};
+use crate::step::See;
+use crate::{
+    ClientId, Engine, Error, Generate, Picture, Plan, Prompt, STEP_ROWS, Sampling, SequenceId,
+};
 
 /// What [`Engine::trace`] gives beside the stages.
 #[derive(Clone, Debug)]
@@ -22,64 +24,99 @@ pub struct Traced {
 
 impl Engine {
     /// Runs a prompt and `decode` greedy tokens from nothing, showing every stage of every picture and
-    /// of the prompt to `see` (image index, or `None` for text stages). Gives the logits of the last
-    /// prompt token and of each further token, and the tokens they chose.
+    /// of the prompt to `see` (image index, or `None` for text stages). Requests that run or wait are
+    /// given up.
     ///
     /// # Errors
     /// When the prompt does not fit or pictures meet a model without vision.
     pub fn trace(
         &mut self,
         prompt: Prompt,
-        pictures: &[Picture],
+        pictures: Vec<Picture>,
         decode: usize,
         see: &mut dyn FnMut(Option<usize>, Stage<'_>),
     ) -> Result<Traced, Error> {
         self.check_size(&prompt)?;
-        if prompt.tokens.len() + decode > self.settings.context {
+        let total = prompt.tokens.len();
+        if total + decode > self.settings.context {
             return Err(Error::Sampling(format!(
-                "{} prompt tokens and {decode} decoded ones do not fit the context of {}",
-                prompt.tokens.len(),
+                "{total} prompt tokens and {decode} decoded ones do not fit the context of {}",
                 self.settings.context
             )));
         }
+        while let Some(id) = self.sequences.keys().next().copied() {
+            self.cancel(id);
+        }
+        self.pool.clear();
         let model = Arc::clone(&self.model);
-        self.pool.shrink(&mut self.sequence.pages, 0);
-        self.sequence = Sequence::default();
         let mut features = Vec::new();
         for (image, picture) in pictures.iter().enumerate() {
-            let (Some(vision), Some(memory)) = (&model.vision, &mut self.vision_memory) else {
-                return Err(Error::NoVision {
-                    model: model.name.clone(),
-                });
+            let (Some(vision), Some(encoder)) = (&model.vision, &mut self.encoder) else {
+                let model = model.name.clone();
+                return Err(Error::NoVision { model });
             };
             let mut see_image = |stage: Stage<'_>| see(Some(image), stage);
             let backend = self.backend.as_ref();
-            let made = encode_probed(vision.as_ref(), backend, memory, picture, &mut see_image);
+            let made = encoder.encode_probed(vision.as_ref(), backend, picture, &mut see_image);
             features.push(Some(Arc::new(made)));
         }
-        self.sequence
-            .restart(prompt, model.text.as_ref(), &mut self.pool);
-        let total = self.sequence.prompt.tokens.len();
-        let mut see_text = |stage: Stage<'_>| see(None, stage);
+        let id = self.submit(Generate {
+            prompt,
+            pictures,
+            sampling: Sampling::default(),
+            max_tokens: decode,
+            stop: Vec::new(),
+            client: ClientId::default(),
+            salt: [0; 32],
+        })?;
+        if let Some(sequence) = self.sequences.get_mut(&id) {
+            sequence.features = features;
+        }
+        let traced = self.trace_sequence(id, decode, &mut |stage| see(None, stage));
+        self.cancel(id);
+        Ok(traced)
+    }
+
+    fn trace_sequence(&mut self, id: SequenceId, decode: usize, see: See<'_>) -> Traced {
+        let total = self.sequences[&id].prompt.tokens.len();
         let mut logits = Vec::new();
-        while self.sequence.cached < total {
-            logits = self.prefill_step(&features, Some(&mut see_text));
+        for start in (0..total).step_by(STEP_ROWS) {
+            let tokens = start..total.min(start + STEP_ROWS);
+            let plan = Plan {
+                prompts: vec![(id, tokens.clone())],
+                generating: Vec::new(),
+            };
+            logits = self.forward(&plan, Some(see));
+            if let Some(sequence) = self.sequences.get_mut(&id) {
+                sequence.cached = tokens.end;
+            }
         }
         let mut traced = Traced {
-            tokens: self.sequence.prompt.tokens.clone(),
-            positions: self.sequence.positions.tokens.clone(),
+            tokens: self.sequences[&id].prompt.tokens.clone(),
+            positions: self.sequences[&id].positions.tokens.clone(),
             logits: logits.clone(),
             decoded: Vec::new(),
         };
         for index in 0..decode {
-            let token = crate::most_likely(&logits[..logits.len().min(model.tokenizer.len())]);
-            traced.decoded.push((token, logits));
-            logits = if index + 1 < decode {
-                self.decode_step(token, index)
-            } else {
-                Vec::new()
+            let vocabulary = logits.len().min(self.model.tokenizer.len());
+            let token = crate::most_likely(&logits[..vocabulary]);
+            traced.decoded.push((token, std::mem::take(&mut logits)));
+            if index + 1 == decode {
+                break;
+            }
+            if let Some(sequence) = self.sequences.get_mut(&id) {
+                sequence.last_token = token;
+                sequence.answer.tokens.push(token);
+            }
+            let plan = Plan {
+                prompts: Vec::new(),
+                generating: vec![id],
             };
+            logits = self.forward(&plan, None);
+            if let Some(sequence) = self.sequences.get_mut(&id) {
+                sequence.cached += 1;
+            }
         }
-        Ok(traced)
+        traced
     }
 }

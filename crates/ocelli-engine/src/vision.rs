@@ -1,13 +1,12 @@
 //! Pictures on their way to features.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ocelli_image::Patches;
-use ocelli_models::{ImageFeatures, Progress, VisionModel};
-use ocelli_tensor::{Backend, Memory, Pass, Probe, Stage};
+use ocelli_models::{Encoding, ImageFeatures, Progress, VisionModel};
+use ocelli_tensor::{Backend, Mark, Memory, Pass, Probe, Stage};
 
-use crate::{Error, Event, ImageKey, ImageSlot};
+use crate::{ImageKey, ImageSlot, SequenceId};
 
 /// A preprocessed picture.
 #[derive(Clone, Debug)]
@@ -28,79 +27,135 @@ impl Picture {
     }
 }
 
-/// Runs the encoder on one picture. `Ok(None)` when the observer stopped it.
-pub(crate) fn encode(
-    model: &dyn VisionModel,
-    backend: &dyn Backend,
-    memory: &mut Memory,
-    (image, picture): (usize, &Picture),
-    observe: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-) -> Result<Option<Arc<ImageFeatures>>, Error> {
-    let mark = memory.mark();
-    let mut pass = Pass::new(backend, memory, Probe::Off);
-    let mut encoding = model.begin(&mut pass, &picture.patches);
-    let features = loop {
-        match model.advance(&mut pass, &mut encoding, 1) {
-            Progress::Done(features) => break Some(features),
-            Progress::Layers(done, total) => {
-                if observe(Event::Encoding { image, done, total }).is_break() {
-                    break None;
-                }
-            }
-        }
-    };
-    memory.release(mark);
-    let Some(features) = features else {
-        return Ok(None);
-    };
-    if !features.is_finite() {
-        let stage = first_bad_stage(model, backend, memory, picture);
-        return Err(Error::NonFinite {
-            what: format!("values of image {} at vision {stage}", image + 1),
+/// Encodes one picture at a time, a few layers a call.
+pub(crate) struct Encoder {
+    memory: Memory,
+    work: Option<Work>,
+}
+
+struct Work {
+    id: SequenceId,
+    image: usize,
+    encoding: Encoding,
+    mark: Mark,
+}
+
+/// How far a picture is.
+pub(crate) enum Encoded {
+    Layers {
+        image: usize,
+        done: usize,
+        total: usize,
+    },
+    Done {
+        image: usize,
+        features: Arc<ImageFeatures>,
+    },
+    NonFinite {
+        image: usize,
+    },
+}
+
+impl Encoder {
+    pub(crate) fn new(memory: Memory) -> Self {
+        Self { memory, work: None }
+    }
+
+    pub(crate) fn is_free(&self) -> bool {
+        self.work.is_none()
+    }
+
+    /// Begins with picture number `image` of a sequence.
+    pub(crate) fn begin(
+        &mut self,
+        model: &dyn VisionModel,
+        backend: &dyn Backend,
+        (id, image): (SequenceId, usize),
+        picture: &Picture,
+    ) {
+        assert!(self.is_free(), "one picture at a time");
+        let mark = self.memory.mark();
+        let mut pass = Pass::new(backend, &mut self.memory, Probe::Off);
+        let encoding = model.begin(&mut pass, &picture.patches);
+        self.work = Some(Work {
+            id,
+            image,
+            encoding,
+            mark,
         });
     }
-    let total = model.layers();
-    let done = observe(Event::Encoding {
-        image,
-        done: total,
-        total,
-    });
-    Ok(done.is_continue().then(|| Arc::new(features)))
-}
 
-/// Runs the encoder with a probe on every stage, as traces do.
-pub(crate) fn encode_probed(
-    model: &dyn VisionModel,
-    backend: &dyn Backend,
-    memory: &mut Memory,
-    picture: &Picture,
-    see: &mut dyn FnMut(Stage<'_>),
-) -> ImageFeatures {
-    let mark = memory.mark();
-    let mut pass = Pass::new(backend, memory, Probe::On(see));
-    let mut encoding = model.begin(&mut pass, &picture.patches);
-    let features = loop {
-        if let Progress::Done(features) = model.advance(&mut pass, &mut encoding, model.layers()) {
-            break features;
+    /// Runs some layers.
+    pub(crate) fn advance(
+        &mut self,
+        model: &dyn VisionModel,
+        backend: &dyn Backend,
+        layers: usize,
+    ) -> (SequenceId, Encoded) {
+        let work = self.work.as_mut().expect("a picture was begun");
+        let (id, image) = (work.id, work.image);
+        let mut pass = Pass::new(backend, &mut self.memory, Probe::Off);
+        let features = match model.advance(&mut pass, &mut work.encoding, layers) {
+            Progress::Layers(done, total) => return (id, Encoded::Layers { image, done, total }),
+            Progress::Done(features) => features,
+        };
+        self.stop();
+        if !features.is_finite() {
+            return (id, Encoded::NonFinite { image });
         }
-    };
-    memory.release(mark);
-    features
-}
+        let features = Arc::new(features);
+        (id, Encoded::Done { image, features })
+    }
 
-/// Name of the first stage with a value that is not finite.
-fn first_bad_stage(
-    model: &dyn VisionModel,
-    backend: &dyn Backend,
-    memory: &mut Memory,
-    picture: &Picture,
-) -> String {
-    let mut bad = None;
-    let mut see = |stage: Stage<'_>| {
-        if bad.is_none() && !stage.values.iter().all(|v| v.is_finite()) {
-            bad = Some(stage.name);
+    /// Gives up what it was doing for a sequence.
+    pub(crate) fn abandon(&mut self, id: SequenceId) {
+        if self.work.as_ref().is_some_and(|work| work.id == id) {
+            self.stop();
         }
-    };
-    encode_probed(model, backend, memory, picture, &mut see);
-    bad.unwrap_or_else(|| "output".to_owned())
+    }
+
+    fn stop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.memory.release(work.mark);
+        }
+    }
+
+    /// Encodes a whole picture, showing every stage.
+    pub(crate) fn encode_probed(
+        &mut self,
+        model: &dyn VisionModel,
+        backend: &dyn Backend,
+        picture: &Picture,
+        see: &mut dyn FnMut(Stage<'_>),
+    ) -> ImageFeatures {
+        self.stop();
+        let mark = self.memory.mark();
+        let mut pass = Pass::new(backend, &mut self.memory, Probe::On(see));
+        let mut encoding = model.begin(&mut pass, &picture.patches);
+        let features = loop {
+            let progress = model.advance(&mut pass, &mut encoding, model.layers());
+            if let Progress::Done(features) = progress {
+                break features;
+            }
+        };
+        self.memory.release(mark);
+        features
+    }
+
+    /// Name of the first stage with a value that is not finite.
+    pub(crate) fn first_bad_stage(
+        &mut self,
+        model: &dyn VisionModel,
+        backend: &dyn Backend,
+        picture: &Picture,
+    ) -> String {
+        let mut bad = None;
+        let mut see = |stage: Stage<'_>| {
+            if bad.is_none() && !stage.values.iter().all(|v| v.is_finite()) {
+                bad = Some(stage.name);
+            }
+        };
+        self.encode_probed(model, backend, picture, &mut see);
+        bad.unwrap_or_else(|| "output".to_owned())
+    }
 }

@@ -1,1 +1,48 @@
 //! Ask questions about pictures with vision-language models from GGUF files.
+//!
+//! A text model file and a projector (`mmproj`) file are joined when they are opened; pictures and a
+//! question go in, an answer comes out. Everything runs on this machine.
+//!
+//! ```
+//! use ocelli::{Model, Request};
+//!
+//! # fn main() -> Result<(), ocelli::Error> {
+//! // The small built-in model; `Model::open("model.gguf")` finds the projector beside the file.
+//! let mut model = Model::demo()?;
+//! let request = Request::new("What is in this picture?").image("../../examples/scene.png");
+//! let answer = model.ask(request)?;
+//! println!("{}", answer.text);
+//! for image in &answer.images {
+//!     println!("seen at {}x{}, {} tokens", image.resized_width, image.resized_height, image.tokens);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Model::ask_with`] streams; [`Request::from_messages`] takes a whole conversation. A second
+//! question about the same picture encodes nothing again.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod chat;
+mod check;
+mod demo;
+mod error;
+pub mod inspect;
+mod load;
+mod memory;
+pub mod messages;
+mod model;
+mod options;
+mod pictures;
+mod request;
+pub mod trace;
+
+pub use answer::{Answer, Timings, Usage};
+pub use error::{Error, ErrorKind};
+pub use model::Model;
+pub use ocelli_cpu::{Isa, Precision};
+pub use ocelli_engine::{Event, FinishReason, Sampling};
+pub use ocelli_image::{Grid, ImageRecord, Orientation};
+pub use options::{Options, Source};
+pub use request::{ImageSource, Message, Part, Request, Role};

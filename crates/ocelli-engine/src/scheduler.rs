@@ -1,0 +1,246 @@
+//! Who runs next: a pure state machine without tensors, clocks or channels.
+//!
+//! Sequences wait in a queue per client and are admitted in turn, as long as a place is free and the
+//! cache could hold the longest answer of each. A step then takes one token of every sequence that
+//! generates, and shares the remaining rows among the prompts. Same calls, same plans.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+/// A sequence, as its owner numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceId(pub u64);
+
+/// Whoever sends requests: an API key, a connection, the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// Bounds of the scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchedulerLimits {
+    /// Sequences that run at the same time.
+    pub sequences: usize,
+    /// Rows of a step.
+    pub step_rows: usize,
+    /// Prompt rows of a step while others generate: bounds how long they wait for their next token.
+    pub prompt_rows_beside_generating: usize,
+    /// Pages of the cache.
+    pub pages: usize,
+}
+
+/// What is known of a new sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Its number.
+    pub id: SequenceId,
+    /// Whose it is.
+    pub client: ClientId,
+    /// Tokens of its prompt, at least 1.
+    pub prompt_tokens: usize,
+    /// Pages that prompt and longest answer take.
+    pub pages: usize,
+}
+
+/// One forward pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Prompt tokens to run, of each of these sequences.
+    pub prompts: Vec<(SequenceId, Range<usize>)>,
+    /// Sequences whose last token runs.
+    pub generating: Vec<SequenceId>,
+}
+
+impl Plan {
+    /// True when there is nothing to run.
+    pub fn is_empty(&self) -> bool {
+        self.prompts.is_empty() && self.generating.is_empty()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    client: ClientId,
+    pages: usize,
+    /// Prompt tokens done.
+    done: usize,
+    /// Prompt tokens that may run: all before the first picture that is not encoded.
+    ready: usize,
+    total: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Scheduler {
+    limits: SchedulerLimits,
+    /// Clients with waiting sequences, the next one first.
+    turns: VecDeque<ClientId>,
+    waiting: BTreeMap<ClientId, VecDeque<Submission>>,
+    running: BTreeMap<SequenceId, Running>,
+    promised_pages: usize,
+    /// The prompt that was served last, so that the next step starts behind it.
+    last_served: Option<SequenceId>,
+}
+
+impl Scheduler {
+    /// A scheduler with nothing to do.
+    pub fn new(limits: SchedulerLimits) -> Self {
+        Self {
+            limits,
+            turns: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            running: BTreeMap::new(),
+            promised_pages: 0,
+            last_served: None,
+        }
+    }
+
+    /// Puts a sequence in its client's queue. False when it could never run.
+    #[must_use]
+    pub fn submit(&mut self, submission: Submission) -> bool {
+        if submission.pages > self.limits.pages || self.limits.sequences == 0 {
+            return false;
+        }
+        let queue = self.waiting.entry(submission.client).or_default();
+        if queue.is_empty() {
+            self.turns.push_back(submission.client);
+        }
+        queue.push_back(submission);
+        true
+    }
+
+    /// Sequences that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
+
+    /// Sequences that run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Lets the next sequence run if there is room, each client in its turn.
+    ///
+    /// A sequence that has to wait for pages holds up those behind it: a long prompt is never starved
+    /// by short ones.
+    pub fn admit(&mut self) -> Option<SequenceId> {
+        let client = *self.turns.front()?;
+        let queue = self.waiting.get_mut(&client)?;
+        let next = *queue.front()?;
+        let has_pages = self.promised_pages + next.pages <= self.limits.pages;
+        if self.running.len() >= self.limits.sequences || !has_pages {
+            return None;
+        }
+        queue.pop_front();
+        self.turns.pop_front();
+        if queue.is_empty() {
+            self.waiting.remove(&client);
+        } else {
+            self.turns.push_back(client);
+        }
+        self.promised_pages += next.pages;
+        let running = Running {
+            client,
+            pages: next.pages,
+            done: 0,
+            ready: 0,
+            total: next.prompt_tokens,
+        };
+        self.running.insert(next.id, running);
+        Some(next.id)
+    }
+
+    /// Says how many prompt tokens are in the cache already, and how many may run.
+    pub fn set_progress(&mut self, id: SequenceId, done: usize, ready: usize) {
+        if let Some(running) = self.running.get_mut(&id) {
+            assert!(
+                done < running.total && ready <= running.total,
+                "{done}, {ready} of {}",
+                running.total
+            );
+            (running.done, running.ready) = (done, ready);
+        }
+    }
+
+    /// Says how many prompt tokens may run, after a picture was encoded.
+    pub fn set_ready(&mut self, id: SequenceId, ready: usize) {
+        if let Some(running) = self.running.get_mut(&id) {
+            assert!(ready <= running.total, "{ready} of {}", running.total);
+            running.ready = ready;
+        }
+    }
+
+    /// True when some sequence generates, so that other work should not take long.
+    pub fn is_generating(&self) -> bool {
+        self.running.values().any(|r| r.done == r.total)
+    }
+
+    /// The next step. Call [`Scheduler::advance`] when it was run.
+    pub fn plan(&self) -> Plan {
+        let mut plan = Plan::default();
+        for (id, running) in &self.running {
+            if running.done == running.total && plan.generating.len() < self.limits.step_rows {
+                plan.generating.push(*id);
+            }
+        }
+        let mut rows = self.limits.step_rows - plan.generating.len();
+        if !plan.generating.is_empty() {
+            rows = rows.min(self.limits.prompt_rows_beside_generating);
+        }
+        let is_open = |r: &Running| r.done < r.ready;
+        let (before, behind): (Vec<_>, Vec<_>) = self
+            .running
+            .iter()
+            .filter(|(_, r)| is_open(r))
+            .partition(|(id, _)| self.last_served.is_some_and(|last| **id <= last));
+        let open: Vec<_> = behind.into_iter().chain(before).collect();
+        for (i, (id, running)) in open.iter().enumerate() {
+            // An even share of what is left; what a short prompt leaves goes to the others.
+            let share = rows.div_ceil(open.len() - i);
+            let count = share.min(running.ready - running.done);
+            if count == 0 {
+                break;
+            }
+            plan.prompts
+                .push((**id, running.done..running.done + count));
+            rows -= count;
+        }
+        plan
+    }
+
+    /// Notes that a step was run.
+    pub fn advance(&mut self, plan: &Plan) {
+        for (id, tokens) in &plan.prompts {
+            if let Some(running) = self.running.get_mut(id) {
+                running.done = tokens.end;
+                self.last_served = Some(*id);
+            }
+        }
+    }
+
+    /// Ends a sequence, wherever it is. False when it is unknown.
+    pub fn finish(&mut self, id: SequenceId) -> bool {
+        if let Some(running) = self.running.remove(&id) {
+            self.promised_pages -= running.pages;
+            return true;
+        }
+        let found = self.waiting.iter_mut().find_map(|(client, queue)| {
+            let place = queue.iter().position(|s| s.id == id)?;
+            queue.remove(place);
+            Some((*client, queue.is_empty()))
+        });
+        if let Some((client, true)) = found {
+            self.waiting.remove(&client);
+            self.turns.retain(|c| *c != client);
+        }
+        found.is_some()
+    }
+
+    /// Sequences of a client that run or wait.
+    pub fn of_client(&self, client: ClientId) -> usize {
+        let running = self.running.values().filter(|r| r.client == client).count();
+        running + self.waiting.get(&client).map_or(0, VecDeque::len)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! Properties of the scheduler under any order of calls.
+
+use std::collections::BTreeMap;
+
+use rand_core::{RngCore, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use super::*;
+
+const LIMITS: SchedulerLimits = SchedulerLimits {
+    sequences: 4,
+    step_rows: 16,
+    prompt_rows_beside_generating: 6,
+    pages: 20,
+};
+
+fn submission(id: u64, client: u64, prompt_tokens: usize, pages: usize) -> Submission {
+    Submission {
+        id: SequenceId(id),
+        client: ClientId(client),
+        prompt_tokens,
+        pages,
+    }
+}
+
+fn admit_all(scheduler: &mut Scheduler, prompt_tokens: usize) -> Vec<u64> {
+    let mut admitted = Vec::new();
+    while let Some(id) = scheduler.admit() {
+        scheduler.set_progress(id, 0, prompt_tokens);
+        admitted.push(id.0);
+    }
+    admitted
+}
+
+#[test]
+fn clients_take_turns_however_many_requests_one_of_them_sends() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for id in 0..6 {
+        assert!(scheduler.submit(submission(id, 0, 1, 1)));
+    }
+    assert!(scheduler.submit(submission(6, 1, 1, 1)));
+    assert_eq!(admit_all(&mut scheduler, 1), [0, 6, 1, 2]);
+}
+
+#[test]
+fn a_long_prompt_leaves_rows_to_a_short_one_and_none_are_wasted() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    assert!(scheduler.submit(submission(0, 0, 100, 4)));
+    assert!(scheduler.submit(submission(1, 1, 3, 1)));
+    for (id, total) in [(0, 100), (1, 3)] {
+        assert_eq!(scheduler.admit(), Some(SequenceId(id)));
+        scheduler.set_progress(SequenceId(id), 0, total);
+    }
+    let plan = scheduler.plan();
+    let rows: usize = plan.prompts.iter().map(|(_, r)| r.len()).sum();
+    assert!(plan.prompts.contains(&(SequenceId(1), 0..3)), "{plan:?}");
+    assert!(rows >= 11, "{plan:?}");
+}
+
+#[test]
+fn prompts_take_few_rows_beside_those_who_generate() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    assert!(scheduler.submit(submission(0, 0, 1, 1)));
+    assert!(scheduler.submit(submission(1, 1, 100, 4)));
+    admit_all(&mut scheduler, 1);
+    scheduler.set_ready(SequenceId(1), 100);
+    let plan = scheduler.plan();
+    scheduler.advance(&plan);
+    let plan = scheduler.plan();
+    assert_eq!(plan.generating, [SequenceId(0)]);
+    assert_eq!(plan.prompts[0].1.len(), 6);
+}
+
+#[test]
+fn a_prompt_stops_before_a_picture_that_is_not_encoded() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    assert!(scheduler.submit(submission(0, 0, 10, 1)));
+    let id = scheduler.admit().unwrap();
+    scheduler.set_progress(id, 0, 4);
+    let plan = scheduler.plan();
+    assert_eq!(plan.prompts, [(id, 0..4)]);
+    scheduler.advance(&plan);
+    assert!(scheduler.plan().is_empty());
+    scheduler.set_ready(id, 10);
+    assert_eq!(scheduler.plan().prompts, [(id, 4..10)]);
+}
+
+#[test]
+fn what_never_fits_is_refused_and_what_waits_for_pages_is_not_overtaken() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    assert!(!scheduler.submit(submission(9, 0, 1, 21)));
+    assert!(scheduler.submit(submission(0, 0, 1, 15)));
+    assert!(scheduler.submit(submission(1, 1, 1, 10)));
+    assert!(scheduler.submit(submission(2, 2, 1, 1)));
+    assert_eq!(admit_all(&mut scheduler, 1), [0]);
+    assert!(scheduler.finish(SequenceId(0)));
+    assert_eq!(admit_all(&mut scheduler, 1), [1, 2]);
+}
+
+/// Random submissions, steps, endings: every step keeps within its limits, tokens of each prompt run
+/// once and in order, and every sequence comes to its end.
+#[test]
+fn any_order_of_calls_keeps_the_limits_and_starves_nobody() {
+    for seed in 0..300 {
+        let mut random = Pcg64Mcg::seed_from_u64(seed);
+        let mut draw = |most: u64| random.next_u64() % most;
+        let mut scheduler = Scheduler::new(LIMITS);
+        let mut prompts: BTreeMap<SequenceId, usize> = BTreeMap::new();
+        let mut done: BTreeMap<SequenceId, usize> = BTreeMap::new();
+        let mut left = 40;
+        let mut steps = 0;
+        while left > 0 || scheduler.waiting() + scheduler.running() > 0 {
+            steps += 1;
+            assert!(steps < 4000, "seed {seed}: no progress");
+            if left > 0 && draw(3) == 0 {
+                left -= 1;
+                let tokens = 1 + draw(60) as usize;
+                let submission = submission(left, draw(4), tokens, 1 + draw(20) as usize);
+                assert!(scheduler.submit(submission));
+                prompts.insert(submission.id, tokens);
+            }
+            while let Some(id) = scheduler.admit() {
+                scheduler.set_progress(id, 0, prompts[&id]);
+                done.insert(id, 0);
+            }
+            assert!(scheduler.running() <= LIMITS.sequences);
+            let plan = scheduler.plan();
+            let rows: usize = plan.prompts.iter().map(|(_, r)| r.len()).sum();
+            assert!(rows + plan.generating.len() <= LIMITS.step_rows);
+            for (id, tokens) in &plan.prompts {
+                assert_eq!(done[id], tokens.start, "in order");
+                done.insert(*id, tokens.end);
+            }
+            scheduler.advance(&plan);
+            for id in plan.generating {
+                assert_eq!(
+                    done[&id], prompts[&id],
+                    "nobody generates before its prompt is done"
+                );
+                if draw(4) == 0 {
+                    assert!(scheduler.finish(id));
+                }
+            }
+            // A client goes away at any time.
+            if draw(10) == 0
+                && let Some(id) = prompts.keys().nth(draw(prompts.len() as u64 + 1) as usize)
+            {
+                scheduler.finish(*id);
+            }
+        }
+        assert_eq!(scheduler.promised_pages, 0, "pages are conserved");
+    }
+}

@@ -1,0 +1,251 @@
+//! One piece of work: a slice of a picture's encoding, then one forward pass.
+
+use ocelli_models::{Step, run_step};
+use ocelli_tensor::{Pass, Probe, Span, Stage};
+
+use crate::vision::Encoded;
+use crate::{Engine, Error, FinishReason, Output, Plan, Sequence, SequenceId};
+
+/// What a step brought, for whom.
+pub(crate) type Outputs = Vec<(SequenceId, Output)>;
+pub(crate) type See<'a> = &'a mut dyn FnMut(Stage<'_>);
+
+impl Engine {
+    /// Does the next piece of work. Nothing comes back when there is none.
+    pub fn step(&mut self) -> Outputs {
+        let mut outputs = Vec::new();
+        self.admit(&mut outputs);
+        self.encode(&mut outputs);
+        let plan = self.scheduler.plan();
+        if plan.is_empty() {
+            return outputs;
+        }
+        let logits = self.forward(&plan, None);
+        self.scheduler.advance(&plan);
+        let mut rows = logits.chunks_exact(self.model.text.vocabulary());
+        for (id, tokens) in &plan.prompts {
+            let Some(sequence) = self.sequences.get_mut(id) else {
+                continue;
+            };
+            sequence.prompt_done(&mut self.pool, tokens.end);
+            let (done, total) = (tokens.end, sequence.prompt.tokens.len());
+            outputs.push((*id, Output::Prefill { done, total }));
+            if done == total {
+                let lap = sequence.lap();
+                sequence.timings.prefill += lap;
+                let row = rows.next().map(<[f32]>::to_vec);
+                self.choose(*id, row.unwrap_or_default(), &mut outputs);
+            }
+        }
+        for id in &plan.generating {
+            if let Some(sequence) = self.sequences.get_mut(id) {
+                sequence.cached += 1;
+            }
+            let row = rows.next().map(<[f32]>::to_vec);
+            self.choose(*id, row.unwrap_or_default(), &mut outputs);
+        }
+        outputs
+    }
+
+    /// Lets waiting sequences in, each with what the caches know of its prompt.
+    fn admit(&mut self, outputs: &mut Outputs) {
+        while let Some(id) = self.scheduler.admit() {
+            let Some(sequence) = self.sequences.get_mut(&id) else {
+                continue;
+            };
+            sequence.since = std::time::Instant::now();
+            sequence.reuse(&mut self.pool);
+            for image in 0..sequence.pictures.len() {
+                sequence.features[image] = self.features.get(&sequence.pictures[image].key);
+            }
+            let (done, ready) = (sequence.cached, sequence.ready());
+            self.scheduler.set_progress(id, done, ready.max(done));
+            if sequence.answer.is_full()
+                && let Some(outcome) = self.end(id, FinishReason::Length)
+            {
+                outputs.push((id, Output::Done(Box::new(outcome))));
+            }
+        }
+    }
+
+    /// Encodes a layer of the picture that is on its way, or begins with the next one. Requests that
+    /// still wait have theirs encoded ahead.
+    fn encode(&mut self, outputs: &mut Outputs) {
+        let (Some(encoder), Some(vision)) = (&mut self.encoder, &self.model.vision) else {
+            return;
+        };
+        if encoder.is_free() {
+            let next = self
+                .sequences
+                .iter()
+                .find_map(|(id, s)| Some((*id, s.next_picture()?)));
+            let Some((id, image)) = next else { return };
+            let Some(sequence) = self.sequences.get_mut(&id) else {
+                return;
+            };
+            if let Some(kept) = self.features.get(&sequence.pictures[image].key) {
+                sequence.features[image] = Some(kept);
+                let ready = sequence.ready();
+                self.scheduler.set_ready(id, ready);
+                return;
+            }
+            sequence.lap();
+            let picture = &sequence.pictures[image];
+            encoder.begin(vision.as_ref(), self.backend.as_ref(), (id, image), picture);
+        }
+        let (id, encoded) = encoder.advance(vision.as_ref(), self.backend.as_ref(), 1);
+        match encoded {
+            Encoded::Layers { image, done, total } => {
+                outputs.push((id, Output::Encoding { image, done, total }));
+            }
+            Encoded::Done { image, features } => {
+                let total = vision.layers();
+                outputs.push((
+                    id,
+                    Output::Encoding {
+                        image,
+                        done: total,
+                        total,
+                    },
+                ));
+                if let Some(sequence) = self.sequences.get_mut(&id) {
+                    self.features
+                        .insert(sequence.pictures[image].key, features.clone());
+                    sequence.features[image] = Some(features);
+                    let lap = sequence.lap();
+                    sequence.timings.encode += lap;
+                    let ready = sequence.ready();
+                    self.scheduler.set_ready(id, ready);
+                }
+            }
+            Encoded::NonFinite { image } => {
+                let stage = self.sequences.get(&id).map(|sequence| {
+                    let picture = &sequence.pictures[image];
+                    encoder.first_bad_stage(vision.as_ref(), self.backend.as_ref(), picture)
+                });
+                let what = format!(
+                    "values of image {} at vision {}",
+                    image + 1,
+                    stage.unwrap_or_default()
+                );
+                self.fail(id, Error::NonFinite { what }, outputs);
+            }
+        }
+    }
+
+    /// Runs a plan: logits of the last token of each finished prompt and of each generating sequence,
+    /// `[rows, vocabulary]`.
+    pub(crate) fn forward(&mut self, plan: &Plan, see: Option<See<'_>>) -> Vec<f32> {
+        for (id, tokens) in &plan.prompts {
+            if let Some(sequence) = self.sequences.get_mut(id) {
+                sequence.grow(&mut self.pool, tokens.end);
+            }
+        }
+        for id in &plan.generating {
+            if let Some(sequence) = self.sequences.get_mut(id) {
+                sequence.grow(&mut self.pool, sequence.cached + 1);
+            }
+        }
+        let mut batch = Batch::default();
+        for (id, tokens) in &plan.prompts {
+            batch.add_prompt(&self.sequences[id], tokens.clone());
+        }
+        batch.prompt_rows = batch.tokens.len();
+        for id in &plan.generating {
+            batch.add_generated(&self.sequences[id]);
+        }
+        let step = Step {
+            tokens: &batch.tokens,
+            positions: &batch.positions,
+            prompt_rows: batch.prompt_rows,
+            spans: &batch.spans,
+            images: &batch.images,
+            output_rows: &batch.output_rows,
+        };
+        let mut show;
+        let probe = match see {
+            None => Probe::Off,
+            Some(see) => {
+                show = move |stage: Stage<'_>| see(stage);
+                Probe::On(&mut show)
+            }
+        };
+        let mark = self.text_memory.mark();
+        let mut pass = Pass::new(self.backend.as_ref(), &mut self.text_memory, probe)
+            .with_kv(self.kv.as_mut());
+        let logits = run_step(self.model.text.as_ref(), &mut pass, &step);
+        let logits = pass.download(&logits);
+        self.text_memory.release(mark);
+        logits
+    }
+
+    /// Chooses a sequence's next token, and ends it when that was its last.
+    fn choose(&mut self, id: SequenceId, mut logits: Vec<f32>, outputs: &mut Outputs) {
+        let Some(sequence) = self.sequences.get_mut(&id) else {
+            return;
+        };
+        if !logits.iter().all(|v| v.is_finite()) {
+            let what = "logits at layer-stack output".to_owned();
+            return self.fail(id, Error::NonFinite { what }, outputs);
+        }
+        let taken = sequence.answer.take(&self.model.tokenizer, &mut logits);
+        sequence.last_token = taken.token;
+        if !taken.text.is_empty() {
+            let (token, text) = (taken.token, taken.text);
+            outputs.push((id, Output::Text { token, text }));
+        }
+        if let Some(reason) = taken.end
+            && let Some(outcome) = self.end(id, reason)
+        {
+            outputs.push((id, Output::Done(Box::new(outcome))));
+        }
+    }
+
+    fn fail(&mut self, id: SequenceId, error: Error, outputs: &mut Outputs) {
+        self.end(id, FinishReason::Cancelled);
+        outputs.push((id, Output::Failed(error)));
+    }
+}
+
+/// The rows of a step, gathered from its sequences.
+#[derive(Default)]
+struct Batch<'a> {
+    tokens: Vec<u32>,
+    positions: Vec<[u32; 3]>,
+    spans: Vec<Span<'a>>,
+    images: Vec<ocelli_models::ImageRows<'a>>,
+    output_rows: Vec<usize>,
+    prompt_rows: usize,
+}
+
+impl<'a> Batch<'a> {
+    fn add_prompt(&mut self, sequence: &'a Sequence, tokens: std::ops::Range<usize>) {
+        let row = self.tokens.len();
+        self.images.extend(sequence.image_rows(tokens.clone(), row));
+        self.tokens
+            .extend_from_slice(&sequence.prompt.tokens[tokens.clone()]);
+        self.positions
+            .extend_from_slice(&sequence.positions.tokens[tokens.clone()]);
+        if tokens.end == sequence.prompt.tokens.len() {
+            self.output_rows.push(self.tokens.len() - 1);
+        }
+        self.add_span(sequence, row);
+    }
+
+    fn add_generated(&mut self, sequence: &'a Sequence) {
+        let row = self.tokens.len();
+        self.tokens.push(sequence.last_token);
+        self.positions.push(sequence.generated_position());
+        self.output_rows.push(row);
+        self.add_span(sequence, row);
+    }
+
+    fn add_span(&mut self, sequence: &'a Sequence, row: usize) {
+        self.spans.push(Span {
+            rows: row..self.tokens.len(),
+            cached: sequence.cached,
+            pages: &sequence.pages,
+            both_ways: &[],
+        });
+    }
+}

@@ -1,0 +1,49 @@
+//! What comes back.
+
+use std::time::Duration;
+
+use ocelli_engine::FinishReason;
+use ocelli_image::ImageRecord;
+
+/// Tokens of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt, pictures included.
+    pub prompt_tokens: usize,
+    /// Tokens of the answer.
+    pub completion_tokens: usize,
+    /// Prompt tokens that were still in the cache.
+    pub cached_tokens: usize,
+}
+
+/// Where the time went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Opening the model, once.
+    pub load: Duration,
+    /// Decoding of picture files.
+    pub image_decode: Duration,
+    /// Resizing and cutting into patches.
+    pub preprocess: Duration,
+    /// The vision encoder.
+    pub encode: Duration,
+    /// Prompt tokens.
+    pub prefill: Duration,
+    /// Generated tokens after the first.
+    pub decode: Duration,
+}
+
+/// An answer with everything that is known about how it came.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The answer.
+    pub text: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens.
+    pub usage: Usage,
+    /// What the model saw of each picture, in order.
+    pub images: Vec<ImageRecord>,
+    /// Where the time went.
+    pub timings: Timings,
+}

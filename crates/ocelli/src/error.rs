@@ -1,0 +1,199 @@
+//! One error for all of the library, and what kind of trouble it is.
+
+use std::path::PathBuf;
+
+/// Everything that can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A model file.
+    #[error(transparent)]
+    Gguf(#[from] ocelli_gguf::Error),
+    /// Finding or pairing model files.
+    #[error(transparent)]
+    Store(#[from] ocelli_store::Error),
+    /// A model, or a picture for it.
+    #[error(transparent)]
+    Model(#[from] ocelli_models::Error),
+    /// A tokenizer or chat template of a model file.
+    #[error("{file}: {source}")]
+    Text {
+        /// The model file.
+        file: String,
+        /// What is wrong.
+        source: Box<ocelli_text::Error>,
+    },
+    /// A request.
+    #[error(transparent)]
+    Engine(#[from] ocelli_engine::Error),
+    /// A picture.
+    #[error("image {number}{}: {source}", name.as_ref().map(|n| format!(" ({n})")).unwrap_or_default())]
+    Image {
+        /// Which picture of the request, from 1.
+        number: usize,
+        /// Its file name, if it has one.
+        name: Option<String>,
+        /// What is wrong.
+        source: ocelli_image::Error,
+    },
+    /// Too many pictures.
+    #[error("{found} images, limit {limit}")]
+    TooManyImages {
+        /// Pictures of the request.
+        found: usize,
+        /// Most pictures.
+        limit: usize,
+    },
+    /// A picture for a model that cannot see.
+    #[error("model '{model}' has no vision: {why}. Give its projector with --mmproj FILE")]
+    NoVision {
+        /// The model.
+        model: String,
+        /// What was looked for.
+        why: String,
+    },
+    /// The vocabulary does not fit the weights.
+    #[error("{file}: tokenizer has {tokens} tokens, embedding has {rows} rows")]
+    Vocabulary {
+        /// The text model.
+        file: String,
+        /// Tokens of the vocabulary.
+        tokens: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// The machine has too little memory.
+    #[error(
+        "not enough memory: {what}: need {needed_mib} MiB, {available_mib} MiB available. {hint}"
+    )]
+    Memory {
+        /// What it is for.
+        what: String,
+        /// What is needed.
+        needed_mib: u64,
+        /// What there is.
+        available_mib: u64,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A setting that cannot be.
+    #[error("{0}")]
+    Settings(String),
+    /// The CPU backend could not be made.
+    #[error("{0}")]
+    Backend(String),
+    /// An OpenAI message list.
+    #[error("{place}: {what}")]
+    Messages {
+        /// For example `messages[0].content[1]`.
+        place: String,
+        /// Found and needed.
+        what: String,
+    },
+    /// A file that could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Path {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A trace file.
+    #[error("{}: not a usable trace: {what}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// What kind of trouble an error is; each has an exit code of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request or a setting: 2.
+    Usage,
+    /// A model file that opens but is bad: 3.
+    BadModel,
+    /// Files that do not belong together, or a picture without a projector: 4.
+    Pair,
+    /// Too little memory: 5.
+    Memory,
+    /// A picture that opens but is bad: 6.
+    Image,
+    /// A path that is missing or unreadable, or a full disk: 8.
+    Path,
+    /// Our own fault, or numbers that went wrong: 70.
+    Internal,
+}
+
+impl Error {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Gguf(error) => gguf_kind(error),
+            Self::Store(ocelli_store::Error::Gguf(error)) => gguf_kind(error),
+            Self::Store(error) => store_kind(error),
+            Self::Model(error) => model_kind(error),
+            Self::Text { .. } | Self::Vocabulary { .. } => ErrorKind::BadModel,
+            Self::Engine(error) => engine_kind(error),
+            Self::Image { source, .. } => image_kind(source),
+            Self::NoVision { .. } => ErrorKind::Pair,
+            Self::Memory { .. } => ErrorKind::Memory,
+            Self::TooManyImages { .. }
+            | Self::Settings(_)
+            | Self::Messages { .. }
+            | Self::Backend(_) => ErrorKind::Usage,
+            Self::Path { .. } => ErrorKind::Path,
+            Self::Trace { .. } => ErrorKind::Usage,
+        }
+    }
+}
+
+fn gguf_kind(error: &ocelli_gguf::Error) -> ErrorKind {
+    match error {
+        ocelli_gguf::Error::Io { .. } => ErrorKind::Path,
+        _ => ErrorKind::BadModel,
+    }
+}
+
+fn store_kind(error: &ocelli_store::Error) -> ErrorKind {
+    match error {
+        ocelli_store::Error::Folder { .. } => ErrorKind::Path,
+        ocelli_store::Error::NoModelInFolder { .. }
+        | ocelli_store::Error::SeveralModelsInFolder { .. } => ErrorKind::Usage,
+        _ => ErrorKind::Pair,
+    }
+}
+
+fn model_kind(error: &ocelli_models::Error) -> ErrorKind {
+    match error {
+        ocelli_models::Error::Gguf(error) => gguf_kind(error),
+        ocelli_models::Error::Image(error) => image_kind(error),
+        ocelli_models::Error::PairMismatch { .. } | ocelli_models::Error::MissingToken { .. } => {
+            ErrorKind::Pair
+        }
+        ocelli_models::Error::NoVisionEncoder { .. } => ErrorKind::Pair,
+        _ => ErrorKind::BadModel,
+    }
+}
+
+fn engine_kind(error: &ocelli_engine::Error) -> ErrorKind {
+    match error {
+        ocelli_engine::Error::Model(error) => model_kind(error),
+        ocelli_engine::Error::NoVision { .. } => ErrorKind::Pair,
+        ocelli_engine::Error::NonFinite { .. } => ErrorKind::Internal,
+        ocelli_engine::Error::ImageSlots { .. } => ErrorKind::BadModel,
+        _ => ErrorKind::Usage,
+    }
+}
+
+fn image_kind(error: &ocelli_image::Error) -> ErrorKind {
+    match error {
+        ocelli_image::Error::Read { .. } => ErrorKind::Path,
+        ocelli_image::Error::Budget(_) => ErrorKind::Usage,
+        _ => ErrorKind::Image,
+    }
+}

@@ -1,0 +1,317 @@
+//! From files to a model that is ready to answer.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ocelli_cpu::{CpuBackend, CpuOptions, Precision};
+use ocelli_engine::{Engine, Settings};
+use ocelli_gguf::Gguf;
+use ocelli_image::{Budget, Grid};
+use ocelli_models::registry::{check_fit, join, load_text, load_vision};
+use ocelli_models::{Join, TextModel, VisionModel};
+use ocelli_store::Pairing;
+use ocelli_tensor::{Backend, KvElement, KvLayout};
+use ocelli_text::{ChatTemplate, Tokenizer, Vocabulary};
+
+use crate::check::check_finite;
+use crate::memory::{available, mib};
+use crate::model::Parts;
+use crate::{Error, Model, Options, Sampling, Source, demo};
+
+/// Most tokens of context unless asked otherwise.
+const DEFAULT_CONTEXT: usize = 32_768;
+/// Most tokens of a picture unless asked otherwise.
+const DEFAULT_IMAGE_TOKENS: u64 = 4096;
+/// Kept features of pictures.
+const FEATURE_BYTES: usize = 512 << 20;
+/// Vocabularies may be this much smaller than the embedding: converters pad it.
+const PADDING_ROWS: usize = 1024;
+
+struct Files {
+    text: Gguf,
+    projector: Option<Gguf>,
+    is_merged: bool,
+    pairing: Option<Pairing>,
+}
+
+impl Files {
+    fn open(source: &Source, options: &Options) -> Result<Self, Error> {
+        match source {
+            Source::Demo => {
+                let (text, projector) = demo::files()?;
+                Ok(Self {
+                    text,
+                    projector: Some(projector),
+                    is_merged: false,
+                    pairing: None,
+                })
+            }
+            Source::File(path) => {
+                let files = ocelli_store::open(path, options.projector.as_deref())?;
+                Ok(Self {
+                    text: files.text,
+                    projector: files.projector,
+                    is_merged: files.is_merged,
+                    pairing: files.pairing,
+                })
+            }
+        }
+    }
+
+    /// The file with the vision tensors.
+    fn vision(&self) -> Option<&Gguf> {
+        match self.is_merged {
+            true => Some(&self.text),
+            false => self.projector.as_ref(),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Gguf> {
+        std::iter::once(&self.text).chain(&self.projector)
+    }
+
+    fn total_bytes(&self) -> u64 {
+        self.all().map(Gguf::total_bytes).sum()
+    }
+}
+
+/// Opens a model. `progress` gets the bytes of weights read so far and of all.
+pub(crate) fn load(
+    source: &Source,
+    options: &Options,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Model, Error> {
+    let start = Instant::now();
+    let files = Files::open(source, options)?;
+    if options.check {
+        for file in files.all() {
+            check_finite(file)?;
+        }
+    }
+    let total = files.total_bytes();
+    check_memory("weights", total, available(), "Use a smaller quantisation")?;
+    let backend = CpuBackend::new(&CpuOptions {
+        threads: options.threads,
+        isa: options.isa,
+        precision: options.precision,
+    })
+    .map_err(|error| Error::Backend(error.to_string()))?;
+    let backend: Arc<dyn Backend> = Arc::new(backend);
+    let (text, vision) = read_weights(&files, backend.as_ref(), progress)?;
+    let join = check_pair(&files, text.as_ref(), vision.as_deref())?;
+    let (tokenizer, template) = read_text(&files.text, text.as_ref(), join)?;
+    let budget = vision
+        .as_ref()
+        .map(|vision| picture_budget(vision.as_ref(), options))
+        .transpose()?;
+    let settings = engine_settings(text.as_ref(), vision.as_deref(), budget, options)?;
+    let default_sampling = default_sampling(&files.text)?;
+    let model = ocelli_engine::Model {
+        name: model_name(&files.text),
+        text,
+        vision,
+        join,
+        tokenizer,
+    };
+    Ok(Model::from_parts(Parts {
+        default_sampling,
+        engine: Engine::new(Arc::new(model), backend, settings),
+        template,
+        budget,
+        why_blind: files
+            .pairing
+            .map_or_else(|| "no projector was given".to_owned(), |p| p.reason),
+        load: start.elapsed(),
+    }))
+}
+
+type Halves = (Box<dyn TextModel>, Option<Box<dyn VisionModel>>);
+
+/// Packs every weight of both halves. After this the files are not needed.
+fn read_weights(
+    files: &Files,
+    backend: &dyn Backend,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Halves, Error> {
+    let total = files.total_bytes();
+    let done = Cell::new(0);
+    let progress = RefCell::new(progress);
+    let report = |bytes: u64| {
+        done.set(done.get() + bytes);
+        (progress.borrow_mut())(done.get().min(total), total);
+    };
+    let text = load_text(&files.text, backend, &report)?;
+    let vision = files
+        .vision()
+        .map(|file| load_vision(file, backend, &report))
+        .transpose()?;
+    for file in files.all() {
+        file.unchanged()?;
+    }
+    Ok((text, vision))
+}
+
+/// Finds the pair's row and checks that both halves fit.
+fn check_pair(
+    files: &Files,
+    text: &dyn TextModel,
+    vision: Option<&dyn VisionModel>,
+) -> Result<Option<&'static Join>, Error> {
+    let (Some(file), Some(vision)) = (files.vision(), vision) else {
+        return Ok(None);
+    };
+    let join = join(&files.text, file)?;
+    check_fit((&files.text, text), (file, vision))?;
+    Ok(Some(join))
+}
+
+fn model_name(text: &Gguf) -> String {
+    let name = text.name();
+    name.strip_suffix(".gguf").unwrap_or(name).to_owned()
+}
+
+fn read_text(
+    file: &Gguf,
+    model: &dyn TextModel,
+    join: Option<&Join>,
+) -> Result<(Tokenizer, ChatTemplate), Error> {
+    let wrong = |source| Error::Text {
+        file: file.name().to_owned(),
+        source: Box::new(source),
+    };
+    let mut vocabulary = Vocabulary::from_metadata(file.metadata()).map_err(wrong)?;
+    let (tokens, rows) = (vocabulary.tokens.len(), model.vocabulary());
+    let missing = rows.saturating_sub(tokens);
+    if missing > PADDING_ROWS.min(rows / 8) || tokens > rows + PADDING_ROWS {
+        return Err(Error::Vocabulary {
+            file: file.name().to_owned(),
+            tokens,
+            rows,
+        });
+    }
+    vocabulary.truncate(rows);
+    let tokenizer = Tokenizer::new(vocabulary).map_err(wrong)?;
+    if let Some(token) = join.map(|join| join.image_token)
+        && tokenizer.token_id(token).is_none()
+    {
+        return Err(Error::Model(ocelli_models::Error::MissingToken {
+            file: file.name().to_owned(),
+            token: token.to_owned(),
+        }));
+    }
+    let template = ChatTemplate::from_metadata(file.metadata(), &tokenizer).map_err(wrong)?;
+    Ok((tokenizer, template))
+}
+
+fn picture_budget(vision: &dyn VisionModel, options: &Options) -> Result<Budget, Error> {
+    let own = vision.budget();
+    let area = u64::from(own.factor) * u64::from(own.factor);
+    let default = own.max_pixels.min(DEFAULT_IMAGE_TOKENS * area);
+    let most = options
+        .image_max_tokens
+        .map_or(default, |tokens| u64::from(tokens) * area);
+    let least = match options.image_min_tokens {
+        Some(tokens) => u64::from(tokens) * area,
+        None => own.min_pixels.min(most),
+    };
+    // Asking for larger pictures than the default allows them.
+    let most = match options.image_max_tokens {
+        Some(_) => most,
+        None => most.max(least),
+    };
+    Budget::new(own.factor, least, most).map_err(|error| Error::Settings(error.to_string()))
+}
+
+fn engine_settings(
+    text: &dyn TextModel,
+    vision: Option<&dyn VisionModel>,
+    budget: Option<Budget>,
+    options: &Options,
+) -> Result<Settings, Error> {
+    let kv_element = match options.precision {
+        Precision::F32 => KvElement::F32,
+        Precision::Auto => KvElement::F16,
+    };
+    let layout = KvLayout {
+        layers: text.caches(),
+        pages: 0,
+        page_tokens: 1,
+        element: kv_element,
+    };
+    let token = layout.token_bytes() as u64;
+    let free = available();
+    let context = match options.context {
+        Some(0) => return Err(Error::Settings("context is 0, need at least 1".to_owned())),
+        Some(context) => {
+            let needed = token.saturating_mul(context as u64);
+            let what = format!("keys and values of {context} tokens");
+            check_memory(&what, needed, free, "Lower the context with -c")?;
+            context
+        }
+        None => {
+            let fits = usize::try_from(free / 2 / token.max(1)).unwrap_or(usize::MAX);
+            text.context_length().min(DEFAULT_CONTEXT).min(fits.max(1))
+        }
+    };
+    let largest_picture = vision.zip(budget).map(|(vision, budget)| Grid {
+        t: 1,
+        h: 2,
+        w: (budget.max_tokens().max(1) as u32) * 2 * budget.factor / (2 * vision.patch_size()),
+        merge: budget.factor / vision.patch_size(),
+    });
+    Ok(Settings {
+        context,
+        sequences: 1,
+        cache_tokens: context,
+        kv_element,
+        feature_bytes: FEATURE_BYTES,
+        largest_picture,
+    })
+}
+
+fn check_memory(what: &str, needed: u64, free: u64, hint: &'static str) -> Result<(), Error> {
+    if needed <= free {
+        return Ok(());
+    }
+    Err(Error::Memory {
+        what: what.to_owned(),
+        needed_mib: mib(needed),
+        available_mib: free >> 20,
+        hint,
+    })
+}
+
+/// Sampling that the file recommends, else greedy.
+fn default_sampling(file: &Gguf) -> Result<Sampling, Error> {
+    let metadata = file.metadata();
+    let number = |name: &str| metadata.f32(&format!("general.sampling.{name}"));
+    let count = |name: &str| metadata.u32(&format!("general.sampling.{name}"));
+    let mut sampling = Sampling::default();
+    if let Some(temperature) = number("temp")? {
+        sampling.temperature = temperature;
+    }
+    if let Some(top_p) = number("top_p")? {
+        sampling.top_p = top_p;
+    }
+    if let Some(min_p) = number("min_p")? {
+        sampling.min_p = min_p;
+    }
+    if let Some(top_k) = count("top_k")? {
+        sampling.top_k = top_k;
+    }
+    if let Some(penalty) = number("penalty_repeat")? {
+        sampling.repeat_penalty = penalty;
+    }
+    if let Some(last) = count("penalty_last_n")? {
+        sampling.repeat_last = Some(last as usize);
+    }
+    sampling.check().map_err(|what| {
+        Error::Model(ocelli_models::Error::Invalid {
+            file: file.name().to_owned(),
+            what: format!("general.sampling: {what}"),
+        })
+    })?;
+    Ok(sampling)
+}

@@ -1,0 +1,206 @@
+//! A model that answers.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use ocelli_engine::{ClientId, Engine, Event, Generate, Prompt};
+use ocelli_image::{Budget, ImageRecord};
+use ocelli_text::ChatTemplate;
+use std::path::Path;
+
+use crate::chat::tokenize;
+use crate::pictures::Prepared;
+use crate::trace::{Recorder, Trace};
+use crate::{
+    Answer, Error, ImageSource, Options, Part, Request, Sampling, Source, Timings, Usage, load,
+};
+
+/// A text model with its projector, ready to answer. One request runs at a time; what consecutive
+/// requests begin with in common is not computed again.
+pub struct Model {
+    parts: Parts,
+}
+
+pub(crate) struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) template: ChatTemplate,
+    pub(crate) default_sampling: Sampling,
+    pub(crate) budget: Option<Budget>,
+    /// Why there is no projector, for the error that a picture gets.
+    pub(crate) why_blind: String,
+    pub(crate) load: Duration,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("engine", &self.parts.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request on its way into the engine.
+struct Asked {
+    prompt: Prompt,
+    prepared: Prepared,
+}
+
+impl Model {
+    pub(crate) fn from_parts(parts: Parts) -> Self {
+        Self { parts }
+    }
+
+    /// The built-in model with default settings.
+    ///
+    /// # Errors
+    /// When this build has none, or memory is short.
+    pub fn demo() -> Result<Self, Error> {
+        Self::load(&Source::Demo, &Options::default(), &mut |_, _| {})
+    }
+
+    /// A model file with default settings; its projector is looked for beside it.
+    ///
+    /// # Errors
+    /// When the file is missing or bad, the pair does not fit, or memory is short.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let source = Source::File(path.as_ref().to_owned());
+        Self::load(&source, &Options::default(), &mut |_, _| {})
+    }
+
+    /// A model with settings. `progress` gets the bytes of weights read so far, and of all.
+    ///
+    /// # Errors
+    /// When a file is missing or bad, the pair does not fit, or memory is short.
+    pub fn load(
+        source: &Source,
+        options: &Options,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, Error> {
+        load::load(source, options, progress)
+    }
+
+    /// The model's name: its file's, without the ending.
+    pub fn name(&self) -> &str {
+        &self.parts.engine.model().name
+    }
+
+    /// True when a projector is there.
+    pub fn can_see(&self) -> bool {
+        self.parts.engine.model().vision.is_some()
+    }
+
+    /// Tokens that prompt and answer may have together.
+    pub fn context(&self) -> usize {
+        self.parts.engine.context()
+    }
+
+    /// What the model file recommends, else greedy.
+    pub fn default_sampling(&self) -> Sampling {
+        self.parts.default_sampling.clone()
+    }
+
+    /// Answers.
+    ///
+    /// # Errors
+    /// When a picture is bad, or the request does not fit. The model stays usable.
+    pub fn ask(&mut self, request: Request) -> Result<Answer, Error> {
+        self.ask_with(request, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// Answers, telling `observe` of encoding, prefill and new text; it can stop the answer.
+    ///
+    /// # Errors
+    /// As [`Model::ask`].
+    pub fn ask_with(
+        &mut self,
+        request: Request,
+        observe: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Answer, Error> {
+        let Asked { prompt, prepared } = self.prepare(&request)?;
+        let outcome = self.parts.engine.generate(
+            Generate {
+                prompt,
+                pictures: prepared.pictures,
+                sampling: request
+                    .sampling
+                    .unwrap_or_else(|| self.parts.default_sampling.clone()),
+                max_tokens: request.max_tokens,
+                stop: request.stop,
+                client: ClientId::default(),
+                salt: [0; 32],
+            },
+            observe,
+        )?;
+        Ok(Answer {
+            text: outcome.text,
+            finish_reason: outcome.finish_reason,
+            usage: Usage {
+                prompt_tokens: outcome.prompt_tokens,
+                completion_tokens: outcome.tokens.len(),
+                cached_tokens: outcome.cached_tokens,
+            },
+            images: prepared.records,
+            timings: Timings {
+                load: self.parts.load,
+                image_decode: prepared.decode,
+                preprocess: prepared.preprocess,
+                encode: outcome.timings.encode,
+                prefill: outcome.timings.prefill,
+                decode: outcome.timings.decode,
+            },
+        })
+    }
+
+    /// Runs the prompt and `decode` greedy tokens, keeping every stage.
+    ///
+    /// # Errors
+    /// As [`Model::ask`].
+    pub fn trace(&mut self, request: &Request, decode: usize) -> Result<Trace, Error> {
+        let Asked { prompt, prepared } = self.prepare(request)?;
+        let mut recorder = Recorder::default();
+        for (i, picture) in prepared.pictures.iter().enumerate() {
+            recorder.picture(i, &picture.patches);
+        }
+        let mut see = |image, stage: ocelli_tensor::Stage<'_>| recorder.stage(image, &stage);
+        let traced = self
+            .parts
+            .engine
+            .trace(prompt, prepared.pictures, decode, &mut see)?;
+        Ok(recorder.finish(traced))
+    }
+
+    /// What the model will see of a request's pictures, without running it.
+    ///
+    /// # Errors
+    /// When a picture is bad.
+    pub fn look(&self, request: &Request) -> Result<Vec<ImageRecord>, Error> {
+        Ok(self.prepare(request)?.prepared.records)
+    }
+
+    fn prepare(&self, request: &Request) -> Result<Asked, Error> {
+        let model = self.parts.engine.model();
+        let sources: Vec<&ImageSource> = request
+            .messages
+            .iter()
+            .flat_map(|message| &message.parts)
+            .filter_map(|part| match part {
+                Part::Image(source) => Some(source),
+                Part::Text(_) => None,
+            })
+            .collect();
+        let prepared = match (&model.vision, &self.parts.budget) {
+            _ if sources.is_empty() => Prepared::default(),
+            (Some(vision), Some(budget)) => Prepared::new(&sources, vision.as_ref(), budget)?,
+            _ => {
+                return Err(Error::NoVision {
+                    model: model.name.clone(),
+                    why: self.parts.why_blind.clone(),
+                });
+            }
+        };
+        let (ids, slots) = tokenize(model, &self.parts.template, &request.messages)?;
+        let images: Vec<_> = prepared.pictures.iter().map(|p| p.slot()).collect();
+        let prompt = Prompt::new(&ids, &slots, &images, model.join)?;
+        Ok(Asked { prompt, prepared })
+    }
+}

@@ -1,0 +1,37 @@
+//! What a model is opened with.
+
+use std::path::PathBuf;
+
+use crate::{Isa, Precision};
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The small model that is built in.
+    Demo,
+    /// A GGUF file (text model, projector, any shard, or a merged file) or a folder with one model.
+    File(PathBuf),
+}
+
+/// Settings of a loaded model. The default is right for most.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The projector; `None` to look for it beside the text model.
+    pub projector: Option<PathBuf>,
+    /// Tokens that prompt and answer may have together; `None` for the least of the model's own, 32768,
+    /// and what half of the free memory holds.
+    pub context: Option<usize>,
+    /// Threads that compute; `None` for as many as the process may use.
+    pub threads: Option<usize>,
+    /// Instruction set; `None` for the fastest there is.
+    pub isa: Option<Isa>,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Smaller pictures are scaled up to this many tokens; `None` for the family's own.
+    pub image_min_tokens: Option<u32>,
+    /// Larger pictures are scaled down to this many tokens; `None` for the smaller of the family's own
+    /// and 4096.
+    pub image_max_tokens: Option<u32>,
+    /// Reads every weight once at load and refuses files with values that are not finite.
+    pub check: bool,
+}

@@ -1,0 +1,136 @@
+//! What is asked.
+
+use std::path::PathBuf;
+
+use ocelli_engine::Sampling;
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sets the model's task.
+    System,
+    /// Asks.
+    User,
+    /// Answered.
+    Assistant,
+    /// A tool's result.
+    Tool,
+}
+
+impl Role {
+    /// The name in templates and APIs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+
+    /// The role of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::System, Self::User, Self::Assistant, Self::Tool]
+            .into_iter()
+            .find(|role| role.name() == name)
+    }
+}
+
+/// Where a picture's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageSource {
+    /// A file.
+    File(PathBuf),
+    /// An encoded picture: the content of a PNG, JPEG, WebP, GIF or BMP file.
+    Bytes(Vec<u8>),
+}
+
+/// A part of a message. Parts stay in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Text.
+    Text(String),
+    /// A picture.
+    Image(ImageSource),
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said and shown.
+    pub parts: Vec<Part>,
+}
+
+impl Message {
+    /// A message of text.
+    pub fn text(role: Role, text: impl Into<String>) -> Self {
+        Self {
+            role,
+            parts: vec![Part::Text(text.into())],
+        }
+    }
+}
+
+/// A conversation to go on with, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The turns so far; the last is usually the user's.
+    pub messages: Vec<Message>,
+    /// How tokens are chosen; `None` for the model's own default.
+    pub sampling: Option<Sampling>,
+    /// Most tokens of the answer.
+    pub max_tokens: usize,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+}
+
+/// Most tokens of an answer unless asked otherwise.
+const MAX_TOKENS: usize = 1024;
+
+impl Request {
+    /// One question.
+    pub fn new(question: impl Into<String>) -> Self {
+        Self::from_messages(vec![Message::text(Role::User, question)])
+    }
+
+    /// A whole conversation.
+    pub fn from_messages(messages: Vec<Message>) -> Self {
+        Self {
+            messages,
+            sampling: None,
+            max_tokens: MAX_TOKENS,
+            stop: Vec::new(),
+        }
+    }
+
+    /// Adds a picture file to the question, behind other pictures and before the text.
+    #[must_use]
+    pub fn image(self, path: impl Into<PathBuf>) -> Self {
+        self.image_source(ImageSource::File(path.into()))
+    }
+
+    /// Adds an encoded picture to the question, behind other pictures and before the text.
+    #[must_use]
+    pub fn image_bytes(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.image_source(ImageSource::Bytes(bytes.into()))
+    }
+
+    fn image_source(mut self, source: ImageSource) -> Self {
+        let question = self.messages.iter_mut().rfind(|m| m.role == Role::User);
+        if let Some(question) = question {
+            let is_image = |part: &Part| matches!(part, Part::Image(_));
+            let place = question.parts.iter().take_while(|p| is_image(p)).count();
+            question.parts.insert(place, Part::Image(source));
+        }
+        self
+    }
+
+    /// Puts a system message first.
+    #[must_use]
+    pub fn system(mut self, text: impl Into<String>) -> Self {
+        self.messages.insert(0, Message::text(Role::System, text));
+        self
+    }
+}

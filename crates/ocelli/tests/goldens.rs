@@ -1,0 +1,54 @@
+//! Every case of every golden model, from files to the last decoded token, as the reference computed it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use ocelli::trace::{Trace, Values};
+use ocelli::{Model, Options, Precision, Request, Source, messages};
+use ocelli_testkit::{Case, Stage, Stages, Suite};
+use std::path::Path;
+
+/// Runs a case from its files, as `ocelli trace` does.
+fn run(suite: &Suite, case: &Case) -> Stages {
+    let budget = case.image_tokens.clone();
+    let options = Options {
+        projector: suite.mmproj.clone(),
+        precision: Precision::F32,
+        image_min_tokens: budget.as_ref().map(|b| *b.start()),
+        image_max_tokens: budget.as_ref().map(|b| *b.end()),
+        ..Options::default()
+    };
+    let source = Source::File(suite.text.clone());
+    let mut model = Model::load(&source, &options, &mut |_, _| {}).unwrap();
+    let messages = messages::from_openai(&case.messages().to_string(), Path::new("")).unwrap();
+    let trace = model.trace(&Request::from_messages(messages), case.decode);
+    stages(trace.unwrap_or_else(|error| panic!("{}: {error}", case.name)))
+}
+
+fn stages(trace: Trace) -> Stages {
+    let mut stages = Stages::default();
+    for (name, entry) in trace.stages {
+        let stage = match entry.values {
+            Values::F32(values) => Stage::f32(&entry.shape, values),
+            Values::I32(values) => Stage::i32(&entry.shape, values),
+        };
+        stages.insert(&name, stage);
+    }
+    stages
+}
+
+fn check(suite: &str) {
+    let suite = Suite::load(suite);
+    assert!(!suite.cases.is_empty(), "{} has no cases", suite.name);
+    for case in &suite.cases {
+        case.assert_stages(&run(&suite, case));
+    }
+}
+
+#[test]
+fn qwen3vl_equals_the_reference_at_every_stage() {
+    check("qwen3vl");
+}
+
+#[test]
+fn qwen3vl_with_mixed_types_and_untied_output_equals_the_reference() {
+    check("qwen3vl-mixed");
+}
