@@ -111,7 +111,8 @@ def resizes():
                 result = tv.resize(tensor[None], [height, width], interpolation=mode, antialias=True)[0]
                 target = f"resize/{name}_{kind}_{width}x{height}.png"
                 write(target, png(result.permute(1, 2, 0).contiguous().numpy()))
-                cases.append({"source": f"resize/{name}.png", "filter": kind, "width": width, "height": height, "expected": target})
+                size = {"width": width, "height": height}
+                cases.append({"source": f"resize/{name}.png", "filter": kind, **size, "expected": target})
     # One real-size case, by hash only: many threads and full bands take part.
     for width, height, to in [(1531, 1021, (1288, 868)), (701, 1203, (1024, 704))]:
         y, x, c = numpy.meshgrid(numpy.arange(height), numpy.arange(width), numpy.arange(3), indexing="ij")
@@ -119,7 +120,8 @@ def resizes():
         tensor = torch.from_numpy(picture).permute(2, 0, 1).contiguous()
         result = tv.resize(tensor[None], [to[1], to[0]], interpolation=InterpolationMode.BICUBIC, antialias=True)[0]
         data = result.permute(1, 2, 0).contiguous().numpy().tobytes()
-        cases.append({"formula": [width, height], "filter": "bicubic", "width": to[0], "height": to[1], "fnv1a": fnv1a(data)})
+        size = {"width": to[0], "height": to[1]}
+        cases.append({"formula": [width, height], "filter": "bicubic", **size, "fnv1a": fnv1a(data)})
     write_json("resize/cases.json", cases)
 
 
@@ -176,7 +178,8 @@ def main():
     pixel_values()
     decodes()
     modules = [numpy, PIL, torch, torchvision, transformers]
-    write_json("versions.json", {module.__name__: module.__version__ for module in modules})
+    versions = {module.__name__: module.__version__ for module in modules}
+    write_json("versions.json", {"command": "python tools/image/make_goldens.py", **versions})
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ const MAX_LABEL: usize = 40;
 pub fn draw(image: &mut RgbImage, located: &[Located]) {
     let short_side = image.width.min(image.height);
     let line = i64::from((short_side / 250).clamp(1, 8));
-    let text_scale = i64::from((short_side / 300).clamp(1, 6));
+    let text_scale = i64::from((short_side / 160).clamp(1, 8));
     for (number, item) in located.iter().enumerate() {
         let (colour, text_colour) = COLOURS[number % COLOURS.len()];
         let mut canvas = Canvas { image, colour };

@@ -2,6 +2,7 @@
 //! work a handful of times per request and a pool of our own would idle beside the engine's.
 
 use std::num::NonZero;
+use std::sync::OnceLock;
 use std::thread;
 
 /// Below this many bytes of output a second thread costs more than it brings.
@@ -9,6 +10,16 @@ const BYTES_PER_THREAD: usize = 256 * 1024;
 
 /// More threads than this only wait for memory.
 const MAX_THREADS: usize = 16;
+
+/// How many threads this process may use; asked once, because the answer is read from files.
+fn most_threads() -> usize {
+    static MOST: OnceLock<usize> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(MAX_THREADS)
+    })
+}
 
 /// Calls `work(index, chunk)` for each chunk of `chunk_len` items of `data` (the last may be shorter),
 /// in parallel where `data` is large. The result cannot depend on the number of threads.
@@ -37,15 +48,18 @@ pub(crate) fn for_each_chunk_with<T: Send, S>(
     }
     let chunks = data.len().div_ceil(chunk_len);
     let wanted = size_of_val(data) / BYTES_PER_THREAD;
-    let available = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = wanted.min(available).min(MAX_THREADS).min(chunks).max(1);
+    let threads = if wanted > 1 {
+        wanted.min(most_threads()).min(chunks)
+    } else {
+        1
+    };
     let run = |first: usize, part: &mut [T]| {
         let mut memory = scratch();
         for (index, chunk) in part.chunks_mut(chunk_len).enumerate() {
             work(&mut memory, first + index, chunk);
         }
     };
-    if threads == 1 {
+    if threads <= 1 {
         return run(0, data);
     }
     let share = chunks.div_ceil(threads);

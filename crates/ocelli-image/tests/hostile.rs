@@ -204,7 +204,13 @@ fn sizes_over_the_limits_are_refused_from_the_header() {
         Err(Error::FileTooLarge { limit: 100, .. })
     ));
     let too_long = read(golden("decode/rgb24.bmp"), &options).unwrap_err();
-    assert_eq!(too_long.to_string(), "image file has 101 bytes, limit 100");
+    assert_eq!(
+        too_long.to_string(),
+        format!(
+            "image file has {} bytes, limit 100",
+            file("rgb24.bmp").len()
+        )
+    );
 }
 
 #[test]

@@ -171,6 +171,11 @@ pub fn read(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Picture, 
     };
     let limit = options.limits.encoded_bytes;
     let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    if size > limit {
+        return Err(Error::FileTooLarge { bytes: size, limit });
+    }
+    // Pipes have no size: they are read up to the limit.
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
