@@ -1,9 +1,10 @@
 //! Hyper-parameters from metadata, checked before any tensor is touched.
 
 use ocelli_gguf::{Gguf, Metadata};
-use ocelli_tensor::Heads;
+use ocelli_tensor::{Activation, Heads, KvLayer, LayerCache};
 
-use crate::Error;
+use crate::parts::{DecoderLayer, DecoderMlp, GatedMlp, QkNorm, SelfAttention, TokenTable};
+use crate::{Error, Scope, TextShape};
 
 const MOST_LAYERS: u32 = 1024;
 const MOST_HEADS: u32 = 1024;
@@ -109,10 +110,8 @@ pub(crate) struct TextConfig {
     pub(crate) hidden: usize,
     pub(crate) vocabulary: usize,
     pub(crate) context_length: usize,
-    pub(crate) mlp_hidden: Option<usize>,
     pub(crate) heads: Heads,
     pub(crate) norm_eps: f32,
-    pub(crate) rope_theta: f32,
 }
 
 impl TextConfig {
@@ -134,11 +133,55 @@ impl TextConfig {
             hidden,
             vocabulary: usize::try_from(rows).unwrap_or(usize::MAX),
             context_length: keys.count("context_length", u32::MAX)?,
-            mlp_hidden: keys.uniform("feed_forward_length", layers, 1 << 20)?,
             heads: read_heads(keys, layers, hidden)?,
             norm_eps: keys.eps("attention.layer_norm_rms_epsilon", "rms_norm_eps")?,
-            rope_theta: keys.positive("rope.freq_base", Some(10_000.0))?,
         })
+    }
+
+    /// Width of the layers' MLP.
+    pub(crate) fn mlp_hidden(&self, keys: &Keys<'_>) -> Result<usize, Error> {
+        let found = keys.uniform("feed_forward_length", self.layers, 1 << 20)?;
+        found.ok_or_else(|| keys.invalid("feed_forward_length is missing"))
+    }
+
+    pub(crate) fn load_tokens(&self, root: &Scope<'_>) -> Result<TokenTable, Error> {
+        TokenTable::load(root, (self.vocabulary, self.hidden), self.norm_eps)
+    }
+
+    pub(crate) fn load_attention(&self, scope: &Scope<'_>) -> Result<SelfAttention, Error> {
+        SelfAttention::load(scope, self.hidden, self.heads, "attn_output")
+    }
+
+    pub(crate) fn load_qk_norm(&self, scope: &Scope<'_>) -> Result<QkNorm, Error> {
+        QkNorm::load(scope, self.heads.dim, self.norm_eps)
+    }
+
+    /// A layer with a gated MLP.
+    pub(crate) fn load_layer(
+        &self,
+        scope: &Scope<'_>,
+        attention: SelfAttention,
+        mlp_hidden: usize,
+    ) -> Result<DecoderLayer, Error> {
+        let mlp = GatedMlp::load(scope, self.hidden, mlp_hidden, Activation::Silu)?;
+        let norms = (self.hidden, self.norm_eps);
+        DecoderLayer::load(scope, norms, attention, DecoderMlp::Gated(mlp))
+    }
+
+    /// Every layer sees every earlier token.
+    pub(crate) fn shape(&self, weight_bytes: usize) -> TextShape {
+        let layer = KvLayer {
+            cache: LayerCache::Full,
+            heads: self.heads.key_value,
+            dim: self.heads.dim,
+        };
+        TextShape {
+            hidden: self.hidden,
+            vocabulary: self.vocabulary,
+            context_length: self.context_length,
+            caches: vec![layer; self.layers],
+            weight_bytes,
+        }
     }
 }
 
@@ -174,41 +217,4 @@ fn read_heads(keys: &Keys<'_>, layers: usize, hidden: usize) -> Result<Heads, Er
         key_value,
         dim,
     })
-}
-
-/// How rotary frequencies are shared among axes: three entries, or four with a zero at the end.
-pub(crate) fn rope_sections(
-    keys: &Keys<'_>,
-    half_dim: usize,
-    default: Option<[usize; 3]>,
-) -> Result<[usize; 3], Error> {
-    let mut found = keys
-        .metadata()
-        .i32_array(&keys.key("rope.dimension_sections"))?;
-    if found.is_none() {
-        found = keys.metadata().i32_array(&keys.key("rope.mrope_section"))?;
-    }
-    let sections = match (found.as_deref(), default) {
-        (Some([t, h, w]) | Some([t, h, w, 0]), _) if [t, h, w].iter().all(|n| **n >= 0) => {
-            [*t as usize, *h as usize, *w as usize]
-        }
-        (Some(other), _) => {
-            return Err(keys.invalid(format!(
-                "rope.dimension_sections is {other:?}, need time, height, width and at most a 0"
-            )));
-        }
-        (None, Some(default)) => default,
-        (None, None) => {
-            return Err(keys.invalid(
-                "rope.dimension_sections is missing; without it image positions are unknown",
-            ));
-        }
-    };
-    if sections.iter().sum::<usize>() != half_dim {
-        return Err(keys.invalid(format!(
-            "rope.dimension_sections {sections:?} add up to {}, need {half_dim} (half of a head)",
-            sections.iter().sum::<usize>()
-        )));
-    }
-    Ok(sections)
 }

@@ -131,18 +131,45 @@ impl<'a> Loader<'a> {
         Ok(info)
     }
 
-    fn values(&self, info: &TensorInfo) -> Result<Vec<f32>, Error> {
+    fn row_values(
+        &self,
+        info: &TensorInfo,
+        rows: std::ops::Range<usize>,
+    ) -> Result<Vec<f32>, Error> {
         if !info.ty().is_runnable() {
             return Err(self.pack_error(
                 info,
                 ocelli_tensor::PackError::UnsupportedType(info.ty().name()),
             ));
         }
-        let elements: u64 = info.shape().iter().product();
-        let mut values = vec![0.0; elements as usize];
-        dequantize(info.ty(), self.gguf.data(info), &mut values)
+        let row_bytes = info.ty().row_bytes(info.row_elements()).unwrap_or(0);
+        let mut values = vec![0.0; rows.len() * info.row_elements()];
+        let data = &self.gguf.data(info)[rows.start * row_bytes..rows.end * row_bytes];
+        dequantize(info.ty(), data, &mut values)
             .map_err(|error| self.invalid(format!("tensor '{}': {error}", info.name())))?;
         Ok(values)
+    }
+
+    fn pack_rows(
+        &self,
+        info: &TensorInfo,
+        rows: std::ops::Range<usize>,
+        columns: usize,
+        purpose: Use,
+    ) -> Result<Weight, Error> {
+        let row_bytes = info.ty().row_bytes(columns).unwrap_or(0);
+        let source = WeightSource {
+            ty: info.ty(),
+            data: &self.gguf.data(info)[rows.start * row_bytes..rows.end * row_bytes],
+            rows: rows.len(),
+            columns,
+        };
+        let weight = self
+            .backend
+            .pack(&[source], purpose)
+            .map_err(|error| self.pack_error(info, error))?;
+        self.count(weight.bytes());
+        Ok(weight)
     }
 
     fn pack_error(&self, info: &TensorInfo, source: ocelli_tensor::PackError) -> Error {
@@ -222,7 +249,7 @@ impl<'a> Scope<'a> {
     /// When it is missing or of another shape.
     pub fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let info = self.loader.expect(&self.name(name), shape)?;
-        self.loader.values(info)
+        self.loader.row_values(info, 0..info.rows())
     }
 
     /// The tensor `name` as `[outputs, inputs]`.
@@ -251,20 +278,44 @@ impl<'a> Scope<'a> {
         purpose: Use,
     ) -> Result<Weight, Error> {
         let info = self.loader.expect(&self.name(name), &[inputs, outputs])?;
-        let row_bytes = info.ty().row_bytes(inputs).unwrap_or(0);
-        let source = WeightSource {
-            ty: info.ty(),
-            data: &self.loader.gguf.data(info)[rows.start * row_bytes..rows.end * row_bytes],
-            rows: rows.len(),
-            columns: inputs,
-        };
-        let weight = self
+        self.loader.pack_rows(info, rows, inputs, purpose)
+    }
+
+    /// Rows of one expert of the tensor `name` (`[inputs, outputs, experts]`, fastest dimension
+    /// first): `[rows, inputs]`.
+    ///
+    /// A file may hold every expert transposed (`[outputs, inputs, experts]`), as some converters wrote
+    /// them from checkpoints that were saved again; the shape tells, unless the two are equal.
+    ///
+    /// # Errors
+    /// When it is missing, of another shape, or of a type that cannot be run.
+    pub fn expert_rows(
+        &self,
+        name: &str,
+        (expert, experts): (usize, usize),
+        rows: std::ops::Range<usize>,
+        (outputs, inputs): (usize, usize),
+    ) -> Result<Weight, Error> {
+        let transposed = [outputs, inputs, experts].map(|n| n as u64);
+        if outputs != inputs && self.shape(name) == Some(&transposed) {
+            let info = self
+                .loader
+                .expect(&self.name(name), &[outputs, inputs, experts])?;
+            let values = self
+                .loader
+                .row_values(info, expert * inputs..(expert + 1) * inputs)?;
+            let turned: Vec<f32> = rows
+                .clone()
+                .flat_map(|row| values.iter().skip(row).step_by(outputs).copied())
+                .collect();
+            return self.pack_values(&turned, rows.len(), inputs);
+        }
+        let info = self
             .loader
-            .backend
-            .pack(&[source], purpose)
-            .map_err(|error| self.loader.pack_error(info, error))?;
-        self.loader.count(weight.bytes());
-        Ok(weight)
+            .expect(&self.name(name), &[inputs, outputs, experts])?;
+        let start = expert * outputs;
+        let rows = start + rows.start..start + rows.end;
+        self.loader.pack_rows(info, rows, inputs, Use::Product)
     }
 
     /// Packs values that the model put together itself: `[outputs, inputs]`.

@@ -7,13 +7,20 @@ use ocelli_gguf::Gguf;
 use ocelli_image::Grid;
 use ocelli_tensor::Backend;
 
-use crate::names::{Part, normalise};
-use crate::text::Qwen3VlText;
-use crate::vision::Qwen3VlVision;
+use crate::names::{Part, Projector, classify, normalise};
+use crate::text::{LlamaText, Qwen2Text, Qwen2VlText, Qwen3Text, Qwen3VlMoeText, Qwen3VlText};
+use crate::vision::{Qwen2VlVision, Qwen3VlVision, Qwen25VlVision};
 use crate::{Error, Loader, TextModel, VisionModel};
 
-const TEXT: [&str; 1] = ["qwen3vl"];
-const PROJECTORS: [&str; 1] = ["qwen3vl_merger"];
+const TEXT: [&str; 6] = [
+    "qwen2vl",
+    "qwen3vl",
+    "qwen3vlmoe",
+    "qwen2",
+    "qwen3",
+    "llama",
+];
+const PROJECTORS: [&str; 3] = ["qwen2vl_merger", "qwen2.5vl_merger", "qwen3vl_merger"];
 
 /// How a family writes boxes into its answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,43 +59,53 @@ fn rows_only(grid: &Grid) -> Vec<LaidOut> {
     vec![LaidOut::Rows(grid.tokens())]
 }
 
-const JOINS: [Join; 1] = [Join {
-    text: "qwen3vl",
-    projector: "qwen3vl_merger",
-    image_token: "<|image_pad|>",
-    lay_out: rows_only,
-    boxes: BoxConvention::Relative1000Json,
-}];
+const fn qwen(text: &'static str, projector: &'static str, boxes: BoxConvention) -> Join {
+    Join {
+        text,
+        projector,
+        image_token: "<|image_pad|>",
+        lay_out: rows_only,
+        boxes,
+    }
+}
 
-/// `general.architecture` of a file.
+const JOINS: [Join; 4] = [
+    qwen(
+        "qwen2vl",
+        "qwen2vl_merger",
+        BoxConvention::Relative1000Tokens,
+    ),
+    qwen(
+        "qwen2vl",
+        "qwen2.5vl_merger",
+        BoxConvention::ResizedPixelsJson,
+    ),
+    qwen("qwen3vl", "qwen3vl_merger", BoxConvention::Relative1000Json),
+    qwen(
+        "qwen3vlmoe",
+        "qwen3vl_merger",
+        BoxConvention::Relative1000Json,
+    ),
+];
+
+/// The architecture of a text model: `general.architecture`, or what it stands for.
 ///
 /// # Errors
 /// When it is missing or no string.
 pub fn architecture(gguf: &Gguf) -> Result<&str, Error> {
-    Ok(gguf.metadata().required_str("general.architecture")?)
+    match gguf.metadata().required_str("general.architecture")? {
+        // Ollama's merged files; the decoder is the same.
+        "qwen25vl" => Ok("qwen2vl"),
+        other => Ok(other),
+    }
 }
 
-/// The projector type of a projector file.
+/// The projector type of a file with a vision part, whatever its keys say.
 ///
 /// # Errors
-/// When the file has no vision part, or does not say which.
+/// When the file has no vision part, or nothing says which.
 pub fn projector_type(gguf: &Gguf) -> Result<&str, Error> {
-    let metadata = gguf.metadata();
-    let has_vision = metadata.bool("clip.has_vision_encoder")?.unwrap_or(true)
-        && gguf.tensors().iter().any(|t| t.name().starts_with("v."));
-    if !has_vision {
-        return Err(Error::NoVisionEncoder {
-            file: gguf.name().to_owned(),
-        });
-    }
-    let stated = match metadata.str("clip.projector_type")? {
-        Some(stated) => Some(stated),
-        None => metadata.str("clip.vision.projector_type")?,
-    };
-    stated.ok_or_else(|| Error::Invalid {
-        file: gguf.name().to_owned(),
-        what: "clip.projector_type is missing".to_owned(),
-    })
+    Ok(classify(gguf)?.0.name())
 }
 
 /// Loads the text decoder of a file. `report` gets the bytes of each tensor as it is read.
@@ -101,9 +118,14 @@ pub fn load_text(
     report: &dyn Fn(u64),
 ) -> Result<Box<dyn TextModel>, Error> {
     let architecture = architecture(gguf)?;
-    let loader = Loader::new(gguf, backend, normalise(gguf, Part::Text)).with_progress(report);
+    let loader = Loader::new(gguf, backend, normalise(gguf, Part::Text)?).with_progress(report);
     match architecture {
+        "qwen2vl" => Ok(Box::new(Qwen2VlText::load(loader)?)),
         "qwen3vl" => Ok(Box::new(Qwen3VlText::load(loader)?)),
+        "qwen3vlmoe" => Ok(Box::new(Qwen3VlMoeText::load(loader)?)),
+        "qwen2" => Ok(Box::new(Qwen2Text::load(loader)?)),
+        "qwen3" => Ok(Box::new(Qwen3Text::load(loader)?)),
+        "llama" => Ok(Box::new(LlamaText::load(loader)?)),
         other => Err(Error::UnsupportedArchitecture {
             file: gguf.name().to_owned(),
             found: other.chars().take(64).collect(),
@@ -121,11 +143,13 @@ pub fn load_vision(
     backend: &dyn Backend,
     report: &dyn Fn(u64),
 ) -> Result<Box<dyn VisionModel>, Error> {
-    let projector = projector_type(gguf)?;
-    let loader = Loader::new(gguf, backend, normalise(gguf, Part::Vision)).with_progress(report);
+    let (projector, _) = classify(gguf)?;
+    let loader = Loader::new(gguf, backend, normalise(gguf, Part::Vision)?).with_progress(report);
     match projector {
-        "qwen3vl_merger" => Ok(Box::new(Qwen3VlVision::load(loader)?)),
-        other => Err(Error::UnsupportedProjector {
+        Projector::Qwen2Vl => Ok(Box::new(Qwen2VlVision::load(loader)?)),
+        Projector::Qwen25Vl => Ok(Box::new(Qwen25VlVision::load(loader)?)),
+        Projector::Qwen3Vl => Ok(Box::new(Qwen3VlVision::load(loader)?)),
+        Projector::Other(other) => Err(Error::UnsupportedProjector {
             file: gguf.name().to_owned(),
             found: other.chars().take(64).collect(),
             supported: PROJECTORS.join(", "),

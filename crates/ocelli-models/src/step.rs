@@ -34,18 +34,25 @@ pub struct Step<'a> {
     pub output_rows: &'a [usize],
 }
 
+/// What the engine needs to know of a text decoder.
+#[derive(Clone, Debug)]
+pub struct TextShape {
+    /// Width of a token's features.
+    pub hidden: usize,
+    /// Rows of the embedding: the width of the logits.
+    pub vocabulary: usize,
+    /// Longest context the model was made for, in tokens.
+    pub context_length: usize,
+    /// Shape of the key/value cache, one entry a layer.
+    pub caches: Vec<KvLayer>,
+    /// Memory that the weights occupy, in bytes.
+    pub weight_bytes: usize,
+}
+
 /// A text decoder.
 pub trait TextModel: Send + Sync {
-    /// Width of a token's features.
-    fn hidden(&self) -> usize;
-    /// Rows of the embedding: the width of the logits.
-    fn vocabulary(&self) -> usize;
-    /// Longest context the model was made for, in tokens.
-    fn context_length(&self) -> usize;
-    /// Shape of the key/value cache, one entry a layer.
-    fn caches(&self) -> Vec<KvLayer>;
-    /// Memory that the weights occupy, in bytes.
-    fn weight_bytes(&self) -> usize;
+    /// Sizes.
+    fn shape(&self) -> &TextShape;
     /// Positions of a prompt, computed once and kept by its sequence.
     fn positions(&self, prompt: &[Segment]) -> Positions;
     /// Embedding rows of tokens: `[tokens, hidden]`, the first `prompt_rows` of prompt kind.
@@ -53,6 +60,31 @@ pub trait TextModel: Send + Sync {
     /// Runs the layers on `x` (`[rows, hidden]`, image rows already in place) and gives the logits of
     /// the output rows: `[output_rows, vocabulary]`.
     fn forward(&self, pass: &mut Pass<'_>, x: Tensor, step: &Step<'_>) -> Tensor;
+
+    /// Width of a token's features.
+    fn hidden(&self) -> usize {
+        self.shape().hidden
+    }
+
+    /// Rows of the embedding: the width of the logits.
+    fn vocabulary(&self) -> usize {
+        self.shape().vocabulary
+    }
+
+    /// Longest context the model was made for, in tokens.
+    fn context_length(&self) -> usize {
+        self.shape().context_length
+    }
+
+    /// Shape of the key/value cache, one entry a layer.
+    fn caches(&self) -> Vec<KvLayer> {
+        self.shape().caches.clone()
+    }
+
+    /// Memory that the weights occupy, in bytes.
+    fn weight_bytes(&self) -> usize {
+        self.shape().weight_bytes
+    }
 }
 
 /// Embeds a step's tokens, puts image rows in place, and runs the model: `[output_rows, vocabulary]`.

@@ -1,4 +1,5 @@
 //! Every architecture against the reference, stage by stage: see `tests/goldens/README.md`.
+#![allow(clippy::unwrap_used, reason = "a test stops at what goes wrong")]
 
 mod common;
 
@@ -34,4 +35,47 @@ fn qwen3vl_equals_the_reference() {
 #[test]
 fn qwen3vl_gives_the_same_bits_however_the_prompt_is_cut() {
     assert_cuts("qwen3vl-mixed", "second_turn_with_second_image");
+}
+
+#[test]
+fn qwen3vl_moe_equals_the_reference() {
+    assert_suite("qwen3vl-moe");
+}
+
+#[test]
+fn qwen3vl_moe_gives_the_same_bits_however_the_prompt_is_cut() {
+    assert_cuts("qwen3vl-moe", "second_turn_with_second_image");
+}
+
+#[test]
+fn qwen2vl_equals_the_reference() {
+    assert_suite("qwen2vl");
+}
+
+#[test]
+fn qwen25vl_equals_the_reference_with_whole_and_ragged_windows() {
+    assert_suite("qwen2.5vl");
+}
+
+#[test]
+fn text_models_without_eyes_equal_the_reference() {
+    for name in ["qwen2", "qwen3", "llama", "llama3-scaled"] {
+        assert_suite(name);
+    }
+}
+
+#[test]
+fn every_suite_is_run() {
+    let run = [
+        "llama",
+        "llama3-scaled",
+        "qwen2",
+        "qwen2.5vl",
+        "qwen2vl",
+        "qwen3",
+        "qwen3vl",
+        "qwen3vl-mixed",
+        "qwen3vl-moe",
+    ];
+    assert_eq!(ocelli_testkit::suites(), run);
 }

@@ -159,6 +159,12 @@ impl<'a> Pass<'a> {
         self.backend.add(self.memory.storage(), *x, *out);
     }
 
+    /// `out *= x`, element by element.
+    pub fn multiply(&mut self, x: &Tensor, out: &Tensor) {
+        assert_eq!((x.rows(), x.columns()), (out.rows(), out.columns()));
+        self.backend.multiply(self.memory.storage(), *x, *out);
+    }
+
     /// `x W^T + b`, stored or activated, in a new tensor.
     pub fn linear(
         &mut self,

@@ -77,6 +77,13 @@ impl SelfAttention {
         self
     }
 
+    /// Rotates neighbours instead of halves: files whose query and key rows are permuted for it.
+    #[must_use]
+    pub fn with_pairs(mut self) -> Self {
+        self.style = RopeStyle::Pairs;
+        self
+    }
+
     /// `x += attention(h)`; `angles` `[rows, dim]` turn queries and keys.
     pub fn add_to(
         &self,

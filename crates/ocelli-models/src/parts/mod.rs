@@ -1,15 +1,25 @@
 //! Parts that architectures are made of. A part never asks which model runs.
 
 mod attention;
+mod decoder;
+mod deepstack;
+mod experts;
 mod linear;
 mod mlp;
 mod norm;
 mod patch;
 mod rope;
+mod tokens;
+mod windows;
 
 pub use attention::{QkNorm, SelfAttention};
+pub use decoder::{DecoderLayer, DecoderMlp};
+pub use deepstack::add_deepstack;
+pub use experts::{ExpertSizes, Experts};
 pub use linear::Linear;
 pub use mlp::{GatedMlp, Mlp};
 pub use norm::{LayerNorm, RmsNorm};
 pub use patch::{PatchEmbedding, PositionTable};
-pub use rope::{AxisOfFrequency, Rotary, grid_angles};
+pub use rope::{AxisOfFrequency, Rotary, Scaling, grid_angles};
+pub use tokens::TokenTable;
+pub use windows::Windows;

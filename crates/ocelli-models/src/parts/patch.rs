@@ -29,15 +29,23 @@ pub struct PatchEmbedding {
 }
 
 impl PatchEmbedding {
-    /// Reads the two temporal kernels `weight` and `weight.1` (`[P, P, 3, width]`) and `bias`.
+    /// Reads the two temporal kernels `weight` and `weight.1` (`[P, P, 3, width]`), or both in one as
+    /// `packed` (`[P, P, 2, 3 * width]`), and `bias`.
     ///
     /// # Errors
     /// When one is missing or of another shape.
     pub fn load(scope: &Scope<'_>, width: usize, patch: usize) -> Result<Self, Error> {
+        let square = patch * patch;
+        if scope.has("packed") {
+            let values = scope.values("packed", &[patch, patch, 2, 3 * width])?;
+            return Ok(Self {
+                weight: scope.pack_values(&values, width, 6 * square)?,
+                bias: scope.optional_vector("bias", width)?,
+            });
+        }
         let shape = [patch, patch, 3, width];
         let first = scope.values("weight", &shape)?;
         let second = scope.values("weight.1", &shape)?;
-        let square = patch * patch;
         // Columns of a patch are ordered channel, frame, row, column.
         let mut values = Vec::with_capacity(2 * first.len());
         for (a, b) in first.chunks_exact(square).zip(second.chunks_exact(square)) {

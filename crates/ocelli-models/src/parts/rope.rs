@@ -6,6 +6,8 @@ use ocelli_tensor::{Pass, Tensor};
 /// How the frequencies of a head are shared among the axes time, height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AxisOfFrequency {
+    /// Plain positions: every axis is the same.
+    One,
     /// The first `sections[0]` frequencies turn with time, the next with height, the rest with width
     /// (Qwen2-VL, Qwen2.5-VL).
     Contiguous([usize; 3]),
@@ -17,6 +19,7 @@ pub enum AxisOfFrequency {
 impl AxisOfFrequency {
     fn axis(self, frequency: usize) -> usize {
         match self {
+            Self::One => 0,
             Self::Contiguous([time, height, _]) => {
                 usize::from(frequency >= time) + usize::from(frequency >= time + height)
             }
@@ -28,10 +31,35 @@ impl AxisOfFrequency {
     }
 }
 
+/// How frequencies are stretched for contexts longer than a model was first trained for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scaling {
+    /// Not at all.
+    None,
+    /// All by one factor.
+    Linear(f32),
+    /// YaRN: slow frequencies by the factor, fast ones not, those between in part.
+    Yarn {
+        /// Wanted context over original context.
+        factor: f32,
+        /// Tokens that the model was first trained for.
+        original_context: f32,
+        /// Turns in the original context above which a frequency is kept.
+        beta_fast: f32,
+        /// Turns in the original context below which a frequency is stretched in full.
+        beta_slow: f32,
+        /// Factor on the usual magnitude of rotated queries and keys.
+        attention: f32,
+    },
+}
+
 /// Frequencies of a head: `theta^(-2 i / dim)`, each with its axis.
 #[derive(Clone, Debug)]
 pub struct Rotary {
+    theta: f32,
     frequencies: Vec<(f32, usize)>,
+    /// Cosines and sines are multiplied by this.
+    magnitude: f32,
 }
 
 impl Rotary {
@@ -41,7 +69,60 @@ impl Rotary {
             .enumerate()
             .map(|(i, frequency)| (frequency, axes.axis(i)))
             .collect();
-        Self { frequencies }
+        Self {
+            theta,
+            frequencies,
+            magnitude: 1.0,
+        }
+    }
+
+    /// Divides each frequency by its factor (Llama 3.1 and later keep them in the file).
+    #[must_use]
+    pub fn slowed(mut self, factors: &[f32]) -> Self {
+        assert_eq!(
+            factors.len(),
+            self.frequencies.len(),
+            "a factor a frequency"
+        );
+        for ((frequency, _), factor) in self.frequencies.iter_mut().zip(factors) {
+            *frequency /= factor;
+        }
+        self
+    }
+
+    /// Stretches the frequencies.
+    #[must_use]
+    pub fn scaled(mut self, scaling: Scaling) -> Self {
+        match scaling {
+            Scaling::None => self,
+            Scaling::Linear(factor) => {
+                let factors = vec![factor; self.frequencies.len()];
+                self.slowed(&factors)
+            }
+            Scaling::Yarn {
+                factor,
+                original_context,
+                beta_fast,
+                beta_slow,
+                attention,
+            } => {
+                let dim = 2.0 * self.frequencies.len() as f32;
+                // The index whose frequency makes so many turns in the original context.
+                let index = |turns: f32| {
+                    dim * (original_context / (turns * std::f32::consts::TAU)).ln()
+                        / (2.0 * self.theta.ln())
+                };
+                let low = index(beta_fast).floor().max(0.0);
+                let high = index(beta_slow).ceil().min(dim - 1.0);
+                for (i, (frequency, _)) in self.frequencies.iter_mut().enumerate() {
+                    let ramp = (i as f32 - low) / (high - low).max(0.001);
+                    let share = ramp.clamp(0.0, 1.0);
+                    *frequency = *frequency * (1.0 - share) + *frequency / factor * share;
+                }
+                self.magnitude = attention * (0.1 * factor.ln() + 1.0);
+                self
+            }
+        }
     }
 
     /// Angles of rows at these positions: `[rows, dim]`, cosines then sines.
@@ -56,8 +137,9 @@ impl Rotary {
         for (row, position) in values.chunks_exact_mut(2 * half).zip(positions) {
             let (cosines, sines) = row.split_at_mut(half);
             for (i, (frequency, axis)) in self.frequencies.iter().enumerate() {
-                let angle = position[*axis] as f32 * frequency;
-                (sines[i], cosines[i]) = angle.sin_cos();
+                let (sine, cosine) = (position[*axis] as f32 * frequency).sin_cos();
+                sines[i] = sine * self.magnitude;
+                cosines[i] = cosine * self.magnitude;
             }
         }
         pass.upload(&values, 2 * half, prompt_rows)

@@ -3,56 +3,20 @@
 //!
 //! Source: HF `modeling_qwen3_vl.py`; Qwen3-VL report, sections on interleaved M-RoPE and DeepStack.
 
-use ocelli_tensor::{
-    Activation, AttentionPlan, KvLayer, LayerCache, Mask, Pass, Tensor, Use, Weight,
-};
+use ocelli_tensor::{AttentionPlan, Mask, Pass, Tensor};
 
-use crate::config::{Keys, TextConfig, rope_sections};
-use crate::parts::{AxisOfFrequency, GatedMlp, QkNorm, RmsNorm, Rotary, SelfAttention};
-use crate::{Error, Loader, Positions, Scope, Segment, Step, TextModel, three_axis_positions};
+use crate::config::{Keys, TextConfig};
+use crate::parts::{AxisOfFrequency, DecoderLayer, Rotary, TokenTable, add_deepstack};
+use crate::rope_config::rope_sections;
+use crate::{Error, Loader, Positions, Segment, Step, TextModel, TextShape, three_axis_positions};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Qwen3VlText {
-    config: TextConfig,
-    embedding: Weight,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Option<Weight>,
+    tokens: TokenTable,
+    layers: Vec<DecoderLayer>,
     rotary: Rotary,
-    weight_bytes: usize,
-}
-
-#[derive(Debug)]
-struct Layer {
-    attention_norm: RmsNorm,
-    attention: SelfAttention,
-    mlp_norm: RmsNorm,
-    mlp: GatedMlp,
-}
-
-impl Layer {
-    fn load(scope: &Scope<'_>, config: &TextConfig, mlp_hidden: usize) -> Result<Self, Error> {
-        let (hidden, eps) = (config.hidden, config.norm_eps);
-        let norm = QkNorm::load(scope, config.heads.dim, eps)?;
-        Ok(Self {
-            attention_norm: RmsNorm::load(&scope.at("attn_norm"), hidden, eps)?,
-            attention: SelfAttention::load(scope, hidden, config.heads, "attn_output")?
-                .with_norm(norm),
-            mlp_norm: RmsNorm::load(&scope.at("ffn_norm"), hidden, eps)?,
-            mlp: GatedMlp::load(scope, hidden, mlp_hidden, Activation::Silu)?,
-        })
-    }
-
-    /// `x`: `[rows, hidden]`, updated in place.
-    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor, angles: &Tensor, plan: AttentionPlan<'_>) {
-        let mark = pass.mark();
-        let h = self.attention_norm.forward(pass, x);
-        self.attention.add_to(pass, (x, &h), angles, plan);
-        let h = self.mlp_norm.forward(pass, x);
-        self.mlp.add_to(pass, &h, x);
-        pass.release(mark);
-    }
+    shape: TextShape,
 }
 
 impl Qwen3VlText {
@@ -61,77 +25,32 @@ impl Qwen3VlText {
     /// # Errors
     /// When metadata or tensors are missing, contradict each other, or are left over.
     pub fn load(loader: Loader<'_>) -> Result<Self, Error> {
-        let keys = Keys::new(loader.gguf(), "qwen3vl");
+        let keys = Keys::new(loader.gguf(), loader.names().prefix());
         let config = TextConfig::read(&keys)?;
-        let mlp_hidden = config
-            .mlp_hidden
-            .ok_or_else(|| keys.invalid("feed_forward_length is missing"))?;
+        let mlp_hidden = config.mlp_hidden(&keys)?;
         let sections = rope_sections(&keys, config.heads.dim / 2, Some([24, 20, 20]))?;
+        let axes = AxisOfFrequency::Interleaved(sections);
         let root = loader.root();
-        let tied = !root.has("output.weight");
-        let purpose = if tied { Use::Both } else { Use::Rows };
-        let (rows, hidden) = (config.vocabulary, config.hidden);
-        let mut model = Self {
-            embedding: root.matrix("token_embd.weight", rows, hidden, purpose)?,
+        Ok(Self {
+            tokens: config.load_tokens(&root)?,
             layers: (0..config.layers)
-                .map(|i| Layer::load(&root.at("blk").at(i), &config, mlp_hidden))
-                .collect::<Result<_, _>>()?,
-            norm: RmsNorm::load(&root.at("output_norm"), hidden, config.norm_eps)?,
-            head: (!tied)
-                .then(|| root.matrix("output.weight", rows, hidden, Use::Product))
-                .transpose()?,
-            rotary: Rotary::new(
-                config.heads.dim,
-                config.rope_theta,
-                AxisOfFrequency::Interleaved(sections),
-            ),
-            config,
-            weight_bytes: 0,
-        };
-        model.weight_bytes = loader.finish("qwen3vl")?;
-        Ok(model)
-    }
-
-    /// Adds the deepstack rows that belong to layer `layer` to the picture's rows of `x`.
-    fn add_deepstack(pass: &mut Pass<'_>, x: &Tensor, step: &Step<'_>, layer: usize) {
-        for image in step.images {
-            let Some(rows) = image.features.deepstack.get(layer) else {
-                continue;
-            };
-            let width = image.features.width;
-            let mark = pass.mark();
-            let rows = &rows[image.from.start * width..image.from.end * width];
-            let rows = pass.upload(rows, width, image.rows.len());
-            pass.add(&rows, &x.slice_rows(image.rows.clone()));
-            pass.release(mark);
-        }
+                .map(|i| {
+                    let scope = root.at("blk").at(i);
+                    let attention = config
+                        .load_attention(&scope)?
+                        .with_norm(config.load_qk_norm(&scope)?);
+                    config.load_layer(&scope, attention, mlp_hidden)
+                })
+                .collect::<Result<_, Error>>()?,
+            rotary: Rotary::load(&keys, &root, &config, axes)?,
+            shape: config.shape(loader.finish("qwen3vl")?),
+        })
     }
 }
 
 impl TextModel for Qwen3VlText {
-    fn hidden(&self) -> usize {
-        self.config.hidden
-    }
-
-    fn vocabulary(&self) -> usize {
-        self.config.vocabulary
-    }
-
-    fn context_length(&self) -> usize {
-        self.config.context_length
-    }
-
-    fn caches(&self) -> Vec<KvLayer> {
-        let layer = KvLayer {
-            cache: LayerCache::Full,
-            heads: self.config.heads.key_value,
-            dim: self.config.heads.dim,
-        };
-        vec![layer; self.layers.len()]
-    }
-
-    fn weight_bytes(&self) -> usize {
-        self.weight_bytes
+    fn shape(&self) -> &TextShape {
+        &self.shape
     }
 
     fn positions(&self, prompt: &[Segment]) -> Positions {
@@ -139,7 +58,7 @@ impl TextModel for Qwen3VlText {
     }
 
     fn embed(&self, pass: &mut Pass<'_>, tokens: &[u32], prompt_rows: usize) -> Tensor {
-        pass.embed(&self.embedding, tokens, prompt_rows)
+        self.tokens.embed(pass, tokens, prompt_rows)
     }
 
     fn forward(&self, pass: &mut Pass<'_>, x: Tensor, step: &Step<'_>) -> Tensor {
@@ -151,16 +70,9 @@ impl TextModel for Qwen3VlText {
                 mask: Mask::Causal,
             };
             layer.forward(pass, &x, &angles, plan);
-            Self::add_deepstack(pass, &x, step, i);
+            add_deepstack(pass, &x, step, i);
             pass.probe(format_args!("layer.{i}"), &x);
         }
-        let rows = pass.gather(&x, step.output_rows);
-        let h = self.norm.forward(pass, &rows);
-        pass.linear(
-            &h,
-            self.head.as_ref().unwrap_or(&self.embedding),
-            None,
-            None,
-        )
+        self.tokens.logits(pass, &x, step.output_rows)
     }
 }

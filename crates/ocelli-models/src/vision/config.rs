@@ -25,30 +25,28 @@ pub(super) struct VisionConfig {
     pub(super) budget: Budget,
 }
 
+/// What a family's files leave out.
+pub(super) struct Family {
+    /// Fewest tokens of a picture.
+    pub(super) least_tokens: u64,
+    /// Colours of merged files; projectors state theirs.
+    pub(super) normalization: Normalization,
+}
+
+/// Heads of every released Qwen tower; merged files may leave the number out.
+const USUAL_HEADS: usize = 16;
+
 impl VisionConfig {
-    /// `least_tokens` is the family's smallest picture.
-    pub(super) fn read(
-        keys: &Keys<'_>,
-        root: &Scope<'_>,
-        least_tokens: u64,
-    ) -> Result<Self, Error> {
-        let shape = |name: &str, dims: usize| -> Result<Vec<usize>, Error> {
-            match root.shape(name) {
-                Some(shape) if shape.len() == dims => {
-                    Ok(shape.iter().map(|n| *n as usize).collect())
-                }
-                Some(shape) => Err(keys.invalid(format!(
-                    "tensor '{name}' has shape {shape:?}, need {dims} dimensions"
-                ))),
-                None => Err(keys.invalid(format!("missing tensor '{name}'"))),
-            }
-        };
-        let kernel = shape("v.patch_embd.weight", 4)?;
-        let (patch, width) = (kernel[0], kernel[3]);
+    pub(super) fn read(keys: &Keys<'_>, root: &Scope<'_>, family: &Family) -> Result<Self, Error> {
+        let (patch, width) = kernel_shape(keys, root)?;
         check_patch(keys, patch)?;
-        let merger = shape("mm.0.weight", 2)?;
-        check_merge(keys, &merger, width)?;
-        let query = keys.count("attention.head_count", 1024)?;
+        let [merged, _] = shape(keys, root, "mm.0.weight")?;
+        check_merge(keys, merged, width)?;
+        let is_merged = root.loader().names().is_merged_vision();
+        let query = match keys.u32("attention.head_count")? {
+            None if is_merged => USUAL_HEADS,
+            _ => keys.count("attention.head_count", 1024)?,
+        };
         if !width.is_multiple_of(4 * query) {
             return Err(keys.invalid(format!(
                 "vision head_count {query} does not divide width {width} into heads of a multiple of 4"
@@ -62,12 +60,16 @@ impl VisionConfig {
                 key_value: query,
                 dim: width / query,
             },
-            mlp_hidden: shape("v.blk.0.ffn_up.weight", 2)?[1],
-            output: shape("mm.2.weight", 2)?[1],
+            // Several converters wrote a wrong width into the metadata.
+            mlp_hidden: shape::<2>(keys, root, "v.blk.0.ffn_up.weight")?[1],
+            output: shape::<2>(keys, root, "mm.2.weight")?[1],
             patch,
             norm_eps: keys.eps("attention.layer_norm_epsilon", "layer_norm_epsilon")?,
-            normalization: read_normalization(keys)?,
-            budget: read_budget(keys, (patch * MERGE) as u32, least_tokens)?,
+            normalization: match keys.metadata().get(&keys.key("image_mean")) {
+                None if is_merged => family.normalization,
+                _ => read_normalization(keys)?,
+            },
+            budget: read_budget(keys, (patch * MERGE) as u32, family.least_tokens)?,
         };
         check_layers(keys, root, &config)?;
         Ok(config)
@@ -112,6 +114,33 @@ impl VisionConfig {
     }
 }
 
+fn shape<const N: usize>(
+    keys: &Keys<'_>,
+    root: &Scope<'_>,
+    name: &str,
+) -> Result<[usize; N], Error> {
+    let Some(found) = root.shape(name) else {
+        return Err(keys.invalid(format!("missing tensor '{name}'")));
+    };
+    let sizes: Result<[u64; N], _> = found.try_into();
+    let wrong = |_| {
+        keys.invalid(format!(
+            "tensor '{name}' has shape {found:?}, need {N} dimensions"
+        ))
+    };
+    Ok(sizes.map_err(wrong)?.map(|n| n as usize))
+}
+
+/// Side of a patch and width of the encoder.
+fn kernel_shape(keys: &Keys<'_>, root: &Scope<'_>) -> Result<(usize, usize), Error> {
+    if root.has("v.patch_embd.packed") {
+        let [patch, _, _, channels] = shape(keys, root, "v.patch_embd.packed")?;
+        return Ok((patch, channels / 3));
+    }
+    let [patch, _, _, width] = shape(keys, root, "v.patch_embd.weight")?;
+    Ok((patch, width))
+}
+
 fn check_patch(keys: &Keys<'_>, patch: usize) -> Result<(), Error> {
     let stated = keys.u32("patch_size")?.unwrap_or(patch as u32) as usize;
     if stated != patch || !(2..=256).contains(&patch) {
@@ -129,20 +158,22 @@ fn check_patch(keys: &Keys<'_>, patch: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_merge(keys: &Keys<'_>, merger: &[usize], width: usize) -> Result<(), Error> {
+fn check_merge(keys: &Keys<'_>, merged: usize, width: usize) -> Result<(), Error> {
     let merge = keys.u32("spatial_merge_size")?.unwrap_or(MERGE as u32) as usize;
-    if merge != MERGE || merger[0] != MERGE * MERGE * width {
+    if merge != MERGE || merged != MERGE * MERGE * width {
         return Err(keys.invalid(format!(
-            "merge {merge} inconsistent with mm.0.weight (expects {MERGE}x{MERGE} patches of {width} in, has {})",
-            merger[0]
+            "merge {merge} inconsistent with mm.0.weight (expects {MERGE}x{MERGE} patches of {width} in, has {merged})"
         )));
     }
     Ok(())
 }
 
 fn check_layers(keys: &Keys<'_>, root: &Scope<'_>, config: &VisionConfig) -> Result<(), Error> {
-    let stated = keys.count("block_count", 1024)?;
-    if stated != config.layers {
+    let stated = match keys.u32("block_count")? {
+        Some(_) => keys.count("block_count", 1024)?,
+        None => config.layers,
+    };
+    if stated != config.layers || config.layers == 0 {
         return Err(keys.invalid(format!(
             "block_count {stated} but the tensors have {} layers",
             config.layers
@@ -188,11 +219,18 @@ fn read_normalization(keys: &Keys<'_>) -> Result<Normalization, Error> {
 
 fn read_budget(keys: &Keys<'_>, factor: u32, least_tokens: u64) -> Result<Budget, Error> {
     let area = u64::from(factor) * u64::from(factor);
-    let least = keys
-        .u32("image_min_pixels")?
-        .map_or(least_tokens * area, u64::from);
-    let most = keys
-        .u32("image_max_pixels")?
-        .map_or(MOST_TOKENS * area, u64::from);
+    // The edges of HF's settings, which merged files copy, are areas in truth.
+    let first = |names: [&str; 3]| -> Result<Option<u64>, Error> {
+        for name in names {
+            if let Some(found) = keys.u32(name)? {
+                return Ok(Some(found.into()));
+            }
+        }
+        Ok(None)
+    };
+    let least = first(["image_min_pixels", "min_pixels", "shortest_edge"])?;
+    let most = first(["image_max_pixels", "max_pixels", "longest_edge"])?;
+    let least = least.unwrap_or(least_tokens * area);
+    let most = most.unwrap_or(MOST_TOKENS * area);
     Budget::new(factor, least, most).map_err(|error| keys.invalid(format!("size rule: {error}")))
 }

@@ -1,6 +1,10 @@
 //! Vision encoders with their projectors, one file an architecture.
 
 mod config;
+mod qwen25vl;
+mod qwen2vl;
 mod qwen3vl;
 
+pub use qwen2vl::Qwen2VlVision;
 pub use qwen3vl::Qwen3VlVision;
+pub use qwen25vl::Qwen25VlVision;

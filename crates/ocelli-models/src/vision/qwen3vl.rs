@@ -4,10 +4,10 @@
 //!
 //! Source: HF `modeling_qwen3_vl.py` (`Qwen3VLVisionModel`).
 
-use ocelli_image::{Budget, Grid, Patches, RgbImage};
+use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage};
 use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
 
-use super::config::VisionConfig;
+use super::config::{Family, VisionConfig};
 use crate::config::Keys;
 use crate::parts::{LayerNorm, Mlp, PatchEmbedding, PositionTable, SelfAttention, grid_angles};
 use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel};
@@ -93,10 +93,14 @@ impl Qwen3VlVision {
     /// # Errors
     /// When metadata or tensors are missing, contradict each other, or are left over.
     pub fn load(loader: Loader<'_>) -> Result<Self, Error> {
-        let keys = Keys::new(loader.gguf(), "clip.vision");
+        let keys = Keys::new(loader.gguf(), loader.names().prefix());
         let root = loader.root();
         let vision = root.at("v");
-        let config = VisionConfig::read(&keys, &root, 64)?;
+        let family = Family {
+            least_tokens: 64,
+            normalization: Normalization::HALF,
+        };
+        let config = VisionConfig::read(&keys, &root, &family)?;
         let block = config.block();
         let layers = (0..config.layers).map(|i| {
             let tap = vision.at("deepstack").at(i);

@@ -1,0 +1,113 @@
+//! What metadata says about rotary positions: theta, axes, and how frequencies are stretched.
+
+use crate::config::{Keys, TextConfig};
+use crate::parts::{AxisOfFrequency, Rotary, Scaling};
+use crate::{Error, Scope};
+
+impl Rotary {
+    /// Reads the `rope.*` keys and, if the file has them, the factors of `rope_freqs.weight`.
+    pub(crate) fn load(
+        keys: &Keys<'_>,
+        root: &Scope<'_>,
+        config: &TextConfig,
+        axes: AxisOfFrequency,
+    ) -> Result<Self, Error> {
+        let head = config.heads.dim;
+        let dim = keys.u32("rope.dimension_count")?.unwrap_or(head as u32) as usize;
+        if dim == 0 || !dim.is_multiple_of(2) || dim > head {
+            return Err(keys.invalid(format!(
+                "rope.dimension_count is {dim}, need an even number up to {head} (a head)"
+            )));
+        }
+        let theta = keys.positive("rope.freq_base", Some(10_000.0))?;
+        let mut rotary = Self::new(dim, theta, axes).scaled(scaling(keys, config)?);
+        if root.has("rope_freqs.weight") {
+            let factors = root.values("rope_freqs.weight", &[dim / 2])?;
+            if let Some(factor) = factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
+                return Err(keys.invalid(format!(
+                    "rope_freqs.weight has {factor}, need finite numbers above 0"
+                )));
+            }
+            rotary = rotary.slowed(&factors);
+        }
+        Ok(rotary)
+    }
+}
+
+fn scaling(keys: &Keys<'_>, config: &TextConfig) -> Result<Scaling, Error> {
+    let kind = keys.metadata().str(&keys.key("rope.scaling.type"))?;
+    // Older files have the factor alone.
+    let number = |name: &str| keys.metadata().f32(&keys.key(name));
+    let factor = match number("rope.scaling.factor")? {
+        Some(factor) => Some(factor),
+        None => number("rope.scale_linear")?,
+    };
+    // Writers put 0 or 1 where nothing is scaled.
+    let factor = factor.filter(|f| *f != 0.0).unwrap_or(1.0);
+    if !(factor.is_finite() && factor > 0.0) {
+        return Err(keys.invalid(format!(
+            "rope.scaling.factor is {factor}, need a finite number above 0"
+        )));
+    }
+    match kind.unwrap_or("linear") {
+        "none" => Ok(Scaling::None),
+        _ if factor == 1.0 => Ok(Scaling::None),
+        "linear" => Ok(Scaling::Linear(factor)),
+        "yarn" => Ok(Scaling::Yarn {
+            factor,
+            original_context: original_context(keys, config)? as f32,
+            beta_fast: keys.positive("rope.scaling.yarn_beta_fast", Some(32.0))?,
+            beta_slow: keys.positive("rope.scaling.yarn_beta_slow", Some(1.0))?,
+            attention: keys.positive("rope.scaling.yarn_attn_factor", Some(1.0))?,
+        }),
+        other => Err(keys.invalid(format!(
+            "rope.scaling.type is '{}', need none, linear or yarn",
+            other.chars().take(32).collect::<String>()
+        ))),
+    }
+}
+
+fn original_context(keys: &Keys<'_>, config: &TextConfig) -> Result<usize, Error> {
+    let key = "rope.scaling.original_context_length";
+    match keys.u32(key)? {
+        Some(_) => keys.count(key, u32::MAX),
+        None => Ok(config.context_length),
+    }
+}
+
+/// How rotary frequencies are shared among axes: three entries, or four with a zero at the end.
+pub(crate) fn rope_sections(
+    keys: &Keys<'_>,
+    half_dim: usize,
+    default: Option<[usize; 3]>,
+) -> Result<[usize; 3], Error> {
+    let mut found = keys
+        .metadata()
+        .i32_array(&keys.key("rope.dimension_sections"))?;
+    if found.is_none() {
+        found = keys.metadata().i32_array(&keys.key("rope.mrope_section"))?;
+    }
+    let sections = match (found.as_deref(), default) {
+        (Some([t, h, w]) | Some([t, h, w, 0]), _) if [t, h, w].iter().all(|n| **n >= 0) => {
+            [*t as usize, *h as usize, *w as usize]
+        }
+        (Some(other), _) => {
+            return Err(keys.invalid(format!(
+                "rope.dimension_sections is {other:?}, need time, height, width and at most a 0"
+            )));
+        }
+        (None, Some(default)) => default,
+        (None, None) => {
+            return Err(keys.invalid(
+                "rope.dimension_sections is missing; without it image positions are unknown",
+            ));
+        }
+    };
+    if sections.iter().sum::<usize>() != half_dim {
+        return Err(keys.invalid(format!(
+            "rope.dimension_sections {sections:?} add up to {}, need {half_dim} (half of a head)",
+            sections.iter().sum::<usize>()
+        )));
+    }
+    Ok(sections)
+}

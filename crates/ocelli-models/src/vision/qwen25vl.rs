@@ -1,0 +1,247 @@
+//! Qwen2.5-VL vision encoder: Qwen2-VL's with RMS norms, gated MLPs, and attention that in most layers
+//! stays inside windows of 8 x 8 patches. Rows are put into window order once, so a window is a run of
+//! rows; what leaves the encoder is in the picture's own order again.
+//!
+//! Source: HF `modeling_qwen2_5_vl.py` (`Qwen2_5_VisionTransformerPretrainedModel`).
+
+use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage};
+use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
+
+use super::config::{Family, VisionConfig};
+use crate::config::Keys;
+use crate::parts::{GatedMlp, Mlp, PatchEmbedding, RmsNorm, SelfAttention, Windows, grid_angles};
+use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel};
+
+/// Side of a window in pixels, unless the file says otherwise.
+const WINDOW: usize = 112;
+/// Every so many layers one sees the whole frame, unless the file says otherwise.
+const FULL_EVERY: usize = 8;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Qwen25VlVision {
+    config: VisionConfig,
+    patch_embedding: PatchEmbedding,
+    layers: Vec<Layer>,
+    /// Side of a window in tokens.
+    window: usize,
+    merger_norm: RmsNorm,
+    merger: Mlp,
+    weight_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Window,
+    Frame,
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: RmsNorm,
+    attention: SelfAttention,
+    reach: Reach,
+    mlp_norm: RmsNorm,
+    mlp: GatedMlp,
+}
+
+impl Layer {
+    fn load(scope: &Scope<'_>, config: &VisionConfig, reach: Reach) -> Result<Self, Error> {
+        let (width, eps) = (config.width, config.norm_eps);
+        Ok(Self {
+            attention_norm: RmsNorm::load(&scope.at("ln1"), width, eps)?,
+            attention: SelfAttention::load(scope, width, config.heads, "attn_out")?,
+            reach,
+            mlp_norm: RmsNorm::load(&scope.at("ln2"), width, eps)?,
+            mlp: GatedMlp::load(scope, width, config.mlp_hidden, Activation::Silu)?,
+        })
+    }
+
+    /// `x`: `[patches, width]`, updated in place.
+    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor, angles: &Tensor, plan: AttentionPlan<'_>) {
+        let mark = pass.mark();
+        let h = self.attention_norm.forward(pass, x);
+        self.attention.add_to(pass, (x, &h), angles, plan);
+        pass.release(mark);
+        let h = self.mlp_norm.forward(pass, x);
+        self.mlp.add_to(pass, &h, x);
+        pass.release(mark);
+    }
+}
+
+impl Qwen25VlVision {
+    /// Reads a projector of type `qwen2.5vl_merger`.
+    ///
+    /// # Errors
+    /// When metadata or tensors are missing, contradict each other, or are left over.
+    pub fn load(loader: Loader<'_>) -> Result<Self, Error> {
+        let keys = Keys::new(loader.gguf(), loader.names().prefix());
+        let root = loader.root();
+        let family = Family {
+            least_tokens: 4,
+            normalization: Normalization::CLIP,
+        };
+        let config = VisionConfig::read(&keys, &root, &family)?;
+        let reaches = reaches(&keys, config.layers)?;
+        let (vision, block) = (root.at("v"), config.block());
+        let (width, eps) = (config.width, config.norm_eps);
+        let sizes = [block, block, config.output];
+        let load = |(i, reach)| Layer::load(&vision.at("blk").at(i), &config, reach);
+        Ok(Self {
+            patch_embedding: PatchEmbedding::load(&vision.at("patch_embd"), width, config.patch)?,
+            layers: reaches
+                .into_iter()
+                .enumerate()
+                .map(load)
+                .collect::<Result<_, _>>()?,
+            window: window(&keys, config.budget.factor as usize)?,
+            merger_norm: RmsNorm::load(&vision.at("post_ln"), width, eps)?,
+            merger: Mlp::load(&root.at("mm"), ("0", "2"), sizes, Activation::GeluErf)?,
+            config,
+            weight_bytes: loader.finish("qwen2.5vl_merger")?,
+        })
+    }
+
+    fn finish(&self, pass: &mut Pass<'_>, encoding: &Encoding, windows: &Windows) -> ImageFeatures {
+        let block = self.config.block();
+        let mark = pass.mark();
+        let h = self.merger_norm.forward(pass, &encoding.x);
+        let blocks = h.reshape(h.len() / block, block);
+        let sorted = self.merger.forward(pass, &blocks);
+        let width = sorted.columns();
+        let rows = windows.unsort_cells(&pass.download(&sorted), width);
+        pass.probe_values(format_args!("output"), width, &rows);
+        pass.release(mark);
+        ImageFeatures {
+            grid: encoding.grid,
+            width,
+            rows,
+            deepstack: Vec::new(),
+        }
+    }
+}
+
+/// Which layers see their window and which the whole frame: by a list, or every so many layers.
+fn reaches(keys: &Keys<'_>, layers: usize) -> Result<Vec<Reach>, Error> {
+    let list = keys
+        .metadata()
+        .u32_array(&keys.key("fullatt_block_indexes"))?;
+    if let Some(list) = list {
+        if let Some(beyond) = list.iter().find(|i| **i as usize >= layers) {
+            return Err(keys.invalid(format!(
+                "fullatt_block_indexes has layer {beyond} but there are {layers} layers"
+            )));
+        }
+        let mut reaches = vec![Reach::Window; layers];
+        list.iter()
+            .for_each(|i| reaches[*i as usize] = Reach::Frame);
+        return Ok(reaches);
+    }
+    let every = keys.u32("n_wa_pattern")?.map_or(FULL_EVERY, |n| n as usize);
+    if every > layers.max(FULL_EVERY) {
+        return Err(keys.invalid(format!(
+            "n_wa_pattern is {every} but there are {layers} layers"
+        )));
+    }
+    let is_full = |i: usize| every == 0 || (i + 1).is_multiple_of(every);
+    let reach = |i| {
+        if is_full(i) {
+            Reach::Frame
+        } else {
+            Reach::Window
+        }
+    };
+    Ok((0..layers).map(reach).collect())
+}
+
+/// Side of a window in tokens of `factor` pixels.
+fn window(keys: &Keys<'_>, factor: usize) -> Result<usize, Error> {
+    let pixels = keys.u32("window_size")?.map_or(WINDOW, |n| n as usize);
+    if pixels < factor {
+        return Err(keys.invalid(format!(
+            "window_size is {pixels} pixels, need at least {factor} (one token)"
+        )));
+    }
+    Ok(pixels / factor)
+}
+
+impl VisionModel for Qwen25VlVision {
+    fn output_width(&self) -> usize {
+        self.config.output
+    }
+
+    fn deepstack(&self) -> usize {
+        0
+    }
+
+    fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    fn patch_size(&self) -> u32 {
+        self.config.patch as u32
+    }
+
+    fn budget(&self) -> Budget {
+        self.config.budget
+    }
+
+    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
+        self.config.grid(width, height, budget)
+    }
+
+    fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error> {
+        self.config.preprocess(frames, budget)
+    }
+
+    fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding {
+        let (grid, dim) = (patches.grid, self.config.heads.dim);
+        let windows = Windows::new(&grid, self.window);
+        let x = pass.take(grid.patches(), self.config.width);
+        let angles = pass.take(grid.patches(), dim);
+        let mark = pass.mark();
+        let embedded = self.patch_embedding.forward(pass, patches);
+        pass.probe(format_args!("patch_embed"), &embedded);
+        windows.sort(pass, &embedded, &x);
+        pass.release(mark);
+        let by_patch = grid_angles(pass, &grid, dim);
+        windows.sort(pass, &by_patch, &angles);
+        pass.release(mark);
+        Encoding {
+            grid,
+            x,
+            angles,
+            layer: 0,
+            deepstack: Vec::new(),
+        }
+    }
+
+    fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress {
+        let windows = Windows::new(&encoding.grid, self.window);
+        let frames = encoding.frames();
+        let end = self.layers.len().min(encoding.layer + layers);
+        for i in encoding.layer..end {
+            let segments = match self.layers[i].reach {
+                Reach::Window => windows.segments(),
+                Reach::Frame => &frames,
+            };
+            let plan = AttentionPlan::Within { segments };
+            self.layers[i].forward(pass, &encoding.x, &encoding.angles, plan);
+            if pass.is_probed() {
+                let mark = pass.mark();
+                let x = windows.unsort(pass, &encoding.x);
+                pass.probe(format_args!("layer.{i}"), &x);
+                pass.release(mark);
+            }
+        }
+        encoding.layer = end;
+        if end < self.layers.len() {
+            return Progress::Layers(end, self.layers.len());
+        }
+        Progress::Done(self.finish(pass, encoding, &windows))
+    }
+}

@@ -1,0 +1,183 @@
+//! Qwen2-VL vision encoder: a plain ViT over 2 x 2 blocks of patches with 2-D rotary attention inside
+//! each frame and no learned positions, and a merger that gives the text model one row for each block.
+//!
+//! Source: HF `modeling_qwen2_vl.py` (`Qwen2VisionTransformerPretrainedModel`).
+
+use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage};
+use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
+
+use super::config::{Family, VisionConfig};
+use crate::config::Keys;
+use crate::parts::{LayerNorm, Mlp, PatchEmbedding, SelfAttention, grid_angles};
+use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Qwen2VlVision {
+    config: VisionConfig,
+    patch_embedding: PatchEmbedding,
+    layers: Vec<Layer>,
+    merger_norm: LayerNorm,
+    merger: Mlp,
+    weight_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: LayerNorm,
+    attention: SelfAttention,
+    mlp_norm: LayerNorm,
+    mlp: Mlp,
+}
+
+impl Layer {
+    fn load(
+        scope: &Scope<'_>,
+        config: &VisionConfig,
+        activation: Activation,
+    ) -> Result<Self, Error> {
+        let (width, eps) = (config.width, config.norm_eps);
+        let sizes = [width, config.mlp_hidden, width];
+        Ok(Self {
+            attention_norm: LayerNorm::load(&scope.at("ln1"), width, eps)?,
+            attention: SelfAttention::load(scope, width, config.heads, "attn_out")?,
+            mlp_norm: LayerNorm::load(&scope.at("ln2"), width, eps)?,
+            mlp: Mlp::load(scope, ("ffn_up", "ffn_down"), sizes, activation)?,
+        })
+    }
+
+    /// `x`: `[patches, width]`, updated in place.
+    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor, angles: &Tensor, plan: AttentionPlan<'_>) {
+        let mark = pass.mark();
+        let h = self.attention_norm.forward(pass, x);
+        self.attention.add_to(pass, (x, &h), angles, plan);
+        pass.release(mark);
+        let h = self.mlp_norm.forward(pass, x);
+        self.mlp.add_to(pass, &h, x);
+        pass.release(mark);
+    }
+}
+
+impl Qwen2VlVision {
+    /// Reads a projector of type `qwen2vl_merger`.
+    ///
+    /// # Errors
+    /// When metadata or tensors are missing, contradict each other, or are left over.
+    pub fn load(loader: Loader<'_>) -> Result<Self, Error> {
+        let keys = Keys::new(loader.gguf(), loader.names().prefix());
+        let root = loader.root();
+        let family = Family {
+            least_tokens: 4,
+            normalization: Normalization::CLIP,
+        };
+        let config = VisionConfig::read(&keys, &root, &family)?;
+        let activation = activation(&keys)?;
+        let (vision, block) = (root.at("v"), config.block());
+        let (width, eps) = (config.width, config.norm_eps);
+        let sizes = [block, block, config.output];
+        Ok(Self {
+            patch_embedding: PatchEmbedding::load(&vision.at("patch_embd"), width, config.patch)?,
+            layers: (0..config.layers)
+                .map(|i| Layer::load(&vision.at("blk").at(i), &config, activation))
+                .collect::<Result<_, _>>()?,
+            merger_norm: LayerNorm::load(&vision.at("post_ln"), width, eps)?,
+            merger: Mlp::load(&root.at("mm"), ("0", "2"), sizes, Activation::GeluErf)?,
+            config,
+            weight_bytes: loader.finish("qwen2vl_merger")?,
+        })
+    }
+
+    fn finish(&self, pass: &mut Pass<'_>, encoding: &Encoding) -> ImageFeatures {
+        let block = self.config.block();
+        let mark = pass.mark();
+        let h = self.merger_norm.forward(pass, &encoding.x);
+        let blocks = h.reshape(h.len() / block, block);
+        let rows = self.merger.forward(pass, &blocks);
+        pass.probe(format_args!("output"), &rows);
+        let features = ImageFeatures {
+            grid: encoding.grid,
+            width: rows.columns(),
+            rows: pass.download(&rows),
+            deepstack: Vec::new(),
+        };
+        pass.release(mark);
+        features
+    }
+}
+
+/// The function of the MLPs: what the file says, else the family's own.
+fn activation(keys: &Keys<'_>) -> Result<Activation, Error> {
+    let flag = |name: &str| keys.metadata().bool(&format!("clip.{name}"));
+    let (gelu, silu) = (flag("use_gelu")?, flag("use_silu")?);
+    match (gelu.unwrap_or(false), silu.unwrap_or(false)) {
+        (true, true) => Err(keys.invalid("clip.use_gelu and clip.use_silu are both true")),
+        (true, false) => Ok(Activation::GeluTanh),
+        (false, true) => Ok(Activation::Silu),
+        (false, false) => Ok(Activation::QuickGelu),
+    }
+}
+
+impl VisionModel for Qwen2VlVision {
+    fn output_width(&self) -> usize {
+        self.config.output
+    }
+
+    fn deepstack(&self) -> usize {
+        0
+    }
+
+    fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    fn patch_size(&self) -> u32 {
+        self.config.patch as u32
+    }
+
+    fn budget(&self) -> Budget {
+        self.config.budget
+    }
+
+    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
+        self.config.grid(width, height, budget)
+    }
+
+    fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error> {
+        self.config.preprocess(frames, budget)
+    }
+
+    fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding {
+        let grid = patches.grid;
+        let x = self.patch_embedding.forward(pass, patches);
+        pass.probe(format_args!("patch_embed"), &x);
+        let angles = grid_angles(pass, &grid, self.config.heads.dim);
+        Encoding {
+            grid,
+            x,
+            angles,
+            layer: 0,
+            deepstack: Vec::new(),
+        }
+    }
+
+    fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress {
+        let segments = encoding.frames();
+        let plan = AttentionPlan::Within {
+            segments: &segments,
+        };
+        let end = self.layers.len().min(encoding.layer + layers);
+        for i in encoding.layer..end {
+            self.layers[i].forward(pass, &encoding.x, &encoding.angles, plan);
+            pass.probe(format_args!("layer.{i}"), &encoding.x);
+        }
+        encoding.layer = end;
+        if end < self.layers.len() {
+            return Progress::Layers(end, self.layers.len());
+        }
+        Progress::Done(self.finish(pass, encoding))
+    }
+}
