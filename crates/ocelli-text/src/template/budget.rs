@@ -12,6 +12,8 @@ pub(super) const STEPS: u64 = 2_000_000;
 const BYTES: u64 = 16 << 20;
 /// Bytes of one value, beyond a multiple of the input.
 const VALUE_BYTES: u64 = 1 << 20;
+/// Bytes that a value takes beside its text.
+const VALUE_COST: u64 = 16;
 /// Deepest nesting of a value.
 const DEPTH: usize = 64;
 /// Largest number to multiply with, and longest text or list to repeat.
@@ -87,11 +89,7 @@ fn measure(value: &Value, depth: usize, most: u64, size: &mut u64) -> Result<(),
             "depth: a value nested more than {DEPTH} deep"
         )));
     }
-    *size += match value.kind() {
-        ValueKind::String => value.as_str().map_or(0, str::len) as u64 + 1,
-        ValueKind::Bytes => value.as_bytes().map_or(0, <[u8]>::len) as u64 + 1,
-        _ => 1,
-    };
+    *size += VALUE_COST + value.as_str().map_or(0, str::len) as u64;
     if *size > most {
         return Err(exceeded(&format!(
             "memory budget: a value of more than {most} bytes"

@@ -17,6 +17,13 @@ pub(super) const FACTOR: &str = "__factor";
 /// Function that charges plain text.
 pub(super) const TICK: &str = "__tick";
 
+/// Most tokens in one tag: the interpreter's compiler calls itself for each part of a long chain.
+const TAG_TOKENS: usize = 2000;
+/// Most `elif` branches of one `if`, for the same reason.
+const BRANCHES: usize = 200;
+/// Most signs or `not`s in a row, for the same reason.
+const SIGNS: usize = 16;
+
 /// What was learned about a template on the way.
 pub(super) struct Guarded {
     /// The template with its meters.
@@ -37,6 +44,7 @@ pub(super) fn guard(source: &str) -> Result<Guarded, Error> {
     let mut literals = Vec::new();
     let mut conditionals = Vec::new();
     let mut bodies: Vec<(usize, &str, usize)> = Vec::new();
+    check_depth(source, &tags)?;
     for tag in &tags {
         for token in tag
             .tokens
@@ -70,6 +78,48 @@ pub(super) fn guard(source: &str) -> Result<Guarded, Error> {
         literals,
         conditionals,
     })
+}
+
+/// Refuses what would make the compiler call itself too deep. Brackets and nested tags it counts itself.
+fn check_depth(source: &str, tags: &[Tag<'_>]) -> Result<(), Error> {
+    let too_many = |tag: &Tag<'_>, found: usize, what: &str, most: usize| {
+        Err(Error::template(
+            source,
+            tag.range.start,
+            format!("found {found} {what}, need at most {most}"),
+        ))
+    };
+    let mut branches: Vec<usize> = Vec::new();
+    for tag in tags {
+        if tag.tokens.len() > TAG_TOKENS {
+            return too_many(tag, tag.tokens.len(), "tokens in one tag", TAG_TOKENS);
+        }
+        let sign = |token: &Token<'_>| matches!(token.text, "-" | "+" | "not");
+        let run = tag
+            .tokens
+            .chunk_by(|a, b| sign(a) && sign(b))
+            .map(<[_]>::len)
+            .max()
+            .unwrap_or(0);
+        if run > SIGNS {
+            return too_many(tag, run, "signs in a row", SIGNS);
+        }
+        match (tag.kind, tag.tokens.first().map(|first| first.text)) {
+            (TagKind::Statement, Some("if")) => branches.push(0),
+            (TagKind::Statement, Some("endif")) => drop(branches.pop()),
+            (TagKind::Statement, Some("elif")) => {
+                let branch = branches.last_mut().map_or(0, |count| {
+                    *count += 1;
+                    *count
+                });
+                if branch > BRANCHES {
+                    return too_many(tag, branch, "branches of one `if`", BRANCHES);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A tag behind the opening tag of a body, with the same whitespace marker, so that the text after it is trimmed alike.
