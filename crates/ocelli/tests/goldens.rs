@@ -43,12 +43,28 @@ fn check(suite: &str) {
     }
 }
 
-#[test]
-fn qwen3vl_equals_the_reference_at_every_stage() {
-    check("qwen3vl");
+macro_rules! golden {
+    ($($test:ident: $suite:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            check($suite);
+        })*
+
+        #[test]
+        fn every_suite_has_its_test() {
+            assert_eq!(ocelli_testkit::suites(), [$($suite),*]);
+        }
+    };
 }
 
-#[test]
-fn qwen3vl_with_mixed_types_and_untied_output_equals_the_reference() {
-    check("qwen3vl-mixed");
+golden! {
+    llama_equals_the_reference_at_every_stage: "llama",
+    llama_with_scaled_frequencies_equals_the_reference: "llama3-scaled",
+    qwen2_equals_the_reference_at_every_stage: "qwen2",
+    qwen2_5vl_equals_the_reference_at_every_stage: "qwen2.5vl",
+    qwen2vl_equals_the_reference_at_every_stage: "qwen2vl",
+    qwen3_equals_the_reference_at_every_stage: "qwen3",
+    qwen3vl_equals_the_reference_at_every_stage: "qwen3vl",
+    qwen3vl_with_mixed_types_and_untied_output_equals_the_reference: "qwen3vl-mixed",
+    qwen3vl_mixture_of_experts_equals_the_reference: "qwen3vl-moe",
 }
