@@ -4,12 +4,19 @@
 mod common;
 
 use common::Model;
+use ocelli_gguf::Gguf;
 use ocelli_testkit::Suite;
+
+fn open(suite: &Suite) -> Model {
+    let text = Gguf::open(&suite.text).unwrap();
+    let projector = suite.mmproj.as_ref().map(|path| Gguf::open(path).unwrap());
+    Model::load(&text, projector.as_ref()).unwrap_or_else(|error| panic!("{error}"))
+}
 
 /// All cases of a suite, each with its prompt in one step.
 fn assert_suite(name: &str) {
     let suite = Suite::load(name);
-    let model = Model::open(&suite.text, suite.mmproj.as_deref());
+    let model = open(&suite);
     for case in &suite.cases {
         case.assert_stages(&model.run(case, usize::MAX));
     }
@@ -18,7 +25,7 @@ fn assert_suite(name: &str) {
 /// A prompt cut anywhere, pictures too, gives the same bits.
 fn assert_cuts(name: &str, case: &str) {
     let suite = Suite::load(name);
-    let model = Model::open(&suite.text, suite.mmproj.as_deref());
+    let model = open(&suite);
     let case = suite.case(case);
     let whole = model.run(case, usize::MAX);
     for chunk in [1, 7] {

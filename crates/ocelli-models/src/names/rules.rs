@@ -75,11 +75,11 @@ pub(super) fn note_of(name: &str, normal: &str) -> Option<String> {
         return None;
     }
     let general = |name: &str| -> String {
-        let starred = |part: &str| match part.parse::<usize>() {
-            Ok(_) if !name.starts_with("mm.") => "*".to_owned(),
-            _ => part.to_owned(),
-        };
-        let parts: Vec<String> = name.split('.').map(starred).collect();
+        let mut parts: Vec<&str> = name.split('.').collect();
+        // A layer's number stands third: `v.blk.7.`, `v.deepstack.5.`.
+        if let [_, "blk" | "deepstack" | "deepstack_merger", number, ..] = &mut parts[..] {
+            *number = "*";
+        }
         parts.join(".")
     };
     Some(format!(

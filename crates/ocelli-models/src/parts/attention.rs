@@ -47,10 +47,14 @@ impl SelfAttention {
         let [queries, keys, values] = if scope.has("attn_qkv.weight") {
             let fused = scope.at("attn_qkv");
             let all = wide + 2 * narrow;
+            // Biases may have stayed apart when the weights were fused.
+            let part = |rows, apart| {
+                Linear::load_rows(&fused, rows, all, hidden)?.or_bias(&scope.at(apart))
+            };
             [
-                Linear::load_rows(&fused, 0..wide, all, hidden)?,
-                Linear::load_rows(&fused, wide..wide + narrow, all, hidden)?,
-                Linear::load_rows(&fused, wide + narrow..all, all, hidden)?,
+                part(0..wide, "attn_q")?,
+                part(wide..wide + narrow, "attn_k")?,
+                part(wide + narrow..all, "attn_v")?,
             ]
         } else {
             [

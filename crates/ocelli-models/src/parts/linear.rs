@@ -42,6 +42,17 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
+    /// Takes the `bias` of another scope, if this has none and that one has.
+    ///
+    /// # Errors
+    /// When it is there with another length.
+    pub fn or_bias(mut self, scope: &Scope<'_>) -> Result<Self, Error> {
+        if self.bias.is_none() {
+            self.bias = scope.optional_vector("bias", self.outputs())?;
+        }
+        Ok(self)
+    }
+
     /// Width of the result.
     pub fn outputs(&self) -> usize {
         self.weight.outputs()

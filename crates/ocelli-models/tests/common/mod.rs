@@ -1,7 +1,6 @@
 //! Runs a golden case on the CPU backend at the models' level and collects its stages.
 
 use std::ops::Range;
-use std::path::Path;
 
 use ocelli_cpu::{CpuBackend, CpuOptions, Precision};
 use ocelli_gguf::{Array, Gguf, Value};
@@ -56,13 +55,6 @@ impl Model {
             image_token: join.map(|join| token(text, join.image_token)),
             join,
         })
-    }
-
-    /// Opens the files of a suite.
-    pub(crate) fn open(text: &Path, projector: Option<&Path>) -> Self {
-        let text = Gguf::open(text).unwrap();
-        let projector = projector.map(|path| Gguf::open(path).unwrap());
-        Self::load(&text, projector.as_ref()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// All stages of a case; the prompt runs in steps of at most `chunk` tokens.
