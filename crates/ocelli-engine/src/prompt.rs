@@ -144,7 +144,7 @@ mod tests {
             projector: "p",
             image_token: "<pad>",
             lay_out: rows_only,
-            boxes: ocelli_models::BoxConvention::Relative1000Json,
+            boxes: ocelli_image::boxes::Convention::Relative1000,
         }
     }
 

@@ -5,6 +5,7 @@
 
 use ocelli_gguf::Gguf;
 use ocelli_image::Grid;
+use ocelli_image::boxes::Convention;
 use ocelli_tensor::Backend;
 
 use crate::names::{Part, Projector, classify, normalise};
@@ -21,17 +22,6 @@ const TEXT: [&str; 6] = [
     "llama",
 ];
 const PROJECTORS: [&str; 3] = ["qwen2vl_merger", "qwen2.5vl_merger", "qwen3vl_merger"];
-
-/// How a family writes boxes into its answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BoxConvention {
-    /// Integers from 0 to 1000 relative to the picture, in JSON.
-    Relative1000Json,
-    /// Pixels of the resized picture, in JSON.
-    ResizedPixelsJson,
-    /// Integers from 0 to 1000 relative to the picture, between box tokens.
-    Relative1000Tokens,
-}
 
 /// A piece of what stands in the token sequence for a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +42,14 @@ pub struct Join {
     /// What takes the image token's place.
     pub lay_out: fn(&Grid) -> Vec<LaidOut>,
     /// How boxes come back.
-    pub boxes: BoxConvention,
+    pub boxes: Convention,
 }
 
 fn rows_only(grid: &Grid) -> Vec<LaidOut> {
     vec![LaidOut::Rows(grid.tokens())]
 }
 
-const fn qwen(text: &'static str, projector: &'static str, boxes: BoxConvention) -> Join {
+const fn qwen(text: &'static str, projector: &'static str, boxes: Convention) -> Join {
     Join {
         text,
         projector,
@@ -73,18 +63,18 @@ const JOINS: [Join; 4] = [
     qwen(
         "qwen2vl",
         "qwen2vl_merger",
-        BoxConvention::Relative1000Tokens,
+        Convention::Tagged1000,
     ),
     qwen(
         "qwen2vl",
         "qwen2.5vl_merger",
-        BoxConvention::ResizedPixelsJson,
+        Convention::ResizedPixels,
     ),
-    qwen("qwen3vl", "qwen3vl_merger", BoxConvention::Relative1000Json),
+    qwen("qwen3vl", "qwen3vl_merger", Convention::Relative1000),
     qwen(
         "qwen3vlmoe",
         "qwen3vl_merger",
-        BoxConvention::Relative1000Json,
+        Convention::Relative1000,
     ),
 ];
 

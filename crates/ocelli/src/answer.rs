@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ocelli_engine::FinishReason;
 use ocelli_image::ImageRecord;
+use ocelli_image::boxes::Located;
 
 /// Tokens of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub struct Answer {
     pub usage: Usage,
     /// What the model saw of each picture, in order.
     pub images: Vec<ImageRecord>,
+    /// Boxes and points that the answer names, in pixels of the last picture as it is displayed. Empty
+    /// when there is no picture or no place in the answer.
+    pub boxes: Vec<Located>,
     /// Where the time went.
     pub timings: Timings,
 }

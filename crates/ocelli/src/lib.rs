@@ -43,6 +43,7 @@ pub use error::{Error, ErrorKind};
 pub use model::Model;
 pub use ocelli_cpu::{Isa, Precision};
 pub use ocelli_engine::{Event, FinishReason, Sampling};
+pub use ocelli_image::boxes::{Located, Region};
 pub use ocelli_image::{Grid, ImageRecord, Orientation};
 pub use options::{Options, Source};
 pub use request::{ImageSource, Message, Part, Request, Role};

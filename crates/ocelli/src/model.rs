@@ -1,12 +1,13 @@
 //! A model that answers.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
-use ocelli_engine::{ClientId, Engine, Event, Generate, Prompt};
+use ocelli_engine::{ClientId, Engine, Event, Generate, Outcome, Prompt};
+use ocelli_image::boxes::{Convention, Located, View, locate};
 use ocelli_image::{Budget, ImageRecord};
-use ocelli_text::ChatTemplate;
-use std::path::Path;
+use ocelli_text::{ChatTemplate, ControlTokens};
 
 use crate::chat::tokenize;
 use crate::pictures::Prepared;
@@ -132,6 +133,7 @@ impl Model {
             observe,
         )?;
         Ok(Answer {
+            boxes: self.boxes(&outcome, prepared.records.last()),
             text: outcome.text,
             finish_reason: outcome.finish_reason,
             usage: Usage {
@@ -175,6 +177,26 @@ impl Model {
     /// When a picture is bad.
     pub fn look(&self, request: &Request) -> Result<Vec<ImageRecord>, Error> {
         Ok(self.prepare(request)?.prepared.records)
+    }
+
+    /// Places that an answer names. Some families write them between control tokens, which the text of
+    /// an answer leaves out.
+    fn boxes(&self, outcome: &Outcome, record: Option<&ImageRecord>) -> Vec<Located> {
+        let model = self.parts.engine.model();
+        let (Some(join), Some(record)) = (model.join, record) else {
+            return Vec::new();
+        };
+        let shown;
+        let text = match join.boxes {
+            Convention::Tagged1000 => {
+                shown = model
+                    .tokenizer
+                    .decode(&outcome.tokens, ControlTokens::Shown);
+                &shown
+            }
+            Convention::Relative1000 | Convention::ResizedPixels => &outcome.text,
+        };
+        locate(text, join.boxes, &View::from(record))
     }
 
     fn prepare(&self, request: &Request) -> Result<Asked, Error> {

@@ -1,0 +1,87 @@
+//! The memory a model needs, from its own forward pass on a backend that computes nothing.
+
+use ocelli_engine::{text_memory, vision_memory};
+use ocelli_gguf::Gguf;
+use ocelli_image::Grid;
+use ocelli_models::registry::{check_fit, join, load_text, load_vision};
+use ocelli_models::{TextModel, VisionModel};
+use ocelli_tensor::{KvElement, KvLayout, Measure};
+use serde::Serialize;
+
+use crate::Error;
+use crate::memory::available;
+
+/// Context and picture size when nobody asks for another; as loading has them.
+const DEFAULT_CONTEXT: usize = 32_768;
+const DEFAULT_IMAGE_TOKENS: u64 = 4096;
+
+/// Bytes that a model needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryReport {
+    /// Tokens of context that the figures are for.
+    pub context: usize,
+    /// Tokens of the largest picture; `None` without a projector.
+    pub image_tokens: Option<u64>,
+    /// Weights of both files.
+    pub weights: u64,
+    /// Keys and values of the whole context.
+    pub cache: u64,
+    /// Temporaries of a text step.
+    pub text_step: u64,
+    /// Temporaries of encoding the largest picture.
+    pub image_encoding: u64,
+    /// All of it.
+    pub total: u64,
+    /// What this process can still take on this machine.
+    pub available: u64,
+}
+
+/// Checks that the files make a model that this engine can run, and adds up what it needs.
+pub(super) fn report(text: &Gguf, vision: Option<&Gguf>, context: Option<usize>) -> Result<MemoryReport, Error> {
+    let decoder = load_text(text, &Measure, &|_| {})?;
+    let encoder = match vision {
+        None => None,
+        Some(file) => {
+            join(text, file)?;
+            let encoder = load_vision(file, &Measure, &|_| {})?;
+            check_fit((text, decoder.as_ref()), (file, encoder.as_ref()))?;
+            Some(encoder)
+        }
+    };
+    Ok(add_up(decoder.as_ref(), encoder.as_deref(), context))
+}
+
+fn add_up(text: &dyn TextModel, vision: Option<&dyn VisionModel>, context: Option<usize>) -> MemoryReport {
+    const FLOAT: u64 = size_of::<f32>() as u64;
+    let context = context.unwrap_or_else(|| text.context_length().min(DEFAULT_CONTEXT));
+    let layout = KvLayout { layers: text.caches(), pages: 0, page_tokens: 1, element: KvElement::F16 };
+    let cache = (layout.token_bytes() as u64).saturating_mul(context as u64);
+    let text_step = text_memory(text, vision.map_or(0, |vision| vision.deepstack())) as u64 * FLOAT;
+    let largest = vision.map(|vision| (vision, image_tokens(vision)));
+    let image_encoding = largest.map_or(0, |(vision, tokens)| image_memory(vision, tokens) * FLOAT);
+    let weights = text.weight_bytes() as u64 + vision.map_or(0, |vision| vision.weight_bytes() as u64);
+    MemoryReport {
+        context,
+        image_tokens: largest.map(|(_, tokens)| tokens),
+        weights,
+        cache,
+        text_step,
+        image_encoding,
+        total: weights.saturating_add(cache).saturating_add(text_step).saturating_add(image_encoding),
+        available: available(),
+    }
+}
+
+/// Tokens of the largest picture under the default budget.
+fn image_tokens(vision: &dyn VisionModel) -> u64 {
+    vision.budget().max_tokens().min(DEFAULT_IMAGE_TOKENS)
+}
+
+fn image_memory(vision: &dyn VisionModel, tokens: u64) -> u64 {
+    let patch = vision.patch_size();
+    let merge = vision.budget().factor / patch.max(1);
+    let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+    let grid = Grid { t: 1, h: merge, w: tokens.saturating_mul(merge), merge };
+    let patch_elements = 6 * patch as usize * patch as usize;
+    vision_memory(vision, grid, patch_elements) as u64
+}
