@@ -120,7 +120,11 @@ pub(super) fn report(opened: &Opened) -> Result<FileReport, Error> {
         kind: opened.kind.describe(),
         projector_type: projector.map(|facts| facts.projector_type.clone()),
         name: metadata.str("general.name")?.map(str::to_owned),
-        parameters: file.tensors().iter().map(|tensor| tensor.elements() as u64).sum(),
+        parameters: file
+            .tensors()
+            .iter()
+            .map(|tensor| tensor.elements() as u64)
+            .sum(),
         tensors: file.tensors().len(),
         types: types(file),
         layers: number("block_count")?,
@@ -139,11 +143,20 @@ fn types(file: &Gguf) -> Vec<TypeReport> {
     let mut types: Vec<TypeReport> = Vec::new();
     for tensor in file.tensors() {
         let ty = tensor.ty();
-        let at = types.iter().position(|known| known.name == ty.name()).unwrap_or_else(|| {
-            let is_runnable = ty.is_runnable();
-            types.push(TypeReport { name: ty.name(), tensors: 0, elements: 0, bytes: 0, is_runnable });
-            types.len() - 1
-        });
+        let at = types
+            .iter()
+            .position(|known| known.name == ty.name())
+            .unwrap_or_else(|| {
+                let is_runnable = ty.is_runnable();
+                types.push(TypeReport {
+                    name: ty.name(),
+                    tensors: 0,
+                    elements: 0,
+                    bytes: 0,
+                    is_runnable,
+                });
+                types.len() - 1
+            });
         types[at].tensors += 1;
         types[at].elements += tensor.elements() as u64;
         types[at].bytes += tensor.bytes() as u64;
@@ -170,7 +183,11 @@ fn words(metadata: &Metadata) -> Result<(Option<VocabularyReport>, Option<Templa
     let read = Vocabulary::from_metadata(metadata).and_then(|vocabulary| {
         report.tokens = vocabulary.tokens.len();
         report.merges = vocabulary.merges.len();
-        report.control_tokens = vocabulary.kinds.iter().filter(|kind| **kind == TokenKind::Control).count();
+        report.control_tokens = vocabulary
+            .kinds
+            .iter()
+            .filter(|kind| **kind == TokenKind::Control)
+            .count();
         report.special = special(&vocabulary);
         report.adds_bos = vocabulary.add_bos;
         Tokenizer::new(vocabulary)

@@ -37,7 +37,11 @@ pub struct MemoryReport {
 }
 
 /// Checks that the files make a model that this engine can run, and adds up what it needs.
-pub(super) fn report(text: &Gguf, vision: Option<&Gguf>, context: Option<usize>) -> Result<MemoryReport, Error> {
+pub(super) fn report(
+    text: &Gguf,
+    vision: Option<&Gguf>,
+    context: Option<usize>,
+) -> Result<MemoryReport, Error> {
     let decoder = load_text(text, &Measure, &|_| {})?;
     let encoder = match vision {
         None => None,
@@ -51,15 +55,25 @@ pub(super) fn report(text: &Gguf, vision: Option<&Gguf>, context: Option<usize>)
     Ok(add_up(decoder.as_ref(), encoder.as_deref(), context))
 }
 
-fn add_up(text: &dyn TextModel, vision: Option<&dyn VisionModel>, context: Option<usize>) -> MemoryReport {
+fn add_up(
+    text: &dyn TextModel,
+    vision: Option<&dyn VisionModel>,
+    context: Option<usize>,
+) -> MemoryReport {
     const FLOAT: u64 = size_of::<f32>() as u64;
     let context = context.unwrap_or_else(|| text.context_length().min(DEFAULT_CONTEXT));
-    let layout = KvLayout { layers: text.caches(), pages: 0, page_tokens: 1, element: KvElement::F16 };
+    let layout = KvLayout {
+        layers: text.caches(),
+        pages: 0,
+        page_tokens: 1,
+        element: KvElement::F16,
+    };
     let cache = (layout.token_bytes() as u64).saturating_mul(context as u64);
     let text_step = text_memory(text, vision.map_or(0, |vision| vision.deepstack())) as u64 * FLOAT;
     let largest = vision.map(|vision| (vision, image_tokens(vision)));
     let image_encoding = largest.map_or(0, |(vision, tokens)| image_memory(vision, tokens) * FLOAT);
-    let weights = text.weight_bytes() as u64 + vision.map_or(0, |vision| vision.weight_bytes() as u64);
+    let weights =
+        text.weight_bytes() as u64 + vision.map_or(0, |vision| vision.weight_bytes() as u64);
     MemoryReport {
         context,
         image_tokens: largest.map(|(_, tokens)| tokens),
@@ -67,7 +81,10 @@ fn add_up(text: &dyn TextModel, vision: Option<&dyn VisionModel>, context: Optio
         cache,
         text_step,
         image_encoding,
-        total: weights.saturating_add(cache).saturating_add(text_step).saturating_add(image_encoding),
+        total: weights
+            .saturating_add(cache)
+            .saturating_add(text_step)
+            .saturating_add(image_encoding),
         available: available(),
     }
 }
@@ -81,7 +98,12 @@ fn image_memory(vision: &dyn VisionModel, tokens: u64) -> u64 {
     let patch = vision.patch_size();
     let merge = vision.budget().factor / patch.max(1);
     let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
-    let grid = Grid { t: 1, h: merge, w: tokens.saturating_mul(merge), merge };
+    let grid = Grid {
+        t: 1,
+        h: merge,
+        w: tokens.saturating_mul(merge),
+        merge,
+    };
     let patch_elements = 6 * patch as usize * patch as usize;
     vision_memory(vision, grid, patch_elements) as u64
 }

@@ -71,7 +71,11 @@ pub fn inspect(paths: &[PathBuf], context: Option<usize>) -> Result<Report, Erro
     for one in &opened {
         files.push(file::report(one)?);
     }
-    Ok(Report { files, pairs: pair::reports(&opened, context), unreadable })
+    Ok(Report {
+        files,
+        pairs: pair::reports(&opened, context),
+        unreadable,
+    })
 }
 
 fn open_file(path: &Path, opened: &mut Vec<Opened>) -> Result<(), Error> {
@@ -82,27 +86,48 @@ fn open_file(path: &Path, opened: &mut Vec<Opened>) -> Result<(), Error> {
     }
     let file = Gguf::open(path)?;
     let kind = ocelli_store::classify(&file)?;
-    opened.push(Opened { path: path.to_owned(), file, kind });
+    opened.push(Opened {
+        path: path.to_owned(),
+        file,
+        kind,
+    });
     Ok(())
 }
 
-fn open_folder(folder: &Path, opened: &mut Vec<Opened>, unreadable: &mut Vec<Unreadable>) -> Result<(), Error> {
-    let failed = |source| Error::Path { action: "list", path: folder.to_owned(), source };
+fn open_folder(
+    folder: &Path,
+    opened: &mut Vec<Opened>,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<(), Error> {
+    let failed = |source| Error::Path {
+        action: "list",
+        path: folder.to_owned(),
+        source,
+    };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
+        if path
+            .extension()
+            .is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+        {
             paths.push(path);
         }
     }
     paths.sort();
     if paths.is_empty() {
-        let what = format!("{}: found no GGUF file in this folder, need at least one", folder.display());
+        let what = format!(
+            "{}: found no GGUF file in this folder, need at least one",
+            folder.display()
+        );
         return Err(Error::Settings(what));
     }
     for path in paths {
         if let Err(error) = open_file(&path, opened) {
-            unreadable.push(Unreadable { path, why: error.to_string() });
+            unreadable.push(Unreadable {
+                path,
+                why: error.to_string(),
+            });
         }
     }
     Ok(())

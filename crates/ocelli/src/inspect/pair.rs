@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ocelli_gguf::Gguf;
-use ocelli_store::{FileKind, Pairing, ProjectorFacts, TextFacts, find_projector, find_text_model, fit};
+use ocelli_store::{
+    FileKind, Pairing, ProjectorFacts, TextFacts, find_projector, find_text_model, fit,
+};
 use serde::Serialize;
 
 use super::{MemoryReport, Opened, memory};
@@ -49,15 +51,25 @@ pub(super) fn reports(opened: &[Opened], context: Option<usize>) -> Vec<PairRepo
     let mut has_text = false;
     for one in opened {
         match &one.kind {
-            FileKind::Text(facts) if projectors.is_empty() => reports.push(with_found(one, facts, context)),
-            FileKind::Text(facts) => reports.extend(projectors.iter().map(|&pair| with_named((one, facts), pair, context))),
+            FileKind::Text(facts) if projectors.is_empty() => {
+                reports.push(with_found(one, facts, context))
+            }
+            FileKind::Text(facts) => reports.extend(
+                projectors
+                    .iter()
+                    .map(|&pair| with_named((one, facts), pair, context)),
+            ),
             FileKind::Merged(_) => reports.push(merged(one, context)),
             FileKind::Projector(_) | FileKind::Other(_) => continue,
         }
         has_text = true;
     }
     if !has_text {
-        reports.extend(projectors.iter().map(|(one, facts)| without_text(one, facts, context)));
+        reports.extend(
+            projectors
+                .iter()
+                .map(|(one, facts)| without_text(one, facts, context)),
+        );
     }
     reports
 }
@@ -68,14 +80,22 @@ fn with_named(
     context: Option<usize>,
 ) -> PairReport {
     let judged = fit(text_facts, facts);
-    let report = Paths { text: &text.path, projector: Some(&projector.path) };
+    let report = Paths {
+        text: &text.path,
+        projector: Some(&projector.path),
+    };
     match judged {
         Ok(matched) => {
             let reason = match matched.is_empty() {
                 true => "nothing speaks against it".to_owned(),
                 false => matched.join(", "),
             };
-            report.fitting(reason, Vec::new(), (&text.file, Some(&projector.file)), context)
+            report.fitting(
+                reason,
+                Vec::new(),
+                (&text.file, Some(&projector.file)),
+                context,
+            )
         }
         Err(misfit) => report.alone(false, misfit.to_string(), Vec::new()),
     }
@@ -84,13 +104,24 @@ fn with_named(
 fn with_found(text: &Opened, facts: &TextFacts, context: Option<usize>) -> PairReport {
     let (projector, pairing) = find_projector(&text.path, facts);
     let rejected = rejected(&pairing);
-    let report = Paths { text: &text.path, projector: pairing.chosen.as_deref() };
-    report.fitting(pairing.reason, rejected, (&text.file, projector.as_ref()), context)
+    let report = Paths {
+        text: &text.path,
+        projector: pairing.chosen.as_deref(),
+    };
+    report.fitting(
+        pairing.reason,
+        rejected,
+        (&text.file, projector.as_ref()),
+        context,
+    )
 }
 
 fn merged(text: &Opened, context: Option<usize>) -> PairReport {
     let reason = "text and vision are in one file".to_owned();
-    let report = Paths { text: &text.path, projector: None };
+    let report = Paths {
+        text: &text.path,
+        projector: None,
+    };
     report.fitting(reason, Vec::new(), (&text.file, Some(&text.file)), context)
 }
 
@@ -99,18 +130,36 @@ fn without_text(projector: &Opened, facts: &ProjectorFacts, context: Option<usiz
     let rejected = rejected(&pairing);
     match (&text, &pairing.chosen) {
         (Some(file), Some(path)) => {
-            let report = Paths { text: path, projector: Some(&projector.path) };
-            report.fitting(pairing.reason, rejected, (file, Some(&projector.file)), context)
+            let report = Paths {
+                text: path,
+                projector: Some(&projector.path),
+            };
+            report.fitting(
+                pairing.reason,
+                rejected,
+                (file, Some(&projector.file)),
+                context,
+            )
         }
         _ => {
-            let report = Paths { text: &projector.path, projector: None };
-            report.alone(false, format!("no text model: {}", pairing.reason), rejected)
+            let report = Paths {
+                text: &projector.path,
+                projector: None,
+            };
+            report.alone(
+                false,
+                format!("no text model: {}", pairing.reason),
+                rejected,
+            )
         }
     }
 }
 
 fn rejected(pairing: &Pairing) -> Vec<Rejected> {
-    let one = |(path, why): &(PathBuf, String)| Rejected { path: path.clone(), why: why.clone() };
+    let one = |(path, why): &(PathBuf, String)| Rejected {
+        path: path.clone(),
+        why: why.clone(),
+    };
     pairing.rejected.iter().map(one).collect()
 }
 

@@ -23,19 +23,24 @@ pub struct TemplateReport {
 }
 
 /// The template that a model with this tokenizer is asked with; `None` when there is none.
-pub(super) fn report(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Option<TemplateReport>, Error> {
+pub(super) fn report(
+    metadata: &Metadata,
+    tokenizer: &Tokenizer,
+) -> Result<Option<TemplateReport>, Error> {
     let in_file = metadata.str("tokenizer.chat_template")?;
-    Ok(match (ChatTemplate::from_metadata(metadata, tokenizer), in_file) {
-        (Ok(template), _) => Some(TemplateReport {
-            bytes: template.source().len(),
-            blake3: template.hash(),
-            is_in_file: in_file.is_some(),
-            content_conditions: template.flags_content_conditionals().to_vec(),
-            problem: None,
-        }),
-        (Err(error), Some(source)) => Some(broken(source, &error.to_string())),
-        (Err(_), None) => None,
-    })
+    Ok(
+        match (ChatTemplate::from_metadata(metadata, tokenizer), in_file) {
+            (Ok(template), _) => Some(TemplateReport {
+                bytes: template.source().len(),
+                blake3: template.hash(),
+                is_in_file: in_file.is_some(),
+                content_conditions: template.flags_content_conditionals().to_vec(),
+                problem: None,
+            }),
+            (Err(error), Some(source)) => Some(broken(source, &error.to_string())),
+            (Err(_), None) => None,
+        },
+    )
 }
 
 /// What can be said of a template that cannot be used.

@@ -1,0 +1,120 @@
+//! The command line: commands, flags, their values and their help. Nothing here acts.
+
+mod answer;
+mod commands;
+mod model;
+mod values;
+
+pub(crate) use answer::AnswerArgs;
+pub(crate) use commands::{InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs};
+pub(crate) use model::{ModelArgs, Precision};
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Failure, one_line};
+
+/// Ask questions about pictures with vision-language models, on your own machine.
+#[derive(Debug, Parser)]
+#[command(name = "ocelli", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  ocelli run --image photo.jpg \"What is in this picture?\"
+  ocelli run -m model.gguf --mmproj mmproj.gguf --image scan.png \"Read the text.\"
+  ocelli inspect model.gguf
+
+The answer goes to standard output, everything else to standard error.
+
+Exit codes: 0 done, 1 a check failed, 2 wrong use or prompt too long, 3 bad model file, 4 files do not
+fit or projector missing, 5 memory, 6 bad image, 7 network, 8 path, 70 internal, 130 Ctrl-C.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer one question, or chat when no question is given on a terminal
+    Run(Box<RunArgs>),
+    /// Say what model files are, whether and why they pair, and the memory they need
+    Inspect(InspectArgs),
+    /// Write the values of every stage of a model to a file
+    Trace(Box<TraceArgs>),
+    /// Compare every stage of a model with reference values
+    Verify(Box<VerifyArgs>),
+    /// Print a script that completes commands and flags in a shell
+    #[command(
+        after_help = "Example:\n  ocelli completions bash > ~/.local/share/bash-completion/completions/ocelli"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What came of reading the command line.
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    /// A command to run.
+    Run(Cli),
+    /// Help or version, to be printed.
+    Text(clap::Error),
+}
+
+/// Reads the process's arguments.
+///
+/// # Errors
+/// One line that says what is wrong with them.
+pub(crate) fn parse() -> Result<Parsed, Failure> {
+    match Cli::try_parse() {
+        Ok(cli) => Ok(Parsed::Run(cli)),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Parsed::Text(error)),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+                Err(Failure::usage(
+                    "no command: need run, inspect, trace, verify or completions. Try 'ocelli --help'",
+                ))
+            }
+            _ => Err(Failure::usage(complaint(&error.to_string()))),
+        },
+    }
+}
+
+/// What clap says, without its `error: ` and without the paragraphs about usage and help.
+fn complaint(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let of_use = |paragraph: &&str| {
+        let paragraph = paragraph.trim_start();
+        !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more information")
+    };
+    let kept: Vec<String> = text.split("\n\n").filter(of_use).map(one_line).collect();
+    let said = kept.join(". ");
+    format!("{}. Try '--help'", said.trim_end_matches(['.', ' ']))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_complaint_is_one_line_that_ends_with_where_to_look() {
+        let error = Cli::try_parse_from(["ocelli", "run", "--tmep", "1"])
+            .unwrap_err()
+            .to_string();
+        let said = complaint(&error);
+        assert!(
+            said.contains("--tmep") && said.contains("--temp") && !said.contains('\n'),
+            "{said}"
+        );
+        assert!(said.ends_with("Try '--help'"), "{said}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Flags about the model: which files, how it is run, how large pictures are shown to it.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ocelli::{Isa, Options, Source};
+
+use super::values;
+use crate::failure::Failure;
+
+/// Which model, and how it is run.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// Text model (GGUF), or a folder with one; its projector is found beside it. Default: the built-in demo model
+    #[arg(short, long, value_name = "FILE", env = "OCELLI_MODEL", help_heading = MODEL)]
+    pub(crate) model: Option<PathBuf>,
+
+    /// Vision projector (GGUF) of the model
+    #[arg(long, visible_alias = "projector", value_name = "FILE", help_heading = MODEL)]
+    pub(crate) mmproj: Option<PathBuf>,
+
+    /// Tokens that prompt and answer may have together. Default: the least of the model's, 32768, and what half of
+    /// the free memory holds
+    #[arg(
+        short = 'c', long = "ctx", visible_alias = "context", alias = "ctx-size", alias = "num-ctx",
+        value_name = "TOKENS", value_parser = values::count, help_heading = MODEL
+    )]
+    pub(crate) context: Option<usize>,
+
+    /// Threads that compute. Default: as many as the process may use
+    #[arg(short, long, value_name = "N", value_parser = values::threads, help_heading = MODEL)]
+    pub(crate) threads: Option<usize>,
+
+    /// Arithmetic of products: what is fast, or everything in f32
+    #[arg(long, value_name = "KIND", help_heading = MODEL)]
+    pub(crate) precision: Option<Precision>,
+
+    /// Instruction set: avx512, avx2, scalar, ... Default: the fastest of this machine
+    #[arg(long, value_name = "NAME", env = "OCELLI_ISA", help_heading = MODEL)]
+    pub(crate) isa: Option<Isa>,
+
+    /// Read every weight once when loading and refuse files with values that are not finite
+    #[arg(long, help_heading = MODEL)]
+    pub(crate) check: bool,
+
+    /// Least tokens of an image; smaller ones are scaled up. Default: the model family's
+    #[arg(long, value_name = "TOKENS", value_parser = values::image_tokens, help_heading = IMAGE)]
+    pub(crate) image_min_tokens: Option<u32>,
+
+    /// Most tokens of an image; larger ones are scaled down. Default: the smaller of the model family's and 4096
+    #[arg(long, value_name = "TOKENS", value_parser = values::image_tokens, help_heading = IMAGE)]
+    pub(crate) image_max_tokens: Option<u32>,
+}
+
+const MODEL: &str = "Model";
+const IMAGE: &str = "Image size";
+
+/// Arithmetic of products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    /// What is fast and holds the stated error bounds
+    Auto,
+    /// 32-bit floating point everywhere
+    F32,
+}
+
+impl From<Precision> for ocelli::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Auto => Self::Auto,
+            Precision::F32 => Self::F32,
+        }
+    }
+}
+
+impl ModelArgs {
+    /// Where the model is.
+    ///
+    /// # Errors
+    /// When a projector is given without a model.
+    pub(crate) fn source(&self) -> Result<Source, Failure> {
+        match (&self.model, &self.mmproj) {
+            (Some(path), _) => Ok(Source::File(path.clone())),
+            (None, None) => Ok(Source::Demo),
+            (None, Some(projector)) => Err(Failure::usage(format_args!(
+                "--mmproj: found {} without a text model, need one. Give it with -m",
+                projector.display()
+            ))),
+        }
+    }
+
+    /// The library's options.
+    ///
+    /// # Errors
+    /// When the image budget contradicts itself.
+    pub(crate) fn options(&self, default_precision: Precision) -> Result<Options, Failure> {
+        if let (Some(least), Some(most)) = (self.image_min_tokens, self.image_max_tokens)
+            && least > most
+        {
+            return Err(Failure::usage(format_args!(
+                "--image-min-tokens: found {least}, need at most the {most} of --image-max-tokens"
+            )));
+        }
+        Ok(Options {
+            projector: self.mmproj.clone(),
+            context: self.context,
+            threads: self.threads,
+            isa: self.isa,
+            precision: self.precision.unwrap_or(default_precision).into(),
+            image_min_tokens: self.image_min_tokens,
+            image_max_tokens: self.image_max_tokens,
+            check: self.check,
+        })
+    }
+}

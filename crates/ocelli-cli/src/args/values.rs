@@ -1,0 +1,161 @@
+//! Values of flags: text to checked numbers. Each error says what is needed.
+
+use std::str::FromStr;
+
+/// Most stop strings, and most bytes of one.
+pub(crate) const STOP_STRINGS: usize = 16;
+const STOP_BYTES: usize = 256;
+
+/// A whole number of at least one.
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    number_in(text, 1, 1 << 32)
+}
+
+/// Threads: a whole number in 1..=1024.
+pub(super) fn threads(text: &str) -> Result<usize, String> {
+    number_in(text, 1, 1024)
+}
+
+/// Tokens of one image: a whole number in 1..=65536.
+pub(super) fn image_tokens(text: &str) -> Result<u32, String> {
+    number_in(text, 1, 65_536)
+}
+
+/// Tokens to decode in a trace: 0 is none.
+pub(super) fn decode(text: &str) -> Result<usize, String> {
+    number_in(text, 0, 65_536)
+}
+
+/// `temperature`: 0 takes the most likely token.
+pub(super) fn temperature(text: &str) -> Result<f32, String> {
+    real_in(text, 0.0, 100.0)
+}
+
+/// A probability, or a share of one.
+pub(super) fn share(text: &str) -> Result<f32, String> {
+    real_in(text, 0.0, 1.0)
+}
+
+/// Presence and frequency penalties.
+pub(super) fn penalty(text: &str) -> Result<f32, String> {
+    real_in(text, -2.0, 2.0)
+}
+
+/// The repeat penalty divides, so that it cannot be 0.
+pub(super) fn repeat_penalty(text: &str) -> Result<f32, String> {
+    let value = real_in(text, 0.0, 10.0)?;
+    if value == 0.0 {
+        return Err("found 0, need more than 0 and at most 10".to_owned());
+    }
+    Ok(value)
+}
+
+/// An error that is not exceeded by a stage that is right.
+pub(super) fn tolerance(text: &str) -> Result<f64, String> {
+    let value: f64 = parse(text, "a number above 0")?;
+    if !(value.is_finite() && value > 0.0) {
+        return Err(format!("found {text}, need a number above 0"));
+    }
+    Ok(value)
+}
+
+/// A text that ends the answer.
+pub(super) fn stop_string(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > STOP_BYTES {
+        return Err(format!(
+            "found {} bytes, need 1 to {STOP_BYTES}",
+            text.len()
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Where random draws start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seed {
+    /// The same number, the same draws.
+    Fixed(u64),
+    /// Another one in each run.
+    Random,
+}
+
+impl FromStr for Seed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "-1" | "random" => Ok(Self::Random),
+            _ => parse(
+                text,
+                "a whole number from 0 to 18446744073709551615, or -1 for a random one",
+            )
+            .map(Self::Fixed),
+        }
+    }
+}
+
+fn number_in<T: TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result<T, String> {
+    let need = format!("a whole number from {least} to {most}");
+    let value: u64 = parse(text, &need)?;
+    let in_range = (least..=most).contains(&value);
+    let narrow = T::try_from(value).ok().filter(|_| in_range);
+    narrow.ok_or_else(|| format!("found {value}, need {need}"))
+}
+
+fn real_in(text: &str, least: f32, most: f32) -> Result<f32, String> {
+    let need = format!("a number from {least} to {most}");
+    let value: f32 = parse(text, &need)?;
+    // NaN compares false.
+    if value >= least && value <= most {
+        Ok(value)
+    } else {
+        Err(format!("found {text}, need {need}"))
+    }
+}
+
+fn parse<T: FromStr>(text: &str, need: &str) -> Result<T, String> {
+    let shown: String = text.chars().take(64).collect();
+    text.trim()
+        .parse()
+        .map_err(|_| format!("found '{shown}', need {need}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_at_the_limits_pass_and_those_beyond_do_not() {
+        assert_eq!(temperature("0"), Ok(0.0));
+        assert_eq!(temperature("100"), Ok(100.0));
+        for bad in ["-1", "1e308", "hot", "NaN", "inf", ""] {
+            assert!(
+                temperature(bad)
+                    .unwrap_err()
+                    .contains("need a number from 0 to 100"),
+                "{bad}"
+            );
+        }
+        assert_eq!(share("1"), Ok(1.0));
+        assert!(share("2").is_err() && share("-0.1").is_err());
+        assert!(repeat_penalty("0").is_err() && repeat_penalty("10").is_ok());
+        assert!(penalty("-2").is_ok() && penalty("2.1").is_err());
+        assert!(
+            count("0").is_err()
+                && count("-5").is_err()
+                && count("1.5").is_err()
+                && count("1").is_ok()
+        );
+        assert!(image_tokens("65536").is_ok() && image_tokens("65537").is_err());
+        assert!(tolerance("0").is_err() && tolerance("1e-4").is_ok() && tolerance("nan").is_err());
+        assert!(stop_string("").is_err() && stop_string(&"x".repeat(257)).is_err());
+    }
+
+    #[test]
+    fn a_seed_is_a_number_or_random() {
+        assert_eq!("-1".parse(), Ok(Seed::Random));
+        assert_eq!("18446744073709551615".parse(), Ok(Seed::Fixed(u64::MAX)));
+        assert!("18446744073709551616".parse::<Seed>().is_err());
+        assert!("-2".parse::<Seed>().is_err());
+    }
+}

@@ -1,0 +1,235 @@
+//! From the command line, standard input and files to the messages of a request.
+
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use ocelli::{ImageSource, Message, Part, Role};
+
+use crate::args::RunArgs;
+use crate::failure::{Code, Failure};
+
+/// Most bytes of a prompt from standard input.
+const PROMPT_BYTES: u64 = 16 << 20;
+/// Most bytes of a message list; pictures may be inside.
+const MESSAGES_BYTES: u64 = 512 << 20;
+/// Most bytes of a picture from standard input.
+const IMAGE_BYTES: u64 = 256 << 20;
+/// How long an open pipe may stay silent when there is a prompt already.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Stands for standard input.
+const STDIN: &str = "-";
+
+/// What a run is to do.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Answer once.
+    Answer(Vec<Message>),
+    /// Chat, with pictures for the first message.
+    Chat(Vec<ImageSource>),
+}
+
+/// Finds out what a run is to do, reading standard input where it belongs to the prompt.
+///
+/// # Errors
+/// When nothing is asked, or an input cannot be read.
+pub(crate) fn task(args: &RunArgs) -> Result<Task, Failure> {
+    if let Some(path) = &args.asked.messages {
+        return messages(path).map(Task::Answer);
+    }
+    let mut stdin = Stdin { is_free: true };
+    let images = images(&args.asked.images, &mut stdin)?;
+    let system = args.answer.system.as_deref();
+    let given = args.prompt.as_deref().or(args.prompt_flag.as_deref());
+    let prompt = match given {
+        Some(STDIN) => stdin.text("PROMPT")?,
+        Some(prompt) => join(prompt, stdin.text_beside_prompt()?),
+        None if stdin.is_free && io::stdin().is_terminal() => return Ok(Task::Chat(images)),
+        None if stdin.is_free => stdin.text("prompt")?,
+        None => String::new(),
+    };
+    if prompt.trim().is_empty() && images.is_empty() {
+        return Err(Failure::usage(
+            "no prompt: found nothing, need a question. Give it as an argument or on standard input",
+        ));
+    }
+    Ok(Task::Answer(conversation(system, images, prompt)))
+}
+
+/// One user turn, its pictures first, after an optional system message.
+pub(crate) fn conversation(
+    system: Option<&str>,
+    images: Vec<ImageSource>,
+    prompt: String,
+) -> Vec<Message> {
+    let system = system.map(|text| Message::text(Role::System, text));
+    system
+        .into_iter()
+        .chain([user_turn(images, prompt)])
+        .collect()
+}
+
+/// A user's message, pictures first.
+pub(crate) fn user_turn(images: Vec<ImageSource>, prompt: String) -> Message {
+    let text = (!prompt.is_empty()).then_some(Part::Text(prompt));
+    Message {
+        role: Role::User,
+        parts: images.into_iter().map(Part::Image).chain(text).collect(),
+    }
+}
+
+/// Reads an OpenAI message list; paths in it are relative to its folder.
+///
+/// # Errors
+/// When the file cannot be read or is no message list.
+pub(crate) fn messages(path: &Path) -> Result<Vec<Message>, Failure> {
+    let (bytes, folder) = if path == Path::new(STDIN) {
+        (
+            limited(io::stdin().lock(), MESSAGES_BYTES, "--messages")?,
+            PathBuf::new(),
+        )
+    } else {
+        let file =
+            std::fs::File::open(path).map_err(|error| Failure::path("open", path, &error))?;
+        let bytes = limited(file, MESSAGES_BYTES, &path.display().to_string())?;
+        (bytes, path.parent().map(Path::to_owned).unwrap_or_default())
+    };
+    let text = utf8(bytes, "--messages")?;
+    Ok(ocelli::messages::from_openai(&text, &folder)?)
+}
+
+/// Pictures in the order they were given.
+///
+/// # Errors
+/// When one is to come from standard input and cannot.
+pub(crate) fn image_sources(paths: &[PathBuf]) -> Result<Vec<ImageSource>, Failure> {
+    images(paths, &mut Stdin { is_free: true })
+}
+
+fn images(paths: &[PathBuf], stdin: &mut Stdin) -> Result<Vec<ImageSource>, Failure> {
+    let source = |path: &PathBuf| match path == Path::new(STDIN) {
+        true => stdin.bytes("--image", IMAGE_BYTES).map(ImageSource::Bytes),
+        false => Ok(ImageSource::File(path.clone())),
+    };
+    paths.iter().map(source).collect()
+}
+
+/// Standard input, which only one thing can be read from.
+struct Stdin {
+    is_free: bool,
+}
+
+impl Stdin {
+    fn bytes(&mut self, whose: &str, most: u64) -> Result<Vec<u8>, Failure> {
+        if !std::mem::replace(&mut self.is_free, false) {
+            return Err(Failure::usage(format_args!(
+                "{whose}: standard input is read already, need one '-' at most"
+            )));
+        }
+        limited(io::stdin().lock(), most, whose)
+    }
+
+    fn text(&mut self, whose: &str) -> Result<String, Failure> {
+        let text = utf8(self.bytes(whose, PROMPT_BYTES)?, whose)?;
+        Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+    }
+
+    /// Text that was piped in beside a prompt. Scripts often run with a pipe that nobody writes to or closes; such a
+    /// one must not stop an answer for which everything is there.
+    fn text_beside_prompt(&mut self) -> Result<String, Failure> {
+        if !self.is_free || io::stdin().is_terminal() {
+            return Ok(String::new());
+        }
+        self.is_free = false;
+        let (send, receive) = mpsc::channel();
+        // Not joined: it may wait for a pipe until the process ends.
+        std::thread::spawn(move || read_announced(&send));
+        let nothing = Some(Ok(Vec::new()));
+        let read = match receive.recv_timeout(SILENCE) {
+            Ok(None) => receive.recv().unwrap_or(nothing),
+            Ok(read) => read,
+            Err(RecvTimeoutError::Disconnected) => nothing,
+            Err(RecvTimeoutError::Timeout) => {
+                eprintln!(
+                    "note: standard input: an open pipe without data is left alone ('-' as PROMPT waits for it)"
+                );
+                nothing
+            }
+        };
+        utf8(read.unwrap_or_else(|| Ok(Vec::new()))?, "standard input")
+    }
+}
+
+/// All of standard input; `None` is sent ahead as soon as the first byte is there.
+fn read_announced(send: &mpsc::Sender<Option<Result<Vec<u8>, Failure>>>) {
+    let mut stdin = io::stdin().lock();
+    let mut first = [0; 1];
+    let read = match stdin.read(&mut first) {
+        Ok(1) => {
+            let _ = send.send(None);
+            limited((&first[..]).chain(stdin), PROMPT_BYTES, "standard input")
+        }
+        // Closed or not readable: as good as empty.
+        _ => Ok(Vec::new()),
+    };
+    // Nobody listens when the process went on without this pipe.
+    let _ = send.send(Some(read));
+}
+
+fn limited(from: impl io::Read, most: u64, whose: &str) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = from.take(most + 1).read_to_end(&mut bytes);
+    read.map_err(|error| {
+        Failure::new(Code::Path, format_args!("{whose}: cannot be read: {error}"))
+    })?;
+    if bytes.len() as u64 > most {
+        return Err(Failure::usage(format_args!(
+            "{whose}: found more than {most} bytes, need at most that many"
+        )));
+    }
+    Ok(bytes)
+}
+
+fn utf8(bytes: Vec<u8>, whose: &str) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::usage(format_args!(
+            "{whose}: byte {at}: found no UTF-8, need text"
+        ))
+    })
+}
+
+/// The prompt, then what was piped.
+fn join(prompt: &str, piped: String) -> String {
+    match piped.trim_end_matches(['\n', '\r']) {
+        "" => prompt.to_owned(),
+        piped => format!("{prompt}\n\n{piped}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn piped_text_follows_the_prompt() {
+        assert_eq!(join("Sum up:", "a\nb\n".to_owned()), "Sum up:\n\na\nb");
+        assert_eq!(join("Why?", "\n".to_owned()), "Why?");
+    }
+
+    #[test]
+    fn pictures_come_before_the_question() {
+        let turn = user_turn(vec![ImageSource::File("a.png".into())], "What?".to_owned());
+        assert!(matches!(
+            turn.parts.as_slice(),
+            [Part::Image(_), Part::Text(_)]
+        ));
+    }
+
+    #[test]
+    fn more_than_the_limit_is_refused() {
+        assert!(limited(&b"abc"[..], 2, "x").is_err());
+        assert_eq!(limited(&b"abc"[..], 3, "x").ok(), Some(b"abc".to_vec()));
+    }
+}

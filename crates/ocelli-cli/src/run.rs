@@ -1,0 +1,111 @@
+//! `ocelli run`: one answer, or a chat.
+
+use std::ops::ControlFlow;
+
+use ocelli::{Answer, Event, Message, Model, Request};
+
+use crate::args::{AnswerArgs, Precision, RunArgs};
+use crate::chat::Chat;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::load::load;
+use crate::output::{self, Output};
+use crate::progress::Progress;
+use crate::prompt::{self, Task};
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever ends it without an answer.
+pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Failure> {
+    // Everything that can be wrong with the command line is found before the model is loaded.
+    args.model.source()?;
+    args.answer.stop_strings()?;
+    match prompt::task(args)? {
+        Task::Answer(messages) => {
+            let mut model = load(&args.model, Precision::Auto)?;
+            answer(&mut model, args, messages)
+        }
+        Task::Chat(images) => {
+            if args.json {
+                return Err(Failure::usage(
+                    "--json: found no prompt, need one: a chat has no JSON form",
+                ));
+            }
+            let model = load(&args.model, Precision::Auto)?;
+            Chat::new(model, args, interrupt)?.talk(images)
+        }
+    }
+}
+
+/// The library's request for a conversation.
+///
+/// # Errors
+/// As [`AnswerArgs::stop_strings`].
+pub(crate) fn request(
+    model: &Model,
+    args: &AnswerArgs,
+    messages: Vec<Message>,
+) -> Result<Request, Failure> {
+    Ok(Request {
+        sampling: Some(args.sampling(model.default_sampling())),
+        max_tokens: args.max_tokens,
+        stop: args.stop_strings()?,
+        ..Request::from_messages(messages)
+    })
+}
+
+fn answer(model: &mut Model, args: &RunArgs, messages: Vec<Message>) -> Result<(), Failure> {
+    let request = request(model, &args.answer, messages)?;
+    let mut output = Output::new();
+    let answer = if args.json {
+        let mut progress = Progress::new();
+        let answer = model.ask_with(request, &mut |event| {
+            progress.event(&event);
+            ControlFlow::Continue(())
+        })?;
+        let name = model.name().to_owned();
+        output.text(&format!("{:#}\n", output::answer_json(&name, &answer)));
+        answer
+    } else {
+        stream(model, request, &mut output, &mut || {
+            ControlFlow::Continue(())
+        })?
+    };
+    if args.verbose && !output.is_closed() {
+        eprintln!(
+            "{:<14} {}, context {}",
+            "model",
+            model.name(),
+            model.context()
+        );
+        eprintln!("{}", output::report(&answer));
+    }
+    output.finish()
+}
+
+/// Asks, and writes the text as it comes. Stops when nobody reads, or when `go_on` says so.
+///
+/// # Errors
+/// As the library.
+pub(crate) fn stream(
+    model: &mut Model,
+    request: Request,
+    output: &mut Output,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<Answer, Failure> {
+    let mut progress = Progress::new();
+    let answer = model.ask_with(request, &mut |event| {
+        progress.event(&event);
+        if let Event::Text(text) = event {
+            output.text(text);
+        }
+        match output.is_closed() {
+            true => ControlFlow::Break(()),
+            false => go_on(),
+        }
+    });
+    drop(progress);
+    output.end_line();
+    Ok(answer?)
+}

@@ -1,0 +1,74 @@
+//! `ocelli trace`: every stage of one prompt into a file.
+
+use ocelli::{Model, Request};
+
+use crate::args::{Precision, StageArgs, TraceArgs};
+use crate::failure::{Code, Failure};
+use crate::load::load;
+use crate::prompt;
+
+/// Runs the command.
+///
+/// # Errors
+/// As the library, and when the file cannot be written.
+pub(crate) fn trace(args: &TraceArgs) -> Result<(), Failure> {
+    refuse_bad_target(args)?;
+    let (mut model, request) = prepare(&args.stages, Precision::Auto)?;
+    let trace = model.trace(&request, args.decode)?;
+    trace.write(&args.out)?;
+    eprintln!(
+        "{} stages written to {}",
+        trace.stages.len(),
+        args.out.display()
+    );
+    Ok(())
+}
+
+/// The model and the request that trace and verify share.
+///
+/// # Errors
+/// As the library.
+pub(crate) fn prepare(
+    args: &StageArgs,
+    default_precision: Precision,
+) -> Result<(Model, Request), Failure> {
+    let flags = args.answer.sampling_flags();
+    if !flags.is_empty() {
+        eprintln!(
+            "note: stages are computed greedily; {} left aside",
+            flags.join(", ")
+        );
+    }
+    let messages = match &args.asked.messages {
+        Some(path) => prompt::messages(path)?,
+        None => {
+            let images = prompt::image_sources(&args.asked.images)?;
+            let system = args.answer.system.as_deref();
+            prompt::conversation(system, images, args.prompt.clone().unwrap_or_default())
+        }
+    };
+    let model = load(&args.model, default_precision)?;
+    Ok((model, Request::from_messages(messages)))
+}
+
+/// Finds out before minutes of work whether the file can be written at all.
+fn refuse_bad_target(args: &TraceArgs) -> Result<(), Failure> {
+    let folder = match args.out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => std::path::Path::new("."),
+    };
+    let wrong = |found: &str| {
+        let out = args.out.display();
+        Err(Failure::new(
+            Code::Path,
+            format_args!("--out {out}: found {found}, need a file name in a folder that exists"),
+        ))
+    };
+    if args.out.is_dir() {
+        return wrong("a folder");
+    }
+    if !folder.is_dir() {
+        return wrong("no such folder");
+    }
+    Ok(())
+}
