@@ -7,13 +7,13 @@
 //! use ocelli::{Model, Request};
 //!
 //! # fn main() -> Result<(), ocelli::Error> {
-//! // The small built-in model; `Model::open("model.gguf")` finds the projector beside the file.
+//! # std::env::set_current_dir("../..").expect("tests run in the crate's folder");
+//! // The built-in model; `Model::open("model.gguf")` finds the projector beside the file.
 //! let mut model = Model::demo()?;
-//! let request = Request::new("What is in this picture?").image("../../examples/scene.png");
-//! let answer = model.ask(request)?;
+//! let answer = model.ask(Request::new("What is in this picture?").image("examples/scene.png"))?;
 //! println!("{}", answer.text);
 //! for image in &answer.images {
-//!     println!("seen at {}x{}, {} tokens", image.resized_width, image.resized_height, image.tokens);
+//!     println!("seen at {}x{}: {} tokens", image.resized_width, image.resized_height, image.tokens);
 //! }
 //! # Ok(())
 //! # }
