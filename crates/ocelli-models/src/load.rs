@@ -216,6 +216,23 @@ impl<'a> Scope<'a> {
         self.loader.names.in_file(&self.name(name)).is_some()
     }
 
+    /// Checks that these have a `bias`: one that is gone would otherwise only make answers worse. The
+    /// biases of queries, keys and values may be fused.
+    ///
+    /// # Errors
+    /// Names the first that is missing.
+    pub fn require_biases(&self, names: &[&str]) -> Result<(), Error> {
+        for name in names {
+            let is_fused = matches!(*name, "attn_q" | "attn_k" | "attn_v");
+            let bias = format!("{name}.bias");
+            if !(self.has(&bias) || is_fused && self.has("attn_qkv.bias")) {
+                let bias = self.name(&bias);
+                return Err(self.loader.invalid(format!("missing tensor '{bias}'")));
+            }
+        }
+        Ok(())
+    }
+
     /// The shape of a tensor, fastest dimension first, without counting it as read.
     pub fn shape(&self, name: &str) -> Option<&'a [u64]> {
         let in_file = self.loader.names.in_file(&self.name(name))?;

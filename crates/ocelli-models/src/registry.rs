@@ -60,22 +60,10 @@ const fn qwen(text: &'static str, projector: &'static str, boxes: Convention) ->
 }
 
 const JOINS: [Join; 4] = [
-    qwen(
-        "qwen2vl",
-        "qwen2vl_merger",
-        Convention::Tagged1000,
-    ),
-    qwen(
-        "qwen2vl",
-        "qwen2.5vl_merger",
-        Convention::ResizedPixels,
-    ),
+    qwen("qwen2vl", "qwen2vl_merger", Convention::Tagged1000),
+    qwen("qwen2vl", "qwen2.5vl_merger", Convention::ResizedPixels),
     qwen("qwen3vl", "qwen3vl_merger", Convention::Relative1000),
-    qwen(
-        "qwen3vlmoe",
-        "qwen3vl_merger",
-        Convention::Relative1000,
-    ),
+    qwen("qwen3vlmoe", "qwen3vl_merger", Convention::Relative1000),
 ];
 
 /// The architecture of a text model: `general.architecture`, or what it stands for.
@@ -185,6 +173,13 @@ pub fn check_fit(
             "mmproj outputs {}, model expects {}",
             vision.output_width(),
             text.hidden()
+        ));
+    }
+    let layers = text.shape().caches.len();
+    if vision.deepstack() > layers {
+        return mismatch(format!(
+            "mmproj has {} deepstack outputs, model has only {layers} layers",
+            vision.deepstack()
         ));
     }
     let key = format!("{}.n_deepstack_layers", architecture(text_file)?);

@@ -203,18 +203,19 @@ fn unswap_mlp(gguf: &Gguf, table: &mut NameTable) {
         let info = gguf.tensor(table.in_file(name)?)?;
         info.shape().try_into().ok()
     };
-    for layer in 0..table.layers("v.blk") {
-        let (up, down) = (
-            format!("v.blk.{layer}.ffn_up"),
-            format!("v.blk.{layer}.ffn_down"),
-        );
-        let width = shape(table, &format!("v.blk.{layer}.attn_out.weight")).map(|s| s[1]);
-        let found = shape(table, &format!("{down}.weight"));
+    // Numbers come from the file: only those that are there are looked at.
+    let downs: Vec<String> = table.in_file.keys().cloned().collect();
+    for down in downs {
+        let Some(layer) = down.strip_suffix("ffn_down.weight") else {
+            continue;
+        };
+        let width = shape(table, &format!("{layer}attn_out.weight")).map(|s| s[1]);
+        let found = shape(table, &down);
         if let (Some(width), Some([inputs, outputs])) = (width, found)
             && inputs == width
             && outputs != width
         {
-            table.swap(&up, &down);
+            table.swap(&format!("{layer}ffn_up"), &format!("{layer}ffn_down"));
             table.note("'ffn_up' and 'ffn_down' of the vision layers are swapped".to_owned());
         }
     }

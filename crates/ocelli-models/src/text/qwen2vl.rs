@@ -37,6 +37,7 @@ impl Qwen2VlText {
             layers: (0..config.layers)
                 .map(|i| {
                     let scope = root.at("blk").at(i);
+                    scope.require_biases(&["attn_q", "attn_k", "attn_v"])?;
                     let attention = config.load_attention(&scope)?;
                     config.load_layer(&scope, attention, mlp_hidden)
                 })

@@ -12,6 +12,11 @@ const MERGE: usize = 2;
 /// Most tokens of a picture unless the file says otherwise: HF's `longest_edge` of 16384 tokens.
 const MOST_TOKENS: u64 = 16_384;
 
+/// Everything in a layer that has a bias in all generations.
+pub(super) const BIASED: [&str; 6] = [
+    "attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_down",
+];
+
 #[derive(Clone, Debug)]
 pub(super) struct VisionConfig {
     pub(super) width: usize,
@@ -173,7 +178,13 @@ fn check_layers(keys: &Keys<'_>, root: &Scope<'_>, config: &VisionConfig) -> Res
         Some(_) => keys.count("block_count", 1024)?,
         None => config.layers,
     };
-    if stated != config.layers || config.layers == 0 {
+    if !(1..=1024).contains(&config.layers) {
+        return Err(keys.invalid(format!(
+            "the tensors have {} vision layers, need 1..=1024",
+            config.layers
+        )));
+    }
+    if stated != config.layers {
         return Err(keys.invalid(format!(
             "block_count {stated} but the tensors have {} layers",
             config.layers

@@ -7,7 +7,7 @@
 use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage};
 use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
 
-use super::config::{Family, VisionConfig};
+use super::config::{BIASED, Family, VisionConfig};
 use crate::config::Keys;
 use crate::parts::{GatedMlp, Mlp, PatchEmbedding, RmsNorm, SelfAttention, Windows, grid_angles};
 use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel};
@@ -47,6 +47,8 @@ struct Layer {
 
 impl Layer {
     fn load(scope: &Scope<'_>, config: &VisionConfig, reach: Reach) -> Result<Self, Error> {
+        scope.require_biases(&BIASED)?;
+        scope.require_biases(&["ffn_gate"])?;
         let (width, eps) = (config.width, config.norm_eps);
         Ok(Self {
             attention_norm: RmsNorm::load(&scope.at("ln1"), width, eps)?,
@@ -82,6 +84,7 @@ impl Qwen25VlVision {
             normalization: Normalization::CLIP,
         };
         let config = VisionConfig::read(&keys, &root, &family)?;
+        root.require_biases(&["mm.0", "mm.2"])?;
         let reaches = reaches(&keys, config.layers)?;
         let (vision, block) = (root.at("v"), config.block());
         let (width, eps) = (config.width, config.norm_eps);

@@ -6,7 +6,7 @@
 use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage};
 use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
 
-use super::config::{Family, VisionConfig};
+use super::config::{BIASED, Family, VisionConfig};
 use crate::config::Keys;
 use crate::parts::{LayerNorm, Mlp, PatchEmbedding, SelfAttention, grid_angles};
 use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel};
@@ -36,6 +36,8 @@ impl Layer {
         config: &VisionConfig,
         activation: Activation,
     ) -> Result<Self, Error> {
+        scope.require_biases(&BIASED)?;
+        scope.require_biases(&["ln1", "ln2"])?;
         let (width, eps) = (config.width, config.norm_eps);
         let sizes = [width, config.mlp_hidden, width];
         Ok(Self {
@@ -71,6 +73,7 @@ impl Qwen2VlVision {
             normalization: Normalization::CLIP,
         };
         let config = VisionConfig::read(&keys, &root, &family)?;
+        root.require_biases(&["v.post_ln", "mm.0", "mm.2"])?;
         let activation = activation(&keys)?;
         let (vision, block) = (root.at("v"), config.block());
         let (width, eps) = (config.width, config.norm_eps);

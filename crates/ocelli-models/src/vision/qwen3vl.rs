@@ -7,7 +7,7 @@
 use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage};
 use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
 
-use super::config::{Family, VisionConfig};
+use super::config::{BIASED, Family, VisionConfig};
 use crate::config::Keys;
 use crate::parts::{LayerNorm, Mlp, PatchEmbedding, PositionTable, SelfAttention, grid_angles};
 use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel};
@@ -39,6 +39,8 @@ impl Layer {
         config: &VisionConfig,
         deepstack: Option<Deepstack>,
     ) -> Result<Self, Error> {
+        scope.require_biases(&BIASED)?;
+        scope.require_biases(&["ln1", "ln2"])?;
         let (width, eps) = (config.width, config.norm_eps);
         let sizes = [width, config.mlp_hidden, width];
         Ok(Self {
@@ -71,6 +73,7 @@ struct Deepstack {
 
 impl Deepstack {
     fn load(scope: &Scope<'_>, config: &VisionConfig) -> Result<Self, Error> {
+        scope.require_biases(&["norm", "fc1", "fc2"])?;
         let block = config.block();
         let sizes = [block, block, config.output];
         Ok(Self {
@@ -101,6 +104,7 @@ impl Qwen3VlVision {
             normalization: Normalization::HALF,
         };
         let config = VisionConfig::read(&keys, &root, &family)?;
+        root.require_biases(&["v.patch_embd", "v.post_ln", "mm.0", "mm.2"])?;
         let block = config.block();
         let layers = (0..config.layers).map(|i| {
             let tap = vision.at("deepstack").at(i);

@@ -1,9 +1,6 @@
 //! Every architecture against the reference, stage by stage: see `tests/goldens/README.md`.
-#![allow(clippy::unwrap_used, reason = "a test stops at what goes wrong")]
 
-mod common;
-
-use common::Model;
+use crate::run::Model;
 use ocelli_gguf::Gguf;
 use ocelli_testkit::Suite;
 

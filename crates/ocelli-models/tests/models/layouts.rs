@@ -1,15 +1,9 @@
 //! Files as other tools write them, made from the golden pairs: each gives the golden's stages.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what goes wrong")]
-
-mod common;
-mod draft;
-
-use common::Model;
-use draft::{Draft, Tensor};
+use crate::draft::{Draft, Tensor};
+use crate::run::Model;
 use ocelli_gguf::{Array, Gguf, Value};
 use ocelli_models::{Part, normalise};
-use ocelli_quant::TensorType;
 use ocelli_testkit::Suite;
 
 /// The drafts of a suite's pair.
@@ -28,7 +22,7 @@ fn assert_runs(suite: &Suite, text: &Gguf, projector: &Gguf) {
 }
 
 /// Changes a suite's pair, runs it, and gives what was assumed about the projector.
-fn changed(suite: &str, change: impl FnOnce(&mut Draft, &mut Draft)) -> Vec<String> {
+pub(crate) fn changed(suite: &str, change: impl FnOnce(&mut Draft, &mut Draft)) -> Vec<String> {
     let suite = Suite::load(suite);
     let (mut text, mut projector) = pair(&suite);
     change(&mut text, &mut projector);
@@ -343,52 +337,6 @@ fn numbers_written_once_a_layer_and_sections_of_three_are_read() {
             .set("qwen2vl.attention.head_count", i32s(&[4; 3]))
             .set("qwen2vl.attention.head_count_kv", i32s(&[2; 3]))
             .set("qwen2vl.rope.dimension_sections", i32s(&[2, 3, 3]));
-    });
-}
-
-/// Every matrix of a `[columns, rows, experts]` tensor turned.
-fn turn_experts(tensor: &mut Tensor) {
-    let [columns, rows, _] = tensor.shape[..] else {
-        panic!("{:?}", tensor.shape)
-    };
-    assert_eq!(tensor.ty, TensorType::F16);
-    let (columns, rows) = (columns as usize, rows as usize);
-    let turn = |matrix: &[u8]| -> Vec<u8> {
-        (0..columns)
-            .flat_map(|c| (0..rows).map(move |r| 2 * (r * columns + c)))
-            .flat_map(|at| [matrix[at], matrix[at + 1]])
-            .collect()
-    };
-    let matrices = tensor.data.chunks(2 * columns * rows);
-    tensor.data = matrices.flat_map(turn).collect();
-    tensor.shape.swap(0, 1);
-}
-
-#[test]
-fn experts_in_either_layout_are_the_same() {
-    changed("qwen3vl-moe", |text, _| {
-        for layer in text.layers("blk.") {
-            turn_experts(text.tensor(&format!("{layer}ffn_down_exps.weight")));
-            turn_experts(text.tensor(&format!("{layer}ffn_gate_exps.weight")));
-        }
-    });
-}
-
-#[test]
-fn gates_and_ups_of_experts_in_one_tensor_are_read() {
-    changed("qwen3vl-moe", |text, _| {
-        for layer in text.layers("blk.") {
-            let gate = text.take_tensor(&format!("{layer}ffn_gate_exps.weight"));
-            let up = text.take_tensor(&format!("{layer}ffn_up_exps.weight"));
-            let matrix = gate.data.len() / gate.shape[2] as usize;
-            let both = gate.data.chunks(matrix).zip(up.data.chunks(matrix));
-            text.extend([Tensor {
-                name: format!("{layer}ffn_gate_up_exps.weight"),
-                shape: vec![gate.shape[0], 2 * gate.shape[1], gate.shape[2]],
-                ty: gate.ty,
-                data: both.flat_map(|(gate, up)| [gate, up].concat()).collect(),
-            }]);
-        }
     });
 }
 

@@ -1,0 +1,10 @@
+//! The architectures against the reference, against other tools' files, and against broken files.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what goes wrong")]
+
+mod broken;
+mod draft;
+mod experts;
+mod goldens;
+mod layouts;
+mod run;
