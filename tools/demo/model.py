@@ -278,6 +278,7 @@ class Heads(nn.Module):
         self.cell = nn.Linear(c.hidden, self.SHAPES + self.COLORS + 2 + 2 + 4 * self.BINS)
         self.patch = nn.Linear(c.width, self.SLOTS * self.CHARACTERS + self.INDEXES)
         self.cell_characters = nn.Linear(c.hidden, 4 * self.CHARACTERS)
+        self.cell_index, self.cell_place, self.cell_digit = nn.Linear(c.hidden, 4 * self.INDEXES), nn.Linear(c.hidden, 9), nn.Linear(c.hidden, 40)
 
     def forward(self, merged, patches, y):
         b = merged.shape[0]
@@ -308,6 +309,11 @@ class Heads(nn.Module):
         cc = self.cell_characters(merged).float().view(-1, self.CHARACTERS)
         first = y["chars"].view(b, -1, 4, self.SLOTS)[..., 0].reshape(-1)
         out["cell_chars"] = F.cross_entropy(cc, first, cw)
+        out["cell_index"] = F.cross_entropy(self.cell_index(merged).float().view(-1, self.INDEXES), y["index"].view(-1), ignore_index=-100)
+        seen, edges = merged.reshape(-1, merged.shape[-1])[on], y["box"].view(-1, 4)[on]
+        third = ((edges[:, :2] + edges[:, 2:]) * 1.5).long().clamp(0, 2)
+        out["place"] = F.cross_entropy(self.cell_place(seen).float(), third[:, 1] * 3 + third[:, 0])
+        out["digit"] = F.cross_entropy(self.cell_digit(seen).float().view(-1, 10), (edges * 10).long().clamp(0, 9).view(-1))
         with torch.no_grad():
             pred = chars.reshape(-1, self.CHARACTERS).argmax(-1)
             t = y["chars"].view(-1)

@@ -104,6 +104,29 @@ def training_sequence(row, rng, budget):
     row["sequence"] = seq
 
 
+def pair_sequence(rows, rng, budget):
+    """One sequence about two pictures: both in the first turn, or the second one shown later in the conversation."""
+    scenes = [r["scene"] for r in rows]
+    (_, height, width), seq = rows[0]["pixels"].shape, Sequence()
+    seq.text(USER, 0)
+    seq.image(height // 32, width // 32)
+    if rng.random() < 0.4:
+        turn(seq, 0, *questions.ask(scenes[0], rng))
+        seq.text(NEXT, 0)
+        seq.image(height // 32, width // 32)
+        turn(seq, 0, *questions.ask(scenes[1], rng))
+        return seq
+    seq.image(height // 32, width // 32)
+    start, first, branch = seq.next, len(seq.tokens), 1
+    for _ in range(6):
+        task, q, answer = questions.ask_two(scenes, rng)
+        if len(seq.tokens) - first + len(encode(q)) + len(encode(answer)) + 16 <= budget:
+            seq.next = start
+            turn(seq, branch, task, questions.careless(rng, q), answer)
+            branch += 1
+    return seq
+
+
 def collate(rows, length):
     """Arrays of a batch, padded to `length` tokens."""
     b = len(rows)

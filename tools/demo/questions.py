@@ -482,6 +482,39 @@ def box_many(scene, rng):
     return "boxes", expand(rng, ASK_BOX.replace("{n}", noun)), box_answer(scene, items)
 
 
+# ---------------------------------------------------------------- two pictures
+
+
+def ask_two(pair, rng):
+    """A question about two pictures shown together."""
+    k = int(rng.integers(2))
+    name, scene, u = ["first", "second"][k], pair[k], rng.random()
+    word = ["picture", "image"][rng.integers(2)]
+    if u < 0.35:
+        q = expand(rng, f"[What is in the {name} {word}?|Describe the {name} {word}.|What do you see in the {name} {word}?|What does the {name} {word} show?|What's in the {name} {word}?|What is in {word} {k + 1}?]")
+        return "two pictures", q, description(scene)
+    if u < 0.6:
+        color, shape = COLOR_NAMES[rng.integers(10)], SHAPES[rng.integers(6)]
+        if scene["objects"] and rng.random() < 0.8:
+            o = scene["objects"][rng.integers(len(scene["objects"]))]
+            color, shape = o["color"], o["shape"]
+        noun, test = (shape, lambda o: o["shape"] == shape) if rng.random() < 0.5 else (f"{color} {shape}", lambda o: o["color"] == color and o["shape"] == shape)
+        has = [any(test(o) for o in s["objects"]) for s in pair]
+        q = expand(rng, f"[Which {word} [shows|has|contains] {a(noun)}?|In which {word} is there {a(noun)}?|Which of the {word}s has {a(noun)}?]")
+        return "two pictures", q, {(1, 1): f"Both {word}s.", (1, 0): f"The first {word}.", (0, 1): f"The second {word}.", (0, 0): "None of them."}[tuple(map(int, has))]
+    if u < 0.66:
+        return "two pictures", expand(rng, f"[How many {word}s are there?|How many {word}s do you see?|How many {word}s did I show you?]"), f"There are 2 {word}s."
+    maker = [read, count, color_of, is_there, where][rng.integers(5)]
+    made = maker(scene, rng)
+    if not made or made[0] == "absent":
+        return ask_two(pair, rng)
+    task, q, answer = made
+    q = re.sub(r" (in|on) (the|this) (picture|image)", "", q.rstrip("?."))
+    if "picture" in q or "image" in q:
+        return ask_two(pair, rng)
+    return "two pictures", f"{q} in the {name} {word}?", answer
+
+
 # ---------------------------------------------------------------- chat
 
 WHO = "I am Ocelli's small demo model. I can describe simple shapes, count them, locate them and read words and numbers."
@@ -514,6 +547,9 @@ MAKERS = [(describe, 1.3), (color_of, 1.2), (shape_of, 0.8), (size_of, 0.7), (sa
           (what_at, 0.8), (relation_between, 0.8), (relation_check, 0.8), (read, 2.2), (has_text, 0.25), (has_word, 0.25), (is_there, 1.3), (is_it, 0.5), (is_there_foreign, 0.12), (box_one, 1.4), (box_many, 0.6)]
 
 
+CROWDED = (describe, read, has_text, has_word, what_at)  # not asked when there are many texts
+
+
 def ask(scene, rng):
     """One random question about the scene."""
     weights = [w for _, w in MAKERS]
@@ -525,6 +561,8 @@ def ask(scene, rng):
             k += 1
         if rng.random() < 0.03:
             return chat(rng, True)
+        if len(scene["texts"]) > 3 and MAKERS[k][0] in CROWDED:
+            continue
         made = MAKERS[k][0](scene, rng)
         if made:
             task, q, answer = made

@@ -5,13 +5,15 @@ import json
 import os
 import time
 
+import numpy as np
 import torch
 
 import data
 import prompts
 from model import Config, Heads, Model
+from muon import Muon
 
-WEIGHTS = {"shape": 1.0, "color": 1.0, "size": 0.5, "centre": 1.0, "box": 0.5, "chars": 2.0, "index": 0.5, "cell_chars": 0.5}
+WEIGHTS = {"shape": 1.0, "color": 1.0, "size": 0.5, "centre": 1.0, "box": 0.5, "chars": 2.0, "index": 0.5, "cell_chars": 0.5, "cell_index": 0.3, "place": 0.5, "digit": 0.3}
 
 
 def aux_loss(heads, merged, patches, batch):
@@ -23,7 +25,11 @@ def aux_loss(heads, merged, patches, batch):
 
 def kind(name, p):
     """Parameter group. Pixels of a patch are much alike, so Adam's steps on the patch embedding add up: it learns ten times slower."""
-    return "patch" if "patch_embed" in name else "matrix" if p.ndim > 1 and "pos_embed" not in name else "vector"
+    if "patch_embed" in name:
+        return "patch"
+    if p.ndim < 2 or "pos_embed" in name:
+        return "vector"
+    return "matrix" if "language_model.layers" in name or "visual" in name else "table"
 
 
 class Run:
@@ -36,8 +42,19 @@ class Run:
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         named = [(n, p) for m in (self.model, self.heads) for n, p in m.named_parameters()]
         groups = [{"params": [p for n, p in named if kind(n, p) == k], "weight_decay": w, "scale": s}
-                  for k, w, s in (("matrix", decay, 1.0), ("vector", 0.0, 1.0), ("patch", 0.0, 0.1))]
-        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+                  for k, w, s in (("table", decay, 1.0), ("vector", 0.0, 1.0), ("patch", 0.0, 0.1))]
+        self.optimizers = [torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True),
+                           Muon([(n, p) for n, p in named if kind(n, p) == "matrix"], rate, decay)]
+
+    def zero_grad(self):
+        for o in self.optimizers:
+            o.zero_grad()
+
+    def update(self, rate):
+        for o in self.optimizers:
+            for g in o.param_groups:
+                g["lr"] = rate * g["scale"]
+            o.step()
 
     def update_average(self, decay):
         with torch.no_grad():
@@ -46,16 +63,23 @@ class Run:
 
     def save(self):
         state = {"model": self.model.state_dict(), "heads": self.heads.state_dict(), "average": self.average,
-                 "optimizer": self.optimizer.state_dict(), "step": self.step, "pictures": self.pictures, "config": self.model.c.as_dict()}
+                 "optimizers": [o.state_dict() for o in self.optimizers], "step": self.step, "pictures": self.pictures, "config": self.model.c.as_dict()}
         torch.save(state, self.path + ".part")
         os.replace(self.path + ".part", self.path)
 
     def load(self, path):
+        if os.path.isdir(path):  # a GGUF pair: weights only, fresh heads and optimiser state
+            import export
+            self.model.load_state_dict(export.read_pair(path).state_dict())
+            self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.pictures = int(time.time()) % 1_000_000 * 1000  # other pictures than the pair was trained on
+            return
         state = torch.load(path, weights_only=False)
         self.model.load_state_dict(state["model"])
-        self.heads.load_state_dict(state["heads"])
+        self.heads.load_state_dict(state["heads"], strict=False)
         self.average = state["average"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        for o, kept in zip(self.optimizers, state.get("optimizers", [])):
+            o.load_state_dict(kept)
         self.step, self.pictures = state["step"], state["pictures"]
 
 
@@ -63,16 +87,13 @@ def vision_stage(run, a):
     loader = torch.utils.data.DataLoader(data.Stream(a.batch, run.pictures, data.collate_vision, pseudo=0.5, dense=0.55), batch_size=None, num_workers=1, prefetch_factor=4)
     start, seen = time.time(), 0
     for batch in loader:
-        rate = a.rate * min(1, (run.step + 1) / 60)
-        for g in run.optimizer.param_groups:
-            g["lr"] = rate * g["scale"]
         with torch.autocast("cpu", torch.bfloat16):
             merged, taps, patches = run.model.visual(batch["pixels"], torch.bfloat16)
         loss, log = aux_loss(run.heads, merged, patches, batch)
-        run.optimizer.zero_grad()
+        run.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(list(run.model.visual.parameters()) + list(run.heads.parameters()), 2.0)
-        run.optimizer.step()
+        run.update(a.rate * min(1, (run.step + 1) / 60))
         run.update_average(0.99)
         run.step += 1
         run.pictures += a.batch
@@ -97,9 +118,20 @@ class Extra:
         prompts.training_sequence(row, rng, BUDGET)
 
 
-def collate_full(rows):
-    batch = data.collate_vision(rows)
-    _, height, width = rows[0]["pixels"].shape
+class CollateFull:
+    """Batches of single pictures, and with chance `pairs` of two pictures a sequence."""
+
+    def __init__(self, pairs):
+        self.pairs, self.rng = pairs, np.random.default_rng(time.time_ns())
+
+    def __call__(self, rows):
+        batch = data.collate_vision(rows)
+        if self.rng.random() < self.pairs:
+            rows = [{"sequence": prompts.pair_sequence(rows[i:i + 2], self.rng, BUDGET)} for i in range(0, len(rows), 2)]
+        return collate_text(batch, rows)
+
+
+def collate_text(batch, rows):
     longest = max(len(r["sequence"].tokens) for r in rows)
     arrays, tasks = prompts.collate(rows, -(-longest // 16) * 16)
     batch.update({k: torch.from_numpy(v) for k, v in arrays.items()})
@@ -134,24 +166,28 @@ def language_loss(model, batch, merged, taps, log=None):
 def full_rate(a, run, now):
     """Warm-up, plateau, then a straight line down over the last `--cooldown` minutes before the deadline."""
     left = (a.end - now) / (a.cooldown * 60)
-    return a.rate * min(1, (run.step - run.start + 1) / 100) * min(1, max(left, 0.03))
+    return a.rate * min(1, (run.step - run.start + 1) / 60) * min(1, max(left, 0.03))
 
 
 def full_stage(run, a):
-    loader = torch.utils.data.DataLoader(data.Stream(a.batch, run.pictures, collate_full, Extra()), batch_size=None, num_workers=1, prefetch_factor=6)
+    loader = torch.utils.data.DataLoader(data.Stream(a.batch, run.pictures, CollateFull(a.pairs), Extra(), dense=a.dense), batch_size=None, num_workers=1, prefetch_factor=6)
     start, seen, log, saved, run.start, ema = time.time(), 0, {}, time.time(), run.step, None
     parameters = list(run.model.parameters()) + list(run.heads.parameters())
     for batch in loader:
-        for g in run.optimizer.param_groups:
-            g["lr"] = full_rate(a, run, time.time()) * g["scale"]
         with torch.autocast("cpu", torch.bfloat16):
-            merged, taps, patches = run.model.visual(batch["pixels"], torch.bfloat16)
+            with torch.set_grad_enabled(not a.freeze_vision):
+                merged, taps, patches = run.model.visual(batch["pixels"], torch.bfloat16)
             loss = language_loss(run.model, batch, merged, taps, log)
-        aux, values = aux_loss(run.heads, merged, patches, batch)
-        run.optimizer.zero_grad()
-        (loss * a.text_weight + a.aux * aux).backward()
+        run.zero_grad()
+        if a.freeze_vision:
+            aux, values = torch.zeros(()), {}
+            loss.backward()
+        else:
+            aux, values = aux_loss(run.heads, merged, patches, batch)
+            (loss * a.text_weight + a.aux * aux).backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.5)
-        run.optimizer.step()
+        rate = full_rate(a, run, time.time())
+        run.update(rate)
         run.step += 1
         run.update_average(min(0.998, 1 - 10 / (10 + run.step - run.start)))
         run.pictures += a.batch
@@ -159,7 +195,7 @@ def full_stage(run, a):
         ema = loss.item() if ema is None else 0.95 * ema + 0.05 * loss.item()
         if run.step % 25 == 0:
             rates = {t: round(k / n, 2) for t, (n, k) in sorted(log.items())}
-            print(json.dumps({"step": run.step, "lm": round(ema, 4), "aux": round(aux.item(), 3), "norm": round(norm.item(), 2), "lr": round(run.optimizer.param_groups[0]["lr"], 6),
+            print(json.dumps({"step": run.step, "lm": round(ema, 4), "aux": round(aux.item(), 3), "norm": round(norm.item(), 2), "lr": round(rate, 6),
                               "per_s": round(seen / (time.time() - start), 1), "right": rates,
                               **{k: round(v, 3) for k, v in values.items() if k in ("chars", "box", "shape") or k[1] == "_"}}), flush=True)
         if time.time() - saved > 180 or time.time() > a.end:
@@ -173,13 +209,16 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--stage", choices=["vision", "full"], default="full")
     p.add_argument("--out", required=True, help="checkpoint to write")
-    p.add_argument("--resume", help="checkpoint to go on from")
+    p.add_argument("--resume", help="checkpoint, or folder of a GGUF pair, to go on from")
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--rate", type=float, default=1.5e-3)
     p.add_argument("--cooldown", type=float, default=25, help="minutes of falling rate at the end")
     p.add_argument("--aux", type=float, default=1.0, help="weight of the dense labels")
     p.add_argument("--text-weight", type=float, default=1.0)
+    p.add_argument("--freeze-vision", action="store_true", help="train the language side alone, nearly twice as fast")
+    p.add_argument("--dense", type=float, default=0.2, help="part of the pictures with many texts")
+    p.add_argument("--pairs", type=float, default=0.0, help="part of the batches with two pictures a conversation")
     p.add_argument("--threads", type=int, default=3)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
