@@ -30,6 +30,36 @@ pub enum LaidOut {
     Rows(usize),
 }
 
+/// How the frames of a video find their place in time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TimeRule {
+    /// One time position a temporal patch, however long it lasts.
+    Patches,
+    /// So many time positions a second.
+    Seconds {
+        /// Positions of one second.
+        positions: f64,
+    },
+    /// The time stands as text before each temporal patch, which is a picture of its own.
+    Timestamps,
+}
+
+impl TimeRule {
+    /// Time positions from one temporal patch of `seconds` to the next; none where text says the time.
+    pub fn step(self, seconds: f64) -> Option<f64> {
+        match self {
+            Self::Patches => Some(1.0),
+            Self::Seconds { positions } => Some(positions * seconds),
+            Self::Timestamps => None,
+        }
+    }
+}
+
+/// The text before a temporal patch whose frames are `seconds` from the start, on average.
+pub fn timestamp(seconds: f64) -> String {
+    format!("<{seconds:.1} seconds>")
+}
+
 /// What a text architecture and a projector have to agree on.
 #[derive(Clone, Copy, Debug)]
 pub struct Join {
@@ -43,6 +73,18 @@ pub struct Join {
     pub lay_out: fn(&Grid) -> Vec<LaidOut>,
     /// How boxes come back.
     pub boxes: Convention,
+}
+
+impl Join {
+    /// How a video's frames are placed in time.
+    pub fn time_rule(&self) -> TimeRule {
+        match self.projector {
+            "qwen2vl_merger" => TimeRule::Patches,
+            // `tokens_per_second` of every released model.
+            "qwen2.5vl_merger" => TimeRule::Seconds { positions: 2.0 },
+            _ => TimeRule::Timestamps,
+        }
+    }
 }
 
 fn rows_only(grid: &Grid) -> Vec<LaidOut> {
@@ -192,4 +234,28 @@ pub fn check_fit(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_generation_places_a_video_by_its_own_rule() {
+        let step = |projector: &str| {
+            let join = JOINS.iter().find(|join| join.projector == projector);
+            join.and_then(|join| join.time_rule().step(0.5))
+        };
+        assert_eq!(step("qwen2vl_merger"), Some(1.0));
+        assert_eq!(step("qwen2.5vl_merger"), Some(1.0));
+        assert_eq!(step("qwen3vl_merger"), None);
+    }
+
+    #[test]
+    fn timestamps_round_ties_to_even_as_the_reference_does() {
+        assert_eq!(timestamp(0.25), "<0.2 seconds>");
+        assert_eq!(timestamp(0.75), "<0.8 seconds>");
+        assert_eq!(timestamp(1.625), "<1.6 seconds>");
+        assert_eq!(timestamp(1.0 / 3.0), "<0.3 seconds>");
+    }
 }

@@ -58,7 +58,10 @@ fn scaling(keys: &Keys<'_>, config: &TextConfig) -> Result<Scaling, Error> {
             original_context: original_context(keys, config)? as f32,
             beta_fast: keys.positive("rope.scaling.yarn_beta_fast", Some(32.0))?,
             beta_slow: keys.positive("rope.scaling.yarn_beta_slow", Some(1.0))?,
-            attention: keys.positive("rope.scaling.yarn_attn_factor", Some(1.0))?,
+            attention: match number("rope.scaling.yarn_attn_factor")? {
+                Some(_) => keys.positive("rope.scaling.yarn_attn_factor", None)?,
+                None => keys.positive("rope.scaling.attn_factor", Some(1.0))?,
+            },
         }),
         other => Err(keys.invalid(format!(
             "rope.scaling.type is '{}', need none, linear or yarn",

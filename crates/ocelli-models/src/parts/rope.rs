@@ -213,4 +213,63 @@ mod tests {
         assert_eq!(of(1), (16..40).collect::<Vec<_>>());
         assert_eq!(of(2), (40..64).collect::<Vec<_>>());
     }
+
+    #[test]
+    fn yarn_frequencies_are_those_of_the_reference() {
+        let yarn = |dim, theta, factor, original_context| {
+            Rotary::new(dim, theta, AxisOfFrequency::One).scaled(Scaling::Yarn {
+                factor,
+                original_context,
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                attention: 1.0,
+            })
+        };
+        // HF `_compute_yarn_parameters`: every tenth frequency of Qwen2.5 at four times its context.
+        let rotary = yarn(128, 1e6, 4.0, 32_768.0);
+        let expected = [
+            1.0,
+            0.115_478_2,
+            0.013_335_215,
+            0.001_064_361,
+            4.445_698_5e-5,
+            5.133_812_5e-6,
+            5.928_434_3e-7,
+        ];
+        for ((got, _), expected) in rotary.frequencies.iter().step_by(10).zip(expected) {
+            assert!(
+                (got / expected - 1.0).abs() < 1e-5,
+                "{got}, need {expected}"
+            );
+        }
+        assert!((rotary.magnitude - 1.138_629_4).abs() < 1e-6);
+
+        let rotary = yarn(16, 5e6, 3.0, 262_144.0);
+        let expected = [
+            1.0,
+            0.145_421_55,
+            0.021_147_426,
+            0.003_075_291_2,
+            0.000_347_832_8,
+            3.613_027e-5,
+            3.152_472_1e-6,
+            4.584_373_7e-7,
+        ];
+        for ((got, _), expected) in rotary.frequencies.iter().zip(expected) {
+            assert!(
+                (got / expected - 1.0).abs() < 1e-5,
+                "{got}, need {expected}"
+            );
+        }
+        assert!((rotary.magnitude - 1.109_861_2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn linear_scaling_slows_every_frequency() {
+        let plain = Rotary::new(16, 1e4, AxisOfFrequency::One);
+        let scaled = plain.clone().scaled(Scaling::Linear(4.0));
+        for ((got, _), (whole, _)) in scaled.frequencies.iter().zip(&plain.frequencies) {
+            assert_eq!(*got, whole / 4.0);
+        }
+    }
 }
