@@ -75,9 +75,19 @@ impl Isa {
     pub(crate) fn kernels(self) -> Result<Box<dyn Kernels>, CpuError> {
         match self {
             Self::Scalar => Ok(Box::new(Scalar)),
-            Self::Amx | Self::Avx512Vnni | Self::Avx512 | Self::Avx2 | Self::Neon => {
-                Err(CpuError::UnwrittenIsa { isa: self })
-            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => match ocelli_kernels::Avx2::detect() {
+                Some(kernels) => Ok(Box::new(kernels)),
+                None => Err(CpuError::AbsentIsa { isa: self }),
+            },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => match ocelli_kernels::Avx512::detect() {
+                Some(kernels) => Ok(Box::new(kernels)),
+                None => Err(CpuError::AbsentIsa { isa: self }),
+            },
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => Err(CpuError::AbsentIsa { isa: self }),
+            Self::Amx | Self::Avx512Vnni | Self::Neon => Err(CpuError::UnwrittenIsa { isa: self }),
         }
     }
 

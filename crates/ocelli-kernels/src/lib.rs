@@ -16,8 +16,13 @@ mod kernels;
 mod matrix;
 mod paged;
 mod panels;
+mod plain;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 mod workspace;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 pub use attention::{Attention, KeyValues, QueryRow};
 pub use kernels::{Activation, Element, Finish, Kernels, Product, RopeStyle, Softmax, ValueRows};
@@ -26,3 +31,5 @@ pub use paged::PagedHead;
 pub use panels::{CHUNK, LANES, PanelFormat, Panels};
 pub use scalar::Scalar;
 pub use workspace::Workspace;
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::{Avx2, Avx512};

@@ -5,6 +5,8 @@
 pub struct Workspace {
     pub(crate) weights: Vec<f32>,
     pub(crate) sums: Vec<f32>,
+    pub(crate) rows: Vec<f32>,
+    pub(crate) totals: Vec<f32>,
     pub(crate) attention: AttentionSpace,
 }
 

@@ -11,6 +11,10 @@ use ocelli_quant::TensorType;
 use crate::workspace::room;
 use crate::{Kernels, Workspace};
 
+use coded::Coding;
+
+mod cast;
+pub(crate) mod coded;
 mod pack;
 
 /// Outputs in a panel, and lanes of a vector.
@@ -29,6 +33,16 @@ pub enum PanelFormat {
     F16,
     /// `[inputs][16]` upper halves of IEEE singles.
     BF16,
+    /// Blocks of 32 nibbles with a scale.
+    Q4_0,
+    /// Blocks of 32 signed bytes with a scale.
+    Q8_0,
+    /// Blocks of 256 nibbles, a scale and a minimum for each 32.
+    Q4K,
+    /// Blocks of 256 codes of 5 bits, a scale and a minimum for each 32.
+    Q5K,
+    /// Blocks of 256 codes of 6 bits, a scale for each 16.
+    Q6K,
     /// 16 rows of blocks as in the file, for types without a kernel of their own.
     Blocks(TensorType),
 }
@@ -40,18 +54,41 @@ impl PanelFormat {
             TensorType::F32 => Some(Self::F32),
             TensorType::F16 => Some(Self::F16),
             TensorType::BF16 => Some(Self::BF16),
+            TensorType::Q4_0 => Some(Self::Q4_0),
+            TensorType::Q8_0 => Some(Self::Q8_0),
+            TensorType::Q4_K => Some(Self::Q4K),
+            TensorType::Q5_K => Some(Self::Q5K),
+            TensorType::Q6_K => Some(Self::Q6K),
             _ => ty.is_runnable().then_some(Self::Blocks(ty)),
         }
     }
 
     /// Bytes of one panel; `None` when rows of `inputs` are no whole blocks or the size overflows.
     pub fn panel_bytes(self, inputs: usize) -> Option<usize> {
+        if let Some(coding) = self.coding() {
+            let blocks = inputs
+                .is_multiple_of(coding.elements)
+                .then_some(inputs / coding.elements)?;
+            return blocks.checked_mul(coding.bytes);
+        }
         let row = match self {
             Self::F32 => inputs.checked_mul(4),
             Self::F16 | Self::BF16 => inputs.checked_mul(2),
-            Self::Blocks(ty) => ty.row_bytes(inputs),
+            _ => self.source_type().row_bytes(inputs),
         };
         row?.checked_mul(LANES)
+    }
+
+    /// Layout of interleaved blocks.
+    pub(crate) fn coding(self) -> Option<&'static Coding> {
+        match self {
+            Self::Q4_0 => Some(&Coding::Q4_0),
+            Self::Q8_0 => Some(&Coding::Q8_0),
+            Self::Q4K => Some(&Coding::Q4_K),
+            Self::Q5K => Some(&Coding::Q5_K),
+            Self::Q6K => Some(&Coding::Q6_K),
+            Self::F32 | Self::F16 | Self::BF16 | Self::Blocks(_) => None,
+        }
     }
 }
 
@@ -66,6 +103,8 @@ pub struct Panels<'a> {
 }
 
 impl<'a> Panels<'a> {
+    /// Panels that [`PanelFormat::pack`] made, one behind the other; the first starts at a multiple of 4 bytes.
+    ///
     /// # Panics
     /// When `bytes` are not the panels of `outputs` rows.
     pub fn new(format: PanelFormat, outputs: usize, inputs: usize, bytes: &'a [u8]) -> Self {
@@ -136,6 +175,16 @@ impl<'a> Panels<'a> {
                 *out = lanes[output % LANES];
             }
         }
+    }
+
+    /// All elements of [`PanelFormat::F32`] panels.
+    pub(crate) fn singles(&self) -> &'a [f32] {
+        cast::singles(self.bytes)
+    }
+
+    /// All elements, as bits, of panels with elements of 16 bits.
+    pub(crate) fn halves(&self) -> &'a [u16] {
+        cast::halves(self.bytes)
     }
 
     /// The panels of a run of outputs, which starts at a multiple of 16 and ends at one or at the last output.

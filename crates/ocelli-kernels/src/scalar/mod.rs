@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use half::f16;
 
+use crate::plain;
 use crate::workspace::room;
 use crate::{
     Activation, CHUNK, Element, Finish, Kernels, LANES, Matrix, Panels, Product, RopeStyle,
@@ -52,17 +53,11 @@ impl Kernels for Scalar {
     }
 
     fn add(&self, x: &[f32], out: &mut [f32]) {
-        assert_eq!(x.len(), out.len(), "operands of a sum");
-        for (out, x) in out.iter_mut().zip(x) {
-            *out += x;
-        }
+        plain::add(*self, x, out);
     }
 
     fn multiply(&self, x: &[f32], out: &mut [f32]) {
-        assert_eq!(x.len(), out.len(), "operands of a product");
-        for (out, x) in out.iter_mut().zip(x) {
-            *out *= x;
-        }
+        plain::multiply(*self, x, out);
     }
 
     fn activate(&self, activation: Activation, values: &mut [f32]) {
@@ -95,23 +90,7 @@ impl Kernels for Scalar {
     }
 
     fn rope(&self, head: &mut [f32], angles: &[f32], style: RopeStyle) {
-        let pairs = angles.len() / 2;
-        assert!(
-            2 * pairs <= head.len(),
-            "{} angles for a head of {}",
-            angles.len(),
-            head.len()
-        );
-        let (cosines, sines) = angles.split_at(pairs);
-        for j in 0..pairs {
-            let (first, second) = match style {
-                RopeStyle::Halves => (j, j + pairs),
-                RopeStyle::Pairs => (2 * j, 2 * j + 1),
-            };
-            let (a, b) = (head[first], head[second]);
-            head[first] = a * cosines[j] - b * sines[j];
-            head[second] = b * cosines[j] + a * sines[j];
-        }
+        plain::rope(*self, head, angles, style);
     }
 
     fn is_finite(&self, x: &[f32]) -> bool {

@@ -1,0 +1,128 @@
+//! Rates of products against the machine's limits, measured in the same run:
+//! `cargo run --release -p ocelli-cpu --example products [-- ISA]`.
+
+#![allow(clippy::print_stdout, reason = "the table is the purpose")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use ocelli_cpu::{CpuBackend, CpuOptions, Isa};
+use ocelli_quant::TensorType;
+use ocelli_tensor::{Backend, Memory, Use, Weight, WeightSource};
+
+const INPUTS: usize = 2048;
+const OUTPUTS: usize = 6144;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let isa = std::env::args()
+        .nth(1)
+        .map(|name| name.parse::<Isa>())
+        .transpose()?;
+    for threads in [1, 4] {
+        let options = CpuOptions {
+            threads: Some(threads),
+            isa,
+            ..CpuOptions::default()
+        };
+        let backend = CpuBackend::new(&options)?;
+        println!("{}", backend.describe());
+        let read = read_rate(threads);
+        println!("  plain read {read:.1} GB/s");
+        for ty in [
+            TensorType::F32,
+            TensorType::F16,
+            TensorType::BF16,
+            TensorType::Q8_0,
+            TensorType::Q4_0,
+            TensorType::Q4_K,
+            TensorType::Q5_K,
+            TensorType::Q6_K,
+        ] {
+            let weights = weights(&backend, ty)?;
+            let prompt = seconds(5, || product(&backend, &weights[0], 1024, 1024));
+            let flops = 2.0 * (1024 * INPUTS * OUTPUTS) as f64 / prompt;
+            let bytes: usize = weights.iter().map(Weight::bytes).sum();
+            let mut line = format!("  {ty:>5}: prompt {:7.1} GFLOP/s", flops / 1e9);
+            for rows in [1, 4, 8] {
+                let time = seconds(3, || {
+                    weights
+                        .iter()
+                        .map(|weight| product(&backend, weight, rows, 0))
+                        .sum()
+                });
+                let rate = bytes as f64 / time / 1e9;
+                line += &format!(
+                    ", {rows} generated {rate:5.1} GB/s ({:3.0} %)",
+                    100.0 * rate / read
+                );
+            }
+            println!("{line}");
+        }
+    }
+    Ok(())
+}
+
+/// Enough weights that no cache holds them.
+fn weights(
+    backend: &CpuBackend,
+    ty: TensorType,
+) -> Result<Vec<Weight>, Box<dyn std::error::Error>> {
+    let row_bytes = ty.row_bytes(INPUTS).ok_or("whole blocks")?;
+    // Bytes whose halves are small numbers in every format.
+    let data: Vec<u8> = (0..OUTPUTS * row_bytes)
+        .map(|i| (i * 37 % 61) as u8)
+        .collect();
+    let count = (256 << 20) / data.len() + 1;
+    let source = WeightSource {
+        ty,
+        data: &data,
+        rows: OUTPUTS,
+        columns: INPUTS,
+    };
+    Ok((0..count)
+        .map(|_| backend.pack(&[source], Use::Product))
+        .collect::<Result<_, _>>()?)
+}
+
+/// The least time of some runs, each given by `run`.
+fn seconds(runs: usize, mut run: impl FnMut() -> f64) -> f64 {
+    (0..runs).map(|_| run()).fold(f64::INFINITY, f64::min)
+}
+
+/// Seconds of one product.
+fn product(backend: &CpuBackend, weight: &Weight, rows: usize, prompt_rows: usize) -> f64 {
+    thread_local! { static MEMORY: std::cell::RefCell<Option<Memory>> = const { std::cell::RefCell::new(None) }; }
+    MEMORY.with_borrow_mut(|memory| {
+        let memory = memory.get_or_insert_with(|| Memory::reserve(backend, 1 << 24));
+        let mark = memory.mark();
+        let x = memory.take(rows, INPUTS, prompt_rows);
+        let out = memory.take(rows, OUTPUTS, prompt_rows);
+        backend.upload(memory.storage(), &vec![0.5; rows * INPUTS], x);
+        let start = Instant::now();
+        backend.product(memory.storage(), x, weight, out);
+        let time = start.elapsed().as_secs_f64();
+        memory.release(mark);
+        time
+    })
+}
+
+/// GB/s of adding up memory on `threads` threads.
+fn read_rate(threads: usize) -> f64 {
+    let values = vec![1_u64; (512 << 20) / 8];
+    let run = || {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for part in values.chunks(values.len().div_ceil(threads)) {
+                scope.spawn(|| {
+                    let sum = part.chunks_exact(64).fold([0_u64; 64], |mut sums, chunk| {
+                        sums.iter_mut().zip(chunk).for_each(|(s, v)| *s |= v);
+                        sums
+                    });
+                    black_box(sum);
+                });
+            }
+        });
+        start.elapsed().as_secs_f64()
+    };
+    values.len() as f64 * 8.0 / seconds(5, run) / 1e9
+}

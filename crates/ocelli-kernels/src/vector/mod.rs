@@ -1,0 +1,65 @@
+//! The algorithms of all vector instruction sets, written once on a vector of 16 `f32`.
+//!
+//! [`Simd`] has exactly the operations needed. An instruction set implements it and names its entries by
+//! [`kernels!`](kernels), which compiles each algorithm once with that set's instructions. Every function here is
+//! `#[inline(always)]`, because a function that is not inlined would be compiled without them.
+
+mod attention;
+mod decode;
+mod math;
+mod product;
+mod rows;
+mod simd;
+mod tile;
+mod unpack;
+
+pub(crate) use attention::{scores, softmax, transpose, weigh};
+pub(crate) use product::{product, product_few};
+pub(crate) use rows::{activate, is_finite, layer_norm, narrow, rms_norm, widen};
+pub(crate) use simd::{Simd, operations};
+pub(crate) use tile::{Lanes, TileJob, run_tiles, tile};
+pub(crate) use unpack::unpack;
+
+/// Implements [`crate::Kernels`] for the proof token of an instruction set.
+macro_rules! kernels {
+    ($token:ty, $name:literal, $features:tt) => {
+        kernels! { @entries $token, $name, $features;
+            fn unpack(weight: Panels<'_>, panel: usize, inputs: Range<usize>, out: &mut [f32]) = vector::unpack;
+            fn product(product: Product<'_>, workspace: &mut Workspace) = vector::product;
+            fn product_few(product: Product<'_>, workspace: &mut Workspace) = vector::product_few;
+            fn add(x: &[f32], out: &mut [f32]) = plain::add;
+            fn multiply(x: &[f32], out: &mut [f32]) = plain::multiply;
+            fn activate(activation: Activation, values: &mut [f32]) = vector::activate;
+            fn rms_norm(x: &mut [f32], weight: &[f32], eps: f32) = vector::rms_norm;
+            fn layer_norm(x: &mut [f32], weight: &[f32], bias: Option<&[f32]>, eps: f32) = vector::layer_norm;
+            fn rope(head: &mut [f32], angles: &[f32], style: RopeStyle) = plain::rope;
+            fn is_finite(x: &[f32]) -> bool = vector::is_finite;
+            fn narrow(x: &[f32], out: &mut [u16]) = vector::narrow;
+            fn widen(x: &[u16], out: &mut [f32]) = vector::widen;
+            fn transpose(x: Matrix<'_>, out: &mut [f32]) = vector::transpose;
+            fn scores(queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize) = vector::scores;
+            fn softmax(softmax: Softmax<'_>) = vector::softmax;
+            fn weigh(weights: Matrix<'_>, values: ValueRows<'_>, sums: &mut [f32]) = vector::weigh;
+        }
+    };
+    (@entries $token:ty, $name:literal, $features:tt;
+        $(fn $entry:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? = $module:ident::$function:ident;)*
+    ) => {
+        impl crate::Kernels for $token {
+            fn name(&self) -> &'static str {
+                $name
+            }
+            $(
+                fn $entry(&self, $($argument: $type),*) $(-> $result)? {
+                    #[target_feature(enable = $features)]
+                    fn entry(token: $token, $($argument: $type),*) $(-> $result)? {
+                        crate::$module::$function(token, $($argument),*)
+                    }
+                    // SAFETY: the token exists only if the processor has these features.
+                    unsafe { entry(*self, $($argument),*) }
+                }
+            )*
+        }
+    };
+}
+pub(crate) use kernels;

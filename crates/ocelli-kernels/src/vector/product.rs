@@ -1,0 +1,162 @@
+//! Products: panels are unpacked chunk by chunk, or read as they are, and multiplied in register tiles.
+//!
+//! ```text
+//! for each chunk of 256 inputs:
+//!     unpack the chunk of all panels to f32       (stays in the second-level cache)
+//!     for each 12 rows: pack the rows' chunk      (stays in the first-level cache)
+//!         for each pair of panels: a register tile, sums in and out of memory
+//! finish: bias, activation, store or add
+//! ```
+
+use crate::vector::decode::{self, Q4_0, Q4K, Q5K, Q6K, Q8_0};
+use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob, UpperHalves};
+use crate::vector::{Simd, activate, unpack};
+use crate::workspace::room;
+use crate::{CHUNK, Finish, LANES, Matrix, PanelFormat, Panels, Product, Workspace, plain};
+
+/// See [`crate::Kernels::product`].
+#[inline(always)]
+pub(crate) fn product<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut Workspace) {
+    product.check();
+    let Product { x, weight, .. } = product;
+    let columns = weight.count() * LANES;
+    let sums = room(&mut workspace.sums, x.rows() * columns);
+    let rows = room(&mut workspace.rows, TILE_ROWS * ROW_STRIDE);
+    if weight.format() == PanelFormat::F32 {
+        multiply_as_stored::<S, Singles>(s, x, (weight, weight.singles()), (rows, sums));
+    } else {
+        let weights = room(&mut workspace.weights, CHUNK * columns);
+        sums.fill(0.0);
+        for start in (0..weight.inputs()).step_by(CHUNK) {
+            let chunk = start..(start + CHUNK).min(weight.inputs());
+            let panel_step = chunk.len() * LANES;
+            for panel in 0..weight.count() {
+                let out = &mut weights[panel * panel_step..][..panel_step];
+                unpack(s, weight, panel, chunk.clone(), out);
+            }
+            let x = x.part(0..x.rows(), chunk);
+            multiply_chunk::<S, Singles>(s, x, (weights, panel_step), (rows, sums));
+        }
+    }
+    finish(s, &mut product, sums);
+}
+
+/// See [`crate::Kernels::product_few`].
+#[inline(always)]
+pub(crate) fn product_few<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut Workspace) {
+    let Product { x, weight, .. } = product;
+    let format = weight.format();
+    if matches!(format, PanelFormat::Blocks(_)) {
+        return self::product(s, product, workspace);
+    }
+    product.check();
+    let sums = room(&mut workspace.sums, x.rows() * weight.count() * LANES);
+    let rows = room(&mut workspace.rows, TILE_ROWS * ROW_STRIDE);
+    let groups = format
+        .coding()
+        .map_or(0, |coding| weight.inputs() / coding.group);
+    let totals = room(&mut workspace.totals, x.rows() * groups);
+    match format {
+        PanelFormat::F32 => {
+            multiply_as_stored::<S, Singles>(s, x, (weight, weight.singles()), (rows, sums))
+        }
+        PanelFormat::F16 => {
+            multiply_as_stored::<S, Halves>(s, x, (weight, weight.halves()), (rows, sums))
+        }
+        PanelFormat::BF16 => {
+            multiply_as_stored::<S, UpperHalves>(s, x, (weight, weight.halves()), (rows, sums))
+        }
+        PanelFormat::Q4_0 => decode::multiply::<S, Q4_0>(s, x, weight, totals, sums),
+        PanelFormat::Q8_0 => decode::multiply::<S, Q8_0>(s, x, weight, totals, sums),
+        PanelFormat::Q4K => decode::multiply::<S, Q4K>(s, x, weight, totals, sums),
+        PanelFormat::Q5K => decode::multiply::<S, Q5K>(s, x, weight, totals, sums),
+        PanelFormat::Q6K => decode::multiply::<S, Q6K>(s, x, weight, totals, sums),
+        PanelFormat::Blocks(_) => {}
+    }
+    finish(s, &mut product, sums);
+}
+
+/// A product with panels whose elements need no unpacking.
+#[inline(always)]
+fn multiply_as_stored<S: Simd, L: Lanes>(
+    s: S,
+    x: Matrix<'_>,
+    (weight, elements): (Panels<'_>, &[L::Element]),
+    (rows, sums): (&mut [f32], &mut [f32]),
+) {
+    sums.fill(0.0);
+    let panel_step = weight.inputs() * LANES;
+    if x.rows() == 1 {
+        let stride = sums.len();
+        return s.tiles(&mut TileJob::<L> {
+            a: x.row(0),
+            rows: 1,
+            depth: weight.inputs(),
+            b: elements,
+            step: LANES,
+            panel_step,
+            panels: weight.count(),
+            sums,
+            stride,
+            is_first: true,
+        });
+    }
+    for start in (0..weight.inputs()).step_by(CHUNK) {
+        let chunk = start..(start + CHUNK).min(weight.inputs());
+        let elements = &elements[start * LANES..];
+        let x = x.part(0..x.rows(), chunk);
+        multiply_chunk::<S, L>(s, x, (elements, panel_step), (rows, sums));
+    }
+}
+
+/// Adds the product of a chunk of inputs to the sums.
+#[inline(always)]
+fn multiply_chunk<S: Simd, L: Lanes>(
+    s: S,
+    x: Matrix<'_>,
+    (b, panel_step): (&[L::Element], usize),
+    (packed, sums): (&mut [f32], &mut [f32]),
+) {
+    let stride = sums.len() / x.rows().max(1);
+    for top in (0..x.rows()).step_by(TILE_ROWS) {
+        let rows = top..(top + TILE_ROWS).min(x.rows());
+        for (row, packed) in rows.clone().zip(packed.chunks_exact_mut(ROW_STRIDE)) {
+            packed[..x.columns()].copy_from_slice(x.row(row));
+        }
+        s.tiles(&mut TileJob::<L> {
+            a: packed,
+            rows: rows.len(),
+            depth: x.columns(),
+            b,
+            step: LANES,
+            panel_step,
+            panels: stride / LANES,
+            sums: &mut sums[top * stride..],
+            stride,
+            is_first: false,
+        });
+    }
+}
+
+/// Bias and finish for sums, `[rows, 16 * panels]`.
+#[inline(always)]
+pub(crate) fn finish<S: Simd>(s: S, product: &mut Product<'_>, sums: &mut [f32]) {
+    let outputs = product.weight.outputs();
+    let stride = product.weight.count() * LANES;
+    for (row, sums) in sums.chunks_exact_mut(stride.max(1)).enumerate() {
+        let sums = &mut sums[..outputs];
+        if let Some(bias) = product.bias {
+            plain::add(s, bias, sums);
+        }
+        let out = product.out.row(row);
+        match product.finish {
+            Finish::Store => out.copy_from_slice(sums),
+            Finish::Activate(activation) => {
+                activate(s, activation, sums);
+                out.copy_from_slice(sums);
+            }
+            Finish::Add => plain::add(s, sums, out),
+            Finish::Multiply => plain::multiply(s, sums, out),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The operations that an instruction set must have: 16 `f32` or 16 `i32` at a time.
+//!
+//! 16 lanes everywhere, in however many registers, make results the same on all sets.
+
+use crate::vector::{Lanes, TileJob};
+
+/// A vector instruction set; the value is the proof that the processor has it.
+///
+/// Methods are `#[inline(always)]` and must be called from code compiled with the set's features.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// 16 `f32`.
+    type Floats: Copy;
+    /// 16 `i32`.
+    type Ints: Copy;
+    /// Activation rows for which a quantised weight is decoded once: what the registers hold.
+    const ROWS: usize;
+
+    /// All lanes the same.
+    fn splat(self, x: f32) -> Self::Floats;
+    /// 16 values.
+    fn load(self, from: &[f32; 16]) -> Self::Floats;
+    /// 16 values.
+    fn store(self, x: Self::Floats, to: &mut [f32; 16]);
+    /// 16 halves as `f32`, exact.
+    fn load_f16(self, from: &[u16; 16]) -> Self::Floats;
+    /// `f32` to half precision, to nearest even.
+    fn store_f16(self, x: Self::Floats, to: &mut [u16; 16]);
+    /// 16 upper halves of `f32`.
+    fn load_bf16(self, from: &[u16; 16]) -> Self::Floats;
+    /// 16 words of 32 bits.
+    fn load_words(self, from: &[u8; 64]) -> Self::Ints;
+    /// 16 bytes, each to an `i32`.
+    fn load_u8(self, from: &[u8; 16]) -> Self::Ints;
+    /// 16 signed bytes, each to an `i32`.
+    fn load_i8(self, from: &[u8; 16]) -> Self::Ints;
+
+    /// `a + b`.
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a - b`.
+    fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b`.
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a / b`.
+    fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// The smaller; `b` where either is not a number.
+    fn min(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// The larger; `b` where either is not a number.
+    fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `x` where `a < b`, else `y`.
+    fn select_less(
+        self,
+        a: Self::Floats,
+        b: Self::Floats,
+        x: Self::Floats,
+        y: Self::Floats,
+    ) -> Self::Floats;
+
+    /// All lanes the same.
+    fn splat_int(self, x: i32) -> Self::Ints;
+    /// `a + b`, wrapping.
+    fn add_int(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// `a - b`, wrapping.
+    fn sub_int(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// Bits of both.
+    fn and(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// Bits of either.
+    fn or(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// Shifts to the left by a constant below 32.
+    fn shift_left(self, a: Self::Ints, bits: i32) -> Self::Ints;
+    /// Shifts to the right by a constant below 32, zeros in.
+    fn shift_right(self, a: Self::Ints, bits: i32) -> Self::Ints;
+    /// Shifts to the right by a constant below 32, signs in.
+    fn shift_right_signed(self, a: Self::Ints, bits: i32) -> Self::Ints;
+    /// `i32` to `f32`.
+    fn to_float(self, a: Self::Ints) -> Self::Floats;
+    /// `f32` to the nearest `i32`, to even between two.
+    fn round(self, a: Self::Floats) -> Self::Ints;
+    /// The `f32` with these bits.
+    fn float(self, bits: Self::Ints) -> Self::Floats;
+
+    /// Register tiles of a product; see [`TileJob`].
+    fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>);
+
+    /// The sum of all lanes: halves are added until one is left.
+    #[inline(always)]
+    fn sum(self, x: Self::Floats) -> f32 {
+        let mut lanes = [0.0; 16];
+        self.store(x, &mut lanes);
+        fold(lanes, |a, b| a + b)
+    }
+
+    /// The largest lane.
+    #[inline(always)]
+    fn largest(self, x: Self::Floats) -> f32 {
+        let mut lanes = [0.0; 16];
+        self.store(x, &mut lanes);
+        fold(lanes, f32::max)
+    }
+}
+
+#[inline(always)]
+fn fold(mut lanes: [f32; 16], f: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] = f(lanes[i], lanes[i + half]);
+        }
+    }
+    lanes[0]
+}
+
+/// Methods of [`Simd`] for an instruction set, each compiled with its features and inlined into code that has them.
+macro_rules! operations {
+    ($features:tt; $(
+        fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block
+    )*) => { $(
+        #[inline(always)]
+        fn $name(self, $($argument: $type),*) $(-> $result)? {
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn operation($($argument: $type),*) $(-> $result)? $body
+            // SAFETY: `self` exists only if the processor has these features.
+            unsafe { operation($($argument),*) }
+        }
+    )* };
+}
+pub(crate) use operations;

@@ -1,0 +1,196 @@
+//! The register tile of a product: some rows of activations times some panels of weights.
+//!
+//! ```text
+//! for k in 0..depth:
+//!     for each panel p, row r:   sums[r][p] = fma(splat(a[r][k]), b[p][k], sums[r][p])
+//! ```
+//! Each sum runs over k in order, whatever the tile, so a row's result does not depend on the rows beside it. A tile
+//! with 24 sums hides the latency of the multiplications and reads each weight once for 12 rows.
+#![allow(
+    unsafe_code,
+    reason = "bounds are checked once for a tile, not in its inner loop"
+)]
+
+use crate::LANES;
+use crate::vector::Simd;
+
+/// Elements from one packed row of activations to the next: a chunk, and a cache line so that the rows of a tile do
+/// not fall on the same lines of a cache.
+pub(crate) const ROW_STRIDE: usize = crate::CHUNK + 16;
+
+/// Rows that are packed at a time: a multiple of every register tile.
+pub(crate) const TILE_ROWS: usize = 12;
+
+/// Elements of weights, 16 of which a vector can load as `f32`.
+pub(crate) trait Lanes {
+    /// As stored.
+    type Element: Copy;
+    /// 16 elements as `f32`.
+    fn load<S: Simd>(s: S, from: &[Self::Element; LANES]) -> S::Floats;
+}
+
+/// IEEE single.
+pub(crate) struct Singles;
+/// IEEE half, as bits.
+pub(crate) struct Halves;
+/// The upper half of an IEEE single, as bits.
+pub(crate) struct UpperHalves;
+
+impl Lanes for Singles {
+    type Element = f32;
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[f32; LANES]) -> S::Floats {
+        s.load(from)
+    }
+}
+
+impl Lanes for Halves {
+    type Element = u16;
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[u16; LANES]) -> S::Floats {
+        s.load_f16(from)
+    }
+}
+
+impl Lanes for UpperHalves {
+    type Element = u16;
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[u16; LANES]) -> S::Floats {
+        s.load_bf16(from)
+    }
+}
+
+/// Activations, panels and the sums they are added to.
+pub(crate) struct TileJob<'a, L: Lanes> {
+    /// `[rows]`, [`ROW_STRIDE`] apart.
+    pub(crate) a: &'a [f32],
+    pub(crate) rows: usize,
+    /// Length of each sum; at most [`ROW_STRIDE`] when there are several rows.
+    pub(crate) depth: usize,
+    pub(crate) b: &'a [L::Element],
+    /// Elements of `b` from one k to the next.
+    pub(crate) step: usize,
+    /// Elements of `b` from one panel to the next.
+    pub(crate) panel_step: usize,
+    pub(crate) panels: usize,
+    /// `[rows, 16 * panels]`, rows `stride` apart.
+    pub(crate) sums: &'a mut [f32],
+    pub(crate) stride: usize,
+    /// Whether sums start at 0 rather than at what `sums` holds.
+    pub(crate) is_first: bool,
+}
+
+impl<L: Lanes> TileJob<'_, L> {
+    /// Checks what the inner loop relies on.
+    #[inline(always)]
+    pub(crate) fn check(&self) {
+        let Self {
+            rows,
+            depth,
+            panels,
+            ..
+        } = *self;
+        if rows == 0 || panels == 0 || depth == 0 {
+            return;
+        }
+        assert!(rows == 1 || depth <= ROW_STRIDE, "{rows} rows of {depth}");
+        assert!(
+            self.a.len() >= (rows - 1) * ROW_STRIDE + depth,
+            "packed rows"
+        );
+        let last = (panels - 1) * self.panel_step + (depth - 1) * self.step;
+        assert!(self.b.len() >= last + LANES, "panels");
+    }
+}
+
+/// Runs a job on register tiles of `$panels` panels and as many rows as the first of the list that fits.
+macro_rules! run_tiles {
+    ($token:expr, $job:expr, $panels:literal, [$($rows:literal),*]) => {{
+        let (token, job) = ($token, $job);
+        job.check();
+        let mut panel = 0;
+        while panel < job.panels {
+            let is_whole = job.panels - panel >= $panels;
+            let mut row = 0;
+            while row < job.rows {
+                $(
+                    if job.rows - row >= $rows {
+                        if is_whole {
+                            crate::vector::tile::<_, _, $rows, $panels>(token, job, row, panel);
+                        } else {
+                            crate::vector::tile::<_, _, $rows, 1>(token, job, row, panel);
+                        }
+                        row += $rows;
+                        continue;
+                    }
+                )*
+            }
+            panel += if is_whole { $panels } else { 1 };
+        }
+    }};
+}
+pub(crate) use run_tiles;
+
+/// `ROWS` rows times `PANELS` panels; `job` was checked.
+#[inline(always)]
+pub(crate) fn tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
+    s: S,
+    job: &mut TileJob<'_, L>,
+    row: usize,
+    panel: usize,
+) {
+    assert!(
+        row + ROWS <= job.rows && panel + PANELS <= job.panels,
+        "a tile inside the job"
+    );
+    let mut sums = [[s.splat(0.0); PANELS]; ROWS];
+    if !job.is_first {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            for (p, sum) in sums.iter_mut().enumerate() {
+                *sum = s.load(place(
+                    job.sums,
+                    (row + r) * job.stride + (panel + p) * LANES,
+                ));
+            }
+        }
+    }
+    let a = &job.a[row * ROW_STRIDE..];
+    let b = &job.b[(panel * job.panel_step).min(job.b.len())..];
+    for k in 0..job.depth {
+        let mut weights = [s.splat(0.0); PANELS];
+        for (p, weights) in weights.iter_mut().enumerate() {
+            // SAFETY: `TileJob::check` found the last element of the last panel inside `b`.
+            let lanes = unsafe { b.get_unchecked(k * job.step + p * job.panel_step..) };
+            // SAFETY: as above, there are 16 elements.
+            let lanes = unsafe { lanes.first_chunk().unwrap_unchecked() };
+            *weights = L::load(s, lanes);
+        }
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: `TileJob::check` found the last element of the last row inside `a`.
+            let x = s.splat(unsafe { *a.get_unchecked(r * ROW_STRIDE + k) });
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = s.fma(x, weights, *sum);
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        for (p, sum) in sums.iter().enumerate() {
+            s.store(
+                *sum,
+                place_mut(job.sums, (row + r) * job.stride + (panel + p) * LANES),
+            );
+        }
+    }
+}
+
+#[inline(always)]
+fn place(sums: &[f32], at: usize) -> &[f32; LANES] {
+    sums[at..].first_chunk().expect("16 sums for each panel")
+}
+
+#[inline(always)]
+fn place_mut(sums: &mut [f32], at: usize) -> &mut [f32; LANES] {
+    sums[at..]
+        .first_chunk_mut()
+        .expect("16 sums for each panel")
+}

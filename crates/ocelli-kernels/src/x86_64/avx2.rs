@@ -1,0 +1,192 @@
+//! AVX2 with FMA and F16C: 16 lanes in two registers.
+#![allow(
+    unsafe_code,
+    reason = "loads, stores and calls into code with other target features"
+)]
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use crate::vector::{Lanes, Simd, TileJob, kernels, operations, run_tiles};
+use crate::{
+    Activation, Element, Matrix, Panels, Product, RopeStyle, Softmax, ValueRows, Workspace,
+};
+
+/// Proof that this processor has AVX2, FMA and F16C.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The proof, if the processor and the system have the instructions.
+    pub fn detect() -> Option<Self> {
+        let present = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        present.then_some(Self(()))
+    }
+}
+
+kernels!(Avx2, "avx2", "avx2,fma,f16c");
+
+/// 16 `f32`.
+type Floats = [__m256; 2];
+/// 16 `i32`.
+type Ints = [__m256i; 2];
+
+/// A load of 16 bytes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn load_16(from: &[u8; 16]) -> __m128i {
+    // SAFETY: 16 readable bytes; the load needs no alignment.
+    unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
+}
+
+/// A load of 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn load_32(from: &[u8; 32]) -> __m256i {
+    // SAFETY: 32 readable bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+}
+
+/// A load of 8 halves of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn load_halves(from: &[u16; 8]) -> __m128i {
+    // SAFETY: 16 readable bytes; the load needs no alignment.
+    unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
+}
+
+/// Two equal parts of an array.
+#[inline(always)]
+fn halves<T, const N: usize>(all: &[T]) -> [&[T; N]; 2] {
+    let (parts, _) = all.as_chunks::<N>();
+    [&parts[0], &parts[1]]
+}
+
+impl Simd for Avx2 {
+    type Floats = Floats;
+    type Ints = Ints;
+    const ROWS: usize = 2;
+
+    operations! { "avx2,fma,f16c";
+        fn splat(x: f32) -> Floats {
+            [_mm256_set1_ps(x); 2]
+        }
+        fn load(from: &[f32; 16]) -> Floats {
+            // SAFETY: 32 readable bytes; the load needs no alignment.
+            halves::<f32, 8>(from).map(|half| unsafe { _mm256_loadu_ps(half.as_ptr()) })
+        }
+        fn store(x: Floats, to: &mut [f32; 16]) {
+            let (parts, _) = to.as_chunks_mut::<8>();
+            // SAFETY: 32 writable bytes; the store needs no alignment.
+            unsafe { _mm256_storeu_ps(parts[0].as_mut_ptr(), x[0]) };
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_ps(parts[1].as_mut_ptr(), x[1]) };
+        }
+        fn load_f16(from: &[u16; 16]) -> Floats {
+            let [low, high] = halves::<u16, 8>(from);
+            [_mm256_cvtph_ps(load_halves(low)), _mm256_cvtph_ps(load_halves(high))]
+        }
+        fn store_f16(x: Floats, to: &mut [u16; 16]) {
+            let (parts, _) = to.as_chunks_mut::<8>();
+            let [low, high] = [
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[0]),
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[1]),
+            ];
+            // SAFETY: 16 writable bytes; the store needs no alignment.
+            unsafe { _mm_storeu_si128(parts[0].as_mut_ptr().cast(), low) };
+            // SAFETY: as above.
+            unsafe { _mm_storeu_si128(parts[1].as_mut_ptr().cast(), high) };
+        }
+        fn load_bf16(from: &[u16; 16]) -> Floats {
+            let [low, high] = halves::<u16, 8>(from);
+            let [low, high] = [_mm256_cvtepu16_epi32(load_halves(low)), _mm256_cvtepu16_epi32(load_halves(high))];
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            ]
+        }
+        fn load_words(from: &[u8; 64]) -> Ints {
+            let [low, high] = halves::<u8, 32>(from);
+            [load_32(low), load_32(high)]
+        }
+        fn load_u8(from: &[u8; 16]) -> Ints {
+            let bytes = load_16(from);
+            [_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes))]
+        }
+        fn load_i8(from: &[u8; 16]) -> Ints {
+            let bytes = load_16(from);
+            [_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes))]
+        }
+        fn add(a: Floats, b: Floats) -> Floats {
+            [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])]
+        }
+        fn sub(a: Floats, b: Floats) -> Floats {
+            [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])]
+        }
+        fn mul(a: Floats, b: Floats) -> Floats {
+            [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])]
+        }
+        fn div(a: Floats, b: Floats) -> Floats {
+            [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])]
+        }
+        fn fma(a: Floats, b: Floats, c: Floats) -> Floats {
+            [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])]
+        }
+        fn min(a: Floats, b: Floats) -> Floats {
+            [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])]
+        }
+        fn max(a: Floats, b: Floats) -> Floats {
+            [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])]
+        }
+        fn select_less(a: Floats, b: Floats, x: Floats, y: Floats) -> Floats {
+            [
+                _mm256_blendv_ps(y[0], x[0], _mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0])),
+                _mm256_blendv_ps(y[1], x[1], _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])),
+            ]
+        }
+        fn splat_int(x: i32) -> Ints {
+            [_mm256_set1_epi32(x); 2]
+        }
+        fn add_int(a: Ints, b: Ints) -> Ints {
+            [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])]
+        }
+        fn sub_int(a: Ints, b: Ints) -> Ints {
+            [_mm256_sub_epi32(a[0], b[0]), _mm256_sub_epi32(a[1], b[1])]
+        }
+        fn and(a: Ints, b: Ints) -> Ints {
+            [_mm256_and_si256(a[0], b[0]), _mm256_and_si256(a[1], b[1])]
+        }
+        fn or(a: Ints, b: Ints) -> Ints {
+            [_mm256_or_si256(a[0], b[0]), _mm256_or_si256(a[1], b[1])]
+        }
+        fn shift_left(a: Ints, bits: i32) -> Ints {
+            let bits = _mm256_set1_epi32(bits);
+            [_mm256_sllv_epi32(a[0], bits), _mm256_sllv_epi32(a[1], bits)]
+        }
+        fn shift_right(a: Ints, bits: i32) -> Ints {
+            let bits = _mm256_set1_epi32(bits);
+            [_mm256_srlv_epi32(a[0], bits), _mm256_srlv_epi32(a[1], bits)]
+        }
+        fn shift_right_signed(a: Ints, bits: i32) -> Ints {
+            let bits = _mm256_set1_epi32(bits);
+            [_mm256_srav_epi32(a[0], bits), _mm256_srav_epi32(a[1], bits)]
+        }
+        fn to_float(a: Ints) -> Floats {
+            [_mm256_cvtepi32_ps(a[0]), _mm256_cvtepi32_ps(a[1])]
+        }
+        fn round(a: Floats) -> Ints {
+            [_mm256_cvtps_epi32(a[0]), _mm256_cvtps_epi32(a[1])]
+        }
+        fn float(bits: Ints) -> Floats {
+            [_mm256_castsi256_ps(bits[0]), _mm256_castsi256_ps(bits[1])]
+        }
+    }
+
+    /// 6 rows of 16 outputs: 12 sums, 2 weights and an activation fill the 16 registers.
+    #[inline(always)]
+    fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>) {
+        run_tiles!(self, job, 1, [6, 3, 2, 1]);
+    }
+}
