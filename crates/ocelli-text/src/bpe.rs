@@ -156,16 +156,16 @@ impl BytePair {
     }
 
     fn encode_long(&self, piece: &[u8], work: &mut Work, ids: &mut Vec<u32>) {
-        let Work { nodes, heap, .. } = work;
+        let Work { nodes, .. } = work;
         nodes.clear();
-        heap.clear();
+        let mut pairs = Vec::new();
         for (at, &byte) in piece.iter().enumerate() {
             let symbol = self.bytes[byte as usize];
             let merge = piece.get(at + 1).map_or(NO_MERGE, |&next| {
                 self.merge(symbol, self.bytes[next as usize])
             });
             if merge.rank != NEVER {
-                heap.push(Reverse((merge.rank, at as u32)));
+                pairs.push(Reverse((merge.rank, at as u32)));
             }
             let at = at as u32;
             let next = if at as usize + 1 == piece.len() {
@@ -180,10 +180,11 @@ impl BytePair {
                 next,
             });
         }
+        let mut heap = BinaryHeap::from(pairs);
         while let Some(Reverse((rank, at))) = heap.pop() {
             // Each node's own merge is kept up to date, so an entry of the heap that differs is an old one.
             if nodes[at as usize].merge.rank == rank {
-                self.merge_node(at, nodes, heap);
+                self.merge_node(at, nodes, &mut heap);
             }
         }
         let mut at = 0;
@@ -245,7 +246,6 @@ impl BytePair {
 pub(crate) struct Work {
     short: Vec<(u32, Merge)>,
     nodes: Vec<Node>,
-    heap: BinaryHeap<Reverse<(u32, u32)>>,
 }
 
 #[derive(Clone, Copy)]

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::ops::Range;
 
+use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::Error;
 use crate::bpe::{self, BytePair};
+use crate::cache::PieceCache;
 use crate::cut::{Cut, Cutter};
 use crate::pieces::{Origin, Piece};
 use crate::pretokenize::PreTokenizer;
@@ -61,6 +63,13 @@ enum Algorithm {
         merges: Box<SentencePiece>,
         space_prefix: bool,
     },
+}
+
+/// What is kept while one text is encoded.
+#[derive(Default)]
+struct Work {
+    cache: PieceCache,
+    merging: bpe::Work,
 }
 
 impl Tokenizer {
@@ -140,7 +149,7 @@ impl Tokenizer {
 
     fn encode_text(&self, text: &str, trusted: &[Range<usize>]) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3);
-        let mut work = bpe::Work::default();
+        let mut work = Work::default();
         let mut at = 0;
         for Cut { range, id } in self.cutter.cuts(text, trusted) {
             self.encode_run(&text[at..range.start], &mut work, &mut ids);
@@ -152,7 +161,7 @@ impl Tokenizer {
     }
 
     /// Appends the tokens of a text that holds no cut.
-    fn encode_run(&self, text: &str, work: &mut bpe::Work, ids: &mut Vec<u32>) {
+    fn encode_run(&self, text: &str, work: &mut Work, ids: &mut Vec<u32>) {
         if text.is_empty() {
             return;
         }
@@ -163,12 +172,15 @@ impl Tokenizer {
                 } else {
                     text.into()
                 };
+                let Work { cache, merging } = work;
                 rule.split(&text, &mut |piece| {
-                    let whole = || self.lookup.find_text(&self.vocabulary, &mapped(piece));
-                    match rule.whole_pieces_first().then(whole).flatten() {
-                        Some(id) => ids.push(id),
-                        None => merges.encode(piece.as_bytes(), work, ids),
-                    }
+                    cache.encode(piece, ids, |ids| {
+                        let whole = || self.lookup.find_text(&self.vocabulary, &mapped(piece));
+                        match rule.whole_pieces_first().then(whole).flatten() {
+                            Some(id) => ids.push(id),
+                            None => merges.encode(piece.as_bytes(), merging, ids),
+                        }
+                    });
                 });
             }
             Algorithm::SentencePiece {
@@ -180,7 +192,11 @@ impl Tokenizer {
                     marked.push(SPACE_MARK);
                 }
                 marked.extend(text.chars().map(|c| if c == ' ' { SPACE_MARK } else { c }));
-                merges.encode(&self.vocabulary, &self.lookup, &marked, ids);
+                for word in merges.words(&marked) {
+                    work.cache.encode(word, ids, |ids| {
+                        merges.encode(&self.vocabulary, &self.lookup, word, ids);
+                    });
+                }
             }
         }
     }
@@ -353,12 +369,13 @@ impl Lookup {
         let mut table = HashTable::with_capacity(vocabulary.tokens.len());
         let text_of = |id: u32| vocabulary.tokens.get(id as usize).unwrap_or_default();
         for (id, text) in (0u32..).zip(vocabulary.tokens.iter()) {
-            match table.find_mut(hasher.hash_one(text), |&other| text_of(other) == text) {
-                Some(other) => *other = id,
-                None => {
-                    table.insert_unique(hasher.hash_one(text), id, |&other| {
-                        hasher.hash_one(text_of(other))
-                    });
+            let same = |&other: &u32| text_of(other) == text;
+            match table.entry(hasher.hash_one(text), same, |&other| {
+                hasher.hash_one(text_of(other))
+            }) {
+                Entry::Occupied(mut other) => *other.get_mut() = id,
+                Entry::Vacant(free) => {
+                    free.insert(id);
                 }
             }
         }

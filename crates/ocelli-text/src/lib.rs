@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod bpe;
+mod cache;
 mod chat;
 mod cut;
 mod decode;

@@ -26,6 +26,8 @@ pub(crate) struct SentencePiece {
     unknown: Option<u32>,
     /// Bytes of the longest token: no merge makes more.
     longest_token: usize,
+    /// No token has a space mark behind another character, so no merge crosses the start of a word.
+    words_apart: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -56,7 +58,27 @@ impl SentencePiece {
             bytes,
             unknown: vocabulary.unknown.or(Some(0)),
             longest_token,
+            words_apart: !vocabulary
+                .tokens
+                .iter()
+                .any(|text| word_starts(text).next().is_some()),
         }
+    }
+
+    /// Parts of `text` that can be encoded one by one.
+    pub(crate) fn words<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        let mut starts = self
+            .words_apart
+            .then(|| word_starts(text))
+            .into_iter()
+            .flatten();
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            let end = starts.next().unwrap_or(text.len());
+            let word = &text[start..end];
+            start = end;
+            (!word.is_empty()).then_some(word)
+        })
     }
 
     /// Appends the tokens of `text`, in which spaces are already [`SPACE_MARK`]s.
@@ -184,6 +206,12 @@ impl Pairs<'_> {
         (node.order, node.merged) = (Some(order), id);
         heap.push(Reverse((order, at)));
     }
+}
+
+/// Where a space mark follows another character.
+fn word_starts(text: &str) -> impl Iterator<Item = usize> + '_ {
+    let marks = text.match_indices(SPACE_MARK).map(|(at, _)| at);
+    marks.filter(|&at| at > 0 && !text[..at].ends_with(SPACE_MARK))
 }
 
 /// Maps scores to numbers so that the highest score comes first.
