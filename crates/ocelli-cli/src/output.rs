@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use ocelli::{Answer, ImageRecord};
+use ocelli::{Answer, ImageRecord, Located, Region};
 use serde_json::{Value, json};
 
 use crate::failure::{Code, Failure};
@@ -115,8 +115,24 @@ pub(crate) fn answer_json(model: &str, answer: &Answer) -> Value {
             "prefill_s": timings.prefill.as_secs_f64(),
             "decode_s": timings.decode.as_secs_f64(),
         },
+        "boxes": answer.boxes.iter().map(box_json).collect::<Vec<Value>>(),
         "model": model,
     })
+}
+
+/// A place in pixels of the picture as the user has it.
+fn box_json(located: &Located) -> Value {
+    let (kind, numbers) = match located.region {
+        Region::Box {
+            left,
+            top,
+            right,
+            bottom,
+        } => ("box", json!([left, top, right, bottom])),
+        Region::Quad(corners) => ("quad", json!(corners)),
+        Region::Point(x, y) => ("point", json!([x, y])),
+    };
+    json!({"label": located.label, kind: numbers})
 }
 
 fn image_json(record: &ImageRecord) -> Value {
