@@ -61,6 +61,17 @@ impl Draft {
         self.metadata.remove(at).1
     }
 
+    /// Takes away every key that starts so.
+    pub(crate) fn take_all(&mut self, prefix: &str) -> &mut Self {
+        self.metadata.retain(|(key, _)| !key.starts_with(prefix));
+        self
+    }
+
+    /// All keys.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.metadata.iter().map(|(key, _)| key.clone()).collect()
+    }
+
     /// Puts `to` where keys start with `from`.
     pub(crate) fn rename_keys(&mut self, from: &str, to: &str) -> &mut Self {
         for (key, _) in &mut self.metadata {

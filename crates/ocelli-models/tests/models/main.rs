@@ -6,5 +6,7 @@ mod broken;
 mod draft;
 mod experts;
 mod goldens;
+mod invariance;
 mod layouts;
+mod monkey;
 mod run;

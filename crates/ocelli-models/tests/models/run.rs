@@ -15,15 +15,15 @@ use ocelli_tensor::{
 use ocelli_testkit::{Case, Stages};
 
 /// Elements of temporaries; the tiny models need far less.
-const MEMORY: usize = 1 << 24;
+pub(crate) const MEMORY: usize = 1 << 24;
 const PAGE_TOKENS: usize = 16;
-const PAGES: u32 = 64;
+pub(crate) const PAGES: u32 = 64;
 
 /// A loaded pair.
 pub(crate) struct Model {
-    backend: CpuBackend,
-    text: Box<dyn TextModel>,
-    vision: Option<Box<dyn VisionModel>>,
+    pub(crate) backend: CpuBackend,
+    pub(crate) text: Box<dyn TextModel>,
+    pub(crate) vision: Option<Box<dyn VisionModel>>,
     join: Option<&'static Join>,
     image_token: Option<u32>,
 }
@@ -54,6 +54,16 @@ impl Model {
             vision,
             image_token: join.map(|join| token(text, join.image_token)),
             join,
+        })
+    }
+
+    /// An empty cache of [`PAGES`] pages.
+    pub(crate) fn cache(&self) -> Box<dyn KvStore> {
+        self.backend.kv_store(KvLayout {
+            layers: self.text.caches(),
+            pages: PAGES as usize,
+            page_tokens: PAGE_TOKENS,
+            element: KvElement::F32,
         })
     }
 
@@ -136,12 +146,7 @@ impl Run<'_> {
         let integers = tokens.iter().map(|t| *t as i32).collect();
         self.stages.integers("prompt.tokens", &[count], integers);
 
-        let mut kv = self.model.backend.kv_store(KvLayout {
-            layers: self.model.text.caches(),
-            pages: PAGES as usize,
-            page_tokens: PAGE_TOKENS,
-            element: KvElement::F32,
-        });
+        let mut kv = self.model.cache();
         let mut logits = Vec::new();
         for start in (0..count).step_by(chunk) {
             let rows = start..count.min(start + chunk);
