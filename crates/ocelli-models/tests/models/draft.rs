@@ -1,5 +1,7 @@
 //! A GGUF file to be changed: how tests make other tools' layouts from a golden pair.
 
+use std::path::{Path, PathBuf};
+
 use ocelli_gguf::{Gguf, Value, Writer};
 use ocelli_quant::TensorType;
 
@@ -45,6 +47,27 @@ impl Draft {
             writer.add_tensor(&tensor.name, &tensor.shape, tensor.ty, &tensor.data[..]);
         }
         Gguf::from_bytes(name, writer.to_bytes().unwrap().into()).unwrap()
+    }
+
+    /// Writes the file in so many parts and gives the path of the first.
+    pub(crate) fn write_parts(&self, folder: &Path, name: &str, parts: usize) -> PathBuf {
+        let path = |part| folder.join(format!("{name}-{part:05}-of-{parts:05}.gguf"));
+        let tensors = self.tensors.chunks(self.tensors.len().div_ceil(parts));
+        for (part, tensors) in tensors.enumerate() {
+            let mut writer = Writer::new();
+            for (key, value) in self.metadata.iter().filter(|_| part == 0) {
+                writer.set(key, value.clone());
+            }
+            writer
+                .set("split.no", part as u16)
+                .set("split.count", parts as u16)
+                .set("split.tensors.count", self.tensors.len() as i32);
+            for tensor in tensors {
+                writer.add_tensor(&tensor.name, &tensor.shape, tensor.ty, &tensor.data[..]);
+            }
+            writer.write_to(&path(part + 1)).unwrap();
+        }
+        path(1)
     }
 
     /// Sets a key.

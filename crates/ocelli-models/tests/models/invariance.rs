@@ -15,14 +15,19 @@ fn open(name: &str) -> Model {
 }
 
 /// Tokens of a sequence that run in a step.
-struct Part<'a> {
-    tokens: &'a [u32],
-    cached: usize,
-    pages: &'a [PageId],
+pub(crate) struct Part<'a> {
+    pub(crate) tokens: &'a [u32],
+    pub(crate) cached: usize,
+    pub(crate) pages: &'a [PageId],
 }
 
 /// Runs parts side by side, prompts first, and gives the logits of each part's last row.
-fn step(model: &Model, kv: &mut dyn KvStore, parts: &[Part<'_>], prompts: usize) -> Vec<Vec<f32>> {
+pub(crate) fn step(
+    model: &Model,
+    kv: &mut dyn KvStore,
+    parts: &[Part<'_>],
+    prompts: usize,
+) -> Vec<Vec<f32>> {
     let (mut tokens, mut positions) = (Vec::new(), Vec::new());
     let (mut spans, mut last_rows) = (Vec::new(), Vec::new());
     for part in parts {
@@ -90,7 +95,7 @@ fn a_sequence_gives_the_same_bits_alone_and_beside_another() {
     }
 }
 
-fn picture(seed: u32) -> RgbImage {
+pub(crate) fn picture(seed: u32) -> RgbImage {
     let mut picture = RgbImage::filled(230, 150, [0; 3]).unwrap();
     for (i, value) in (0u32..).zip(picture.pixels.iter_mut()) {
         *value = (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 24) as u8;
@@ -98,7 +103,7 @@ fn picture(seed: u32) -> RgbImage {
     picture
 }
 
-fn encode(model: &Model, patches: &Patches) -> ImageFeatures {
+pub(crate) fn encode(model: &Model, patches: &Patches) -> ImageFeatures {
     let vision = model.vision.as_deref().unwrap();
     let mut memory = Memory::reserve(&model.backend, MEMORY);
     let mut pass = Pass::new(&model.backend, &mut memory, Probe::Off);

@@ -10,3 +10,4 @@ mod invariance;
 mod layouts;
 mod monkey;
 mod run;
+mod storage;
