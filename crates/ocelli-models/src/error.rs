@@ -112,3 +112,12 @@ pub enum Error {
         token: String,
     },
 }
+
+/// Words from a file as messages show them: short, and without what could steer a terminal.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(64).flat_map(char::escape_debug).collect();
+    if text.chars().nth(64).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}

@@ -8,6 +8,7 @@ use ocelli_image::Grid;
 use ocelli_image::boxes::Convention;
 use ocelli_tensor::Backend;
 
+use crate::error::shown;
 use crate::names::{Part, Projector, classify, normalise};
 use crate::text::{LlamaText, Qwen2Text, Qwen2VlText, Qwen3Text, Qwen3VlMoeText, Qwen3VlText};
 use crate::vision::{Qwen2VlVision, Qwen3VlVision, Qwen25VlVision};
@@ -148,7 +149,7 @@ pub fn load_text(
         "llama" => Ok(Box::new(LlamaText::load(loader)?)),
         other => Err(Error::UnsupportedArchitecture {
             file: gguf.name().to_owned(),
-            found: other.chars().take(64).collect(),
+            found: shown(other),
             supported: TEXT.join(", "),
         }),
     }
@@ -171,7 +172,7 @@ pub fn load_vision(
         Projector::Qwen3Vl => Ok(Box::new(Qwen3VlVision::load(loader)?)),
         Projector::Other(other) => Err(Error::UnsupportedProjector {
             file: gguf.name().to_owned(),
-            found: other.chars().take(64).collect(),
+            found: shown(other),
             supported: PROJECTORS.join(", "),
         }),
     }
@@ -188,7 +189,9 @@ pub fn join(text: &Gguf, projector: &Gguf) -> Result<&'static Join, Error> {
         .find(|row| row.text == architecture && row.projector == projector_type)
         .ok_or_else(|| Error::PairMismatch {
             what: format!(
-                "projector type '{projector_type}' does not go with architecture '{architecture}'"
+                "projector type '{}' does not go with architecture '{}'",
+                shown(projector_type),
+                shown(architecture)
             ),
             text_file: text.name().to_owned(),
             projector_file: projector.name().to_owned(),

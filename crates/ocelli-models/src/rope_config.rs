@@ -1,6 +1,7 @@
 //! What metadata says about rotary positions: theta, axes, and how frequencies are stretched.
 
 use crate::config::{Keys, TextConfig};
+use crate::error::shown;
 use crate::parts::{AxisOfFrequency, Rotary, Scaling};
 use crate::{Error, Scope};
 
@@ -65,7 +66,7 @@ fn scaling(keys: &Keys<'_>, config: &TextConfig) -> Result<Scaling, Error> {
         }),
         other => Err(keys.invalid(format!(
             "rope.scaling.type is '{}', need none, linear or yarn",
-            other.chars().take(32).collect::<String>()
+            shown(other)
         ))),
     }
 }

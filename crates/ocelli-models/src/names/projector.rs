@@ -3,6 +3,7 @@
 use ocelli_gguf::Gguf;
 
 use crate::Error;
+use crate::error::shown;
 
 /// A kind of vision encoder with its projector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +95,8 @@ fn notes(gguf: &Gguf, stated: Option<&str>, projector: Projector<'_>) -> Vec<Str
     match stated {
         Some(stated) if stated == name => {}
         Some(stated) => notes.push(format!(
-            "projector type '{stated}' is taken as '{name}' because of the tensors"
+            "projector type '{}' is taken as '{name}' because of the tensors",
+            shown(stated)
         )),
         None => notes.push(format!(
             "projector type is not stated; '{name}' because of the tensors"

@@ -15,6 +15,10 @@ fn architectures_and_sizes_that_cannot_be_are_refused_with_both_values() {
                 set!("general.architecture", "nosuch"),
                 "architecture 'nosuch' not supported; supported: qwen2vl, qwen3vl",
             ),
+            (
+                set!("general.architecture", "\u{1b}[2Jqwen\n3vl"),
+                "architecture '\\u{1b}[2Jqwen\\n3vl' not supported",
+            ),
             (set!("general.architecture", 7u32), "general.architecture"),
             (without!(key "general.architecture"), "general.architecture"),
             (
