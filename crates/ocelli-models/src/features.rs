@@ -1,6 +1,6 @@
 //! What a vision encoder takes and gives.
 
-use ocelli_image::{Budget, Grid, Patches, RgbImage};
+use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage, patchify, resize};
 use ocelli_tensor::{Pass, Tensor};
 
 use crate::Error;
@@ -66,32 +66,93 @@ pub enum Progress {
     Done(ImageFeatures),
 }
 
+/// What the engine needs to know of a vision encoder.
+#[derive(Clone, Debug)]
+pub struct VisionShape {
+    /// Width of the rows it gives: must be the text model's hidden size.
+    pub output_width: usize,
+    /// How many deepstack outputs it gives.
+    pub deepstack: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// Memory that the weights occupy, in bytes.
+    pub weight_bytes: usize,
+    /// Pixels of a patch on each side.
+    pub patch_size: u32,
+    /// Patches on each side of a block that becomes one token.
+    pub merge: u32,
+    /// Frames of a patch.
+    pub moments: u32,
+    /// The family's own size rule.
+    pub budget: Budget,
+    /// Mean and deviation of the colours.
+    pub normalization: Normalization,
+}
+
 /// A vision encoder with its projector.
 pub trait VisionModel: Send + Sync {
-    /// Width of the rows it gives: must be the text model's hidden size.
-    fn output_width(&self) -> usize;
-    /// How many deepstack outputs it gives.
-    fn deepstack(&self) -> usize;
-    /// Number of layers.
-    fn layers(&self) -> usize;
-    /// Memory that the weights occupy, in bytes.
-    fn weight_bytes(&self) -> usize;
-    /// Pixels of a patch on each side.
-    fn patch_size(&self) -> u32;
-    /// The family's own size rule.
-    fn budget(&self) -> Budget;
-    /// The grid of a picture of this size under `budget`: the one place where it is computed.
-    ///
-    /// # Errors
-    /// When the picture's shape is refused.
-    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error>;
-    /// Pixels to patches: one still picture, or the frames of one video.
-    ///
-    /// # Errors
-    /// When a picture's shape is refused.
-    fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error>;
+    /// Sizes.
+    fn shape(&self) -> &VisionShape;
     /// Embeds the patches.
     fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding;
     /// Runs up to `layers` layers, and the projector after the last.
     fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress;
+
+    /// Width of the rows it gives: must be the text model's hidden size.
+    fn output_width(&self) -> usize {
+        self.shape().output_width
+    }
+
+    /// How many deepstack outputs it gives.
+    fn deepstack(&self) -> usize {
+        self.shape().deepstack
+    }
+
+    /// Number of layers.
+    fn layers(&self) -> usize {
+        self.shape().layers
+    }
+
+    /// Memory that the weights occupy, in bytes.
+    fn weight_bytes(&self) -> usize {
+        self.shape().weight_bytes
+    }
+
+    /// Pixels of a patch on each side.
+    fn patch_size(&self) -> u32 {
+        self.shape().patch_size
+    }
+
+    /// The family's own size rule.
+    fn budget(&self) -> Budget {
+        self.shape().budget
+    }
+
+    /// The grid of a picture of this size under `budget`: the one place where it is computed. Unless a
+    /// family says otherwise, sides are stretched to multiples of a token.
+    ///
+    /// # Errors
+    /// When the picture's shape is refused.
+    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
+        let shape = self.shape();
+        let (patch, merge) = (shape.patch_size, shape.merge);
+        Ok(Grid::for_image(width, height, budget, patch, merge)?)
+    }
+
+    /// Pixels to patches: one still picture, or the frames of one video.
+    ///
+    /// # Errors
+    /// When a picture's shape is refused.
+    fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error> {
+        let Some(first) = frames.first() else {
+            return Err(Error::NoFrames);
+        };
+        let shape = self.shape();
+        let (patch, merge) = (shape.patch_size, shape.merge);
+        let grid = self.grid(first.width, first.height, budget)?;
+        let fitted = |frame| resize(frame, grid.w * patch, grid.h * patch);
+        let resized: Vec<RgbImage> = frames.iter().map(fitted).collect();
+        let colours = &shape.normalization;
+        Ok(patchify(&resized, patch, shape.moments, merge, colours))
+    }
 }

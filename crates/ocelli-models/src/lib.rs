@@ -21,7 +21,7 @@ pub mod text;
 pub mod vision;
 
 pub use error::Error;
-pub use features::{Encoding, ImageFeatures, Progress, VisionModel};
+pub use features::{Encoding, ImageFeatures, Progress, VisionModel, VisionShape};
 pub use load::{Loader, Scope};
 pub use names::{NameTable, Part, normalise};
 pub use positions::{Positions, Segment, three_axis_positions};

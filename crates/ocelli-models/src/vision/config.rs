@@ -1,11 +1,11 @@
 //! What the Qwen vision encoders are described by: mostly the shapes of their tensors, since several
 //! converters wrote wrong sizes into metadata.
 
-use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage, patchify, resize};
+use ocelli_image::{Budget, Normalization};
 use ocelli_tensor::Heads;
 
 use crate::config::Keys;
-use crate::{Error, Scope};
+use crate::{Error, Scope, VisionShape};
 
 /// Patches that become one token on each axis.
 const MERGE: usize = 2;
@@ -85,37 +85,18 @@ impl VisionConfig {
         MERGE * MERGE * self.width
     }
 
-    pub(super) fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
-        Ok(Grid::for_image(
-            width,
-            height,
-            budget,
-            self.patch as u32,
-            MERGE as u32,
-        )?)
-    }
-
-    pub(super) fn preprocess(
-        &self,
-        frames: &[RgbImage],
-        budget: &Budget,
-    ) -> Result<Patches, Error> {
-        let Some(first) = frames.first() else {
-            return Err(Error::NoFrames);
-        };
-        let grid = self.grid(first.width, first.height, budget)?;
-        let patch = self.patch as u32;
-        let resized: Vec<RgbImage> = frames
-            .iter()
-            .map(|frame| resize(frame, grid.w * patch, grid.h * patch))
-            .collect();
-        Ok(patchify(
-            &resized,
-            patch,
-            2,
-            MERGE as u32,
-            &self.normalization,
-        ))
+    pub(super) fn shape(&self, deepstack: usize, weight_bytes: usize) -> VisionShape {
+        VisionShape {
+            output_width: self.output,
+            deepstack,
+            layers: self.layers,
+            weight_bytes,
+            patch_size: self.patch as u32,
+            merge: MERGE as u32,
+            moments: 2,
+            budget: self.budget,
+            normalization: self.normalization,
+        }
     }
 }
 

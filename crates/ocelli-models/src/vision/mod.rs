@@ -4,6 +4,7 @@ mod config;
 mod qwen25vl;
 mod qwen2vl;
 mod qwen3vl;
+mod reach;
 
 pub use qwen2vl::Qwen2VlVision;
 pub use qwen3vl::Qwen3VlVision;

@@ -4,18 +4,14 @@
 //!
 //! Source: HF `modeling_qwen2_5_vl.py` (`Qwen2_5_VisionTransformerPretrainedModel`).
 
-use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage};
+use ocelli_image::{Normalization, Patches};
 use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
 
 use super::config::{BIASED, Family, VisionConfig};
+use super::reach::{Reach, reaches, window};
 use crate::config::Keys;
 use crate::parts::{GatedMlp, Mlp, PatchEmbedding, RmsNorm, SelfAttention, Windows, grid_angles};
-use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel};
-
-/// Side of a window in pixels, unless the file says otherwise.
-const WINDOW: usize = 112;
-/// Every so many layers one sees the whole frame, unless the file says otherwise.
-const FULL_EVERY: usize = 8;
+use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel, VisionShape};
 
 /// See the module.
 #[derive(Debug)]
@@ -27,13 +23,7 @@ pub struct Qwen25VlVision {
     window: usize,
     merger_norm: RmsNorm,
     merger: Mlp,
-    weight_bytes: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    Window,
-    Frame,
+    shape: VisionShape,
 }
 
 #[derive(Debug)]
@@ -100,8 +90,8 @@ impl Qwen25VlVision {
             window: window(&keys, config.budget.factor as usize)?,
             merger_norm: RmsNorm::load(&vision.at("post_ln"), width, eps)?,
             merger: Mlp::load(&root.at("mm"), ("0", "2"), sizes, Activation::GeluErf)?,
+            shape: config.shape(0, loader.finish("qwen2.5vl_merger")?),
             config,
-            weight_bytes: loader.finish("qwen2.5vl_merger")?,
         })
     }
 
@@ -124,81 +114,9 @@ impl Qwen25VlVision {
     }
 }
 
-/// Which layers see their window and which the whole frame: by a list, or every so many layers.
-fn reaches(keys: &Keys<'_>, layers: usize) -> Result<Vec<Reach>, Error> {
-    let list = keys
-        .metadata()
-        .u32_array(&keys.key("fullatt_block_indexes"))?;
-    if let Some(list) = list {
-        if let Some(beyond) = list.iter().find(|i| **i as usize >= layers) {
-            return Err(keys.invalid(format!(
-                "fullatt_block_indexes has layer {beyond} but there are {layers} layers"
-            )));
-        }
-        let mut reaches = vec![Reach::Window; layers];
-        list.iter()
-            .for_each(|i| reaches[*i as usize] = Reach::Frame);
-        return Ok(reaches);
-    }
-    let every = keys.u32("n_wa_pattern")?.map_or(FULL_EVERY, |n| n as usize);
-    if every > layers.max(FULL_EVERY) {
-        return Err(keys.invalid(format!(
-            "n_wa_pattern is {every} but there are {layers} layers"
-        )));
-    }
-    let is_full = |i: usize| every == 0 || (i + 1).is_multiple_of(every);
-    let reach = |i| {
-        if is_full(i) {
-            Reach::Frame
-        } else {
-            Reach::Window
-        }
-    };
-    Ok((0..layers).map(reach).collect())
-}
-
-/// Side of a window in tokens of `factor` pixels.
-fn window(keys: &Keys<'_>, factor: usize) -> Result<usize, Error> {
-    let pixels = keys.u32("window_size")?.map_or(WINDOW, |n| n as usize);
-    if pixels < factor {
-        return Err(keys.invalid(format!(
-            "window_size is {pixels} pixels, need at least {factor} (one token)"
-        )));
-    }
-    Ok(pixels / factor)
-}
-
 impl VisionModel for Qwen25VlVision {
-    fn output_width(&self) -> usize {
-        self.config.output
-    }
-
-    fn deepstack(&self) -> usize {
-        0
-    }
-
-    fn layers(&self) -> usize {
-        self.layers.len()
-    }
-
-    fn weight_bytes(&self) -> usize {
-        self.weight_bytes
-    }
-
-    fn patch_size(&self) -> u32 {
-        self.config.patch as u32
-    }
-
-    fn budget(&self) -> Budget {
-        self.config.budget
-    }
-
-    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
-        self.config.grid(width, height, budget)
-    }
-
-    fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error> {
-        self.config.preprocess(frames, budget)
+    fn shape(&self) -> &VisionShape {
+        &self.shape
     }
 
     fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding {

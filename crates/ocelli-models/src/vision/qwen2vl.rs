@@ -3,13 +3,13 @@
 //!
 //! Source: HF `modeling_qwen2_vl.py` (`Qwen2VisionTransformerPretrainedModel`).
 
-use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage};
+use ocelli_image::{Normalization, Patches};
 use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
 
 use super::config::{BIASED, Family, VisionConfig};
 use crate::config::Keys;
 use crate::parts::{LayerNorm, Mlp, PatchEmbedding, SelfAttention, grid_angles};
-use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel};
+use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel, VisionShape};
 
 /// See the module.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Qwen2VlVision {
     layers: Vec<Layer>,
     merger_norm: LayerNorm,
     merger: Mlp,
-    weight_bytes: usize,
+    shape: VisionShape,
 }
 
 #[derive(Debug)]
@@ -85,8 +85,8 @@ impl Qwen2VlVision {
                 .collect::<Result<_, _>>()?,
             merger_norm: LayerNorm::load(&vision.at("post_ln"), width, eps)?,
             merger: Mlp::load(&root.at("mm"), ("0", "2"), sizes, Activation::GeluErf)?,
+            shape: config.shape(0, loader.finish("qwen2vl_merger")?),
             config,
-            weight_bytes: loader.finish("qwen2vl_merger")?,
         })
     }
 
@@ -121,36 +121,8 @@ fn activation(keys: &Keys<'_>) -> Result<Activation, Error> {
 }
 
 impl VisionModel for Qwen2VlVision {
-    fn output_width(&self) -> usize {
-        self.config.output
-    }
-
-    fn deepstack(&self) -> usize {
-        0
-    }
-
-    fn layers(&self) -> usize {
-        self.layers.len()
-    }
-
-    fn weight_bytes(&self) -> usize {
-        self.weight_bytes
-    }
-
-    fn patch_size(&self) -> u32 {
-        self.config.patch as u32
-    }
-
-    fn budget(&self) -> Budget {
-        self.config.budget
-    }
-
-    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
-        self.config.grid(width, height, budget)
-    }
-
-    fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error> {
-        self.config.preprocess(frames, budget)
+    fn shape(&self) -> &VisionShape {
+        &self.shape
     }
 
     fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding {

@@ -4,13 +4,13 @@
 //!
 //! Source: HF `modeling_qwen3_vl.py` (`Qwen3VLVisionModel`).
 
-use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage};
+use ocelli_image::{Normalization, Patches};
 use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
 
 use super::config::{BIASED, Family, VisionConfig};
 use crate::config::Keys;
 use crate::parts::{LayerNorm, Mlp, PatchEmbedding, PositionTable, SelfAttention, grid_angles};
-use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel};
+use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel, VisionShape};
 
 /// See the module.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Qwen3VlVision {
     layers: Vec<Layer>,
     merger_norm: LayerNorm,
     merger: Mlp,
-    weight_bytes: usize,
+    shape: VisionShape,
 }
 
 #[derive(Debug)]
@@ -105,34 +105,27 @@ impl Qwen3VlVision {
         };
         let config = VisionConfig::read(&keys, &root, &family)?;
         root.require_biases(&["v.patch_embd", "v.post_ln", "mm.0", "mm.2"])?;
-        let block = config.block();
-        let layers = (0..config.layers).map(|i| {
+        let (block, width, eps) = (config.block(), config.width, config.norm_eps);
+        let sizes = [block, block, config.output];
+        let load_layer = |i| {
             let tap = vision.at("deepstack").at(i);
-            let deepstack = tap
-                .has("fc1.weight")
-                .then(|| Deepstack::load(&tap, &config));
+            let has_tap = tap.has("fc1.weight");
+            let deepstack = has_tap.then(|| Deepstack::load(&tap, &config));
             Layer::load(&vision.at("blk").at(i), &config, deepstack.transpose()?)
-        });
-        let mut model = Self {
-            patch_embedding: PatchEmbedding::load(
-                &vision.at("patch_embd"),
-                config.width,
-                config.patch,
-            )?,
-            positions: PositionTable::load(&vision.at("position_embd"), config.width)?,
-            layers: layers.collect::<Result<_, _>>()?,
-            merger_norm: LayerNorm::load(&vision.at("post_ln"), config.width, config.norm_eps)?,
-            merger: Mlp::load(
-                &root.at("mm"),
-                ("0", "2"),
-                [block, block, config.output],
-                Activation::GeluErf,
-            )?,
-            config,
-            weight_bytes: 0,
         };
-        model.weight_bytes = loader.finish("qwen3vl_merger")?;
-        Ok(model)
+        let layers: Vec<Layer> = (0..config.layers)
+            .map(load_layer)
+            .collect::<Result<_, Error>>()?;
+        let taps = layers.iter().filter(|l| l.deepstack.is_some()).count();
+        Ok(Self {
+            patch_embedding: PatchEmbedding::load(&vision.at("patch_embd"), width, config.patch)?,
+            positions: PositionTable::load(&vision.at("position_embd"), width)?,
+            layers,
+            merger_norm: LayerNorm::load(&vision.at("post_ln"), width, eps)?,
+            merger: Mlp::load(&root.at("mm"), ("0", "2"), sizes, Activation::GeluErf)?,
+            shape: config.shape(taps, loader.finish("qwen3vl_merger")?),
+            config,
+        })
     }
 
     fn finish(&self, pass: &mut Pass<'_>, encoding: &mut Encoding) -> ImageFeatures {
@@ -155,36 +148,8 @@ impl Qwen3VlVision {
 }
 
 impl VisionModel for Qwen3VlVision {
-    fn output_width(&self) -> usize {
-        self.config.output
-    }
-
-    fn deepstack(&self) -> usize {
-        self.layers.iter().filter(|l| l.deepstack.is_some()).count()
-    }
-
-    fn layers(&self) -> usize {
-        self.layers.len()
-    }
-
-    fn weight_bytes(&self) -> usize {
-        self.weight_bytes
-    }
-
-    fn patch_size(&self) -> u32 {
-        self.config.patch as u32
-    }
-
-    fn budget(&self) -> Budget {
-        self.config.budget
-    }
-
-    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
-        self.config.grid(width, height, budget)
-    }
-
-    fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error> {
-        self.config.preprocess(frames, budget)
+    fn shape(&self) -> &VisionShape {
+        &self.shape
     }
 
     fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding {
