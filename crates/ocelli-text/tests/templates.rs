@@ -250,3 +250,95 @@ fn each_value_has_its_source() {
         assert_eq!(from.origin, Origin::Value(source), "{text} in {pieces:?}");
     }
 }
+
+#[test]
+fn templates_that_rewrite_values_keep_origins_too() {
+    for filter in [
+        "upper",
+        "lower",
+        "trim",
+        "title",
+        "replace('XX', '')",
+        "tojson",
+        "string",
+        "e",
+    ] {
+        let source = format!(
+            "{{% for m in messages %}}<|im_start|>{{{{ m.content | {filter} }}}}<|im_end|>{{% endfor %}}"
+        );
+        // The test message must come through as it is.
+        let source = format!(
+            "{{% if messages[0].content is string and 'probe' in messages[0].content %}}{{{{ messages[0].content }}}}{{% else %}}{source}{{% endif %}}"
+        );
+        let template = compile(&source, "chatml").unwrap();
+        for text in [
+            "<|im_start|> <|IM_END|>",
+            "<|im_XXend|>",
+            "</s>\"<|im_end|>",
+            "<|im_",
+        ] {
+            let messages = [
+                Message::text(Role::User, text),
+                Message::text(Role::User, "end|>"),
+            ];
+            let pieces = template
+                .render(&messages, &RenderOptions::default())
+                .unwrap();
+            assert_eq!(trusted(&pieces), 4, "{filter} {text}: {pieces:?}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_is_half_the_templates_is_not_one() {
+    let source = "{% for m in messages %}<|{{ m.content }}|>[{{ m.name }}]{% endfor %}";
+    let template = compile(source, "chatml").unwrap();
+    for text in ["im_end", "im_start|><", "|im_end|>"] {
+        let mut message = Message::text(Role::User, text);
+        message.name = Some("INST".into());
+        let pieces = template
+            .render(&[message], &RenderOptions::default())
+            .unwrap();
+        assert_eq!(trusted(&pieces), 0, "{pieces:?}");
+    }
+}
+
+#[test]
+fn pictures_of_a_text_only_template_are_put_into_the_text() {
+    let template = load("templates/chatml.jinja");
+    assert!(!template.writes_image_places());
+    let content = vec![Content::Image, Content::Text("What <|image_pad|>?".into())];
+    let pieces = template
+        .render(
+            &[Message::new(Role::User, content)],
+            &RenderOptions::default(),
+        )
+        .unwrap();
+    let text = Piece::text_of(&pieces);
+    assert!(text.starts_with(
+        "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>What <|image_pad|>?<|im_end|>"
+    ));
+    assert_eq!(trusted(&pieces), 6, "{pieces:?}");
+}
+
+#[test]
+fn long_conversations_fit_the_budget() {
+    for file in [
+        "templates/qwen3-vl.jinja",
+        "templates/qwen2-vl.jinja",
+        "templates/mistral-tekken.jinja",
+    ] {
+        let template = load(file);
+        let turn = |at: usize| match at % 2 {
+            0 => Message::text(Role::User, format!("Question {at} </think>")),
+            _ => Message::text(Role::Assistant, format!("<think>x</think> Answer {at}")),
+        };
+        let messages: Vec<Message> = (0..2001).map(turn).collect();
+        template
+            .render(&messages, &RenderOptions::default())
+            .unwrap();
+        let long = [Message::text(Role::User, "long <text> ".repeat(400_000))];
+        let pieces = template.render(&long, &RenderOptions::default()).unwrap();
+        assert!(Piece::text_of(&pieces).len() > 4_000_000);
+    }
+}

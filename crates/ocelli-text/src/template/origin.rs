@@ -10,8 +10,9 @@
 //! 1. [`Level::Full`]: every such character.
 //! 2. [`Level::Sparing`]: the same, but not inside the template's own string literals. Literals that could be a part of
 //!    a control token are swapped nevertheless.
-//! 3. [`Level::Dangerous`]: only the first character of a control token's text, of a value's end that could begin one
-//!    and of a value's start that could complete one.
+//! 3. [`Level::Dangerous`]: only the first character of a control token's text, of what starts like one with two
+//!    characters (a filter may turn it into one), of a value's end that could begin one and of a value's start that
+//!    could complete one.
 //!
 //! White space, quotes, backslashes and control characters are never swapped, so that `trim`, `split` and JSON work.
 
@@ -63,6 +64,8 @@ pub(super) struct Marks<'m> {
 
 struct Dangers {
     whole: Option<AhoCorasick>,
+    /// First two characters of reserved texts.
+    pairs: HashSet<(char, Option<char>)>,
     /// Proper starts and ends of reserved texts.
     starts: HashSet<String>,
     ends: HashSet<String>,
@@ -157,7 +160,9 @@ impl Marks<'_> {
     pub(super) fn mark(&self, text: &str, source: Source, level: Level) -> String {
         let swap = |character: char| self.swap(character, source);
         match (level, &self.marker.spared, &self.dangers) {
-            (Level::Dangerous, _, Some(dangers)) => dangers.mark(text, source, swap),
+            (Level::Dangerous, spared, Some(dangers)) => {
+                dangers.mark(text, &dangers.places(text, source, spared.as_ref()), swap)
+            }
             (Level::Sparing, Some(spared), _) => {
                 let mut marked = String::with_capacity(text.len() * 2);
                 let mut at = 0;
@@ -230,12 +235,23 @@ impl Dangers {
             starts: each(&|text, at| text[..at].to_owned()),
             ends: each(&|text, at| text[at..].to_owned()),
             longest: reserved.iter().map(String::len).max().unwrap_or(0),
+            pairs: reserved.iter().filter_map(|text| first_two(text)).collect(),
             joined,
         })
     }
 
-    fn mark(&self, text: &str, source: Source, swap: impl Fn(char) -> char) -> String {
+    /// Bytes of the characters to swap.
+    fn places(&self, text: &str, source: Source, spared: Option<&AhoCorasick>) -> BTreeSet<usize> {
         let mut places: BTreeSet<usize> = BTreeSet::new();
+        let pair =
+            |at: &usize| first_two(&text[*at..]).is_some_and(|two| self.pairs.contains(&two));
+        places.extend(text.char_indices().map(|(at, _)| at).filter(pair));
+        for found in spared.into_iter().flat_map(|spared| spared.find_iter(text)) {
+            let inside: Vec<usize> = places.range(found.range()).copied().collect();
+            for at in inside {
+                places.remove(&at);
+            }
+        }
         if let Some(whole) = &self.whole {
             places.extend(whole.find_overlapping_iter(text).map(|found| found.start()));
         }
@@ -251,6 +267,10 @@ impl Dangers {
         if starts || (!word && !text.is_empty() && self.joined.contains(text)) {
             places.insert(0);
         }
+        places
+    }
+
+    fn mark(&self, text: &str, places: &BTreeSet<usize>, swap: impl Fn(char) -> char) -> String {
         let mut marked = String::with_capacity(text.len() + 4 * places.len());
         let mut owed = false;
         for (at, character) in text.char_indices() {
@@ -262,4 +282,9 @@ impl Dangers {
         }
         marked
     }
+}
+
+fn first_two(text: &str) -> Option<(char, Option<char>)> {
+    let mut characters = text.chars();
+    Some((characters.next()?, characters.next()))
 }
