@@ -4,12 +4,25 @@ use ocelli_text::{ChatTemplate, Content, RenderOptions, encode_chat};
 
 use crate::{Error, Message, Part, Role};
 
-/// Renders and tokenizes a conversation: ids, and which of them are places of pictures.
+/// Renders and tokenizes a conversation: ids, and which of them are places of pictures. Text of more
+/// than `most_bytes` cannot fit the context and is not even looked at.
 pub(crate) fn tokenize(
     model: &ocelli_engine::Model,
     template: &ChatTemplate,
     messages: &[Message],
+    most_bytes: usize,
 ) -> Result<(Vec<u32>, Vec<usize>), Error> {
+    let bytes = messages
+        .iter()
+        .flat_map(|m| &m.parts)
+        .map(|part| match part {
+            Part::Text(text) => text.len(),
+            Part::Image(_) => 0,
+        });
+    let bytes = bytes.sum();
+    if bytes > most_bytes {
+        return Err(Error::PromptTooLong { bytes, most_bytes });
+    }
     let messages: Vec<ocelli_text::Message> = messages.iter().map(to_template).collect();
     let options = RenderOptions::default();
     let chat = encode_chat(&model.tokenizer, template, &messages, &options)

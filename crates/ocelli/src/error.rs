@@ -36,6 +36,16 @@ pub enum Error {
         /// What is wrong.
         source: ocelli_image::Error,
     },
+    /// More text than the context could hold if every token were the longest there is.
+    #[error(
+        "prompt of {bytes} bytes, the context holds at most {most_bytes}. Raise the context or shorten the prompt"
+    )]
+    PromptTooLong {
+        /// Bytes of text.
+        bytes: usize,
+        /// Bytes that can fit.
+        most_bytes: usize,
+    },
     /// Too many pictures.
     #[error("{found} images, limit {limit}")]
     TooManyImages {
@@ -143,6 +153,7 @@ impl Error {
             Self::NoVision { .. } => ErrorKind::Pair,
             Self::Memory { .. } => ErrorKind::Memory,
             Self::TooManyImages { .. }
+            | Self::PromptTooLong { .. }
             | Self::Settings(_)
             | Self::Messages { .. }
             | Self::Backend(_) => ErrorKind::Usage,

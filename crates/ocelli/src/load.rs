@@ -108,6 +108,7 @@ pub(crate) fn load(
         .transpose()?;
     let settings = engine_settings(text.as_ref(), vision.as_deref(), budget, options)?;
     let default_sampling = default_sampling(&files.text)?;
+    let longest_token = tokenizer.vocabulary().tokens.iter().map(str::len).max();
     let model = ocelli_engine::Model {
         name: model_name(&files.text),
         text,
@@ -120,6 +121,7 @@ pub(crate) fn load(
         engine: Engine::new(Arc::new(model), backend, settings),
         template,
         budget,
+        longest_token: longest_token.unwrap_or_default(),
         why_blind: files
             .pairing
             .map_or_else(|| "no projector was given".to_owned(), |p| p.reason),

@@ -27,6 +27,8 @@ pub(crate) struct Parts {
     pub(crate) template: ChatTemplate,
     pub(crate) default_sampling: Sampling,
     pub(crate) budget: Option<Budget>,
+    /// Bytes of the longest token.
+    pub(crate) longest_token: usize,
     /// Why there is no projector, for the error that a picture gets.
     pub(crate) why_blind: String,
     pub(crate) load: Duration,
@@ -220,7 +222,12 @@ impl Model {
                 });
             }
         };
-        let (ids, slots) = tokenize(model, &self.parts.template, &request.messages)?;
+        let (ids, slots) = tokenize(
+            model,
+            &self.parts.template,
+            &request.messages,
+            self.context().saturating_mul(self.parts.longest_token),
+        )?;
         let images: Vec<_> = prepared.pictures.iter().map(|p| p.slot()).collect();
         let prompt = Prompt::new(&ids, &slots, &images, model.join)?;
         Ok(Asked { prompt, prepared })

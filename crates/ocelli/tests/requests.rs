@@ -111,6 +111,16 @@ fn a_prompt_over_the_context_is_an_error_with_the_sum_of_each_image() {
 }
 
 #[test]
+fn ten_megabytes_of_text_are_refused_before_they_are_tokenized() {
+    let mut model = open(Some(64));
+    let start = std::time::Instant::now();
+    let error = model.ask(Request::new("a ".repeat(5 << 20))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.to_string().contains("10485760 bytes"), "{error}");
+    assert!(start.elapsed() < std::time::Duration::from_secs(1));
+}
+
+#[test]
 fn the_context_bounds_the_answer() {
     let mut request = Request::new("Hi");
     request.max_tokens = 1000;
