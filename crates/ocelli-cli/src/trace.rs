@@ -13,7 +13,7 @@ use crate::prompt;
 /// As the library, and when the file cannot be written.
 pub(crate) fn trace(args: &TraceArgs) -> Result<(), Failure> {
     refuse_bad_target(args)?;
-    let (mut model, request) = prepare(&args.stages, Precision::Auto)?;
+    let (mut model, request) = prepare(&args.stages, Precision::F32)?;
     let trace = model.trace(&request, args.decode)?;
     trace.write(&args.out)?;
     eprintln!(

@@ -93,7 +93,7 @@ fn the_bad_one_of_several_is_named() {
 fn the_smallest_pictures_and_wrong_endings_are_no_error() {
     let folder = Folder::new();
     let model = folder.model(|_| {});
-    for (width, height) in [(1, 1), (2, 2), (1, 150)] {
+    for (width, height) in [(1, 1), (2, 2), (1, 150), (2000, 10)] {
         let path = folder.file("small.png", bitmap(width, height));
         model.run(&["-n", "1", "--image", &path, "x"]).ok();
     }

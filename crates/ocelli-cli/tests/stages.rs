@@ -7,7 +7,7 @@ mod common;
 use common::{Folder, ocelli, picture};
 use serde_json::Value;
 
-/// A golden case as flags: model, pictures, budget, prompt.
+/// A golden case as flags: model, budget, and pictures and prompt unless it is a conversation.
 fn golden(case: &str) -> (Vec<String>, String) {
     let suite = ocelli_testkit::goldens().join("qwen3vl");
     let cases: Value =
@@ -27,9 +27,6 @@ fn golden(case: &str) -> (Vec<String>, String) {
         "--mmproj".to_owned(),
         path(&cases["mmproj"]),
     ];
-    for image in case["images"].as_array().unwrap() {
-        flags.extend(["--image".to_owned(), path(image)]);
-    }
     for (flag, key) in [
         ("--image-min-tokens", "image_min_tokens"),
         ("--image-max-tokens", "image_max_tokens"),
@@ -38,10 +35,12 @@ fn golden(case: &str) -> (Vec<String>, String) {
             flags.extend([flag.to_owned(), tokens.to_string()]);
         }
     }
-    flags.extend([
-        "--prompt".to_owned(),
-        case["prompt"].as_str().unwrap().to_owned(),
-    ]);
+    if let Some(prompt) = case["prompt"].as_str() {
+        for image in case["images"].as_array().unwrap() {
+            flags.extend(["--image".to_owned(), path(image)]);
+        }
+        flags.extend(["--prompt".to_owned(), prompt.to_owned()]);
+    }
     (flags, path(&case["tensors"]))
 }
 
@@ -64,6 +63,27 @@ fn every_golden_with_a_prompt_verifies() {
         let table = ocelli(&with("verify", &flags, &["--reference", &reference])).ok();
         assert!(
             table.contains("stages agree within 1e-4") && !table.contains("FAIL"),
+            "{case}\n{table}"
+        );
+    }
+}
+
+#[test]
+fn goldens_of_whole_conversations_verify_from_message_lists() {
+    let suite = ocelli_testkit::Suite::load("qwen3vl");
+    let folder = Folder::new();
+    for case in [
+        "text_turns",
+        "image_between_texts",
+        "second_turn_with_second_image",
+    ] {
+        let messages = suite.case(case).messages().to_string();
+        let list = folder.file("messages.json", messages);
+        let (flags, reference) = golden(case);
+        let more = ["--messages", &list, "--reference", &reference];
+        let table = ocelli(&with("verify", &flags, &more)).ok();
+        assert!(
+            table.contains("stages agree within 1e-4"),
             "{case}\n{table}"
         );
     }

@@ -1,0 +1,38 @@
+//! Flags of the commands that work on many pictures.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{AnswerArgs, ModelArgs};
+
+/// `ocelli batch`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = BATCH_EXAMPLES)]
+pub(crate) struct BatchArgs {
+    /// Folders (with all below them), pictures, or patterns such as 'scans/**/*.png'
+    #[arg(value_name = "DIR|GLOB", required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+
+    /// What is asked of every picture
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+
+    /// File of answers, one line of JSON for each picture. If it is there, the work goes on behind its last line
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
+}
+
+const BATCH_EXAMPLES: &str = "\
+Examples:
+  ocelli batch scans --prompt \"Read the text.\" --out texts.jsonl
+  ocelli batch 'photos/**/*.jpg' -m model.gguf -p \"Describe the picture.\" -o captions.jsonl
+
+A picture that cannot be read gets a line with \"error\" and the others go on; the exit code is then 6.
+After a kill, the same command goes on: nothing is answered twice, nothing is lost.";
