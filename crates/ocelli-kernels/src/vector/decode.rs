@@ -38,6 +38,16 @@ impl Coded for Q6K {
     const CODING: Coding = Coding::Q6_K;
 }
 
+/// Repeats a block for each input of a unit. A loop is not always unrolled, and then its shifts are by variables.
+macro_rules! each_of_unit {
+    ($k:ident, $block:block) => {
+        each_of_unit! { @times $k, $block, 0, 1, 2, 3, 4, 5, 6, 7 }
+    };
+    (@times $k:ident, $block:block, $($value:literal),*) => {
+        $({ let $k = $value; $block })*
+    };
+}
+
 /// Inputs that are decoded together: one word of nibbles.
 const UNIT: usize = 8;
 
@@ -108,13 +118,14 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
                 *units = inputs.as_chunks().0;
             }
             let mut partial = [[s.splat(0.0); 2]; ROWS];
+            let mut high = high_bits::<S, C>(s, block, group);
             for unit in 0..C::CODING.group / UNIT {
-                let codes = codes::<S, C>(s, block, group, unit);
-                for (k, code) in codes.into_iter().enumerate() {
+                let codes = codes::<S, C>(s, block, (group, unit), &mut high);
+                each_of_unit!(k, {
                     for (partial, units) in partial.iter_mut().zip(units) {
-                        partial[k % 2] = s.fma(s.splat(units[unit][k]), code, partial[k % 2]);
+                        partial[k % 2] = s.fma(s.splat(units[unit][k]), codes[k], partial[k % 2]);
                     }
-                }
+                });
             }
             let (scale, minimum) = scales::<S, C>(s, block, group);
             for (r, (result, partial)) in results.iter_mut().zip(partial).enumerate() {
@@ -182,44 +193,63 @@ fn halves<S: Simd>(s: S, block: &[u8], start: usize) -> S::Floats {
     s.load_f16(&halves)
 }
 
-/// Codes of 8 inputs: unit `unit` of group `group`, each a vector of 16 lanes.
+/// 16 words of a plane of bits.
 #[inline(always)]
-fn codes<S: Simd, C: Coded>(s: S, block: &[u8], group: usize, unit: usize) -> [S::Floats; UNIT] {
+fn word<S: Simd>(s: S, block: &[u8], start: usize, index: usize) -> S::Ints {
+    let bytes = block[start + index * 4 * LANES..].first_chunk();
+    s.load_words(bytes.expect("16 words"))
+}
+
+/// The words with the high bits of a group; a word holds as many inputs as a group has.
+#[inline(always)]
+fn high_bits<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) -> S::Ints {
+    if C::CODING.high_bits > 0 {
+        word(s, block, C::CODING.high_at, group)
+    } else {
+        s.splat_int(0)
+    }
+}
+
+/// Codes of 8 inputs: unit `unit` of group `group`, each a vector of 16 lanes.
+///
+/// `high` holds the group's high bits, this unit's lowest; they are shifted on to the next unit's.
+#[inline(always)]
+fn codes<S: Simd, C: Coded>(
+    s: S,
+    block: &[u8],
+    (group, unit): (usize, usize),
+    high: &mut S::Ints,
+) -> [S::Floats; UNIT] {
     let coding = &C::CODING;
-    let word = |start: usize, index: usize| -> S::Ints {
-        let bytes = block[start + index * 4 * LANES..]
-            .first_chunk()
-            .expect("16 words");
-        s.load_words(bytes)
-    };
-    let units = coding.group / UNIT;
+    let place = group * (coding.group / UNIT) + unit;
     let mut codes = [s.splat(0.0); UNIT];
     if coding.low_bits == 8 {
-        let words = [0, 1].map(|half| word(coding.low_at, 2 * (group * units + unit) + half));
-        for (k, code) in codes.iter_mut().enumerate() {
-            let left = s.shift_left(words[k / 4], 24 - 8 * (k as i32 % 4));
-            *code = s.to_float(s.shift_right_signed(left, 24));
-        }
+        let first = word(s, block, coding.low_at, 2 * place);
+        let second = word(s, block, coding.low_at, 2 * place + 1);
+        each_of_unit!(k, {
+            let bytes = if k < 4 { first } else { second };
+            let left = s.shift_left(bytes, 24 - 8 * (k as i32 % 4));
+            codes[k] = s.to_float(s.shift_right_signed(left, 24));
+        });
         return codes;
     }
-    let low = word(coding.low_at, group * units + unit);
-    for (k, code) in codes.iter_mut().enumerate() {
-        let nibble = s.shift_right(low, 8 * (k as i32 % 4) + 4 * (k as i32 / 4));
-        let mut bits = s.and(nibble, s.splat_int(15));
+    let low = word(s, block, coding.low_at, place);
+    each_of_unit!(k, {
+        let (byte, part) = (8 * (k as i32 % 4), k as i32 / 4);
+        let mut bits = s.and(s.shift_right(low, byte + 4 * part), s.splat_int(15));
         if coding.high_bits > 0 {
-            // A word holds 32 or 16 inputs, as many as a group.
-            let high = word(coding.high_at, group);
-            let shift = 8 * (k % 4) + coding.high_bits * (2 * unit + k / 4);
-            let mask = s.splat_int((16 << coding.high_bits) - 16);
-            let moved = if shift >= 4 {
-                s.shift_right(high, shift as i32 - 4)
+            let shift = byte + coding.high_bits as i32 * part - 4;
+            let moved = if shift >= 0 {
+                s.shift_right(*high, shift)
             } else {
-                s.shift_left(high, 4 - shift as i32)
+                s.shift_left(*high, -shift)
             };
+            let mask = s.splat_int((16 << coding.high_bits) - 16);
             bits = s.or(bits, s.and(moved, mask));
         }
-        *code = s.to_float(bits);
-    }
+        codes[k] = s.to_float(bits);
+    });
+    *high = s.shift_right(*high, 2 * coding.high_bits as i32);
     codes
 }
 
@@ -231,8 +261,9 @@ pub(crate) fn unpack<S: Simd, C: Coded>(s: S, blocks: &[u8], out: &mut [f32]) {
     for (block, out) in blocks.zip(out.chunks_exact_mut(coding.elements * LANES)) {
         for (group, out) in out.chunks_exact_mut(coding.group * LANES).enumerate() {
             let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+            let mut high = high_bits::<S, C>(s, block, group);
             for (unit, out) in out.chunks_exact_mut(UNIT * LANES).enumerate() {
-                let codes = codes::<S, C>(s, block, group, unit);
+                let codes = codes::<S, C>(s, block, (group, unit), &mut high);
                 for (code, out) in codes.into_iter().zip(out.as_chunks_mut().0) {
                     let mut value = code;
                     if coding.offset != 0 {

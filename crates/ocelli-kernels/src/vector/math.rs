@@ -1,6 +1,5 @@
 //! Exponentials and what is made of them, accurate to a few units in the last place.
 
-use crate::Activation;
 use crate::vector::Simd;
 
 /// `e^x`, with an error of about one unit in the last place.
@@ -32,19 +31,50 @@ fn power_of_two<S: Simd>(s: S, n: S::Ints) -> S::Floats {
     s.float(s.shift_left(s.add_int(n, s.splat_int(127)), 23))
 }
 
-/// `f(x)`.
-#[inline(always)]
-pub(crate) fn activate<S: Simd>(s: S, activation: Activation, x: S::Floats) -> S::Floats {
-    match activation {
-        Activation::Silu => times_sigmoid(s, x, x),
-        Activation::GeluErf => gelu(s, x),
+/// A function of one element. A type, not a closure: what a closure does would be compiled without the instruction
+/// set's features.
+pub(crate) trait Function {
+    /// `f(x)`.
+    fn apply<S: Simd>(s: S, x: S::Floats) -> S::Floats;
+}
+
+/// `x * sigmoid(x)`.
+pub(crate) struct Silu;
+/// `x * Phi(x)`.
+pub(crate) struct GeluErf;
+/// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
+pub(crate) struct GeluTanh;
+/// `x * sigmoid(1.702 x)`.
+pub(crate) struct QuickGelu;
+
+impl Function for Silu {
+    #[inline(always)]
+    fn apply<S: Simd>(s: S, x: S::Floats) -> S::Floats {
+        times_sigmoid(s, x, x)
+    }
+}
+
+impl Function for GeluErf {
+    #[inline(always)]
+    fn apply<S: Simd>(s: S, x: S::Floats) -> S::Floats {
+        gelu(s, x)
+    }
+}
+
+impl Function for GeluTanh {
+    #[inline(always)]
+    fn apply<S: Simd>(s: S, x: S::Floats) -> S::Floats {
         // 0.5 (1 + tanh(u)) = sigmoid(2 u), which loses nothing where tanh(u) is near -1.
-        Activation::GeluTanh => {
-            let square = s.mul(x, x);
-            let slope = s.fma(square, s.splat(0.071_354_814), s.splat(1.595_769));
-            times_sigmoid(s, x, s.mul(x, slope))
-        }
-        Activation::QuickGelu => times_sigmoid(s, x, s.mul(x, s.splat(1.702))),
+        let square = s.mul(x, x);
+        let slope = s.fma(square, s.splat(0.071_354_814), s.splat(1.595_769));
+        times_sigmoid(s, x, s.mul(x, slope))
+    }
+}
+
+impl Function for QuickGelu {
+    #[inline(always)]
+    fn apply<S: Simd>(s: S, x: S::Floats) -> S::Floats {
+        times_sigmoid(s, x, s.mul(x, s.splat(1.702)))
     }
 }
 

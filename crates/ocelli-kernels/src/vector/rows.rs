@@ -1,18 +1,19 @@
 //! Operations on rows: norms, activations, conversions.
 
-use crate::vector::{Simd, math};
+use crate::vector::Simd;
+use crate::vector::math::{Function, GeluErf, GeluTanh, QuickGelu, Silu};
 use crate::{Activation, LANES, plain};
 
-/// Calls `f` for 16 elements at a time; the last ones are padded with zeros.
+/// `values = f(values)`, 16 at a time; the last ones are padded with zeros.
 #[inline(always)]
-fn map<S: Simd>(s: S, values: &mut [f32], f: impl Fn(S::Floats) -> S::Floats) {
+fn map<S: Simd, F: Function>(s: S, values: &mut [f32]) {
     let (chunks, rest) = values.as_chunks_mut::<LANES>();
     for chunk in chunks {
-        s.store(f(s.load(chunk)), chunk);
+        s.store(F::apply(s, s.load(chunk)), chunk);
     }
     if !rest.is_empty() {
         let mut padded = pad(rest);
-        s.store(f(s.load(&padded)), &mut padded);
+        s.store(F::apply(s, s.load(&padded)), &mut padded);
         rest.copy_from_slice(&padded[..rest.len()]);
     }
 }
@@ -43,12 +44,11 @@ fn pad(rest: &[f32]) -> [f32; LANES] {
 /// See [`crate::Kernels::activate`].
 #[inline(always)]
 pub(crate) fn activate<S: Simd>(s: S, activation: Activation, values: &mut [f32]) {
-    // One loop for each function, so that the choice is not made inside.
     match activation {
-        Activation::Silu => map(s, values, |x| math::activate(s, Activation::Silu, x)),
-        Activation::GeluErf => map(s, values, |x| math::activate(s, Activation::GeluErf, x)),
-        Activation::GeluTanh => map(s, values, |x| math::activate(s, Activation::GeluTanh, x)),
-        Activation::QuickGelu => map(s, values, |x| math::activate(s, Activation::QuickGelu, x)),
+        Activation::Silu => map::<S, Silu>(s, values),
+        Activation::GeluErf => map::<S, GeluErf>(s, values),
+        Activation::GeluTanh => map::<S, GeluTanh>(s, values),
+        Activation::QuickGelu => map::<S, QuickGelu>(s, values),
     }
 }
 

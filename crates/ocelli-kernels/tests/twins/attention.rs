@@ -1,0 +1,193 @@
+//! The steps of attention of every set against the scalar twin, on buffers that end where memory ends.
+
+use crate::support::{all_sets, assert_close, assert_same, guarded, random, vector_sets};
+use ocelli_kernels::Kernels;
+use ocelli_kernels::{
+    Attention, Element, KeyValues, LANES, Matrix, MatrixMut, Scalar, Softmax, ValueRows, Workspace,
+};
+
+const DIMS: [usize; 8] = [1, 7, 12, 18, 64, 72, 80, 300];
+
+fn halves(values: &[f32]) -> Vec<u16> {
+    let mut bits = vec![0; values.len()];
+    Scalar.narrow(values, &mut bits);
+    bits
+}
+
+#[test]
+fn keys_become_panels_with_zeros_behind_the_last() {
+    for kernels in all_sets() {
+        for (tokens, dim) in [(1, 1), (15, 7), (16, 12), (17, 18), (40, 80)] {
+            let x = guarded(&random(1, tokens * dim));
+            let mut out = guarded(&vec![f32::NAN; tokens.div_ceil(LANES) * LANES * dim]);
+            kernels.transpose(Matrix::new(&x, tokens, dim), &mut out);
+            for (i, found) in out.iter().enumerate() {
+                let (panel, d, lane) = (i / (LANES * dim), i / LANES % dim, i % LANES);
+                let token = panel * LANES + lane;
+                let wanted = if token < tokens {
+                    x[token * dim + d]
+                } else {
+                    0.0
+                };
+                assert_eq!(
+                    *found,
+                    wanted,
+                    "{}, token {token}, element {d}",
+                    kernels.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn scores_are_those_of_the_twin() {
+    for kernels in vector_sets() {
+        for (dim, rows, panels) in DIMS
+            .iter()
+            .flat_map(|d| [(*d, 1, 1), (*d, 5, 3), (*d, 12, 8), (*d, 13, 2)])
+        {
+            let queries = guarded(&random(1, rows * dim));
+            let keys = random(2, panels * dim * LANES);
+            let half_keys = guarded(&halves(&keys));
+            let keys = guarded(&keys);
+            for keys in [Element::F32(&keys), Element::F16(&half_keys)] {
+                let stride = panels * LANES + 3;
+                let [found, wanted] = [&*kernels, &Scalar].map(|kernels: &dyn Kernels| {
+                    let mut scores = guarded(&vec![5.0; rows * stride]);
+                    kernels.scores(Matrix::new(&queries, rows, dim), keys, &mut scores, stride);
+                    scores.to_vec()
+                });
+                let name = format!(
+                    "{}, dim {dim}, {rows} rows, {panels} panels",
+                    kernels.name()
+                );
+                assert_close(&name, &found, &wanted, (2e-6, (dim as f32).sqrt()));
+            }
+        }
+    }
+}
+
+#[test]
+fn softmax_steps_are_those_of_the_twin() {
+    for kernels in vector_sets() {
+        let (rows, tokens, width) = (5, 48, 32);
+        let mut states = [&*kernels, &Scalar].map(|kernels: &dyn Kernels| {
+            let state = (
+                vec![f32::NEG_INFINITY; rows],
+                vec![0.0; rows],
+                random(4, rows * width),
+            );
+            (kernels, state)
+        });
+        for step in 0..4 {
+            let visible = [0..tokens, 0..0, 3..4, 17..48, step..step + 1];
+            let scores: Vec<f32> = random(step as u64, rows * tokens)
+                .iter()
+                .map(|x| 40.0 * x)
+                .collect();
+            let [found, wanted] = states.each_mut().map(|(kernels, (largest, total, sums))| {
+                let mut scores = guarded(&scores);
+                let (stride, visible) = (tokens, &visible[..]);
+                kernels.softmax(Softmax {
+                    scores: &mut scores,
+                    stride,
+                    tokens,
+                    visible,
+                    largest,
+                    total,
+                    sums,
+                });
+                scores.to_vec()
+            });
+            let name = format!("{}, step {step}", kernels.name());
+            assert_close(&name, &found, &wanted, (1e-6, 1e-3));
+            let [(_, (largest, total, sums)), (_, wanted)] = &states;
+            assert_same(&name, largest, &wanted.0);
+            assert_close(&name, total, &wanted.1, (1e-6, 1e-3));
+            assert_close(&name, sums, &wanted.2, (1e-6, 1e-3));
+        }
+    }
+}
+
+#[test]
+fn weighted_sums_are_those_of_the_twin() {
+    for kernels in vector_sets() {
+        for (width, rows, tokens) in [
+            (16, 1, 1),
+            (16, 3, 7),
+            (32, 12, 128),
+            (80, 6, 100),
+            (128, 13, 33),
+            (16, 2, 0),
+        ] {
+            let stride = width + 16;
+            let weights = guarded(&random(1, rows * 128));
+            let values = random(2, (tokens.max(1) - 1) * stride + width);
+            let half_values = guarded(&halves(&values));
+            let values = guarded(&values);
+            for values in [Element::F32(&values), Element::F16(&half_values)] {
+                let [found, wanted] = [&*kernels, &Scalar].map(|kernels: &dyn Kernels| {
+                    let mut sums = guarded(&random(3, rows * width));
+                    let weights = Matrix::new(&weights, rows, 128);
+                    kernels.weigh(
+                        weights,
+                        ValueRows {
+                            values,
+                            tokens,
+                            stride,
+                        },
+                        &mut sums,
+                    );
+                    sums.to_vec()
+                });
+                let name = format!(
+                    "{}, width {width}, {rows} rows, {tokens} tokens",
+                    kernels.name()
+                );
+                assert_close(&name, &found, &wanted, (3e-6, 3.0));
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_is_that_of_the_twin_and_reads_nothing_behind_its_rows() {
+    for kernels in vector_sets() {
+        for (dim, rows, tokens) in [
+            (12, 1, 1),
+            (18, 3, 129),
+            (64, 30, 300),
+            (72, 7, 17),
+            (7, 5, 260),
+        ] {
+            let [queries, keys, values] =
+                [rows, tokens, tokens].map(|n| guarded(&random(n as u64, n * dim)));
+            let [found, wanted] = [&*kernels, &Scalar].map(|kernels: &dyn Kernels| {
+                let mut out = guarded(&vec![f32::NAN; rows * dim]);
+                let attention = Attention {
+                    queries: Matrix::new(&queries, rows, dim),
+                    dim,
+                    scale: 0.5,
+                    keys_values: KeyValues::Rows {
+                        keys: Matrix::new(&keys, tokens, dim),
+                        values: Matrix::new(&values, tokens, dim),
+                    },
+                    visible: &|row| 0..(row + 1).max(tokens / 2).min(tokens),
+                };
+                attention.run(
+                    kernels,
+                    &mut MatrixMut::new(&mut out, rows, dim),
+                    &mut Workspace::new(),
+                );
+                out.to_vec()
+            });
+            assert_close(
+                &format!("{}, dim {dim}", kernels.name()),
+                &found,
+                &wanted,
+                (3e-6, 1.0),
+            );
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Every kernel of every instruction set of this machine against its scalar twin: odd lengths, none at all, limits of
+//! the types, and buffers that end where memory ends.
+
+mod attention;
+mod products;
+mod rows;
+mod support;

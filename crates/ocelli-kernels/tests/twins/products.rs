@@ -1,0 +1,261 @@
+//! Products of every set: unpacked weights bit for bit, products against the twin, rows against themselves.
+
+use crate::support::{all_sets, assert_close, assert_same, guarded, random, vector_sets};
+use ocelli_kernels::{
+    Activation, CHUNK, Finish, Kernels, LANES, Matrix, MatrixMut, PanelFormat, Panels, Product,
+    Scalar, Workspace,
+};
+use ocelli_quant::{TensorType, dequantize};
+
+fn runnable_types() -> impl Iterator<Item = TensorType> {
+    TensorType::ALL
+        .into_iter()
+        .filter(|ty| PanelFormat::for_type(*ty).is_some())
+}
+
+/// Blocks with every kind of byte, all 0 and all 1 among them, and scales that are small halves.
+fn blocks(ty: TensorType, rows: usize, columns: usize) -> Vec<u8> {
+    let block_bytes = ty.block_bytes();
+    let count = rows * columns / ty.block_elements();
+    let mut bytes: Vec<u8> = random(u64::from(ty.gguf_id()), count * block_bytes)
+        .iter()
+        .map(|x| (x * 128.0) as i8 as u8)
+        .collect();
+    for (i, block) in bytes.chunks_exact_mut(block_bytes).enumerate() {
+        match i % 5 {
+            0 => block.fill(0xFF),
+            1 => block.fill(0x80),
+            2 => block.fill(0x00),
+            _ => {}
+        }
+        for start in scales(ty).iter().copied() {
+            let sign = if i % 7 == 3 { 0x80 } else { 0 };
+            block[start..start + 2].copy_from_slice(&[i as u8, 0x24 | sign]);
+        }
+        if ty == TensorType::MXFP4 {
+            block[0] = 120 + block[0] % 8;
+        }
+    }
+    bytes
+}
+
+/// Where halves stand in a block that must not be infinite.
+fn scales(ty: TensorType) -> &'static [usize] {
+    match ty {
+        TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
+        TensorType::Q2_K => &[80, 82],
+        TensorType::Q3_K => &[108],
+        TensorType::Q6_K => &[208],
+        TensorType::MXFP4 | TensorType::F32 | TensorType::F16 | TensorType::BF16 => &[],
+        _ => &[0],
+    }
+}
+
+/// A packed weight and the values it stands for.
+struct Weight {
+    format: PanelFormat,
+    outputs: usize,
+    inputs: usize,
+    bytes: crate::support::Guarded<u8>,
+    values: Vec<f32>,
+}
+
+impl Weight {
+    fn new(ty: TensorType, outputs: usize, inputs: usize) -> Self {
+        let bytes = match ty {
+            TensorType::F32 => random(4, outputs * inputs)
+                .iter()
+                .flat_map(|x| x.to_le_bytes())
+                .collect(),
+            // Halves between 1 and 2, and upper halves of such singles.
+            TensorType::F16 => (0..outputs * inputs)
+                .flat_map(|i| [i as u8, 0x3C | (i as u8 % 4)])
+                .collect(),
+            TensorType::BF16 => (0..outputs * inputs)
+                .flat_map(|i| [i as u8 / 2, 0xBF])
+                .collect(),
+            _ => blocks(ty, outputs, inputs),
+        };
+        let mut values = vec![0.0; outputs * inputs];
+        dequantize(ty, &bytes, &mut values).expect("a runnable type");
+        let format = PanelFormat::for_type(ty).expect("a runnable type");
+        let (row_bytes, panel_bytes) = (
+            ty.row_bytes(inputs).expect("whole blocks"),
+            format.panel_bytes(inputs).expect("whole blocks"),
+        );
+        let mut packed = guarded(&vec![7; outputs.div_ceil(LANES) * panel_bytes]);
+        for (rows, panel) in bytes
+            .chunks(LANES * row_bytes)
+            .zip(packed.chunks_exact_mut(panel_bytes))
+        {
+            format.pack(rows, row_bytes, panel);
+        }
+        Self {
+            format,
+            outputs,
+            inputs,
+            bytes: packed,
+            values,
+        }
+    }
+
+    fn panels(&self) -> Panels<'_> {
+        Panels::new(self.format, self.outputs, self.inputs, &self.bytes)
+    }
+
+    fn largest(&self) -> f32 {
+        self.values.iter().fold(0.0, |m: f32, w| m.max(w.abs()))
+    }
+}
+
+fn shapes(ty: TensorType) -> Vec<(usize, usize)> {
+    match ty.block_elements() {
+        1 => vec![(1, 1), (5, 3), (16, 16), (33, 255), (17, 300), (48, 520)],
+        32 => vec![(1, 32), (17, 96), (40, 288), (48, 512)],
+        _ => vec![(1, 256), (33, 512), (20, 768)],
+    }
+}
+
+#[test]
+fn unpacked_weights_have_the_bits_of_the_reference() {
+    for (kernels, ty) in all_sets()
+        .iter()
+        .flat_map(|k| runnable_types().map(move |ty| (k, ty)))
+    {
+        for (outputs, inputs) in shapes(ty) {
+            let weight = Weight::new(ty, outputs, inputs);
+            let name = format!("{}, {ty} [{outputs}, {inputs}]", kernels.name());
+            for (panel, start) in
+                (0..outputs.div_ceil(LANES)).flat_map(|p| [(p, 0), (p, inputs / CHUNK * CHUNK)])
+            {
+                let chunk = start..(start + CHUNK).min(inputs);
+                let mut found = guarded(&vec![f32::NAN; chunk.len() * LANES]);
+                kernels.unpack(weight.panels(), panel, chunk.clone(), &mut found);
+                for (i, found) in found.iter().enumerate() {
+                    let (input, output) = (chunk.start + i / LANES, panel * LANES + i % LANES);
+                    if output < outputs {
+                        assert_same(&name, &[*found], &[weight.values[output * inputs + input]]);
+                    }
+                }
+            }
+            let mut row = guarded(&vec![f32::NAN; inputs]);
+            weight
+                .panels()
+                .row(&**kernels, outputs - 1, &mut Workspace::new(), &mut row);
+            assert_same(&name, &row, &weight.values[(outputs - 1) * inputs..]);
+        }
+    }
+}
+
+fn run(kernels: &dyn Kernels, weight: &Weight, x: &[f32], few: bool) -> Vec<f32> {
+    let rows = x.len() / weight.inputs;
+    let mut out = guarded(&vec![f32::NAN; rows * weight.outputs]);
+    let product = Product {
+        x: Matrix::new(x, rows, weight.inputs),
+        weight: weight.panels(),
+        bias: None,
+        finish: Finish::Store,
+        out: MatrixMut::new(&mut out, rows, weight.outputs),
+    };
+    let mut workspace = Workspace::new();
+    if few {
+        kernels.product_few(product, &mut workspace);
+    } else {
+        kernels.product(product, &mut workspace);
+    }
+    out.to_vec()
+}
+
+#[test]
+fn products_are_those_of_the_twin_and_rows_stand_alone() {
+    for (kernels, ty) in vector_sets()
+        .iter()
+        .flat_map(|k| runnable_types().map(move |ty| (k, ty)))
+    {
+        for (outputs, inputs) in shapes(ty) {
+            let weight = Weight::new(ty, outputs, inputs);
+            let x = guarded(&random(8, 13 * inputs));
+            let terms = weight.largest() * (inputs as f32).sqrt();
+            let wanted = run(&Scalar, &weight, &x, false);
+            for few in [false, true] {
+                let name = format!("{}, {ty} [{outputs}, {inputs}], few: {few}", kernels.name());
+                let found = run(&**kernels, &weight, &x, few);
+                assert_close(&name, &found, &wanted, (1e-5, terms));
+                for rows in [0, 1, 2, 3, 5, 6, 7, 12] {
+                    let part = guarded(&x[inputs..(1 + rows) * inputs]);
+                    let part = run(&**kernels, &weight, &part, few);
+                    assert_same(
+                        &format!("{name}, {rows} rows"),
+                        &part,
+                        &found[outputs..(1 + rows) * outputs],
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn vector_sets_give_the_same_bits() {
+    let sets = vector_sets();
+    for ty in runnable_types() {
+        let weight = Weight::new(ty, 33, 512);
+        let x = random(8, 5 * 512);
+        for few in [false, true] {
+            let all: Vec<_> = sets
+                .iter()
+                .map(|kernels| run(&**kernels, &weight, &x, few))
+                .collect();
+            for other in all.iter().skip(1) {
+                assert_same(&format!("{ty}, few: {few}"), other, &all[0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_finish_is_that_of_the_twin() {
+    let weight = Weight::new(TensorType::F32, 21, 40);
+    let (x, bias, start) = (random(1, 3 * 40), random(2, 21), random(3, 3 * 21));
+    let finishes = [
+        Finish::Store,
+        Finish::Add,
+        Finish::Multiply,
+        Finish::Activate(Activation::GeluErf),
+    ];
+    for (kernels, finish) in vector_sets().iter().flat_map(|k| finishes.map(|f| (k, f))) {
+        let [found, wanted] = [&**kernels, &Scalar].map(|kernels: &dyn Kernels| {
+            let mut out = guarded(&start);
+            let product = Product {
+                x: Matrix::new(&x, 3, 40),
+                weight: weight.panels(),
+                bias: Some(&bias),
+                finish,
+                out: MatrixMut::new(&mut out, 3, 21),
+            };
+            kernels.product(product, &mut Workspace::new());
+            out.to_vec()
+        });
+        assert_close(
+            &format!("{}, {finish:?}", kernels.name()),
+            &found,
+            &wanted,
+            (1e-6, 1.0),
+        );
+    }
+}
+
+#[test]
+#[should_panic(expected = "inputs of a product")]
+fn a_product_of_the_wrong_shape_panics_with_its_reason() {
+    let weight = Weight::new(TensorType::F32, 16, 32);
+    let mut out = vec![0.0; 16];
+    let product = Product {
+        x: Matrix::new(&[0.0; 31], 1, 31),
+        weight: weight.panels(),
+        bias: None,
+        finish: Finish::Store,
+        out: MatrixMut::new(&mut out, 1, 16),
+    };
+    Scalar.product(product, &mut Workspace::new());
+}
