@@ -1,0 +1,15 @@
+//! A Hugging Face model folder: configuration, tokenizer and tensors, nothing of which is trusted.
+
+mod config;
+mod settings;
+mod shards;
+mod tensor;
+mod tokenizer;
+
+pub(crate) use config::{
+    Experts, Family, RopeScaling, TextConfig, VisionConfig, read as read_config,
+};
+pub(crate) use settings::{Settings, read_json};
+pub(crate) use shards::Shelf;
+pub(crate) use tensor::HubTensor;
+pub(crate) use tokenizer::Tokenizer;

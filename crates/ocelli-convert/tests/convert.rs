@@ -1,0 +1,386 @@
+//! Checkpoints in the layouts that are in use become what the reference's converter makes of them.
+
+mod common;
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use common::{Folder, copy_of, crc32, data, quiet};
+use ocelli_convert::{ConvertOptions, Error, Existing, FileType, convert};
+use ocelli_gguf::{Array, Gguf, Value};
+use serde_json::Value as Json;
+
+fn options(text: FileType, projector: FileType) -> ConvertOptions {
+    ConvertOptions {
+        text_type: text,
+        projector_type: projector,
+        ..ConvertOptions::default()
+    }
+}
+
+fn f16() -> ConvertOptions {
+    options(FileType::F16, FileType::F16)
+}
+
+/// Converts a checkpoint with the types of its expectation and compares everything.
+fn check(name: &str) {
+    let folder = Folder::new(name);
+    let text = fs::read(data(name).join("expected.json")).expect("read");
+    let expected: Json = serde_json::from_slice(&text).expect("JSON");
+    let ty = |index: usize| {
+        let name = expected["types"][index].as_str();
+        name.map_or(FileType::F16, |name| name.parse().expect("a type"))
+    };
+    let made = convert(
+        &data(name),
+        folder.path(),
+        &options(ty(0), ty(1)),
+        &mut quiet,
+    );
+    let made = made.unwrap_or_else(|error| panic!("{name}: {error}"));
+    compare(&made.text, &expected["text"]);
+    match expected.get("mmproj") {
+        Some(mmproj) => compare(&made.projector.expect("a projector"), mmproj),
+        None => assert_eq!(made.projector, None),
+    }
+}
+
+fn compare(path: &Path, expected: &Json) {
+    let file = Gguf::open(path).expect("a sound file");
+    let tensors = expected["tensors"].as_object().expect("tensors");
+    let mut names: Vec<&str> = file.tensors().iter().map(|t| t.name()).collect();
+    let mut expected_names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    expected_names.sort_unstable();
+    assert_eq!(names, expected_names, "{}", path.display());
+    for tensor in file.tensors() {
+        let found =
+            serde_json::json!([tensor.ty().name(), tensor.shape(), crc32(file.data(tensor))]);
+        // Two computations of these factors differ in the last bits.
+        if tensor.name() != "rope_freqs.weight" {
+            assert_eq!(found, tensors[tensor.name()], "{}", tensor.name());
+        }
+    }
+    for (key, value) in expected["metadata"].as_object().expect("metadata") {
+        match key.as_str() {
+            // A name is free; the reference repeats a wrong size of a converter; tokens like <|fim_pad|> are control
+            // tokens for llama.cpp though the checkpoint does not say so.
+            "general.name" | "clip.vision.feed_forward_length" | "tokenizer.ggml.token_type" => {}
+            _ => {
+                let found = file
+                    .metadata()
+                    .get(key)
+                    .unwrap_or_else(|| panic!("{key} is missing"));
+                assert!(is_same(found, value), "{key}: found {found}, need {value}");
+            }
+        }
+    }
+}
+
+fn is_same(found: &Value, expected: &Json) -> bool {
+    let (Value::Array(array), false) = (found, expected.is_string()) else {
+        return match found {
+            Value::String(text) => Some(text.as_str()) == expected.as_str(),
+            Value::Bool(flag) => Some(*flag) == expected.as_bool(),
+            Value::F32(x) => Some(*x) == expected.as_f64().map(|y| y as f32),
+            number => expected.as_i64().map(|n| n.to_string()) == Some(number.to_string()),
+        };
+    };
+    match (expected, array) {
+        (Json::Array(list), array) => {
+            let same = |(i, e): (usize, &Json)| array.get(i).is_some_and(|v| is_same(&v, e));
+            list.len() == array.len() && list.iter().enumerate().all(same)
+        }
+        (_, Array::String(strings)) => {
+            let joined = strings.iter().collect::<Vec<_>>().join("\n");
+            expected["length"] == strings.len() && expected["crc"] == crc32(joined.as_bytes())
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn experts_of_the_hub_in_two_parts_become_those_of_the_modelling_code() {
+    check("qwen3vl-moe");
+}
+
+#[test]
+fn a_checkpoint_of_current_modelling_code_is_converted() {
+    check("qwen2.5vl");
+}
+
+#[test]
+fn a_checkpoint_as_first_published_with_vocabulary_and_merges_apart_is_converted() {
+    check("qwen2vl");
+}
+
+#[test]
+fn rows_of_llama_heads_alternate_and_its_frequency_factors_are_a_tensor() {
+    check("llama");
+    let folder = Folder::new("llama-factors");
+    let made = convert(&data("llama"), folder.path(), &f16(), &mut quiet).expect("converted");
+    let file = Gguf::open(&made.text).expect("a sound file");
+    let tensor = file.tensor("rope_freqs.weight").expect("factors");
+    let factors: Vec<f32> = file
+        .data(tensor)
+        .as_chunks()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
+    // Wavelengths of 6.3 up to 64 * 4 stay or are blended, those above 64 are slowed down eight times.
+    assert_eq!((factors.len(), factors[0], factors[7]), (8, 1.0, 8.0));
+    assert!(
+        factors.windows(2).all(|pair| pair[0] <= pair[1]),
+        "{factors:?}"
+    );
+}
+
+#[test]
+fn special_looking_tokens_are_control_and_others_that_were_added_are_the_users() {
+    let folder = Folder::new("tokens");
+    let made = convert(&data("qwen2vl"), folder.path(), &f16(), &mut quiet).expect("converted");
+    let file = Gguf::open(&made.text).expect("a sound file");
+    let tokens = file
+        .metadata()
+        .required_str_array("tokenizer.ggml.tokens")
+        .expect("tokens");
+    let types = file
+        .metadata()
+        .required_u32_array("tokenizer.ggml.token_type")
+        .expect("types");
+    let ty = |text: &str| types[tokens.iter().position(|token| token == text).expect(text)];
+    assert_eq!(ty("<|image_pad|>"), 3);
+    assert_eq!(ty("<|fim_pad|>"), 3);
+    assert_eq!(ty("<think>"), 4);
+    assert_eq!(ty("Ġthe"), 1);
+    assert_eq!(ty("[PAD607]"), 5);
+}
+
+#[test]
+fn a_mix_is_written_with_the_types_of_its_recipe() {
+    let folder = Folder::new("mix");
+    let options = options(FileType::Q4_K_M, FileType::Q8_0);
+    let made = convert(&data("qwen2.5vl"), folder.path(), &options, &mut quiet).expect("converted");
+    assert_eq!(made.text, folder.join("qwen2.5vl-Q4_K_M.gguf"));
+    let file = Gguf::open(&made.text).expect("a sound file");
+    let ty = |name: &str| file.tensor(name).expect(name).ty().name();
+    // Rows of 32 hold no block of 256.
+    assert_eq!(ty("blk.0.attn_q.weight"), "Q5_0");
+    assert_eq!(ty("blk.0.attn_norm.weight"), "F32");
+    assert_eq!(ty("output.weight"), "Q8_0");
+    assert_eq!(
+        file.metadata()
+            .required_u32("general.file_type")
+            .expect("a type"),
+        15
+    );
+}
+
+/// Converting a broken checkpoint fails with this text and leaves nothing behind.
+fn fails(name: &str, spoil: impl FnOnce(&Path), need: &str) {
+    let folder = Folder::new(&format!("bad-{}", crc32(need.as_bytes())));
+    let checkpoint = copy_of(name, &folder);
+    spoil(&checkpoint);
+    let out = Folder::new(&format!("bad-out-{}", crc32(need.as_bytes())));
+    let error = convert(&checkpoint, out.path(), &f16(), &mut quiet)
+        .expect_err(need)
+        .to_string();
+    assert!(error.contains(need), "{error}");
+    assert_eq!(out.files(), [""; 0]);
+}
+
+fn edit(path: &Path, change: impl FnOnce(String) -> String) {
+    let text = fs::read_to_string(path).expect("read");
+    fs::write(path, change(text)).expect("written");
+}
+
+#[test]
+fn incomplete_folders_are_refused_with_what_is_missing() {
+    let remove =
+        |file: &'static str| move |path: &Path| fs::remove_file(path.join(file)).expect("removed");
+    fails(
+        "qwen3vl-moe",
+        remove("config.json"),
+        "not a Hugging Face model folder",
+    );
+    fails(
+        "qwen3vl-moe",
+        remove("model.safetensors.index.json"),
+        "model.safetensors.index.json not found",
+    );
+    fails(
+        "qwen3vl-moe",
+        remove("model-00002-of-00002.safetensors"),
+        "model-00002-of-00002.safetensors, which",
+    );
+    fails(
+        "qwen2.5vl",
+        remove("model.safetensors"),
+        "found no tensors, need config.json and *.safetensors",
+    );
+    fails(
+        "qwen2.5vl",
+        remove("tokenizer.json"),
+        "tokenizer.json not found",
+    );
+    fails(
+        "qwen2.5vl",
+        remove("processor_config.json"),
+        "image_mean in preprocessor_config.json",
+    );
+}
+
+#[test]
+fn settings_that_do_not_fit_the_tensors_are_refused_by_name_and_shape() {
+    let set = |from: &'static str, to: &'static str| {
+        move |path: &Path| edit(&path.join("config.json"), |text| text.replacen(from, to, 1))
+    };
+    fails(
+        "llama",
+        set("\"llama\"", "\"mamba\""),
+        "found 'mamba', need one of qwen2_vl",
+    );
+    fails(
+        "llama",
+        set("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
+        "'layers.2.input_layernorm.weight' not found",
+    );
+    fails(
+        "llama",
+        set("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"),
+        "9 tensors that this architecture does not have",
+    );
+    fails(
+        "llama",
+        set("\"intermediate_size\": 96", "\"intermediate_size\": 95"),
+        "found shape [96, 32], need [95, 32]",
+    );
+    fails(
+        "llama",
+        set("\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": \"x\""),
+        "rms_norm_eps: found \"x\", need a number",
+    );
+    fails(
+        "llama",
+        set("\"vocab_size\": 576", "\"vocab_size\": 550"),
+        "need [550, 32]",
+    );
+    fails(
+        "llama",
+        set("{", "{\"quantization_config\": {},"),
+        "a checkpoint that is quantised already",
+    );
+    fails(
+        "qwen2.5vl",
+        set(
+            "\"fullatt_block_indexes\": [\n      1\n    ]",
+            "\"fullatt_block_indexes\": [0, 1, 5]",
+        ),
+        "fullatt_block_indexes: found [0, 1, 5]",
+    );
+}
+
+#[test]
+fn damaged_tensor_files_are_refused() {
+    let path = |folder: &Path| folder.join("model.safetensors");
+    let cut = |folder: &Path| {
+        let bytes = fs::read(path(folder)).expect("read");
+        fs::write(path(folder), &bytes[..bytes.len() - 8]).expect("written");
+    };
+    fails("llama", cut, "download incomplete?");
+    let pointer =
+        |folder: &Path| fs::write(path(folder), "version https://git-lfs").expect("written");
+    fails("llama", pointer, "Git LFS pointer");
+    let huge = |folder: &Path| fs::write(path(folder), [0xff; 64]).expect("written");
+    fails("llama", huge, "in a file of 64");
+    let integers = |folder: &Path| {
+        let mut bytes = fs::read(path(folder)).expect("read");
+        let at = bytes
+            .windows(6)
+            .position(|window| window == b"\"BF16\"")
+            .expect("a type");
+        bytes[at..at + 6].copy_from_slice(b"\"I16\" ");
+        fs::write(path(folder), bytes).expect("written");
+    };
+    fails(
+        "llama",
+        integers,
+        "found I16 elements, need F32, F16 or BF16",
+    );
+}
+
+#[test]
+fn values_that_a_half_cannot_hold_are_refused() {
+    let spoil = |folder: &Path| {
+        let path = folder.join("model.safetensors");
+        let mut bytes = fs::read(&path).expect("read");
+        let header = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+        bytes[8 + header..8 + header + 2].copy_from_slice(&0x4780u16.to_le_bytes());
+        fs::write(path, bytes).expect("written");
+    };
+    // The first tensor of the file is the output projection.
+    fails(
+        "llama",
+        spoil,
+        "as F16: found 65536, need magnitudes below 65520",
+    );
+}
+
+#[test]
+fn a_stopped_conversion_leaves_nothing_behind() {
+    let out = Folder::new("stopped");
+    let mut calls = 0;
+    let mut stop = |_: ocelli_convert::Progress<'_>| {
+        calls += 1;
+        match calls {
+            30 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    };
+    let error = convert(&data("qwen2.5vl"), out.path(), &f16(), &mut stop).expect_err("stopped");
+    assert!(matches!(error, Error::Stopped), "{error}");
+    assert_eq!(out.files(), [""; 0]);
+}
+
+#[test]
+fn existing_files_are_kept_unless_replacing_is_wanted() {
+    let out = Folder::new("existing");
+    let other = out.join("mmproj-qwen2vl-F16.gguf");
+    fs::write(&other, "mine").expect("written");
+    let error = convert(&data("qwen2vl"), out.path(), &f16(), &mut quiet).expect_err("exists");
+    assert!(error.to_string().contains("file exists"), "{error}");
+    assert_eq!(out.files(), ["mmproj-qwen2vl-F16.gguf"]);
+    let replacing = ConvertOptions {
+        existing: Existing::Replace,
+        ..f16()
+    };
+    convert(&data("qwen2vl"), out.path(), &replacing, &mut quiet).expect("converted");
+    assert_eq!(out.files(), ["mmproj-qwen2vl-F16.gguf", "qwen2vl-F16.gguf"]);
+    Gguf::open(&other).expect("replaced");
+    let error =
+        convert(&data("qwen2vl"), &out.join("none"), &f16(), &mut quiet).expect_err("no folder");
+    assert!(
+        error.to_string().contains("output folder not found"),
+        "{error}"
+    );
+}
+
+#[test]
+fn progress_ends_at_all_bytes_of_both_files() {
+    let out = Folder::new("progress");
+    let mut seen = Vec::new();
+    let mut watch = |progress: ocelli_convert::Progress<'_>| {
+        seen.push((progress.bytes_done, progress.bytes_total));
+        ControlFlow::Continue(())
+    };
+    let made = convert(&data("qwen2vl"), out.path(), &f16(), &mut watch).expect("converted");
+    let bytes = |path: &Path| -> u64 {
+        let file = Gguf::open(path).expect("a sound file");
+        file.tensors().iter().map(|t| t.bytes() as u64).sum()
+    };
+    let total = bytes(&made.text) + bytes(&made.projector.expect("a projector"));
+    assert_eq!(seen.last(), Some(&(total, total)));
+    assert!(seen.windows(2).all(|pair| pair[0].0 < pair[1].0));
+}
