@@ -82,21 +82,175 @@ pub enum Error {
         /// Empty, or the files that were looked at with the reasons, starting with ": ".
         rejected: String,
     },
+    /// No model of this name on this machine.
+    #[error("no model '{name}': looked in {looked}{hint}")]
+    NotFound {
+        /// The name that was given.
+        name: String,
+        /// The places, with what is there.
+        looked: String,
+        /// Empty, or names that are near and what to do, starting with ". ".
+        hint: String,
+    },
+    /// An entry of a store that is broken or of a kind that cannot be used.
+    #[error("model '{name}' cannot be used: {why}")]
+    Unusable {
+        /// The name that was given.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What was to be downloaded is no name of a repository.
+    #[error("no repository: '{name}': need user/repo or user/repo:QUANT")]
+    NoRepository {
+        /// The name that was given.
+        name: String,
+    },
+    /// A repository has no file that is wanted.
+    #[error("nothing to download: {repo}: found {found}, need {need}")]
+    NoFile {
+        /// `user/repo`.
+        repo: String,
+        /// What the repository has.
+        found: String,
+        /// What is wanted.
+        need: String,
+    },
+    /// Downloading is switched off.
+    #[error(
+        "offline: HF_HUB_OFFLINE is set, so that {what} is not downloaded. Unset it, or name a model of 'ocelli list'"
+    )]
+    Offline {
+        /// What was to be downloaded.
+        what: String,
+    },
+    /// An address that must not be asked, or cannot be.
+    #[error("address refused: {url}: {why}")]
+    Address {
+        /// The address.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// The server could not be reached, or broke off, more often than is tried.
+    #[error(
+        "download failed: {url}: {why}; tried {tries} times. What has arrived is kept; try again later"
+    )]
+    Network {
+        /// The address.
+        url: String,
+        /// What happened last.
+        why: String,
+        /// Number of tries.
+        tries: u32,
+    },
+    /// The server refuses.
+    #[error("download refused: {url}: found status {status}, need 200{hint}")]
+    Refused {
+        /// The address.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// Empty, or what to do, starting with ". ".
+        hint: &'static str,
+    },
+    /// The server sends something else than the file.
+    #[error(
+        "not the file: {what}: found {found}, need {need}. Is there a login page or proxy between?"
+    )]
+    WrongContent {
+        /// The file or address.
+        what: String,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        need: String,
+    },
+    /// All bytes arrived, and are not the right ones.
+    #[error(
+        "checksum: {file}: found SHA-256 {found}, need {need}. The bytes were thrown away; download it again"
+    )]
+    Checksum {
+        /// The file.
+        file: String,
+        /// SHA-256 of what arrived.
+        found: String,
+        /// SHA-256 that the hub states.
+        need: String,
+    },
+    /// The disk is too full.
+    #[error("no space: {}: need {need} bytes more, have {have}. Free some space and download again", path.display())]
+    NoSpace {
+        /// A folder on the disk.
+        path: PathBuf,
+        /// Bytes that are still needed.
+        need: u64,
+        /// Bytes that are free.
+        have: u64,
+    },
+    /// A file or folder of the cache that cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Path {
+        /// `create`, `write`, ...
+        action: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The caller stopped a download.
+    #[error("download stopped; what has arrived is kept, and the next download goes on from there")]
+    Stopped,
+}
+
+/// What kind of trouble an error is; programs map it to exit codes and statuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// A model file that opens but is bad.
+    Model,
+    /// A path that is missing or unreadable, an unknown name, a full disk.
+    Path,
+    /// A wrong request.
+    Usage,
+    /// Each file may be fine and the choice of files is wrong.
+    Pair,
+    /// Network, server or checksum.
+    Network,
+    /// The caller stopped it.
+    Stopped,
 }
 
 impl Error {
-    /// True when each file may be fine and the choice of files is wrong (exit code 4 of the command).
-    pub fn is_pair_mismatch(&self) -> bool {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Gguf(_)
+            Self::Gguf(ocelli_gguf::Error::Io { .. })
             | Self::Folder { .. }
-            | Self::NoModelInFolder { .. }
-            | Self::SeveralModelsInFolder { .. } => false,
+            | Self::NotFound { .. }
+            | Self::NoSpace { .. }
+            | Self::Path { .. } => ErrorKind::Path,
+            Self::Gguf(_) | Self::Unusable { .. } => ErrorKind::Model,
+            Self::NoModelInFolder { .. }
+            | Self::SeveralModelsInFolder { .. }
+            | Self::NoRepository { .. }
+            | Self::NoFile { .. }
+            | Self::Address { .. } => ErrorKind::Usage,
             Self::NotAProjector { .. }
             | Self::NotATextModel { .. }
             | Self::MergedWithProjector { .. }
             | Self::Mismatch { .. }
-            | Self::NoTextModel { .. } => true,
+            | Self::NoTextModel { .. } => ErrorKind::Pair,
+            Self::Offline { .. }
+            | Self::Network { .. }
+            | Self::Refused { .. }
+            | Self::WrongContent { .. }
+            | Self::Checksum { .. } => ErrorKind::Network,
+            Self::Stopped => ErrorKind::Stopped,
         }
+    }
+
+    /// True when each file may be fine and the choice of files is wrong (exit code 4 of the command).
+    pub fn is_pair_mismatch(&self) -> bool {
+        self.kind() == ErrorKind::Pair
     }
 }

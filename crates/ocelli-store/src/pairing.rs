@@ -35,10 +35,10 @@ impl Pairing {
     }
 }
 
-/// A candidate that fits.
-struct Fitting {
+/// A candidate that fits; `F` is the opened file, or nothing when only the choice is wanted.
+struct Fitting<F> {
     path: PathBuf,
-    file: Gguf,
+    file: F,
     matched: Vec<String>,
     /// Percent of common words in the names.
     likeness: u32,
@@ -48,11 +48,19 @@ struct Fitting {
 
 /// Looks beside a text model for its projector.
 pub fn find_projector(text_path: &Path, text: &TextFacts) -> (Option<Gguf>, Pairing) {
-    let groups = search::projector_groups(text_path);
-    let name = (text_path, text.name.as_deref());
-    look(groups, |path, file, kind| match kind {
+    pick_projector((text_path, text), search::projector_groups(text_path), open)
+}
+
+/// Takes the best projector among groups of files that `open` opens.
+pub(crate) fn pick_projector<F>(
+    text: (&Path, &TextFacts),
+    groups: io::Result<Groups>,
+    open: impl FnMut(&Path) -> Result<(F, FileKind), String>,
+) -> (Option<F>, Pairing) {
+    let name = (text.0, text.1.name.as_deref());
+    look(groups, open, |path, file, kind| match kind {
         FileKind::Projector(facts) => {
-            let matched = check(text, &facts)?;
+            let matched = check(text.1, &facts)?;
             let likeness = likeness(name, (path, facts.name.as_deref()));
             let rank = (type_rank(&facts.element_type), facts.element_type);
             Ok(Fitting {
@@ -74,7 +82,7 @@ pub fn find_text_model(
 ) -> (Option<Gguf>, Pairing) {
     let groups = search::text_groups(projector_path);
     let name = (projector_path, projector.name.as_deref());
-    look(groups, |path, file, kind| match kind {
+    look(groups, open, |path, file, kind| match kind {
         FileKind::Text(facts) => {
             let matched = check(&facts, projector)?;
             let likeness = likeness(name, (path, facts.name.as_deref()));
@@ -106,10 +114,11 @@ fn check(text: &TextFacts, projector: &ProjectorFacts) -> Result<Vec<String>, St
     Ok(matched)
 }
 
-fn look(
+fn look<F>(
     groups: io::Result<Groups>,
-    judge: impl Fn(&Path, Gguf, FileKind) -> Result<Fitting, String>,
-) -> (Option<Gguf>, Pairing) {
+    mut open: impl FnMut(&Path) -> Result<(F, FileKind), String>,
+    judge: impl Fn(&Path, F, FileKind) -> Result<Fitting<F>, String>,
+) -> (Option<F>, Pairing) {
     let mut pairing = Pairing::default();
     let groups = match groups {
         Ok(groups) => groups,
@@ -145,14 +154,14 @@ fn look(
     (None, pairing)
 }
 
-fn open(path: &Path) -> Result<(Gguf, FileKind), String> {
+pub(crate) fn open(path: &Path) -> Result<(Gguf, FileKind), String> {
     let file = Gguf::open(path).map_err(|error| error.to_string())?;
     let kind = classify(&file).map_err(|error| error.to_string())?;
     Ok((file, kind))
 }
 
 /// Takes the candidate with the most alike name, then the best type, then the first name.
-fn take_best(mut fitting: Vec<Fitting>, pairing: &mut Pairing) -> Option<Gguf> {
+fn take_best<F>(mut fitting: Vec<Fitting<F>>, pairing: &mut Pairing) -> Option<F> {
     fitting.sort_by(|a, b| key(a).cmp(&key(b)));
     let mut fitting = fitting.into_iter();
     let best = fitting.next()?;
@@ -181,6 +190,6 @@ fn take_best(mut fitting: Vec<Fitting>, pairing: &mut Pairing) -> Option<Gguf> {
     Some(best.file)
 }
 
-fn key(fitting: &Fitting) -> (Reverse<u32>, usize, &Path) {
+fn key<F>(fitting: &Fitting<F>) -> (Reverse<u32>, usize, &Path) {
     (Reverse(fitting.likeness), fitting.rank.0, &fitting.path)
 }

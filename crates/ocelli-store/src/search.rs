@@ -65,19 +65,20 @@ pub(crate) fn gguf_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The folder that holds the files of a model folder: itself, or the current snapshot of a Hugging Face cache entry.
 pub(crate) fn model_folder(folder: &Path) -> PathBuf {
-    let snapshots = folder.join("snapshots");
-    let Ok(commit) = std::fs::read_to_string(folder.join("refs").join("main")) else {
-        return folder.to_owned();
-    };
-    let commit = commit.trim();
+    let snapshot = commit_of_main(folder).map(|commit| folder.join("snapshots").join(commit));
+    match snapshot {
+        Some(snapshot) if snapshot.is_dir() => snapshot,
+        _ => folder.to_owned(),
+    }
+}
+
+/// The commit that `refs/main` of a Hugging Face cache entry names.
+pub(crate) fn commit_of_main(repository: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(repository.join("refs").join("main")).ok()?;
+    let commit = text.trim();
     // The text becomes part of a path: nothing but a commit's name may pass.
     let is_commit = !commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let snapshot = snapshots.join(commit);
-    if is_commit && snapshot.is_dir() {
-        snapshot
-    } else {
-        folder.to_owned()
-    }
+    is_commit.then(|| commit.to_owned())
 }
 
 /// Other GGUF files in the folder of `path`, and in that of the file it links to.
@@ -126,14 +127,22 @@ fn folders_above(path: &Path) -> Vec<PathBuf> {
 
 /// True for the second and later parts of a split model: `x-00002-of-00003.gguf`.
 fn is_later_part(path: &Path) -> bool {
-    let name = file_name(path).to_lowercase();
-    let number_of_part = || {
-        let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
-        let (_, number) = rest.rsplit_once('-')?;
-        let is_number = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
-        (is_number(count) && is_number(number)).then(|| number.to_owned())
+    part_of(&file_name(path)).is_some_and(|(_, number, _)| number != 1)
+}
+
+/// What comes before the numbers, number and count in a path like `x-00002-of-00003.gguf`.
+pub(crate) fn part_of(path: &str) -> Option<(&str, u32, u32)> {
+    let (stem, ending) = path.split_at_checked(path.len().checked_sub(".gguf".len())?)?;
+    if !ending.eq_ignore_ascii_case(".gguf") {
+        return None;
+    }
+    let (rest, count) = stem.rsplit_once("-of-")?;
+    let (prefix, number) = rest.rsplit_once('-')?;
+    let digits = |text: &str| {
+        let is_number = text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse().ok()).flatten()
     };
-    number_of_part().is_some_and(|number| number != "00001")
+    Some((prefix, digits(number)?, digits(count)?))
 }
 
 #[cfg(test)]
