@@ -233,14 +233,14 @@ impl Error {
             Self::NoModelInFolder { .. }
             | Self::SeveralModelsInFolder { .. }
             | Self::NoRepository { .. }
-            | Self::NoFile { .. }
-            | Self::Address { .. } => ErrorKind::Usage,
+            | Self::NoFile { .. } => ErrorKind::Usage,
             Self::NotAProjector { .. }
             | Self::NotATextModel { .. }
             | Self::MergedWithProjector { .. }
             | Self::Mismatch { .. }
             | Self::NoTextModel { .. } => ErrorKind::Pair,
             Self::Offline { .. }
+            | Self::Address { .. }
             | Self::Network { .. }
             | Self::Refused { .. }
             | Self::WrongContent { .. }

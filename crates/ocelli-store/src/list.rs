@@ -38,10 +38,12 @@ pub struct Found {
 /// Lists all models of some places, in order of place and name. Only the beginnings of files are read: metadata and
 /// lists of tensors. What cannot be used is in the list with the reason.
 pub fn list(places: &Places) -> Vec<Found> {
+    let shelves = shelves(places);
     let mut files = Files::default();
+    files.open_all(paths(&shelves));
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    for shelf in shelves(places) {
+    for shelf in &shelves {
         for text in shelf.files.iter().filter(|file| choose::is_text(file)) {
             // An older snapshot's file is told only when the current snapshot has none of its name.
             let is_new = match &shelf.id {
@@ -49,7 +51,7 @@ pub fn list(places: &Places) -> Vec<Found> {
                 None => true,
             };
             if is_new {
-                found.extend(of_shelf(&shelf, text, &mut files));
+                found.extend(of_shelf(shelf, text, &mut files));
             }
         }
     }
@@ -71,6 +73,16 @@ pub fn list(places: &Places) -> Vec<Found> {
     found
 }
 
+/// All files that a list will open, but for the blobs that only manifests name.
+fn paths(shelves: &[Shelf]) -> Vec<PathBuf> {
+    let is_wanted = |file: &&String| choose::is_text(file) || choose::is_projector(file);
+    let of_shelf = |shelf: &Shelf| -> Vec<PathBuf> {
+        let wanted = shelf.files.iter().filter(is_wanted);
+        wanted.map(|file| shelf.path(file)).collect()
+    };
+    shelves.iter().flat_map(of_shelf).collect()
+}
+
 /// What is known of a file after it was opened once.
 #[derive(Clone, Debug)]
 struct Opened {
@@ -82,20 +94,46 @@ struct Opened {
 #[derive(Default)]
 struct Files(HashMap<PathBuf, Opened>);
 
+/// More threads than this gain nothing: the disk is the same.
+const THREADS: usize = 8;
+
 impl Files {
+    /// Opens files on several threads: a vocabulary takes some milliseconds, and there may be hundreds.
+    fn open_all(&mut self, paths: Vec<PathBuf>) {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = paths.len().div_ceil(threads.min(THREADS)).max(1);
+        let opened = std::thread::scope(|scope| {
+            let open = |paths: &[PathBuf]| paths.iter().map(|path| Opened::at(path)).collect();
+            let shares: Vec<_> = paths
+                .chunks(share)
+                .map(|paths| scope.spawn(move || -> Vec<Opened> { open(paths) }))
+                .collect();
+            // A thread that panicked leaves its files to be opened one by one.
+            let all = shares.into_iter().map(|share| share.join().ok());
+            all.collect::<Option<Vec<Vec<Opened>>>>()
+        });
+        let opened = opened.unwrap_or_default().into_iter().flatten();
+        self.0.extend(paths.into_iter().zip(opened));
+    }
+
     fn get(&mut self, path: &Path) -> &Opened {
-        self.0.entry(path.to_owned()).or_insert_with(|| {
-            let file = Gguf::open(path);
-            let bytes = match &file {
-                Ok(file) => file.total_bytes(),
-                Err(_) => fs::metadata(path).map_or(0, |data| data.len()),
-            };
-            let kind = file.and_then(|file| classify(&file));
-            Opened {
-                kind: kind.map_err(|error| error.to_string()),
-                bytes,
-            }
-        })
+        let entry = self.0.entry(path.to_owned());
+        entry.or_insert_with(|| Opened::at(path))
+    }
+}
+
+impl Opened {
+    fn at(path: &Path) -> Self {
+        let file = Gguf::open(path);
+        let bytes = match &file {
+            Ok(file) => file.total_bytes(),
+            Err(_) => fs::metadata(path).map_or(0, |data| data.len()),
+        };
+        let kind = file.and_then(|file| classify(&file));
+        Self {
+            kind: kind.map_err(|error| error.to_string()),
+            bytes,
+        }
     }
 }
 

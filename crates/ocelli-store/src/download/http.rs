@@ -196,6 +196,11 @@ impl Client {
             ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::RequireHttpsOnly(_) => {
                 Failed::ForGood(refused(without_query(url), &error.to_string()))
             }
+            // A certificate that is not trusted will not be trusted the next time.
+            ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                let why = format!("{error}; SSL_CERT_FILE names further certificates to trust");
+                Failed::ForGood(refused(without_query(url), &why))
+            }
             error => Failed::for_now(error),
         })
     }
