@@ -30,10 +30,17 @@ const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
 pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
     let pictures = pictures(&args.inputs)?;
     let mut rows = Rows::open(&args.out, &args.prompt)?;
-    let open: Vec<&PathBuf> = pictures.iter().filter(|p| !rows.done.contains(&name(p))).collect();
+    let open: Vec<&PathBuf> = pictures
+        .iter()
+        .filter(|p| !rows.done.contains(&name(p)))
+        .collect();
     let kept = pictures.len() - open.len();
     if kept > 0 {
-        eprintln!("{kept} of {} pictures are in {} already", pictures.len(), args.out.display());
+        eprintln!(
+            "{kept} of {} pictures are in {} already",
+            pictures.len(),
+            args.out.display()
+        );
     }
     if open.is_empty() {
         return Ok(());
@@ -52,7 +59,11 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
     let done = pictures.len() - kept - failed;
     eprintln!("{done} answers written to {}", args.out.display());
     if failed > 0 {
-        let what = format!("{failed} of {} pictures failed: their lines in {} have an \"error\"", pictures.len(), args.out.display());
+        let what = format!(
+            "{failed} of {} pictures failed: their lines in {} have an \"error\"",
+            pictures.len(),
+            args.out.display()
+        );
         return Err(Failure::new(Code::Image, what));
     }
     Ok(())
@@ -144,8 +155,13 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
 }
 
 fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
+    let ending = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default();
+    ENDINGS
+        .iter()
+        .any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 /// A pattern such as `scans/**/*.png`, for shells that leave it as it is.
@@ -186,7 +202,10 @@ impl Rows {
             .map_err(wrong("write"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(wrong("read"))?;
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        let whole = bytes
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |end| end + 1);
         let mut done = HashSet::new();
         for (index, line) in bytes[..whole].split(|b| *b == b'\n').enumerate() {
             if !line.is_empty() {

@@ -63,6 +63,11 @@ impl Failure {
         )
     }
 
+    /// True when this is the exit code.
+    pub(crate) fn is(&self, code: Code) -> bool {
+        self.code == code
+    }
+
     /// The process's exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code as u8

@@ -135,8 +135,8 @@ fn template_rows(table: &mut Table, template: &TemplateReport) {
     table.row(
         "template",
         format_args!(
-            "{} bytes, BLAKE3 {}{origin}",
-            template.bytes, template.blake3
+            "{} bytes, SHA-256 {}{origin}",
+            template.bytes, template.sha256
         ),
     );
     if let Some(problem) = &template.problem {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod batch;
 mod chat;
 mod failure;
 mod history;
@@ -70,6 +71,7 @@ fn command() -> Result<(), Failure> {
     };
     match cli.command {
         Command::Run(args) => run::run(&args, &interrupt),
+        Command::Batch(args) => batch::batch(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Verify(args) => verify::verify(&args),

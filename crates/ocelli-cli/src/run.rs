@@ -1,8 +1,9 @@
 //! `ocelli run`: one answer, or a chat.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
-use ocelli::{Answer, Event, Message, Model, Request};
+use ocelli::{Answer, Event, ImageSource, Message, Model, Part, Request};
 
 use crate::args::{AnswerArgs, Precision, RunArgs};
 use crate::chat::Chat;
@@ -56,6 +57,16 @@ pub(crate) fn request(
 }
 
 fn answer(model: &mut Model, args: &RunArgs, messages: Vec<Message>) -> Result<(), Failure> {
+    let mut parts = messages.iter().rev().flat_map(|m| m.parts.iter().rev());
+    let last = parts.find_map(|part| match part {
+        Part::Image(source) => Some(source.clone()),
+        Part::Text(_) => None,
+    });
+    if args.draw.is_some() && last.is_none() {
+        return Err(Failure::usage(
+            "--draw: found no picture, need one with --image",
+        ));
+    }
     let request = request(model, &args.answer, messages)?;
     let mut output = Output::new();
     let answer = if args.json {
@@ -72,6 +83,9 @@ fn answer(model: &mut Model, args: &RunArgs, messages: Vec<Message>) -> Result<(
             ControlFlow::Continue(())
         })?
     };
+    if let Some((path, picture)) = args.draw.as_ref().zip(last) {
+        draw(path, &picture, &answer)?;
+    }
     if args.verbose && !output.is_closed() {
         eprintln!(
             "{:<14} {}, context {}",
@@ -82,6 +96,15 @@ fn answer(model: &mut Model, args: &RunArgs, messages: Vec<Message>) -> Result<(
         eprintln!("{}", output::report(&answer));
     }
     output.finish()
+}
+
+/// Writes the picture with what the answer located on it.
+fn draw(path: &Path, picture: &ImageSource, answer: &Answer) -> Result<(), Failure> {
+    let drawn = ocelli::draw(picture, &answer.boxes)?;
+    std::fs::write(path, drawn).map_err(|error| Failure::path("write", path, &error))?;
+    let count = answer.boxes.len();
+    eprintln!("{count} places drawn on {}", path.display());
+    Ok(())
 }
 
 /// Asks, and writes the text as it comes. Stops when nobody reads, or when `go_on` says so.

@@ -225,7 +225,7 @@ fn inspect_tells_what_files_are_and_why_they_pair() {
         "a text model",
         "qwen3vl",
         "F32:",
-        "BLAKE3",
+        "SHA-256",
         "320 tokens",
         "mmproj.gguf",
         "outputs 32 as the model expects",

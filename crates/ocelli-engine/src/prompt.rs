@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use ocelli_image::Grid;
 use ocelli_models::{Join, LaidOut, Segment};
+use sha2::{Digest as _, Sha256};
 
 use crate::{Error, PageKey};
 
@@ -106,22 +107,23 @@ impl Prompt {
         let mut before = *salt;
         let mut keys = Vec::new();
         for (page, tokens) in self.tokens.chunks_exact(page_tokens).enumerate() {
-            let mut hasher = blake3::Hasher::new_derive_key("ocelli prompt page 1");
-            hasher.update(&before);
+            let mut hasher = Sha256::new();
+            hasher.update(b"ocelli prompt page 1");
+            hasher.update(before);
             for token in tokens {
-                hasher.update(&token.to_le_bytes());
+                hasher.update(token.to_le_bytes());
             }
             let (start, end) = (page * page_tokens, (page + 1) * page_tokens);
             // Image rows have equal ids whatever they show: what they show goes in beside them.
             for span in &self.images {
                 if span.tokens.start < end && span.tokens.end > start {
-                    hasher.update(&self.keys[span.image]);
+                    hasher.update(self.keys[span.image]);
                     for number in [span.tokens.start, span.tokens.end, span.from.start] {
-                        hasher.update(&(number as u64).to_le_bytes());
+                        hasher.update((number as u64).to_le_bytes());
                     }
                 }
             }
-            before = *hasher.finalize().as_bytes();
+            before = hasher.finalize().into();
             keys.push(before);
         }
         keys

@@ -80,6 +80,24 @@ impl Budget {
     pub fn max_tokens(&self) -> u64 {
         self.max_pixels / (u64::from(self.factor) * u64::from(self.factor))
     }
+
+    /// The most tokens that any picture can take under this budget: more than [`Budget::max_tokens`] for
+    /// extreme shapes, since no side is less than one token and sides are rounded up when a picture grows.
+    pub fn most_tokens(&self) -> u64 {
+        let token = f64::from(self.factor) * f64::from(self.factor);
+        let (least, most) = (
+            self.min_pixels as f64 / token,
+            self.max_pixels as f64 / token,
+        );
+        let aspect = f64::from(MAX_ASPECT);
+        // A side below one token becomes one; the other is at most sqrt(aspect * most).
+        let thin = (aspect * most).sqrt().floor();
+        // (a + 1)(b + 1) for a * b = least and a / b = aspect, where a + b is largest.
+        let grown = least + least.sqrt() * (aspect.sqrt() + 1.0 / aspect.sqrt()) + 1.0;
+        // A side that rounds to nothing although no least size is asked for.
+        let tiny = aspect / 2.0;
+        most.floor().max(thin).max(grown.floor()).max(tiny) as u64
+    }
 }
 
 /// The size (width, height) at which a picture enters the encoder: the nearest multiples of the factor,
@@ -225,5 +243,48 @@ impl std::fmt::Display for ImageRecord {
             "{}x{} -> {}x{}, {} tokens",
             self.width, self.height, self.resized_width, self.resized_height, self.tokens
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_picture_takes_more_tokens_than_the_budget_says_any_can() {
+        let sides = [
+            1, 2, 9, 10, 15, 16, 17, 31, 33, 47, 48, 63, 100, 200, 333, 1000, 1999, 4097, 16_384,
+        ];
+        for factor in [28, 32] {
+            for (least, most) in [
+                (0, 1),
+                (1, 1),
+                (4, 24),
+                (64, 64),
+                (48, 64),
+                (64, 4096),
+                (4, 16_384),
+            ] {
+                let budget = Budget::from_tokens(factor, least, most).unwrap();
+                let bound = budget.most_tokens();
+                let mut found = 0;
+                for (w, h) in sides
+                    .iter()
+                    .flat_map(|w| sides.iter().map(move |h| (*w, *h)))
+                {
+                    if let Ok((w, h)) = smart_resize(w, h, &budget) {
+                        found = found.max(u64::from(w / factor) * u64::from(h / factor));
+                    }
+                }
+                assert!(
+                    found <= bound,
+                    "{found} > {bound} for {least}..{most} of {factor}"
+                );
+                assert!(
+                    bound <= 2 * found + 200,
+                    "{bound} is far above {found} for {least}..{most}"
+                );
+            }
+        }
     }
 }

@@ -32,5 +32,7 @@ pub use message::{Content, Message, Role, ToolCall};
 pub use pieces::{Origin, Piece, Source};
 pub use pretokenize::PreTokenizer;
 pub use stop::{StopStrings, Stopped};
-pub use template::{Builtin, ChatTemplate, MediaMarkers, RenderOptions, Specials, TEMPLATE_BYTES};
+pub use template::{
+    Builtin, ChatTemplate, MediaMarkers, RenderOptions, Specials, TEMPLATE_BYTES, template_hash,
+};
 pub use vocabulary::{Model, TokenKind, Vocabulary};

@@ -46,4 +46,5 @@ pub use ocelli_engine::{Event, FinishReason, Sampling};
 pub use ocelli_image::boxes::{Located, Region};
 pub use ocelli_image::{Grid, ImageRecord, Orientation};
 pub use options::{Options, Source};
+pub use pictures::draw;
 pub use request::{ImageSource, Message, Part, Request, Role};

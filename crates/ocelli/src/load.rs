@@ -21,7 +21,7 @@ use crate::model::Parts;
 use crate::{Error, Model, Options, Sampling, Source, demo};
 
 /// Most tokens of context unless asked otherwise.
-const DEFAULT_CONTEXT: usize = 32_768;
+pub(crate) const DEFAULT_CONTEXT: usize = 32_768;
 /// Most tokens of a picture unless asked otherwise.
 const DEFAULT_IMAGE_TOKENS: u64 = 4096;
 /// Kept features of pictures.
@@ -207,7 +207,7 @@ fn read_text(
     Ok((tokenizer, template))
 }
 
-fn picture_budget(vision: &dyn VisionModel, options: &Options) -> Result<Budget, Error> {
+pub(crate) fn picture_budget(vision: &dyn VisionModel, options: &Options) -> Result<Budget, Error> {
     let own = vision.budget();
     let area = u64::from(own.factor) * u64::from(own.factor);
     let default = own.max_pixels.min(DEFAULT_IMAGE_TOKENS * area);
@@ -257,12 +257,9 @@ fn engine_settings(
             text.context_length().min(DEFAULT_CONTEXT).min(fits.max(1))
         }
     };
-    let largest_picture = vision.zip(budget).map(|(vision, budget)| Grid {
-        t: 1,
-        h: 2,
-        w: (budget.max_tokens().max(1) as u32) * 2 * budget.factor / (2 * vision.patch_size()),
-        merge: budget.factor / vision.patch_size(),
-    });
+    let largest_picture = vision
+        .zip(budget)
+        .map(|(vision, budget)| largest_picture(vision, &budget));
     Ok(Settings {
         context,
         sequences: 1,
@@ -271,6 +268,17 @@ fn engine_settings(
         feature_bytes: FEATURE_BYTES,
         largest_picture,
     })
+}
+
+/// A grid with as many tokens as any picture can have; its shape does not matter for memory.
+pub(crate) fn largest_picture(vision: &dyn VisionModel, budget: &Budget) -> Grid {
+    let merge = budget.factor / vision.patch_size();
+    Grid {
+        t: 1,
+        h: merge,
+        w: merge * budget.most_tokens() as u32,
+        merge,
+    }
 }
 
 fn check_memory(what: &str, needed: u64, free: u64, hint: &'static str) -> Result<(), Error> {

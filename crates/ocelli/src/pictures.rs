@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use ocelli_engine::Picture;
+use ocelli_image::boxes::Located;
 use ocelli_image::{Budget, DecodeOptions, ImageRecord, decode, read};
 use ocelli_models::VisionModel;
+use sha2::{Digest as _, Sha256};
 
 use crate::{Error, ImageSource};
 
@@ -84,10 +86,34 @@ impl Prepared {
     }
 }
 
+/// A picture, upright and on white as the model saw it, with boxes and points drawn on it: a PNG file.
+///
+/// # Errors
+/// When the picture cannot be read.
+pub fn draw(picture: &ImageSource, located: &[Located]) -> Result<Vec<u8>, Error> {
+    let wrong = |source| Error::Image {
+        number: 1,
+        name: match picture {
+            ImageSource::File(path) => Some(path.display().to_string()),
+            ImageSource::Bytes(_) => None,
+        },
+        source,
+    };
+    let options = DecodeOptions::default();
+    let decoded = match picture {
+        ImageSource::File(path) => read(path, &options),
+        ImageSource::Bytes(bytes) => decode(bytes, &options),
+    };
+    let mut image = decoded.map_err(wrong)?.image;
+    ocelli_image::draw::draw(&mut image, located);
+    image.to_png().map_err(wrong)
+}
+
 /// What a picture's features depend on: its pixels and the size at which they are seen. Every part is
 /// labelled and has its length, so that no two pictures share a key.
 fn key(image: &ocelli_image::RgbImage, record: &ImageRecord) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key("ocelli picture features 1");
+    let mut hasher = Sha256::new();
+    hasher.update(b"ocelli picture features 1");
     for (label, value) in [
         (b"wide", image.width),
         (b"high", image.height),
@@ -95,10 +121,10 @@ fn key(image: &ocelli_image::RgbImage, record: &ImageRecord) -> [u8; 32] {
         (b"to_h", record.resized_height),
     ] {
         hasher.update(label);
-        hasher.update(&value.to_le_bytes());
+        hasher.update(value.to_le_bytes());
     }
     hasher.update(b"rgb8");
-    hasher.update(&(image.pixels.len() as u64).to_le_bytes());
+    hasher.update((image.pixels.len() as u64).to_le_bytes());
     hasher.update(&image.pixels);
-    *hasher.finalize().as_bytes()
+    hasher.finalize().into()
 }

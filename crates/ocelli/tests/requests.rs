@@ -134,6 +134,15 @@ fn the_context_bounds_the_answer() {
 }
 
 #[test]
+fn thin_pictures_are_answered_although_they_take_more_tokens_than_the_budget() {
+    let thin = ocelli_image::RgbImage::filled(2000, 10, [200, 30, 30]).unwrap();
+    let mut request = Request::new("What is it?").image_bytes(thin.to_png().unwrap());
+    request.max_tokens = 2;
+    let answer = open(None).ask(request).unwrap();
+    assert!(answer.images[0].tokens > 0, "{:?}", answer.images[0]);
+}
+
+#[test]
 fn seventeen_images_are_one_too_many() {
     let mut request = Request::new("What is it?");
     for _ in 0..17 {

@@ -37,6 +37,10 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Write the last picture with the answer's boxes and points drawn on it (PNG)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) draw: Option<PathBuf>,
+
     /// Print what was done and the time of each stage to standard error
     #[arg(short, long)]
     pub(crate) verbose: bool,

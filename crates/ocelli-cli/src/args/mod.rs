@@ -2,11 +2,13 @@
 
 mod answer;
 mod commands;
+mod folder;
 mod model;
 mod values;
 
 pub(crate) use answer::AnswerArgs;
 pub(crate) use commands::{InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs};
+pub(crate) use folder::BatchArgs;
 pub(crate) use model::{ModelArgs, Precision};
 
 use clap::error::ErrorKind;
@@ -38,6 +40,8 @@ fit or projector missing, 5 memory, 6 bad image, 7 network, 8 path, 70 internal,
 pub(crate) enum Command {
     /// Answer one question, or chat when no question is given on a terminal
     Run(Box<RunArgs>),
+    /// Answer one question about every picture of a folder, a line of JSON each
+    Batch(Box<BatchArgs>),
     /// Say what model files are, whether and why they pair, and the memory they need
     Inspect(InspectArgs),
     /// Write the values of every stage of a model to a file
@@ -74,7 +78,7 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Parsed::Text(error)),
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
                 Err(Failure::usage(
-                    "no command: need run, inspect, trace, verify or completions. Try 'ocelli --help'",
+                    "no command: need run, batch, inspect, trace, verify or completions. Try 'ocelli --help'",
                 ))
             }
             _ => Err(Failure::usage(complaint(&error.to_string()))),

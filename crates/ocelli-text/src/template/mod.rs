@@ -19,6 +19,7 @@ use std::time::SystemTime;
 
 use ocelli_gguf::Metadata;
 use serde_json::{Map, Value as Json};
+use sha2::{Digest as _, Sha256};
 
 use crate::message::Message;
 use crate::pieces::{Origin, Piece};
@@ -257,9 +258,9 @@ impl ChatTemplate {
         self.abilities.image_parts
     }
 
-    /// A short fingerprint of the template: the first 16 hexadecimal digits of its BLAKE3 hash.
+    /// A short fingerprint of the template: the first 16 hexadecimal digits of its SHA-256 hash.
     pub fn hash(&self) -> String {
-        blake3::hash(self.source.as_bytes()).to_hex()[..16].to_owned()
+        template_hash(&self.source)
     }
 
     /// Conditions on what messages say, each with its line: a template can use them to treat some texts differently.
@@ -299,4 +300,13 @@ pub(crate) fn trusted_ranges(pieces: &[Piece]) -> Vec<std::ops::Range<usize>> {
         }
     }
     ranges
+}
+
+/// A short fingerprint of a template: the first 16 hexadecimal digits of the SHA-256 of its bytes.
+pub fn template_hash(source: &str) -> String {
+    let digest = Sha256::digest(source.as_bytes());
+    digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

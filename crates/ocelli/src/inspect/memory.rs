@@ -2,18 +2,15 @@
 
 use ocelli_engine::{text_memory, vision_memory};
 use ocelli_gguf::Gguf;
-use ocelli_image::Grid;
+use ocelli_image::Budget;
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
 use ocelli_models::{TextModel, VisionModel};
 use ocelli_tensor::{KvElement, KvLayout, Measure};
 use serde::Serialize;
 
-use crate::Error;
+use crate::load::{DEFAULT_CONTEXT, largest_picture, picture_budget};
 use crate::memory::available;
-
-/// Context and picture size when nobody asks for another; as loading has them.
-const DEFAULT_CONTEXT: usize = 32_768;
-const DEFAULT_IMAGE_TOKENS: u64 = 4096;
+use crate::{Error, Options};
 
 /// Bytes that a model needs.
 #[derive(Clone, Debug, Serialize)]
@@ -70,13 +67,17 @@ fn add_up(
     };
     let cache = (layout.token_bytes() as u64).saturating_mul(context as u64);
     let text_step = text_memory(text, vision.map_or(0, |vision| vision.deepstack())) as u64 * FLOAT;
-    let largest = vision.map(|vision| (vision, image_tokens(vision)));
-    let image_encoding = largest.map_or(0, |(vision, tokens)| image_memory(vision, tokens) * FLOAT);
+    let largest = vision.and_then(|vision| {
+        let budget = picture_budget(vision, &Options::default()).ok()?;
+        Some((vision, budget))
+    });
+    let image_encoding =
+        largest.map_or(0, |(vision, budget)| image_memory(vision, &budget) * FLOAT);
     let weights =
         text.weight_bytes() as u64 + vision.map_or(0, |vision| vision.weight_bytes() as u64);
     MemoryReport {
         context,
-        image_tokens: largest.map(|(_, tokens)| tokens),
+        image_tokens: largest.map(|(_, budget)| budget.max_tokens()),
         weights,
         cache,
         text_step,
@@ -89,21 +90,8 @@ fn add_up(
     }
 }
 
-/// Tokens of the largest picture under the default budget.
-fn image_tokens(vision: &dyn VisionModel) -> u64 {
-    vision.budget().max_tokens().min(DEFAULT_IMAGE_TOKENS)
-}
-
-fn image_memory(vision: &dyn VisionModel, tokens: u64) -> u64 {
-    let patch = vision.patch_size();
-    let merge = vision.budget().factor / patch.max(1);
-    let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
-    let grid = Grid {
-        t: 1,
-        h: merge,
-        w: tokens.saturating_mul(merge),
-        merge,
-    };
-    let patch_elements = 6 * patch as usize * patch as usize;
-    vision_memory(vision, grid, patch_elements) as u64
+/// Temporaries for the largest picture that a budget allows.
+fn image_memory(vision: &dyn VisionModel, budget: &Budget) -> u64 {
+    let patch = vision.patch_size() as usize;
+    vision_memory(vision, largest_picture(vision, budget), 6 * patch * patch) as u64
 }

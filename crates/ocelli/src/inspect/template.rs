@@ -1,7 +1,7 @@
 //! What a chat template is: its hash, and whether it looks at what is said.
 
 use ocelli_gguf::Metadata;
-use ocelli_text::{ChatTemplate, Tokenizer};
+use ocelli_text::{ChatTemplate, Tokenizer, template_hash};
 use serde::Serialize;
 
 use crate::Error;
@@ -11,8 +11,8 @@ use crate::Error;
 pub struct TemplateReport {
     /// Its length.
     pub bytes: usize,
-    /// The first 16 hexadecimal digits of the BLAKE3 hash of its bytes: equal hashes, equal templates.
-    pub blake3: String,
+    /// The first 16 hexadecimal digits of the SHA-256 of its bytes: equal hashes, equal templates.
+    pub sha256: String,
     /// False when the file has none and the one that is built in for its family is used.
     pub is_in_file: bool,
     /// Conditions that look at the text of messages. Templates of known families have a few (for tool answers and
@@ -32,7 +32,7 @@ pub(super) fn report(
         match (ChatTemplate::from_metadata(metadata, tokenizer), in_file) {
             (Ok(template), _) => Some(TemplateReport {
                 bytes: template.source().len(),
-                blake3: template.hash(),
+                sha256: template.hash(),
                 is_in_file: in_file.is_some(),
                 content_conditions: template.flags_content_conditionals().to_vec(),
                 problem: None,
@@ -47,7 +47,7 @@ pub(super) fn report(
 pub(super) fn broken(source: &str, problem: &str) -> TemplateReport {
     TemplateReport {
         bytes: source.len(),
-        blake3: blake3::hash(source.as_bytes()).to_hex()[..16].to_owned(),
+        sha256: template_hash(source),
         is_in_file: true,
         content_conditions: Vec::new(),
         problem: Some(problem.to_owned()),
