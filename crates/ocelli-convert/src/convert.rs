@@ -115,7 +115,7 @@ pub fn convert(
     }
     shelf.finish()?;
     check_targets(&files, options.existing)?;
-    write_files(&files, options.threads, on_progress)?;
+    write_files(&files, &[], options.threads, on_progress)?;
     let mut paths = files.into_iter().map(|file| file.path);
     Ok(Converted {
         text: paths.next().unwrap_or_default(),
@@ -166,17 +166,17 @@ fn sampling(folder: &Path) -> Result<Vec<(String, Value)>, Error> {
     let mut set = |key: &str, value: Option<Value>| {
         metadata.extend(value.map(|value| (format!("general.sampling.{key}"), value)));
     };
-    set("temp", settings.f32("temperature")?.map(Value::F32));
+    // Advice only: a value that makes no sense is left out.
+    let number = |key: &str| settings.f32(key).ok().flatten().map(Value::F32);
+    set("temp", number("temperature"));
+    let top_k = settings.u32("top_k").ok().flatten();
     set(
         "top_k",
-        settings.u32("top_k")?.map(|k| Value::I32(k as i32)),
+        top_k.and_then(|k| i32::try_from(k).ok()).map(Value::I32),
     );
-    set("top_p", settings.f32("top_p")?.map(Value::F32));
-    set("min_p", settings.f32("min_p")?.map(Value::F32));
-    set(
-        "penalty_repeat",
-        settings.f32("repetition_penalty")?.map(Value::F32),
-    );
+    set("top_p", number("top_p"));
+    set("min_p", number("min_p"));
+    set("penalty_repeat", number("repetition_penalty"));
     Ok(metadata)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use ocelli_gguf::{StreamWriter, Value, Writer};
+use ocelli_gguf::{Gguf, StreamWriter, Value, Writer};
 use ocelli_quant::{TensorType, quantize};
 
 use crate::Error;
@@ -120,12 +120,14 @@ impl OutputFile<'_> {
     }
 }
 
-/// Writes all files or none: they get their names when all are complete.
+/// Writes all files or none: they get their names when all are complete and the GGUF files they were read from are
+/// still what they were.
 ///
 /// # Errors
-/// When reading, encoding or writing fails, or `on_progress` says stop.
+/// When reading, encoding or writing fails, an input changed, or `on_progress` says stop.
 pub(crate) fn write_files(
     files: &[OutputFile<'_>],
+    inputs: &[&Gguf],
     threads: Option<NonZero<usize>>,
     on_progress: &mut OnProgress<'_>,
 ) -> Result<(), Error> {
@@ -155,6 +157,7 @@ pub(crate) fn write_files(
         encode_all(&file.tensors, threads, &mut write)?;
         streams.push(stream);
     }
+    inputs.iter().try_for_each(|input| input.unchanged())?;
     publish(files, streams)
 }
 
@@ -235,5 +238,35 @@ fn encode_some<'r>(
         if sender.send(encoded).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Numbers;
+
+    #[test]
+    fn a_large_tensor_is_written_in_runs_of_whole_rows_that_stay_small() {
+        let tensor = |shape: [u64; 2]| Output {
+            name: "t".to_owned(),
+            shape: shape.to_vec(),
+            ty: TensorType::Q8_0,
+            source: Box::new(Numbers(Vec::new())),
+        };
+        let tensors = [tensor([1536, 1000]), tensor([1 << 19, 2]), tensor([32, 1])];
+        let runs = runs(&tensors);
+        assert!(
+            runs.iter()
+                .all(|run| run.elements.len() <= RUN_ELEMENTS.max(1 << 19))
+        );
+        assert!(runs.iter().all(|run| run.elements.len().is_multiple_of(32)));
+        let of = |tensor| runs.iter().filter(move |run| run.tensor == tensor);
+        assert_eq!(
+            of(0).map(|run| run.elements.len()).sum::<usize>(),
+            1_536_000
+        );
+        assert!(of(0).all(|run| run.elements.start.is_multiple_of(1536)));
+        assert_eq!((of(0).count(), of(1).count(), of(2).count()), (6, 2, 1));
     }
 }

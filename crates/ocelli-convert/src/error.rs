@@ -103,3 +103,49 @@ pub enum Error {
     #[error("an encoding thread ended early; this is a mistake in Ocelli")]
     Thread,
 }
+
+/// What an error is about, for exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// A path that is missing, cannot be read or written, or is in the way; a full disk.
+    Path,
+    /// A checkpoint or model file that is bad or of no known family.
+    BadInput,
+    /// Files that are sound but not what the command needs, or do not belong together.
+    Pair,
+    /// A wrong argument.
+    Usage,
+    /// The caller stopped the work.
+    Stopped,
+    /// A mistake in this crate.
+    Internal,
+}
+
+impl Error {
+    /// What the error is about.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } | Self::Gguf(ocelli_gguf::Error::Io { .. }) => ErrorKind::Path,
+            Self::NoOutputFolder { .. } | Self::Exists { .. } => ErrorKind::Path,
+            Self::Gguf(_) | Self::Names(_) | Self::Quant { .. } | Self::Values { .. } => {
+                ErrorKind::BadInput
+            }
+            Self::NotACheckpoint { .. } | Self::MissingFile { .. } | Self::BadFile { .. } => {
+                ErrorKind::BadInput
+            }
+            Self::Setting { .. } | Self::Architecture { .. } | Self::Unsupported { .. } => {
+                ErrorKind::BadInput
+            }
+            Self::MissingTensor { .. } | Self::ExtraTensors { .. } | Self::WrongShape { .. } => {
+                ErrorKind::BadInput
+            }
+            Self::ElementType { .. } | Self::BadMerged { .. } => ErrorKind::BadInput,
+            Self::WrongKind { .. } | Self::WidthMismatch { .. } | Self::SameTensor { .. } => {
+                ErrorKind::Pair
+            }
+            Self::UnknownType { .. } | Self::TooManyParts { .. } => ErrorKind::Usage,
+            Self::Stopped => ErrorKind::Stopped,
+            Self::Thread => ErrorKind::Internal,
+        }
+    }
+}

@@ -27,7 +27,7 @@ mod text;
 
 pub use convert::{ConvertOptions, Converted, Existing, convert};
 pub use encode::{OnProgress, Progress};
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use file_type::FileType;
 pub use merge::{Layout, RewriteOptions, Rewritten, merge, repair, split};
 pub use quantize::{QuantizeOptions, Quantized, VisionTensors, quantize};

@@ -116,9 +116,7 @@ pub fn merge(
         tensors,
     }];
     check_targets(&files, options.existing)?;
-    write_files(&files, options.threads, on_progress)?;
-    text.unchanged()?;
-    projector.unchanged()?;
+    write_files(&files, &[&text, &projector], options.threads, on_progress)?;
     Ok(Rewritten {
         files: vec![output.to_path_buf()],
         notes,
@@ -175,8 +173,7 @@ pub fn split(
         }
     }
     check_targets(&files, options.existing)?;
-    write_files(&files, options.threads, on_progress)?;
-    file.unchanged()?;
+    write_files(&files, &[&file], options.threads, on_progress)?;
     result.files = files.into_iter().map(|file| file.path).collect();
     Ok(result)
 }
@@ -210,8 +207,7 @@ pub fn repair(
         tensors: part.tensors,
     }];
     check_targets(&files, options.existing)?;
-    write_files(&files, options.threads, on_progress)?;
-    file.unchanged()?;
+    write_files(&files, &[&file], options.threads, on_progress)?;
     Ok(Rewritten {
         files: vec![output.to_path_buf()],
         notes: part.notes,

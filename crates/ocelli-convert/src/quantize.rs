@@ -90,8 +90,7 @@ pub fn quantize(
         tensors,
     }];
     check_targets(&files, options.existing)?;
-    write_files(&files, options.threads, on_progress)?;
-    file.unchanged()?;
+    write_files(&files, &[&file], options.threads, on_progress)?;
     Ok(report)
 }
 
