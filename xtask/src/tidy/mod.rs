@@ -72,6 +72,7 @@ pub(crate) fn run(root: &Path) -> Result<bool> {
     let files = files::list(root)?;
     let metadata = directions::metadata(root)?;
     let mut findings = directions::check(&metadata);
+    findings.extend(directions::check_built(&directions::built(root)?));
     for file in &files {
         findings.extend(file.check(root)?);
     }
