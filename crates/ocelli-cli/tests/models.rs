@@ -168,6 +168,20 @@ fn an_architecture_that_cannot_be_run_is_named_with_those_that_can() {
     });
     ocelli(&["run", "-m", &model.text, "x"])
         .fails(3, "architecture 'nosuch' not supported; supported: ");
+    model
+        .run(&["x"])
+        .fails(3, "architecture 'nosuch' not supported; supported: ");
+}
+
+#[test]
+fn a_pair_whose_text_model_is_bad_by_itself_is_not_called_a_wrong_pair() {
+    let folder = Folder::new();
+    let model = folder.model(|pair| {
+        pair.text.set("qwen3vl.embedding_length", Value::U32(64));
+    });
+    model
+        .run(&["x"])
+        .fails(3, "embedding_length 64 but token_embd has 32");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use ocelli_image::{Budget, Grid};
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
 use ocelli_models::{Join, TextModel, VisionModel};
 use ocelli_store::Pairing;
-use ocelli_tensor::{Backend, KvElement, KvLayout};
+use ocelli_tensor::{Backend, KvElement, KvLayout, Measure};
 use ocelli_text::{ChatTemplate, Tokenizer, Vocabulary};
 
 use crate::check::check_finite;
@@ -49,7 +50,8 @@ impl Files {
                 })
             }
             Source::File(path) => {
-                let files = ocelli_store::open(path, options.projector.as_deref())?;
+                let files = ocelli_store::open(path, options.projector.as_deref())
+                    .map_err(|error| blame(path, options.projector.as_deref(), error))?;
                 Ok(Self {
                     text: files.text,
                     projector: files.projector,
@@ -74,6 +76,22 @@ impl Files {
 
     fn total_bytes(&self) -> u64 {
         self.all().map(Gguf::total_bytes).sum()
+    }
+}
+
+/// A pair may not fit because one of its files is bad by itself: then that is what is wrong.
+fn blame(text: &Path, projector: Option<&Path>, error: ocelli_store::Error) -> Error {
+    if !matches!(error, ocelli_store::Error::Mismatch { .. }) {
+        return error.into();
+    }
+    let text = Gguf::open(text).map(|file| load_text(&file, &Measure, &|_| {}).err());
+    let projector = projector
+        .map(|path| Gguf::open(path).map(|file| load_vision(&file, &Measure, &|_| {}).err()));
+    let bad_text = text.ok().flatten();
+    let bad_projector = projector.and_then(Result::ok).flatten();
+    match (bad_text, bad_projector) {
+        (Some(own), _) | (None, Some(own)) => own.into(),
+        (None, None) => error.into(),
     }
 }
 
