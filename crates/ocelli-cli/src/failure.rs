@@ -17,6 +17,8 @@ pub(crate) enum Code {
     Memory = 5,
     /// A picture that opens but is bad.
     Image = 6,
+    /// A download that failed, or brought the wrong bytes.
+    Network = 7,
     /// A path that is missing, unreadable or cannot be written.
     Path = 8,
     /// A bug in this program, or arithmetic that went wrong.
@@ -88,6 +90,8 @@ impl From<ocelli::Error> for Failure {
             ErrorKind::Pair => Code::Pair,
             ErrorKind::Memory => Code::Memory,
             ErrorKind::Image => Code::Image,
+            ErrorKind::Network => Code::Network,
+            ErrorKind::Stopped => Code::Interrupted,
             ErrorKind::Path => Code::Path,
             ErrorKind::Internal => Code::Internal,
         };

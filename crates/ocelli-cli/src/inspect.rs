@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::args::InspectArgs;
 use crate::failure::{Code, Failure, one_line};
+use crate::models;
 use crate::output::{Output, print_json};
 
 /// Runs the command.
@@ -18,7 +19,12 @@ use crate::output::{Output, print_json};
 /// When a file is missing or bad.
 pub(crate) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let named = args.model.iter().chain(&args.mmproj).chain(&args.files);
-    let paths: Vec<PathBuf> = named.cloned().collect();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for given in named {
+        let found = models::find(given)?;
+        paths.push(found.text);
+        paths.extend(found.projector);
+    }
     let report = look(&paths, args.context)?;
     if args.json {
         return print_json(&report_json(&report)?);

@@ -12,6 +12,7 @@ mod history;
 mod inspect;
 mod interrupt;
 mod load;
+mod models;
 mod output;
 mod progress;
 mod prompt;
@@ -73,6 +74,8 @@ fn command() -> Result<(), Failure> {
         Command::Run(args) => run::run(&args, &interrupt),
         Command::Batch(args) => batch::batch(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::List(args) => models::list(&args),
+        Command::Pull(args) => models::pull(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Completions { shell } => completions(shell),

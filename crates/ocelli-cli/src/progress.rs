@@ -24,6 +24,7 @@ pub(crate) struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Load,
+    Download,
     Image(usize),
     Prompt,
 }
@@ -32,6 +33,7 @@ impl What {
     fn message(self) -> String {
         match self {
             Self::Load => "loading".to_owned(),
+            Self::Download => "downloading".to_owned(),
             Self::Image(index) => format!("image {}", index + 1),
             Self::Prompt => "prompt".to_owned(),
         }
@@ -39,7 +41,7 @@ impl What {
 
     fn template(self) -> &'static str {
         match self {
-            Self::Load => BYTES,
+            Self::Load | Self::Download => BYTES,
             Self::Image(_) | Self::Prompt => PARTS,
         }
     }
@@ -68,6 +70,16 @@ impl Progress {
             }
             Event::Prefill { done, total } => self.show(What::Prompt, done as u64, total as u64),
             _ => self.clear(),
+        }
+    }
+
+    /// A step of a download.
+    pub(crate) fn download(&mut self, event: &ocelli::store::Progress<'_>) {
+        if let ocelli::store::Progress::Bytes { file, done, total } = event {
+            self.show(What::Download, *done, *total);
+            if let Some(bar) = &self.bar {
+                bar.set_message((*file).to_owned());
+            }
         }
     }
 

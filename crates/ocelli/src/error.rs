@@ -133,10 +133,14 @@ pub enum ErrorKind {
     Memory,
     /// A picture that opens but is bad: 6.
     Image,
+    /// Network, server or checksum: 7.
+    Network,
     /// A path that is missing or unreadable, or a full disk: 8.
     Path,
     /// Our own fault, or numbers that went wrong: 70.
     Internal,
+    /// The caller stopped it: 130.
+    Stopped,
 }
 
 impl Error {
@@ -171,11 +175,13 @@ fn gguf_kind(error: &ocelli_gguf::Error) -> ErrorKind {
 }
 
 fn store_kind(error: &ocelli_store::Error) -> ErrorKind {
-    match error {
-        ocelli_store::Error::Folder { .. } => ErrorKind::Path,
-        ocelli_store::Error::NoModelInFolder { .. }
-        | ocelli_store::Error::SeveralModelsInFolder { .. } => ErrorKind::Usage,
-        _ => ErrorKind::Pair,
+    match error.kind() {
+        ocelli_store::ErrorKind::Model => ErrorKind::BadModel,
+        ocelli_store::ErrorKind::Path => ErrorKind::Path,
+        ocelli_store::ErrorKind::Usage => ErrorKind::Usage,
+        ocelli_store::ErrorKind::Pair => ErrorKind::Pair,
+        ocelli_store::ErrorKind::Network => ErrorKind::Network,
+        ocelli_store::ErrorKind::Stopped => ErrorKind::Stopped,
     }
 }
 

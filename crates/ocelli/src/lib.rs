@@ -45,6 +45,7 @@ pub use ocelli_cpu::{Isa, Precision};
 pub use ocelli_engine::{Event, FinishReason, Sampling};
 pub use ocelli_image::boxes::{Located, Region};
 pub use ocelli_image::{Grid, ImageRecord, Orientation};
+pub use ocelli_store as store;
 pub use options::{Options, Source};
 pub use pictures::draw;
 pub use request::{ImageSource, Message, Part, Request, Role};

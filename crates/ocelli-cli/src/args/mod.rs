@@ -4,12 +4,14 @@ mod answer;
 mod commands;
 mod folder;
 mod model;
+mod models;
 mod values;
 
 pub(crate) use answer::AnswerArgs;
 pub(crate) use commands::{InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs};
 pub(crate) use folder::BatchArgs;
 pub(crate) use model::{ModelArgs, Precision};
+pub(crate) use models::{ListArgs, PullArgs};
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -44,6 +46,10 @@ pub(crate) enum Command {
     Batch(Box<BatchArgs>),
     /// Say what model files are, whether and why they pair, and the memory they need
     Inspect(InspectArgs),
+    /// List the models of this machine, with what pairs with what
+    List(ListArgs),
+    /// Download a model and its projector from the Hugging Face hub
+    Pull(PullArgs),
     /// Write the values of every stage of a model to a file
     Trace(Box<TraceArgs>),
     /// Compare every stage of a model with reference values
@@ -78,7 +84,7 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Parsed::Text(error)),
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
                 Err(Failure::usage(
-                    "no command: need run, batch, inspect, trace, verify or completions. Try 'ocelli --help'",
+                    "no command: need run, batch, inspect, list, pull, trace, verify or completions. Try 'ocelli --help'",
                 ))
             }
             _ => Err(Failure::usage(complaint(&error.to_string()))),
