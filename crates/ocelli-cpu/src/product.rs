@@ -11,7 +11,7 @@ use crate::rows::{activation, vector};
 use crate::weight::{CpuWeight, Part};
 
 /// Multiplications below which waking threads costs more than it saves.
-const SMALL: usize = 1 << 16;
+const SMALL: usize = 1 << 17;
 
 /// Rows of a tile: a multiple of every register tile, so that few tiles are ragged.
 const TILE_ROWS: usize = 192;

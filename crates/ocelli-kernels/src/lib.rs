@@ -10,6 +10,10 @@
 //!
 //! All vector sets give the same bits, because each has the same 16 lanes and fused multiply-add.
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "no vector set uses it on this processor yet")
+)]
 
 mod attention;
 mod kernels;
@@ -28,7 +32,7 @@ pub use attention::{Attention, KeyValues, QueryRow};
 pub use kernels::{Activation, Element, Finish, Kernels, Product, RopeStyle, Softmax, ValueRows};
 pub use matrix::{Matrix, MatrixMut, Tile, Tiles};
 pub use paged::PagedHead;
-pub use panels::{CHUNK, LANES, PanelFormat, Panels};
+pub use panels::{CHUNK, Code, LANES, PanelFormat, Panels};
 pub use scalar::Scalar;
 pub use workspace::Workspace;
 #[cfg(target_arch = "x86_64")]

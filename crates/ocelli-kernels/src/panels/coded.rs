@@ -1,15 +1,14 @@
 //! Quantised blocks of 16 rows, interleaved so that a lane is a row.
 //!
 //! A block of a panel holds, in this order (each `[16]` is one entry per row):
-//! - `d`: the scale, `[16]` halves; then the scale of minima, `[16]` halves, where there are minima;
+//! - the scale, `[16]` halves, then the block's minimum or the scale of minima, `[16]` halves, where there is one;
 //! - a scale byte for each group, `[groups][16]`, and a minimum byte for each group, `[groups][16]`, where there are any;
-//! - high bits, `[words][16]` words of 32 bits: `32 / high_bits` inputs a word, where there are any;
-//! - low bits, `[words][16]` words of 32 bits: `32 / low_bits` inputs a word.
+//! - planes of bits, top bits first: `[words][16]` words of 32 bits, a word holding `32 / bits` inputs of its row.
 //!
 //! Input `4 g + b` of a word lies in its byte `b`: the bytes of one shift of a word are 4 consecutive inputs, the unit of
 //! byte dot products. `value = scale * (code - offset) - minimum`.
 
-use ocelli_quant::{q4_0, q4_k, q5_k, q6_k, q8_0, scale_and_min};
+use ocelli_quant::{IQ4_VALUES, TensorType};
 
 use super::LANES;
 
@@ -17,26 +16,29 @@ use super::LANES;
 pub(crate) struct Coding {
     /// Inputs of a block.
     pub(crate) elements: usize,
-    /// Inputs that share a scale.
+    /// Inputs that share a scale: 32 or 16.
     pub(crate) group: usize,
-    /// 4, or 8 for signed bytes.
-    pub(crate) low_bits: usize,
-    /// 0, 1 or 2.
-    pub(crate) high_bits: usize,
+    /// Planes of bits, low bits first, `(bits, start)`: 4 or 8; then 2 or 1; then 1.
+    pub(crate) planes: [Option<Plane>; 3],
     /// What is taken off a code.
     pub(crate) offset: i32,
+    /// What 4 bits stand for, if not themselves.
+    pub(crate) table: Option<&'static [i8; 16]>,
     /// Scales of groups, if they have their own.
     pub(crate) scales: GroupScales,
     /// Where scales of groups start.
     pub(crate) scales_at: usize,
-    /// Where minima of groups start, if there are any.
-    pub(crate) minima_at: Option<usize>,
-    /// Where high bits start.
-    pub(crate) high_at: usize,
-    /// Where low bits start.
-    pub(crate) low_at: usize,
+    /// Minima, if there are any.
+    pub(crate) minima: Minima,
     /// Bytes of the block.
     pub(crate) bytes: usize,
+}
+
+/// A plane of bits: bits of each code, and where its words start.
+#[derive(Clone, Copy)]
+pub(crate) struct Plane {
+    pub(crate) bits: usize,
+    pub(crate) start: usize,
 }
 
 /// What multiplies a block's scale in a group.
@@ -48,175 +50,250 @@ pub(crate) enum GroupScales {
     Unsigned,
     /// A signed byte.
     Signed,
+    /// The low half of a byte.
+    Nibbles,
+}
+
+/// What is taken off scaled codes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Minima {
+    /// Nothing.
+    None,
+    /// The second half of the block, negated.
+    Block,
+    /// The second half of the block times a byte of the group; bytes start here.
+    Bytes(usize),
+    /// The second half of the block times the high half of the group's scale byte.
+    Nibbles,
 }
 
 /// Bytes of a half for each row.
-const HALVES: usize = 2 * LANES;
+pub(crate) const HALVES: usize = 2 * LANES;
+
+/// Quantised types with kernels of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(
+    non_camel_case_types,
+    reason = "the names are those of the file format"
+)]
+pub enum Code {
+    /// 4 bits, scale.
+    Q4_0,
+    /// 4 bits, scale and minimum.
+    Q4_1,
+    /// 5 bits, scale.
+    Q5_0,
+    /// 5 bits, scale and minimum.
+    Q5_1,
+    /// 8 bits, scale.
+    Q8_0,
+    /// 2 bits, 4-bit scales and minima.
+    Q2_K,
+    /// 3 bits, 6-bit scales.
+    Q3_K,
+    /// 4 bits, 6-bit scales and minima.
+    Q4_K,
+    /// 5 bits, 6-bit scales and minima.
+    Q5_K,
+    /// 6 bits, 8-bit scales.
+    Q6_K,
+    /// 4 bits, non-linear values.
+    IQ4_NL,
+    /// 4 bits, non-linear values, 6-bit scales.
+    IQ4_XS,
+}
+
+impl Code {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q2_K,
+        Self::Q3_K,
+        Self::Q4_K,
+        Self::Q5_K,
+        Self::Q6_K,
+        Self::IQ4_NL,
+        Self::IQ4_XS,
+    ];
+
+    /// The type in a file.
+    pub fn source_type(self) -> TensorType {
+        match self {
+            Self::Q4_0 => TensorType::Q4_0,
+            Self::Q4_1 => TensorType::Q4_1,
+            Self::Q5_0 => TensorType::Q5_0,
+            Self::Q5_1 => TensorType::Q5_1,
+            Self::Q8_0 => TensorType::Q8_0,
+            Self::Q2_K => TensorType::Q2_K,
+            Self::Q3_K => TensorType::Q3_K,
+            Self::Q4_K => TensorType::Q4_K,
+            Self::Q5_K => TensorType::Q5_K,
+            Self::Q6_K => TensorType::Q6_K,
+            Self::IQ4_NL => TensorType::IQ4_NL,
+            Self::IQ4_XS => TensorType::IQ4_XS,
+        }
+    }
+
+    /// Layout of a block.
+    pub(crate) const fn coding(self) -> &'static Coding {
+        match self {
+            Self::Q4_0 => &Coding::Q4_0,
+            Self::Q4_1 => &Coding::Q4_1,
+            Self::Q5_0 => &Coding::Q5_0,
+            Self::Q5_1 => &Coding::Q5_1,
+            Self::Q8_0 => &Coding::Q8_0,
+            Self::Q2_K => &Coding::Q2_K,
+            Self::Q3_K => &Coding::Q3_K,
+            Self::Q4_K => &Coding::Q4_K,
+            Self::Q5_K => &Coding::Q5_K,
+            Self::Q6_K => &Coding::Q6_K,
+            Self::IQ4_NL => &Coding::IQ4_NL,
+            Self::IQ4_XS => &Coding::IQ4_XS,
+        }
+    }
+}
 
 impl Coding {
-    /// A block with one scale.
-    const fn plain(low_bits: usize, offset: i32) -> Self {
+    /// Planes of these bits behind `start`, for `elements` inputs, and the end of the block.
+    const fn planes(
+        bits: [usize; 3],
+        elements: usize,
+        start: usize,
+    ) -> ([Option<Plane>; 3], usize) {
+        let mut planes = [None; 3];
+        let mut at = start;
+        let mut plane = 3;
+        while plane > 0 {
+            plane -= 1;
+            if bits[plane] > 0 {
+                planes[plane] = Some(Plane {
+                    bits: bits[plane],
+                    start: at,
+                });
+                at += elements * bits[plane] / 8 * LANES;
+            }
+        }
+        (planes, at)
+    }
+
+    /// A block of 32 with one scale, and a minimum or none.
+    const fn plain(bits: [usize; 3], offset: i32, minima: Minima) -> Self {
+        let halves = if matches!(minima, Minima::None) { 1 } else { 2 };
+        let (planes, bytes) = Self::planes(bits, 32, halves * HALVES);
         Self {
             elements: 32,
             group: 32,
-            low_bits,
-            high_bits: 0,
+            planes,
             offset,
+            table: None,
             scales: GroupScales::None,
-            scales_at: HALVES,
-            minima_at: None,
-            high_at: HALVES,
-            low_at: HALVES,
-            bytes: HALVES + 32 * low_bits / 8 * LANES,
+            scales_at: 0,
+            minima,
+            bytes,
         }
     }
 
-    /// A block of 256 with scales and minima of 8 groups.
-    const fn with_minima(high_bits: usize) -> Self {
-        let scales_at = 2 * HALVES;
-        let high_at = scales_at + 16 * LANES;
-        let low_at = high_at + 32 * high_bits * LANES;
+    /// A block of 256 with a scale for each group, and minima or none.
+    const fn grouped(
+        bits: [usize; 3],
+        group: usize,
+        scales: GroupScales,
+        has_minima: bool,
+    ) -> Self {
+        let scales_at = if has_minima { 2 * HALVES } else { HALVES };
+        let after_scales = scales_at + 256 / group * LANES;
+        let (minima, start) = match (has_minima, scales) {
+            (false, _) => (Minima::None, after_scales),
+            (true, GroupScales::Nibbles) => (Minima::Nibbles, after_scales),
+            (true, _) => (
+                Minima::Bytes(after_scales),
+                after_scales + 256 / group * LANES,
+            ),
+        };
+        let (planes, bytes) = Self::planes(bits, 256, start);
         Self {
             elements: 256,
-            group: 32,
-            low_bits: 4,
-            high_bits,
+            group,
+            planes,
             offset: 0,
-            scales: GroupScales::Unsigned,
+            table: None,
+            scales,
             scales_at,
-            minima_at: Some(scales_at + 8 * LANES),
-            high_at,
-            low_at,
-            bytes: low_at + 128 * LANES,
+            minima,
+            bytes,
         }
     }
 
-    pub(crate) const Q4_0: Self = Self::plain(4, 8);
-    pub(crate) const Q8_0: Self = Self::plain(8, 0);
-    pub(crate) const Q4_K: Self = Self::with_minima(0);
-    pub(crate) const Q5_K: Self = Self::with_minima(1);
+    pub(crate) const Q4_0: Self = Self::plain([4, 0, 0], 8, Minima::None);
+    pub(crate) const Q4_1: Self = Self::plain([4, 0, 0], 0, Minima::Block);
+    pub(crate) const Q5_0: Self = Self::plain([4, 1, 0], 16, Minima::None);
+    pub(crate) const Q5_1: Self = Self::plain([4, 1, 0], 0, Minima::Block);
+    pub(crate) const Q8_0: Self = Self::plain([8, 0, 0], 0, Minima::None);
+    pub(crate) const Q2_K: Self = Self::grouped([0, 2, 0], 16, GroupScales::Nibbles, true);
+    pub(crate) const Q3_K: Self = Self {
+        offset: 4,
+        ..Self::grouped([0, 2, 1], 16, GroupScales::Signed, false)
+    };
+    pub(crate) const Q4_K: Self = Self::grouped([4, 0, 0], 32, GroupScales::Unsigned, true);
+    pub(crate) const Q5_K: Self = Self::grouped([4, 1, 0], 32, GroupScales::Unsigned, true);
     pub(crate) const Q6_K: Self = Self {
-        elements: 256,
-        group: 16,
-        low_bits: 4,
-        high_bits: 2,
         offset: 32,
-        scales: GroupScales::Signed,
-        scales_at: HALVES,
-        minima_at: None,
-        high_at: HALVES + 16 * LANES,
-        low_at: HALVES + 80 * LANES,
-        bytes: HALVES + 208 * LANES,
+        ..Self::grouped([4, 2, 0], 16, GroupScales::Signed, false)
+    };
+    pub(crate) const IQ4_NL: Self = Self {
+        table: Some(&IQ4_VALUES),
+        ..Self::plain([4, 0, 0], 0, Minima::None)
+    };
+    pub(crate) const IQ4_XS: Self = Self {
+        table: Some(&IQ4_VALUES),
+        ..Self::grouped([4, 0, 0], 32, GroupScales::Signed, false)
     };
 
-    /// The code of an input of a row, its offset not yet taken off.
+    /// The code of an input of a row: what `value = scale * (code - offset) - minimum` means by it.
     pub(crate) fn code(&self, block: &[u8], lane: usize, input: usize) -> i32 {
-        let (byte, shift) = self.place(self.low_at, self.low_bits, lane, input);
-        if self.low_bits == 8 {
-            return i32::from(block[byte] as i8);
+        let (mut code, mut bits) = (0, 0);
+        for plane in self.planes.iter().flatten() {
+            let (byte, shift) = plane.place(lane, input);
+            if plane.bits == 8 {
+                return i32::from(block[byte] as i8);
+            }
+            let part = (block[byte] >> shift) & ((1 << plane.bits) - 1);
+            code |= i32::from(part) << bits;
+            bits += plane.bits;
         }
-        let low = (block[byte] >> shift) & 15;
-        if self.high_bits == 0 {
-            return i32::from(low);
+        match self.table {
+            Some(table) => i32::from(table[code as usize]),
+            None => code,
         }
-        let (byte, shift) = self.place(self.high_at, self.high_bits, lane, input);
-        let high = (block[byte] >> shift) & ((1 << self.high_bits) - 1);
-        i32::from(low | high << 4)
     }
 
+    /// Writes a code into a block that is zero there.
+    pub(super) fn set_code(&self, block: &mut [u8], lane: usize, input: usize, code: u8) {
+        let mut rest = code;
+        for plane in self.planes.iter().flatten() {
+            let (byte, shift) = plane.place(lane, input);
+            if plane.bits == 8 {
+                block[byte] = code;
+                return;
+            }
+            block[byte] |= (rest & ((1 << plane.bits) - 1)) << shift;
+            rest >>= plane.bits;
+        }
+    }
+}
+
+impl Plane {
     /// Byte of the block and bit of the byte where the bits of an input start.
-    fn place(&self, start: usize, bits: usize, lane: usize, input: usize) -> (usize, usize) {
-        let inputs = 32 / bits;
+    fn place(&self, lane: usize, input: usize) -> (usize, usize) {
+        let inputs = 32 / self.bits;
         let (word, inside) = (input / inputs, input % inputs);
         (
-            start + (word * LANES + lane) * 4 + inside % 4,
-            inside / 4 * bits,
+            self.start + (word * LANES + lane) * 4 + inside % 4,
+            inside / 4 * self.bits,
         )
-    }
-
-    fn set_code(&self, block: &mut [u8], lane: usize, input: usize, code: u8) {
-        let (byte, shift) = self.place(self.low_at, self.low_bits, lane, input);
-        if self.low_bits == 8 {
-            block[byte] = code;
-            return;
-        }
-        block[byte] |= (code & 15) << shift;
-        if self.high_bits > 0 {
-            let (byte, shift) = self.place(self.high_at, self.high_bits, lane, input);
-            block[byte] |= (code >> 4) << shift;
-        }
-    }
-
-    fn set_half(&self, block: &mut [u8], start: usize, lane: usize, half: &[u8]) {
-        block[start + 2 * lane..][..2].copy_from_slice(&half[..2]);
-    }
-}
-
-/// One row's block of a file into its lane of a panel's block, which was zero.
-pub(super) type PackBlock = fn(&[u8], usize, &mut [u8]);
-
-pub(super) fn pack_q4_0(from: &[u8], lane: usize, to: &mut [u8]) {
-    let coding = &Coding::Q4_0;
-    coding.set_half(to, 0, lane, &from[q4_0::D..]);
-    for (j, byte) in from[q4_0::QS..].iter().enumerate() {
-        coding.set_code(to, lane, j, byte & 15);
-        coding.set_code(to, lane, j + 16, byte >> 4);
-    }
-}
-
-pub(super) fn pack_q8_0(from: &[u8], lane: usize, to: &mut [u8]) {
-    let coding = &Coding::Q8_0;
-    coding.set_half(to, 0, lane, &from[q8_0::D..]);
-    for (j, byte) in from[q8_0::QS..].iter().enumerate() {
-        coding.set_code(to, lane, j, *byte);
-    }
-}
-
-/// Scales and minima that Q4_K and Q5_K share.
-fn pack_minima(coding: &Coding, from: &[u8], lane: usize, to: &mut [u8]) {
-    coding.set_half(to, 0, lane, &from[q4_k::D..]);
-    coding.set_half(to, HALVES, lane, &from[q4_k::DMIN..]);
-    let packed: &[u8; 12] = from[q4_k::SCALES..]
-        .first_chunk()
-        .expect("12 bytes of scales");
-    for group in 0..8 {
-        let (scale, minimum) = scale_and_min(packed, group);
-        to[coding.scales_at + group * LANES + lane] = scale;
-        to[coding.scales_at + (8 + group) * LANES + lane] = minimum;
-    }
-}
-
-pub(super) fn pack_q4_k(from: &[u8], lane: usize, to: &mut [u8]) {
-    let coding = &Coding::Q4_K;
-    pack_minima(coding, from, lane, to);
-    for (j, byte) in from[q4_k::QS..].iter().enumerate() {
-        let input = j / 32 * 64 + j % 32;
-        coding.set_code(to, lane, input, byte & 15);
-        coding.set_code(to, lane, input + 32, byte >> 4);
-    }
-}
-
-pub(super) fn pack_q5_k(from: &[u8], lane: usize, to: &mut [u8]) {
-    let coding = &Coding::Q5_K;
-    pack_minima(coding, from, lane, to);
-    for (j, byte) in from[q5_k::QS..].iter().enumerate() {
-        let (pair, input) = (j / 32 * 2, j / 32 * 64 + j % 32);
-        let high = from[q5_k::QH + j % 32] >> pair;
-        coding.set_code(to, lane, input, byte & 15 | (high & 1) << 4);
-        coding.set_code(to, lane, input + 32, byte >> 4 | (high >> 1 & 1) << 4);
-    }
-}
-
-pub(super) fn pack_q6_k(from: &[u8], lane: usize, to: &mut [u8]) {
-    let coding = &Coding::Q6_K;
-    coding.set_half(to, 0, lane, &from[q6_k::D..]);
-    for group in 0..16 {
-        to[coding.scales_at + group * LANES + lane] = from[q6_k::SCALES + group];
-    }
-    for input in 0..256 {
-        let (half, quarter, l) = (input / 128, input % 128 / 32, input % 32);
-        let low = from[q6_k::QL + half * 64 + quarter % 2 * 32 + l] >> (quarter / 2 * 4) & 15;
-        let high = from[q6_k::QH + half * 32 + l] >> (2 * quarter) & 3;
-        coding.set_code(to, lane, input, low | high << 4);
     }
 }

@@ -11,8 +11,10 @@ use ocelli_quant::TensorType;
 use crate::workspace::room;
 use crate::{Kernels, Workspace};
 
+pub use coded::Code;
 use coded::Coding;
 
+mod blocks;
 mod cast;
 pub(crate) mod coded;
 mod pack;
@@ -33,16 +35,8 @@ pub enum PanelFormat {
     F16,
     /// `[inputs][16]` upper halves of IEEE singles.
     BF16,
-    /// Blocks of 32 nibbles with a scale.
-    Q4_0,
-    /// Blocks of 32 signed bytes with a scale.
-    Q8_0,
-    /// Blocks of 256 nibbles, a scale and a minimum for each 32.
-    Q4K,
-    /// Blocks of 256 codes of 5 bits, a scale and a minimum for each 32.
-    Q5K,
-    /// Blocks of 256 codes of 6 bits, a scale for each 16.
-    Q6K,
+    /// Interleaved blocks of a quantised type.
+    Coded(Code),
     /// 16 rows of blocks as in the file, for types without a kernel of their own.
     Blocks(TensorType),
 }
@@ -54,12 +48,10 @@ impl PanelFormat {
             TensorType::F32 => Some(Self::F32),
             TensorType::F16 => Some(Self::F16),
             TensorType::BF16 => Some(Self::BF16),
-            TensorType::Q4_0 => Some(Self::Q4_0),
-            TensorType::Q8_0 => Some(Self::Q8_0),
-            TensorType::Q4_K => Some(Self::Q4K),
-            TensorType::Q5_K => Some(Self::Q5K),
-            TensorType::Q6_K => Some(Self::Q6K),
-            _ => ty.is_runnable().then_some(Self::Blocks(ty)),
+            _ => match Code::ALL.into_iter().find(|code| code.source_type() == ty) {
+                Some(code) => Some(Self::Coded(code)),
+                None => ty.is_runnable().then_some(Self::Blocks(ty)),
+            },
         }
     }
 
@@ -82,11 +74,7 @@ impl PanelFormat {
     /// Layout of interleaved blocks.
     pub(crate) fn coding(self) -> Option<&'static Coding> {
         match self {
-            Self::Q4_0 => Some(&Coding::Q4_0),
-            Self::Q8_0 => Some(&Coding::Q8_0),
-            Self::Q4K => Some(&Coding::Q4_K),
-            Self::Q5K => Some(&Coding::Q5_K),
-            Self::Q6K => Some(&Coding::Q6_K),
+            Self::Coded(code) => Some(code.coding()),
             Self::F32 | Self::F16 | Self::BF16 | Self::Blocks(_) => None,
         }
     }

@@ -2,7 +2,8 @@
 
 use ocelli_quant::TensorType;
 
-use super::coded::{self, PackBlock};
+use super::blocks::Lane;
+use super::coded::Code;
 use super::{LANES, PanelFormat};
 
 impl PanelFormat {
@@ -18,26 +19,8 @@ impl PanelFormat {
         match self {
             Self::F32 => interleave::<4>(rows, row_bytes, panel),
             Self::F16 | Self::BF16 => interleave::<2>(rows, row_bytes, panel),
-            Self::Q4_0 => self.pack_coded(rows, row_bytes, panel, coded::pack_q4_0),
-            Self::Q8_0 => self.pack_coded(rows, row_bytes, panel, coded::pack_q8_0),
-            Self::Q4K => self.pack_coded(rows, row_bytes, panel, coded::pack_q4_k),
-            Self::Q5K => self.pack_coded(rows, row_bytes, panel, coded::pack_q5_k),
-            Self::Q6K => self.pack_coded(rows, row_bytes, panel, coded::pack_q6_k),
+            Self::Coded(code) => pack_coded(code, rows, row_bytes, panel),
             Self::Blocks(_) => panel[..rows.len()].copy_from_slice(rows),
-        }
-    }
-
-    /// Blocks of rows side by side.
-    fn pack_coded(self, rows: &[u8], row_bytes: usize, panel: &mut [u8], pack: PackBlock) {
-        let (Some(coding), false) = (self.coding(), row_bytes == 0) else {
-            return;
-        };
-        let block_bytes = self.source_type().block_bytes();
-        for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
-            let targets = panel.chunks_exact_mut(coding.bytes);
-            for (block, target) in row.chunks_exact(block_bytes).zip(targets) {
-                pack(block, lane, target);
-            }
         }
     }
 
@@ -47,12 +30,28 @@ impl PanelFormat {
             Self::F32 => TensorType::F32,
             Self::F16 => TensorType::F16,
             Self::BF16 => TensorType::BF16,
-            Self::Q4_0 => TensorType::Q4_0,
-            Self::Q8_0 => TensorType::Q8_0,
-            Self::Q4K => TensorType::Q4_K,
-            Self::Q5K => TensorType::Q5_K,
-            Self::Q6K => TensorType::Q6_K,
+            Self::Coded(code) => code.source_type(),
             Self::Blocks(ty) => ty,
+        }
+    }
+}
+
+/// Blocks of rows side by side.
+fn pack_coded(code: Code, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
+    if row_bytes == 0 {
+        return;
+    }
+    let coding = code.coding();
+    let block_bytes = code.source_type().block_bytes();
+    for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+        let targets = panel.chunks_exact_mut(coding.bytes);
+        for (from, block) in row.chunks_exact(block_bytes).zip(targets) {
+            Lane {
+                coding,
+                block,
+                lane,
+            }
+            .pack(code, from);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::{bf16, f16};
 use ocelli_quant::{TensorType, dequantize};
 
-use crate::panels::coded::{Coding, GroupScales};
+use crate::panels::coded::{Coding, GroupScales, HALVES, Minima};
 use crate::{CHUNK, LANES, PanelFormat, Panels};
 
 /// See [`crate::Kernels::unpack`].
@@ -17,10 +17,6 @@ pub(crate) fn unpack(weight: Panels<'_>, panel: usize, inputs: Range<usize>, out
     assert_eq!(out.len(), inputs.len() * LANES, "16 values per input");
     let bytes = weight.panel(panel);
     let elements = inputs.start * LANES..inputs.end * LANES;
-    if let Some(coding) = weight.format().coding() {
-        let block = |input: usize| input / coding.elements * coding.bytes;
-        return unpack_coded(coding, &bytes[block(inputs.start)..block(inputs.end)], out);
-    }
     match weight.format() {
         PanelFormat::F32 => {
             let values = &bytes.as_chunks().0[elements];
@@ -34,11 +30,11 @@ pub(crate) fn unpack(weight: Panels<'_>, panel: usize, inputs: Range<usize>, out
             let values = &bytes.as_chunks().0[elements];
             convert(values, out, |b| bf16::from_le_bytes(*b).to_f32());
         }
-        PanelFormat::Q4_0
-        | PanelFormat::Q8_0
-        | PanelFormat::Q4K
-        | PanelFormat::Q5K
-        | PanelFormat::Q6K => {}
+        PanelFormat::Coded(code) => {
+            let coding = code.coding();
+            let block = |input: usize| input / coding.elements * coding.bytes;
+            unpack_coded(coding, &bytes[block(inputs.start)..block(inputs.end)], out);
+        }
         PanelFormat::Blocks(ty) => unpack_blocks(ty, bytes, inputs, out),
     }
 }
@@ -63,17 +59,26 @@ fn unpack_coded(coding: &Coding, blocks: &[u8], out: &mut [f32]) {
         for (i, value) in values.iter_mut().enumerate() {
             let (input, lane) = (i / LANES, i % LANES);
             let group = input / coding.group * LANES + lane;
-            let scale = half(block, 0, lane)
-                * match coding.scales {
-                    GroupScales::None => 1.0,
-                    GroupScales::Unsigned => f32::from(block[coding.scales_at + group]),
-                    GroupScales::Signed => f32::from(block[coding.scales_at + group] as i8),
-                };
+            let scale_byte = || block[coding.scales_at + group];
+            let scale = match coding.scales {
+                GroupScales::None => 1.0,
+                GroupScales::Unsigned => f32::from(scale_byte()),
+                GroupScales::Signed => f32::from(scale_byte() as i8),
+                GroupScales::Nibbles => f32::from(scale_byte() & 15),
+            };
             let code = coding.code(block, lane, input) - coding.offset;
-            *value = scale * code as f32;
-            if let Some(start) = coding.minima_at {
-                *value -= half(block, 2 * LANES, lane) * f32::from(block[start + group]);
-            }
+            let minimum = match coding.minima {
+                Minima::None => 0.0,
+                Minima::Block => -half(block, HALVES, lane),
+                Minima::Bytes(start) => half(block, HALVES, lane) * f32::from(block[start + group]),
+                Minima::Nibbles => half(block, HALVES, lane) * f32::from(scale_byte() >> 4),
+            };
+            let scaled = half(block, 0, lane) * scale * code as f32;
+            *value = if coding.minima == Minima::None {
+                scaled
+            } else {
+                scaled - minimum
+            };
         }
     }
 }

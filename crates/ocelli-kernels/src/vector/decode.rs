@@ -7,36 +7,60 @@
 //! ```
 //! A lane is an output, so nothing is added across lanes, and the order does not depend on the number of rows.
 
-use crate::panels::coded::{Coding, GroupScales};
+use crate::panels::coded::{Coding, GroupScales, HALVES, Minima};
 use crate::vector::Simd;
-use crate::{LANES, Matrix, Panels};
+use crate::{Code, LANES, Matrix, Panels};
 
 /// A [`Coding`] as a type, so that its layout is known when a loop is compiled.
 pub(crate) trait Coded {
     const CODING: Coding;
 }
 
-pub(crate) struct Q4_0;
-pub(crate) struct Q8_0;
-pub(crate) struct Q4K;
-pub(crate) struct Q5K;
-pub(crate) struct Q6K;
+/// Types for codings, and a match from a value to a type.
+macro_rules! codings {
+    ($($name:ident),*) => {
+        $(
+            pub(crate) struct $name;
+            impl Coded for $name {
+                const CODING: Coding = Coding::$name;
+            }
+        )*
 
-impl Coded for Q4_0 {
-    const CODING: Coding = Coding::Q4_0;
+        /// Calls [`multiply_as`] for a code.
+        #[inline(always)]
+        pub(crate) fn multiply<S: Simd>(
+            s: S,
+            code: Code,
+            (x, weight): (Matrix<'_>, Panels<'_>),
+            totals: &mut [f32],
+            sums: &mut [f32],
+        ) {
+            match code {
+                $(Code::$name => multiply_as::<S, $name>(s, (x, weight), totals, sums),)*
+            }
+        }
+
+        /// Calls [`unpack_as`] for a code.
+        #[inline(always)]
+        pub(crate) fn unpack<S: Simd>(s: S, code: Code, blocks: &[u8], out: &mut [f32]) {
+            match code {
+                $(Code::$name => unpack_as::<S, $name>(s, blocks, out),)*
+            }
+        }
+    };
 }
-impl Coded for Q8_0 {
-    const CODING: Coding = Coding::Q8_0;
+
+#[allow(
+    non_camel_case_types,
+    reason = "the names are those of the file format"
+)]
+mod types {
+    use super::*;
+    codings!(
+        Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS
+    );
 }
-impl Coded for Q4K {
-    const CODING: Coding = Coding::Q4_K;
-}
-impl Coded for Q5K {
-    const CODING: Coding = Coding::Q5_K;
-}
-impl Coded for Q6K {
-    const CODING: Coding = Coding::Q6_K;
-}
+pub(crate) use types::{multiply, unpack};
 
 /// Repeats a block for each input of a unit. A loop is not always unrolled, and then its shifts are by variables.
 macro_rules! each_of_unit {
@@ -56,10 +80,9 @@ const MOST_ROWS: usize = 4;
 
 /// `sums[row][16 panel + lane] = x[row] * W[16 panel + lane]`; `totals` is scratch for the sums of each group of x.
 #[inline(always)]
-pub(crate) fn multiply<S: Simd, C: Coded>(
+fn multiply_as<S: Simd, C: Coded>(
     s: S,
-    x: Matrix<'_>,
-    weight: Panels<'_>,
+    (x, weight): (Matrix<'_>, Panels<'_>),
     totals: &mut [f32],
     sums: &mut [f32],
 ) {
@@ -118,9 +141,9 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
                 *units = inputs.as_chunks().0;
             }
             let mut partial = [[s.splat(0.0); 2]; ROWS];
-            let mut high = high_bits::<S, C>(s, block, group);
+            let mut planes = upper_planes::<S, C>(s, block, group);
             for unit in 0..C::CODING.group / UNIT {
-                let codes = codes::<S, C>(s, block, (group, unit), &mut high);
+                let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
                 each_of_unit!(k, {
                     for (partial, units) in partial.iter_mut().zip(units) {
                         partial[k % 2] = s.fma(s.splat(units[unit][k]), codes[k], partial[k % 2]);
@@ -130,7 +153,7 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
             let (scale, minimum) = scales::<S, C>(s, block, group);
             for (r, (result, partial)) in results.iter_mut().zip(partial).enumerate() {
                 *result = s.fma(scale, s.add(partial[0], partial[1]), *result);
-                if C::CODING.minima_at.is_some() || C::CODING.offset != 0 {
+                if has_minima::<C>() || C::CODING.offset != 0 {
                     let total = s.splat(-totals[r * all_groups + place]);
                     *result = s.fma(minimum, total, *result);
                 }
@@ -161,25 +184,36 @@ fn scale_and_minimum<S: Simd, C: Coded>(
     group: usize,
 ) -> (S::Floats, S::Floats) {
     let coding = &C::CODING;
-    let bytes = |start: usize| {
-        block[start + group * LANES..]
-            .first_chunk()
-            .expect("16 bytes for each group")
-    };
     let d = halves(s, block, 0);
+    let bytes = group_bytes(block, coding.scales_at, group);
     let scale = match coding.scales {
         GroupScales::None => d,
-        GroupScales::Unsigned => s.mul(d, s.to_float(s.load_u8(bytes(coding.scales_at)))),
-        GroupScales::Signed => s.mul(d, s.to_float(s.load_i8(bytes(coding.scales_at)))),
+        GroupScales::Unsigned => s.mul(d, s.to_float(s.load_u8(bytes))),
+        GroupScales::Signed => s.mul(d, s.to_float(s.load_i8(bytes))),
+        GroupScales::Nibbles => {
+            let low = s.and(s.load_u8(bytes), s.splat_int(15));
+            s.mul(d, s.to_float(low))
+        }
     };
-    let minimum = match coding.minima_at {
-        Some(start) => s.mul(
-            halves(s, block, 2 * LANES),
-            s.to_float(s.load_u8(bytes(start))),
-        ),
-        None => s.splat(0.0),
+    let factor = match coding.minima {
+        Minima::None => return (scale, s.splat(0.0)),
+        Minima::Block => s.splat(-1.0),
+        Minima::Bytes(start) => s.to_float(s.load_u8(group_bytes(block, start, group))),
+        Minima::Nibbles => s.to_float(s.shift_right(s.load_u8(bytes), 4)),
     };
-    (scale, minimum)
+    (scale, s.mul(halves(s, block, HALVES), factor))
+}
+
+/// A byte for each lane of a group.
+#[inline(always)]
+fn group_bytes(block: &[u8], start: usize, group: usize) -> &[u8; LANES] {
+    let bytes = block[start + group * LANES..].first_chunk();
+    bytes.expect("16 bytes for each group")
+}
+
+#[inline(always)]
+const fn has_minima<C: Coded>() -> bool {
+    !matches!(C::CODING.minima, Minima::None)
 }
 
 /// A half for each lane.
@@ -200,77 +234,128 @@ fn word<S: Simd>(s: S, block: &[u8], start: usize, index: usize) -> S::Ints {
     s.load_words(bytes.expect("16 words"))
 }
 
-/// The words with the high bits of a group; a word holds as many inputs as a group has.
+/// The words with the second and third plane's bits of a group, its first input lowest.
 #[inline(always)]
-fn high_bits<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) -> S::Ints {
-    if C::CODING.high_bits > 0 {
-        word(s, block, C::CODING.high_at, group)
-    } else {
-        s.splat_int(0)
+fn upper_planes<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) -> [S::Ints; 2] {
+    let mut words = [s.splat_int(0); 2];
+    for (plane, words) in words.iter_mut().enumerate() {
+        if let Some(plane) = C::CODING.planes[plane + 1] {
+            let input = group * C::CODING.group;
+            let inputs = 32 / plane.bits;
+            *words = word(s, block, plane.start, input / inputs);
+            if C::CODING.group < inputs {
+                let passed = input % inputs / 4 * plane.bits;
+                *words = s.shift_right(*words, passed as i32);
+            }
+        }
     }
+    words
 }
 
 /// Codes of 8 inputs: unit `unit` of group `group`, each a vector of 16 lanes.
 ///
-/// `high` holds the group's high bits, this unit's lowest; they are shifted on to the next unit's.
+/// `upper` holds the group's bits of the upper planes, this unit's lowest; they are shifted on to the next unit's.
 #[inline(always)]
 fn codes<S: Simd, C: Coded>(
     s: S,
     block: &[u8],
     (group, unit): (usize, usize),
-    high: &mut S::Ints,
+    upper: &mut [S::Ints; 2],
 ) -> [S::Floats; UNIT] {
     let coding = &C::CODING;
     let place = group * (coding.group / UNIT) + unit;
-    let mut codes = [s.splat(0.0); UNIT];
-    if coding.low_bits == 8 {
-        let first = word(s, block, coding.low_at, 2 * place);
-        let second = word(s, block, coding.low_at, 2 * place + 1);
-        each_of_unit!(k, {
-            let bytes = if k < 4 { first } else { second };
-            let left = s.shift_left(bytes, 24 - 8 * (k as i32 % 4));
-            codes[k] = s.to_float(s.shift_right_signed(left, 24));
-        });
-        return codes;
+    if let Some(words) = signed_bytes::<S, C>(s, block, place) {
+        return from_signed_bytes(s, words);
     }
-    let low = word(s, block, coding.low_at, place);
+    let low = match coding.planes[0] {
+        Some(plane) => word(s, block, plane.start, place),
+        None => s.splat_int(0),
+    };
+    let mut codes = [s.splat(0.0); UNIT];
     each_of_unit!(k, {
         let (byte, part) = (8 * (k as i32 % 4), k as i32 / 4);
-        let mut bits = s.and(s.shift_right(low, byte + 4 * part), s.splat_int(15));
-        if coding.high_bits > 0 {
-            let shift = byte + coding.high_bits as i32 * part - 4;
-            let moved = if shift >= 0 {
-                s.shift_right(*high, shift)
-            } else {
-                s.shift_left(*high, -shift)
-            };
-            let mask = s.splat_int((16 << coding.high_bits) - 16);
+        let mut bits = s.splat_int(0);
+        let mut have = 0;
+        if coding.planes[0].is_some() {
+            bits = s.and(s.shift_right(low, byte + 4 * part), s.splat_int(15));
+            have = 4;
+        }
+        if let Some(plane) = coding.planes[1] {
+            let moved = moved::<S>(s, upper[0], byte + plane.bits as i32 * part - have);
+            let mask = s.splat_int(((1 << plane.bits) - 1) << have);
             bits = s.or(bits, s.and(moved, mask));
+            have += plane.bits as i32;
+        }
+        if coding.planes[2].is_some() {
+            let moved = moved::<S>(s, upper[1], byte + part - have);
+            bits = s.or(bits, s.and(moved, s.splat_int(1 << have)));
         }
         codes[k] = s.to_float(bits);
     });
-    *high = s.shift_right(*high, 2 * coding.high_bits as i32);
+    for (plane, upper) in coding.planes[1..].iter().zip(upper) {
+        if let Some(plane) = plane {
+            *upper = s.shift_right(*upper, 2 * plane.bits as i32);
+        }
+    }
+    codes
+}
+
+/// Shifted to the right, or to the left where `bits` is negative.
+#[inline(always)]
+fn moved<S: Simd>(s: S, words: S::Ints, bits: i32) -> S::Ints {
+    if bits >= 0 {
+        s.shift_right(words, bits)
+    } else {
+        s.shift_left(words, -bits)
+    }
+}
+
+/// Codes of 8 inputs as signed bytes, 4 inputs a word, where they are kept so or looked up so.
+#[inline(always)]
+fn signed_bytes<S: Simd, C: Coded>(s: S, block: &[u8], place: usize) -> Option<[S::Ints; 2]> {
+    let plane = C::CODING.planes[0]?;
+    if plane.bits == 8 {
+        let first = word(s, block, plane.start, 2 * place);
+        return Some([first, word(s, block, plane.start, 2 * place + 1)]);
+    }
+    let table = C::CODING.table?;
+    let nibbles = word(s, block, plane.start, place);
+    let mask = s.splat_int(0x0F0F_0F0F);
+    let first = s.look_up(table, s.and(nibbles, mask));
+    Some([
+        first,
+        s.look_up(table, s.and(s.shift_right(nibbles, 4), mask)),
+    ])
+}
+
+#[inline(always)]
+fn from_signed_bytes<S: Simd>(s: S, words: [S::Ints; 2]) -> [S::Floats; UNIT] {
+    let mut codes = [s.splat(0.0); UNIT];
+    each_of_unit!(k, {
+        let left = s.shift_left(words[k / 4], 24 - 8 * (k as i32 % 4));
+        codes[k] = s.to_float(s.shift_right_signed(left, 24));
+    });
     codes
 }
 
 /// Values of some blocks of a panel: `out[k][lane] = scale (code - offset) - minimum`.
 #[inline(always)]
-pub(crate) fn unpack<S: Simd, C: Coded>(s: S, blocks: &[u8], out: &mut [f32]) {
+fn unpack_as<S: Simd, C: Coded>(s: S, blocks: &[u8], out: &mut [f32]) {
     let coding = &C::CODING;
     let blocks = blocks.chunks_exact(coding.bytes);
     for (block, out) in blocks.zip(out.chunks_exact_mut(coding.elements * LANES)) {
         for (group, out) in out.chunks_exact_mut(coding.group * LANES).enumerate() {
             let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
-            let mut high = high_bits::<S, C>(s, block, group);
+            let mut planes = upper_planes::<S, C>(s, block, group);
             for (unit, out) in out.chunks_exact_mut(UNIT * LANES).enumerate() {
-                let codes = codes::<S, C>(s, block, (group, unit), &mut high);
+                let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
                 for (code, out) in codes.into_iter().zip(out.as_chunks_mut().0) {
                     let mut value = code;
                     if coding.offset != 0 {
                         value = s.sub(value, s.splat(coding.offset as f32));
                     }
                     value = s.mul(scale, value);
-                    if coding.minima_at.is_some() {
+                    if has_minima::<C>() {
                         value = s.sub(value, minimum);
                     }
                     s.store(value, out);

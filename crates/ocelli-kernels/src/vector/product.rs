@@ -8,9 +8,8 @@
 //! finish: bias, activation, store or add
 //! ```
 
-use crate::vector::decode::{self, Q4_0, Q4K, Q5K, Q6K, Q8_0};
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob, UpperHalves};
-use crate::vector::{Simd, activate, unpack};
+use crate::vector::{Simd, activate, decode, unpack};
 use crate::workspace::room;
 use crate::{CHUNK, Finish, LANES, Matrix, PanelFormat, Panels, Product, Workspace, plain};
 
@@ -66,11 +65,7 @@ pub(crate) fn product_few<S: Simd>(s: S, mut product: Product<'_>, workspace: &m
         PanelFormat::BF16 => {
             multiply_as_stored::<S, UpperHalves>(s, x, (weight, weight.halves()), (rows, sums))
         }
-        PanelFormat::Q4_0 => decode::multiply::<S, Q4_0>(s, x, weight, totals, sums),
-        PanelFormat::Q8_0 => decode::multiply::<S, Q8_0>(s, x, weight, totals, sums),
-        PanelFormat::Q4K => decode::multiply::<S, Q4K>(s, x, weight, totals, sums),
-        PanelFormat::Q5K => decode::multiply::<S, Q5K>(s, x, weight, totals, sums),
-        PanelFormat::Q6K => decode::multiply::<S, Q6K>(s, x, weight, totals, sums),
+        PanelFormat::Coded(code) => decode::multiply(s, code, (x, weight), totals, sums),
         PanelFormat::Blocks(_) => {}
     }
     finish(s, &mut product, sums);

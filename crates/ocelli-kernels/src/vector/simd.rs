@@ -75,6 +75,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn shift_right_signed(self, a: Self::Ints, bits: i32) -> Self::Ints;
     /// `i32` to `f32`.
     fn to_float(self, a: Self::Ints) -> Self::Floats;
+    /// Each byte, below 16, replaced by that entry of the table.
+    fn look_up(self, table: &[i8; 16], bytes: Self::Ints) -> Self::Ints;
     /// `f32` to the nearest `i32`, to even between two.
     fn round(self, a: Self::Floats) -> Self::Ints;
     /// The `f32` with these bits.

@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use crate::scalar::unpack::unpack as unpack_scalar;
-use crate::vector::Simd;
-use crate::vector::decode::{self, Q4_0, Q4K, Q5K, Q6K, Q8_0};
 use crate::vector::tile::{Halves, Lanes, Singles, UpperHalves};
+use crate::vector::{Simd, decode};
 use crate::{CHUNK, LANES, PanelFormat, Panels};
 
 /// See [`crate::Kernels::unpack`].
@@ -23,21 +22,17 @@ pub(crate) fn unpack<S: Simd>(
     );
     assert_eq!(out.len(), inputs.len() * LANES, "16 values per input");
     let elements = inputs.start * LANES..inputs.end * LANES;
-    let blocks = || {
-        let coding = weight.format().coding().expect("interleaved blocks");
-        let block = |input: usize| input / coding.elements * coding.bytes;
-        &weight.panel(panel)[block(inputs.start)..block(inputs.end)]
-    };
     let panels = weight.part(panel * LANES..((panel + 1) * LANES).min(weight.outputs()));
     match weight.format() {
         PanelFormat::F32 => convert::<S, Singles>(s, &panels.singles()[elements], out),
         PanelFormat::F16 => convert::<S, Halves>(s, &panels.halves()[elements], out),
         PanelFormat::BF16 => convert::<S, UpperHalves>(s, &panels.halves()[elements], out),
-        PanelFormat::Q4_0 => decode::unpack::<S, Q4_0>(s, blocks(), out),
-        PanelFormat::Q8_0 => decode::unpack::<S, Q8_0>(s, blocks(), out),
-        PanelFormat::Q4K => decode::unpack::<S, Q4K>(s, blocks(), out),
-        PanelFormat::Q5K => decode::unpack::<S, Q5K>(s, blocks(), out),
-        PanelFormat::Q6K => decode::unpack::<S, Q6K>(s, blocks(), out),
+        PanelFormat::Coded(code) => {
+            let coding = code.coding();
+            let block = |input: usize| input / coding.elements * coding.bytes;
+            let blocks = &weight.panel(panel)[block(inputs.start)..block(inputs.end)];
+            decode::unpack(s, code, blocks, out);
+        }
         PanelFormat::Blocks(_) => unpack_scalar(weight, panel, inputs, out),
     }
 }

@@ -176,6 +176,10 @@ impl Simd for Avx2 {
         fn to_float(a: Ints) -> Floats {
             [_mm256_cvtepi32_ps(a[0]), _mm256_cvtepi32_ps(a[1])]
         }
+        fn look_up(table: &[i8; 16], bytes: Ints) -> Ints {
+            let table = _mm256_broadcastsi128_si256(load_16(&table.map(|entry| entry as u8)));
+            [_mm256_shuffle_epi8(table, bytes[0]), _mm256_shuffle_epi8(table, bytes[1])]
+        }
         fn round(a: Floats) -> Ints {
             [_mm256_cvtps_epi32(a[0]), _mm256_cvtps_epi32(a[1])]
         }

@@ -140,6 +140,10 @@ impl Simd for Avx512 {
         fn to_float(a: __m512i) -> __m512 {
             _mm512_cvtepi32_ps(a)
         }
+        fn look_up(table: &[i8; 16], bytes: __m512i) -> __m512i {
+            let table = load_16(&table.map(|entry| entry as u8));
+            _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), bytes)
+        }
         fn round(a: __m512) -> __m512i {
             _mm512_cvtps_epi32(a)
         }

@@ -90,9 +90,13 @@ pub(crate) struct Lab<'a> {
 
 impl<'a> Lab<'a> {
     pub(crate) fn new(backend: &'a dyn Backend) -> Self {
+        Self::with_room(backend, 1 << 20)
+    }
+
+    pub(crate) fn with_room(backend: &'a dyn Backend, elements: usize) -> Self {
         Self {
             backend,
-            memory: Memory::reserve(backend, 1 << 20),
+            memory: Memory::reserve(backend, elements),
         }
     }
 
