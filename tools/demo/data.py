@@ -49,7 +49,7 @@ def labels_of(scene, height, width):
         on = ((cover > 0.15) | (cover > 0.25 * (b[2] - b[0]) * (b[3] - b[1]))) & (cover > best)
         best[on] = cover[on]
         shape[on] = 7 if "text" in item else 1 + scenes.SHAPES.index(item["shape"])
-        color[on] = -100 if "text" in item else scenes.COLOR_NAMES.index(item["color"])
+        color[on] = scenes.COLOR_NAMES.index(item["color"]) if item["color"] in scenes.COLOR_NAMES else -100
         size[on] = -100 if "text" in item else int(item["size"] == "large")
         box[on] = [b[0] / lw, b[1] / lh, b[2] / lw, b[3] / lh]
         centre[min(lh - 1, max(0, int((b[1] + b[3]) / 2))), min(lw - 1, max(0, int((b[0] + b[2]) / 2)))] = 1

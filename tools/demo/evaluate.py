@@ -7,6 +7,7 @@
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import tempfile
@@ -120,6 +121,30 @@ def score(task, answer, truth):
         return 0.0
 
 
+def engine_of(a):
+    if a.engine == "ocelli":
+        pair = (os.path.join(a.pair, export.TEXT), os.path.join(a.pair, export.PROJECTOR)) if a.pair else (None, None)
+        return OcelliEngine(a.binary, *pair)
+    if a.checkpoint:
+        state = torch.load(a.checkpoint, weights_only=False, mmap=True)
+        model = export.Model(export.Config())
+        model.load_state_dict(state["average"])
+        return TorchEngine(model, a.flatten_positions)
+    return TorchEngine(export.read_pair(a.pair), a.flatten_positions)
+
+
+def work(a, part):
+    """Scores of every `a.jobs`-th picture: list of (index, task, score, question, truth, answer)."""
+    torch.set_num_threads(1)
+    engine, out = engine_of(a), []
+    torch.set_num_threads(1)
+    for index in range(a.first + part, a.first + a.count, a.jobs):
+        _, image, rows = asked(a.split, index)
+        for (task, q, truth), answer in zip(rows, engine.answers(image, [q for _, q, _ in rows])):
+            out.append((index, task, score(task, answer, truth), q, truth, answer))
+    return out
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--engine", choices=["torch", "ocelli"], default="torch")
@@ -130,29 +155,14 @@ def main():
     p.add_argument("--count", type=int, default=1000)
     p.add_argument("--first", type=int, default=0)
     p.add_argument("--flatten-positions", action="store_true")
-    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     p.add_argument("--wrong", help="write the wrong answers to this file")
     a = p.parse_args()
-    torch.set_num_threads(a.threads)
-    if a.engine == "ocelli":
-        pair = (os.path.join(a.pair, export.TEXT), os.path.join(a.pair, export.PROJECTOR)) if a.pair else (None, None)
-        engine = OcelliEngine(a.binary, *pair)
-    elif a.checkpoint:
-        state = torch.load(a.checkpoint, weights_only=False, mmap=True)
-        model = export.Model(export.Config())
-        model.load_state_dict(state["average"])
-        engine = TorchEngine(model, a.flatten_positions)
-    else:
-        engine = TorchEngine(export.read_pair(a.pair), a.flatten_positions)
-    torch.set_num_threads(a.threads)
-    scores, wrong = defaultdict(list), []
-    for index in range(a.first, a.first + a.count):
-        scene, image, rows = asked(a.split, index)
-        for (task, q, truth), answer in zip(rows, engine.answers(image, [q for _, q, _ in rows])):
-            s = score(task, answer, truth)
-            scores[task].append(s)
-            if s < 0.5:
-                wrong.append(f"{a.split} {index} [{task}] {q}\n  truth  {truth}\n  answer {answer}\n")
+    with multiprocessing.get_context("spawn").Pool(a.jobs) as pool:
+        rows = sum(pool.starmap(work, [(a, k) for k in range(a.jobs)]), [])
+    scores = defaultdict(list)
+    for _, task, s, _, _, _ in sorted(rows):
+        scores[task].append(s)
     print(f"{a.count} pictures of the set `{a.split}`" + (", image positions flattened" if a.flatten_positions else ""))
     print("| task | questions | right |\n| --- | --- | --- |")
     for task in TASKS:
@@ -162,7 +172,9 @@ def main():
             print(f"| {task} | {len(v)} | {text} |")
     if a.wrong:
         with open(a.wrong, "w") as f:
-            f.write("\n".join(wrong))
+            for index, task, s, q, truth, answer in sorted(rows):
+                if s < 0.5:
+                    f.write(f"{a.split} {index} [{task}] {q}\n  truth  {truth}\n  answer {answer}\n\n")
 
 
 if __name__ == "__main__":

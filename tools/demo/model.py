@@ -170,6 +170,7 @@ class TextLayer(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.c = c
+        self.watch = self.seen = None  # while training: log attention of the first heads, for `train.pointer_loss`
         h, d = c.hidden, c.head_dim
         self.input_layernorm, self.post_attention_layernorm = RmsNorm(h, c.eps), RmsNorm(h, c.eps)
         self.self_attn = nn.ModuleDict({
@@ -188,6 +189,10 @@ class TextLayer(nn.Module):
         v = a["v_proj"](h).view(b, s, c.kv_heads, c.head_dim).transpose(1, 2)
         if cache is not None:
             k, v = cache.extend(self, k, v)
+        if self.watch is not None:
+            n = c.heads // c.kv_heads
+            seen = (q[:, :n].float() @ k[:, :1].float().transpose(-1, -2)) * c.head_dim ** -0.5
+            self.seen = seen.masked_fill(~mask, -1e9).log_softmax(-1)
         k, v = (t.repeat_interleave(c.heads // c.kv_heads, 1) for t in (k, v))
         y = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask).transpose(1, 2).reshape(b, s, -1)
         x = x + a["o_proj"](y.to(x.dtype))
@@ -277,11 +282,10 @@ class Heads(nn.Module):
         super().__init__()
         self.cell = nn.Linear(c.hidden, self.SHAPES + self.COLORS + 2 + 2 + 4 * self.BINS)
         self.patch = nn.Linear(c.width, self.SLOTS * self.CHARACTERS + self.INDEXES)
-        self.cell_characters = nn.Linear(c.hidden, 4 * self.CHARACTERS)
+        self.cell_letters = nn.Linear(c.hidden, 4 * self.SLOTS * self.CHARACTERS)
         self.cell_index, self.cell_place, self.cell_digit = nn.Linear(c.hidden, 4 * self.INDEXES), nn.Linear(c.hidden, 9), nn.Linear(c.hidden, 40)
 
-    def forward(self, merged, patches, y):
-        b = merged.shape[0]
+    def forward(self, merged, taps, patches, y):
         cell = self.cell(merged).float().view(-1, self.cell.out_features)
         shape, color, size, centre, box = cell.split([self.SHAPES, self.COLORS, 2, 2, 4 * self.BINS], 1)
         out = {}
@@ -306,9 +310,8 @@ class Heads(nn.Module):
         cw[0] = 0.03
         out["chars"] = F.cross_entropy(chars.reshape(-1, self.CHARACTERS), y["chars"].view(-1), cw)
         out["index"] = F.cross_entropy(index, y["index"].view(-1), ignore_index=-100)
-        cc = self.cell_characters(merged).float().view(-1, self.CHARACTERS)
-        first = y["chars"].view(b, -1, 4, self.SLOTS)[..., 0].reshape(-1)
-        out["cell_chars"] = F.cross_entropy(cc, first, cw)
+        letters = self.cell_letters(merged + sum(taps)).float().view(-1, self.CHARACTERS)
+        out["cell_chars"] = F.cross_entropy(letters, y["chars"].view(-1), cw)
         out["cell_index"] = F.cross_entropy(self.cell_index(merged).float().view(-1, self.INDEXES), y["index"].view(-1), ignore_index=-100)
         seen, edges = merged.reshape(-1, merged.shape[-1])[on], y["box"].view(-1, 4)[on]
         third = ((edges[:, :2] + edges[:, 2:]) * 1.5).long().clamp(0, 2)
@@ -319,5 +322,6 @@ class Heads(nn.Module):
             t = y["chars"].view(-1)
             centres = (torch.softmax(box[on].view(-1, 4, self.BINS), -1) * torch.arange(self.BINS)).sum(-1) / (self.BINS - 1)
             stats = {"a_shape": (shape.argmax(-1) == s)[on].float().mean(), "a_color": (color.argmax(-1) == y["color"].view(-1))[y["color"].view(-1) >= 0].float().mean(),
-                     "a_char": (pred == t)[t > 0].float().mean(), "e_box": (centres - y["box"].view(-1, 4)[on]).abs().mean()}
+                     "a_char": (pred == t)[t > 0].float().mean(),
+                     "a_cell_char": (letters.argmax(-1) == t)[t > 0].float().mean(), "e_box": (centres - y["box"].view(-1, 4)[on]).abs().mean()}
         return out, stats

@@ -1,6 +1,6 @@
 """Muon for the matrices of the model: momentum whose singular values are all made one, by a few Newton-Schulz steps.
 
-It learned this model's tasks in clearly fewer pictures than AdamW; everything that is not a matrix of a layer stays with AdamW.
+Everything that is not a matrix of a layer stays with AdamW.
 """
 
 import torch

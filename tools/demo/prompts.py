@@ -6,6 +6,7 @@ over the picture serves them all and each branch equals a sequence of its own. B
 
 import numpy as np
 
+import pointers
 import questions
 import tokenizer
 
@@ -39,6 +40,7 @@ class Sequence:
 
     def __init__(self):
         self.tokens, self.positions, self.branch, self.target, self.answer, self.tasks = [], [], [], [], [], []
+        self.points = []  # (token that predicts, cells to look at)
         self.next = 0
 
     def text(self, ids, branch, answer=None):
@@ -69,8 +71,14 @@ class Sequence:
         self.text([ID["<|vision_end|>"]], 0)
 
 
-def turn(seq, branch, task, q, answer):
+def turn(seq, branch, task, q, answer, scene=None, size=None):
     seq.text(encode(q) + ASSISTANT, branch)
+    if scene:
+        offsets, before = TOKENIZER.encode(answer, add_special_tokens=False).offsets, len(seq.tokens) - 1
+        for first, end, boxes in pointers.spans(scene, answer):
+            on = pointers.cells(scene, boxes, *size)
+            if on.any(1).all():
+                seq.points += [(before + k, on) for k, (u, v) in enumerate(offsets) if u < end and v > first]
     seq.text(encode(answer) + [ID["<|im_end|>"]], branch, task)
 
 
@@ -99,7 +107,7 @@ def training_sequence(row, rng, budget):
         for i, (task, q, answer) in enumerate(turns):
             if i:
                 seq.text(NEXT, branch)
-            turn(seq, -branch if alone else branch, task, q, answer)
+            turn(seq, -branch if alone else branch, task, q, answer, None if alone else scene, (height // 32, width // 32))
         branch += 1
     row["sequence"] = seq
 
@@ -132,12 +140,17 @@ def collate(rows, length):
     b = len(rows)
     out = {"tokens": np.zeros((b, length), np.int64), "positions": np.zeros((b, length, 3), np.int64), "branch": np.full((b, length), 99, np.int64),
            "target": np.full((b, length), -100, np.int64), "answer": np.full((b, length), -1, np.int64)}
-    tasks = []
+    tasks, points, looks = [], [], []
     for i, row in enumerate(rows):
         s = row["sequence"]
+        start = s.tokens.index(ID["<|image_pad|>"])
+        points += [(i, k, start) for k, _ in s.points]
+        looks += [on for _, on in s.points]
         n = len(s.tokens)
         out["tokens"][i, :n], out["positions"][i, :n], out["branch"][i, :n], out["target"][i, :n] = s.tokens, s.positions, s.branch, s.target
         answer = np.array(s.answer)
         out["answer"][i, :n] = np.where(answer >= 0, answer + len(tasks), -1)
         tasks += s.tasks
+    if points:
+        out["points"], out["looks"] = np.array(points), np.stack(looks)
     return out, tasks

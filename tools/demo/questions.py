@@ -18,7 +18,7 @@ def expand(rng, template):
     while (m := CHOICE.search(template)):
         options = m.group(1).split("|")
         template = template[:m.start()] + options[rng.integers(len(options))] + template[m.end():]
-    return re.sub(r" +", " ", template).strip()
+    return re.sub(r" +([,.?])", r"\1", re.sub(r" +", " ", template)).strip()
 
 
 def careless(rng, q):
@@ -27,7 +27,7 @@ def careless(rng, q):
     if u < 0.12:
         q = expand(rng, "[please|can you tell me,|tell me:|hi,|ok,|hey,|so,|now] ") + " " + q[0].lower() + q[1:]
     elif u < 0.18:
-        q = q.rstrip("?.") + expand(rng, "[ please| please?|, please.]")
+        q = q.rstrip("?.") + ["  please", " please?", ", please."][rng.integers(3)].replace("  ", " ")
     u = rng.random()
     if u < 0.22:
         q = q[0].lower() + q[1:]
@@ -101,7 +101,7 @@ def named_text(t):
 
 
 def clear_place(scene, item):
-    return place_margin(item["box"], scene["w"], scene["h"]) > 0.025
+    return place_margin(item["box"], scene["w"], scene["h"]) > 0.04
 
 
 def at(scene, item):

@@ -262,13 +262,13 @@ def make_text(rng, w, h, ground_rgb, pseudo):
     kind, string = text_string(rng, pseudo)
     scale = math.sqrt(58 * 1024 / (w * h))  # approximate resize factor to the image budget
     path = fonts()[rng.integers(len(fonts()))]
-    size = math.exp(rng.uniform(math.log(17), math.log(64))) / scale
+    size = math.exp(rng.uniform(math.log(18), math.log(64))) / scale
     size = max(11, round(size))
     f = font(path, size)
     widest = 0.9 * w
     if f.getlength(string) > widest:
         size = int(size * widest / f.getlength(string))
-        if size < 11 or size * scale < 15:
+        if size < 11 or size * scale < 16:
             return None
         f = font(path, size)
     x0, y0, x1, y1 = f.getbbox(string, anchor="ls")

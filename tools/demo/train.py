@@ -13,20 +13,23 @@ import prompts
 from model import Config, Heads, Model
 from muon import Muon
 
-WEIGHTS = {"shape": 1.0, "color": 1.0, "size": 0.5, "centre": 1.0, "box": 0.5, "chars": 2.0, "index": 0.5, "cell_chars": 0.5, "cell_index": 0.3, "place": 0.5, "digit": 0.3}
+WEIGHTS = {"shape": 1.0, "color": 1.0, "size": 0.5, "centre": 1.0, "box": 0.5, "chars": 1.0, "index": 0.5, "cell_chars": 2.0, "cell_index": 0.3, "place": 0.5, "digit": 0.3}
 
 
-def aux_loss(heads, merged, patches, batch):
+def aux_loss(heads, merged, taps, patches, batch):
     y = {k[2:]: v for k, v in batch.items() if k.startswith("y_")}
-    losses, stats = heads(merged.float(), patches.float(), y)
+    losses, stats = heads(merged.float(), [t.float() for t in taps], patches.float(), y)
     total = sum(WEIGHTS[k] * v for k, v in losses.items())
     return total, {**{k: v.item() for k, v in losses.items()}, **{k: v.item() for k, v in stats.items()}}
 
 
 def kind(name, p):
-    """Parameter group. Pixels of a patch are much alike, so Adam's steps on the patch embedding add up: it learns ten times slower."""
+    """Parameter group. Pixels of a patch are much alike, so Adam's steps on the patch embedding add up: it learns ten times slower.
+    The gains of queries and keys set how sharp attention can get and must grow several times over: they learn faster."""
     if "patch_embed" in name:
         return "patch"
+    if "q_norm" in name or "k_norm" in name:
+        return "gain"
     if p.ndim < 2 or "pos_embed" in name:
         return "vector"
     return "matrix" if "language_model.layers" in name or "visual" in name else "table"
@@ -42,7 +45,7 @@ class Run:
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         named = [(n, p) for m in (self.model, self.heads) for n, p in m.named_parameters()]
         groups = [{"params": [p for n, p in named if kind(n, p) == k], "weight_decay": w, "scale": s}
-                  for k, w, s in (("table", decay, 1.0), ("vector", 0.0, 1.0), ("patch", 0.0, 0.1))]
+                  for k, w, s in (("table", decay, 1.0), ("vector", 0.0, 1.0), ("patch", 0.0, 0.1), ("gain", 0.0, 8.0))]
         self.optimizers = [torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True),
                            Muon([(n, p) for n, p in named if kind(n, p) == "matrix"], rate, decay)]
 
@@ -79,7 +82,10 @@ class Run:
         self.heads.load_state_dict(state["heads"], strict=False)
         self.average = state["average"]
         for o, kept in zip(self.optimizers, state.get("optimizers", [])):
-            o.load_state_dict(kept)
+            try:
+                o.load_state_dict(kept)
+            except ValueError:
+                print("optimiser state of another layout left out", flush=True)
         self.step, self.pictures = state["step"], state["pictures"]
 
 
@@ -89,7 +95,7 @@ def vision_stage(run, a):
     for batch in loader:
         with torch.autocast("cpu", torch.bfloat16):
             merged, taps, patches = run.model.visual(batch["pixels"], torch.bfloat16)
-        loss, log = aux_loss(run.heads, merged, patches, batch)
+        loss, log = aux_loss(run.heads, merged, taps, patches, batch)
         run.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(list(run.model.visual.parameters()) + list(run.heads.parameters()), 2.0)
@@ -163,6 +169,22 @@ def language_loss(model, batch, merged, taps, log=None):
     return loss
 
 
+POINTED = {1: 0.3, 2: 1.0, 3: 1.0}  # layers whose first heads learn where to look, with weights
+
+
+def pointer_loss(model, batch):
+    """How little the first heads attend to the cells that the next token speaks of."""
+    row, query, start = batch["points"].unbind(1)
+    look = batch["looks"]
+    columns = start[:, None] + torch.arange(look.shape[2])
+    total = 0
+    for i, weight in POINTED.items():
+        seen = model.text.layers[i].seen[row, :, query]  # [points, heads, keys]
+        seen = seen.gather(2, columns[:, None].expand(-1, seen.shape[1], -1)).masked_fill(~look, -1e9)
+        total = total - weight * seen.logsumexp(-1).mean()
+    return total / sum(POINTED.values())
+
+
 def full_rate(a, run, now):
     """Warm-up, plateau, then a straight line down over the last `--cooldown` minutes before the deadline."""
     left = (a.end - now) / (a.cooldown * 60)
@@ -171,6 +193,8 @@ def full_rate(a, run, now):
 
 def full_stage(run, a):
     loader = torch.utils.data.DataLoader(data.Stream(a.batch, run.pictures, CollateFull(a.pairs), Extra(), dense=a.dense), batch_size=None, num_workers=1, prefetch_factor=6)
+    for i in POINTED:
+        run.model.text.layers[i].watch = True
     start, seen, log, saved, run.start, ema = time.time(), 0, {}, time.time(), run.step, None
     parameters = list(run.model.parameters()) + list(run.heads.parameters())
     for batch in loader:
@@ -181,10 +205,14 @@ def full_stage(run, a):
         run.zero_grad()
         if a.freeze_vision:
             aux, values = torch.zeros(()), {}
-            loss.backward()
+            point = pointer_loss(run.model, batch) if "points" in batch else torch.zeros(())
+            values["a_point"] = (-point).exp().item()
+            (loss * a.text_weight + a.point * point).backward()
         else:
-            aux, values = aux_loss(run.heads, merged, patches, batch)
-            (loss * a.text_weight + a.aux * aux).backward()
+            aux, values = aux_loss(run.heads, merged, taps, patches, batch)
+            point = pointer_loss(run.model, batch) if "points" in batch else torch.zeros(())
+            values["a_point"] = (-point).exp().item()
+            (loss * a.text_weight + a.aux * aux + a.point * point).backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.5)
         rate = full_rate(a, run, time.time())
         run.update(rate)
@@ -216,6 +244,7 @@ def main():
     p.add_argument("--cooldown", type=float, default=25, help="minutes of falling rate at the end")
     p.add_argument("--aux", type=float, default=1.0, help="weight of the dense labels")
     p.add_argument("--text-weight", type=float, default=1.0)
+    p.add_argument("--point", type=float, default=0.5, help="weight of showing attention where to look")
     p.add_argument("--freeze-vision", action="store_true", help="train the language side alone, nearly twice as fast")
     p.add_argument("--dense", type=float, default=0.2, help="part of the pictures with many texts")
     p.add_argument("--pairs", type=float, default=0.0, help="part of the batches with two pictures a conversation")
