@@ -19,6 +19,7 @@ mod prompt;
 mod run;
 mod trace;
 mod verify;
+mod writing;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -74,6 +75,11 @@ fn command() -> Result<(), Failure> {
         Command::Run(args) => run::run(&args, &interrupt),
         Command::Batch(args) => batch::batch(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Convert(args) => writing::convert(&args, &interrupt),
+        Command::Quantize(args) => writing::quantize(&args, &interrupt),
+        Command::Merge(args) => writing::merge(&args, &interrupt),
+        Command::Split(args) => writing::split(&args, &interrupt),
+        Command::Repair(args) => writing::repair(&args, &interrupt),
         Command::List(args) => models::list(&args),
         Command::Pull(args) => models::pull(&args),
         Command::Trace(args) => trace::trace(&args),

@@ -24,6 +24,7 @@ pub(crate) struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Load,
+    Write,
     Download,
     Image(usize),
     Prompt,
@@ -32,6 +33,7 @@ enum What {
 impl What {
     fn message(self) -> String {
         match self {
+            Self::Write => "writing".to_owned(),
             Self::Load => "loading".to_owned(),
             Self::Download => "downloading".to_owned(),
             Self::Image(index) => format!("image {}", index + 1),
@@ -41,7 +43,7 @@ impl What {
 
     fn template(self) -> &'static str {
         match self {
-            Self::Load | Self::Download => BYTES,
+            Self::Load | Self::Download | Self::Write => BYTES,
             Self::Image(_) | Self::Prompt => PARTS,
         }
     }
@@ -60,6 +62,11 @@ impl Progress {
     /// Bytes of the model that were read.
     pub(crate) fn load(&mut self, done: u64, total: u64) {
         self.show(What::Load, done, total);
+    }
+
+    /// Bytes of tensors that were written.
+    pub(crate) fn write(&mut self, done: u64, total: u64) {
+        self.show(What::Write, done, total);
     }
 
     /// A step of an answer. Text ends the bar.

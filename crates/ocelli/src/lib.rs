@@ -41,6 +41,8 @@ pub mod trace;
 pub use answer::{Answer, Timings, Usage};
 pub use error::{Error, ErrorKind};
 pub use model::Model;
+/// Writing models: converting, quantising, merging, splitting, repairing.
+pub use ocelli_convert as convert;
 pub use ocelli_cpu::{Isa, Precision};
 pub use ocelli_engine::{Event, FinishReason, Sampling};
 pub use ocelli_image::boxes::{Located, Region};

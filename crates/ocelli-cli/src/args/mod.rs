@@ -6,12 +6,14 @@ mod folder;
 mod model;
 mod models;
 mod values;
+mod writing;
 
 pub(crate) use answer::AnswerArgs;
 pub(crate) use commands::{InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs};
 pub(crate) use folder::BatchArgs;
 pub(crate) use model::{ModelArgs, Precision};
 pub(crate) use models::{ListArgs, PullArgs};
+pub(crate) use writing::{ConvertArgs, MergeArgs, QuantizeArgs, RepairArgs, SplitArgs, WriteArgs};
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -45,6 +47,18 @@ pub(crate) enum Command {
     /// Answer one question about every picture of a folder, a line of JSON each
     Batch(Box<BatchArgs>),
     /// Say what model files are, whether and why they pair, and the memory they need
+    /// Write a Hugging Face model as a text model and a projector
+    #[command(after_help = "Example:\n  ocelli convert Qwen3-VL-2B-Instruct --out . --type q4_k_m")]
+    Convert(ConvertArgs),
+    /// Write a model with fewer bits
+    #[command(after_help = "Example:\n  ocelli quantize model-F16.gguf model-Q4_K_M.gguf q4_k_m")]
+    Quantize(QuantizeArgs),
+    /// Write a text model and its projector as one file
+    Merge(MergeArgs),
+    /// Write a merged file as text model and projector, or a large one as numbered parts
+    Split(SplitArgs),
+    /// Write a file of an old converter with current names and keys
+    Repair(RepairArgs),
     Inspect(InspectArgs),
     /// List the models of this machine, with what pairs with what
     List(ListArgs),
@@ -84,7 +98,7 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Parsed::Text(error)),
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
                 Err(Failure::usage(
-                    "no command: need run, batch, inspect, list, pull, trace, verify or completions. Try 'ocelli --help'",
+                    "no command: need run, batch, inspect, list, pull, convert, quantize, merge, split, repair, trace, verify or completions. Try 'ocelli --help'",
                 ))
             }
             _ => Err(Failure::usage(complaint(&error.to_string()))),

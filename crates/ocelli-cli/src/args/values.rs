@@ -1,10 +1,45 @@
 //! Values of flags: text to checked numbers. Each error says what is needed.
 
+use std::num::NonZero;
 use std::str::FromStr;
+
+use ocelli::convert::FileType;
 
 /// Most stop strings, and most bytes of one.
 pub(crate) const STOP_STRINGS: usize = 16;
 const STOP_BYTES: usize = 256;
+
+/// The type of a whole file: q4_k_m, f16, ...
+pub(super) fn file_type(text: &str) -> Result<FileType, String> {
+    text.parse()
+        .map_err(|error: ocelli::convert::Error| error.to_string())
+}
+
+/// A name that becomes part of file names.
+pub(super) fn file_stem(text: &str) -> Result<String, String> {
+    let is_plain = std::path::Path::new(text).file_name() == Some(text.as_ref());
+    match is_plain {
+        true => Ok(text.to_owned()),
+        false => Err(format!("found '{text}', need a file name without folders")),
+    }
+}
+
+/// Bytes: a whole number with K, M, G or nothing behind it (thousands).
+pub(super) fn size(text: &str) -> Result<NonZero<u64>, String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let upper = upper.strip_suffix('B').unwrap_or(&upper);
+    let (digits, unit) = match upper.char_indices().last() {
+        Some((at, 'K')) => (&upper[..at], 1_000),
+        Some((at, 'M')) => (&upper[..at], 1_000_000),
+        Some((at, 'G')) => (&upper[..at], 1_000_000_000),
+        _ => (upper, 1),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let bytes = number
+        .and_then(|n| n.checked_mul(unit))
+        .and_then(NonZero::new);
+    bytes.ok_or_else(|| format!("found '{text}', need a size above 0 as 4G or 500M"))
+}
 
 /// A whole number of at least one.
 pub(super) fn count(text: &str) -> Result<usize, String> {
