@@ -107,7 +107,7 @@ fn projector_facts(file: &Gguf) -> Result<ProjectorFacts, Error> {
     };
     let deepstack = |name: &str| name.starts_with("v.deepstack.") && name.ends_with(".fc1.weight");
     Ok(ProjectorFacts {
-        projector_type: projector_type(metadata)?,
+        projector_type: projector_type(file)?,
         output_width,
         deepstack_layers: file
             .tensors()
@@ -121,7 +121,8 @@ fn projector_facts(file: &Gguf) -> Result<ProjectorFacts, Error> {
 }
 
 /// The projector's type; files older than the key have marks in its place, and the oldest none.
-fn projector_type(metadata: &Metadata) -> Result<String, Error> {
+fn projector_type(file: &Gguf) -> Result<String, Error> {
+    let metadata = file.metadata();
     for key in [
         "clip.projector_type",
         "clip.vision.projector_type",
@@ -131,8 +132,25 @@ fn projector_type(metadata: &Metadata) -> Result<String, Error> {
             return Ok(stated.to_owned());
         }
     }
-    let qwen2vl = metadata.bool("clip.has_qwen2vl_merger")?.unwrap_or(false);
-    Ok(if qwen2vl { "qwen2vl_merger" } else { "mlp" }.to_owned())
+    if metadata.bool("clip.has_qwen2vl_merger")?.unwrap_or(false) {
+        return Ok("qwen2vl_merger".to_owned());
+    }
+    Ok(type_by_tensors(file).to_owned())
+}
+
+/// The kind of projector that has these tensors: two temporal kernels mark the Qwen generations.
+fn type_by_tensors(file: &Gguf) -> &'static str {
+    let has = |name: &str| file.tensor(name).is_some();
+    if !has("v.patch_embd.weight.1") {
+        return "mlp";
+    }
+    if has("v.patch_embd.bias") {
+        return "qwen3vl_merger";
+    }
+    match has("v.blk.0.ffn_gate.weight") {
+        true => "qwen2.5vl_merger",
+        false => "qwen2vl_merger",
+    }
 }
 
 /// Output features of the last projection. Tensors tell the truth where old converters wrote a wrong key.

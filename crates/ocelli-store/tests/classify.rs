@@ -97,9 +97,15 @@ fn projectors_older_than_the_type_key_are_recognised() {
     oldest.set("general.architecture", "clip");
     let oldest = with(oldest, "v.class_embd", &[8]);
     assert_eq!(projector_facts(&oldest).projector_type, "mlp");
-    let mut marked = oldest;
+    let mut marked = oldest.clone();
     marked.set("clip.has_qwen2vl_merger", true);
     assert_eq!(projector_facts(&marked).projector_type, "qwen2vl_merger");
+    let second = with(oldest, "v.patch_embd.weight.1", &[8]);
+    assert_eq!(projector_facts(&second).projector_type, "qwen2vl_merger");
+    let gated = with(second.clone(), "v.blk.0.ffn_gate.weight", &[8]);
+    assert_eq!(projector_facts(&gated).projector_type, "qwen2.5vl_merger");
+    let third = with(second, "v.patch_embd.bias", &[8]);
+    assert_eq!(projector_facts(&third).projector_type, "qwen3vl_merger");
 }
 
 #[test]
