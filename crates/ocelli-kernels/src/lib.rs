@@ -1,6 +1,6 @@
 //! SIMD kernels on plain slices, one folder an instruction set.
 //!
-//! A backend asks [`detect`] (or one proof token, such as [`Scalar`]) for a `&dyn Kernels` and calls whole loops
+//! A backend takes a proof token ([`Scalar`], or one that detects an instruction set) for a `&dyn Kernels` and calls whole loops
 //! on it. Kernels know slices and small views ([`Matrix`], [`MatrixMut`], [`Panels`]); they know nothing of tensors,
 //! threads or files.
 //!
