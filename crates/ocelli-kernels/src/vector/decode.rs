@@ -75,6 +75,13 @@ macro_rules! each_of_unit {
 /// Inputs that are decoded together: one word of nibbles.
 const UNIT: usize = 8;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// How far ahead of the codes being read lines are asked for: memory answers within the time that this much takes. The
+/// planes of a block are short streams, which hardware does not follow by itself.
+const AHEAD: usize = 4096;
+
 /// Most activation rows that share a decoded weight.
 const MOST_ROWS: usize = 4;
 
@@ -135,6 +142,12 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
     for (index, block) in panel.chunks_exact(C::CODING.bytes).enumerate() {
         for group in 0..groups {
             let place = index * groups + group;
+            if ROWS == 1 {
+                let passed = index * C::CODING.bytes + group * (C::CODING.bytes / groups);
+                for line in 0..(C::CODING.bytes / groups).div_ceil(LINE) {
+                    s.prefetch(panel, passed + AHEAD + line * LINE);
+                }
+            }
             let mut units: [&[[f32; UNIT]]; ROWS] = [&[]; ROWS];
             for (r, units) in units.iter_mut().enumerate() {
                 let inputs = &x.row(first + r)[place * C::CODING.group..][..C::CODING.group];

@@ -82,6 +82,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The `f32` with these bits.
     fn float(self, bits: Self::Ints) -> Self::Floats;
 
+    /// Asks for the cache line `offset` bytes behind the start of `bytes`, which may lie behind their end.
+    fn prefetch(self, bytes: &[u8], offset: usize);
+
     /// Register tiles of a product; see [`TileJob`].
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>);
 

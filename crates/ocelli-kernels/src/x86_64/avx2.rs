@@ -180,6 +180,11 @@ impl Simd for Avx2 {
             let table = _mm256_broadcastsi128_si256(load_16(&table.map(|entry| entry as u8)));
             [_mm256_shuffle_epi8(table, bytes[0]), _mm256_shuffle_epi8(table, bytes[1])]
         }
+        fn prefetch(bytes: &[u8], offset: usize) {
+            let line = bytes.as_ptr().wrapping_add(offset);
+            // A prefetch does not fault, whatever the address.
+            _mm_prefetch::<_MM_HINT_T0>(line.cast());
+        }
         fn round(a: Floats) -> Ints {
             [_mm256_cvtps_epi32(a[0]), _mm256_cvtps_epi32(a[1])]
         }

@@ -144,6 +144,11 @@ impl Simd for Avx512 {
             let table = load_16(&table.map(|entry| entry as u8));
             _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), bytes)
         }
+        fn prefetch(bytes: &[u8], offset: usize) {
+            let line = bytes.as_ptr().wrapping_add(offset);
+            // A prefetch does not fault, whatever the address.
+            _mm_prefetch::<_MM_HINT_T0>(line.cast());
+        }
         fn round(a: __m512) -> __m512i {
             _mm512_cvtps_epi32(a)
         }
