@@ -7,34 +7,43 @@ use ocelli_quant::{
 use super::LANES;
 use super::coded::{Code, Coding, HALVES, Minima};
 
-/// A lane of a panel's block, which was zero.
-pub(super) struct Lane<'a> {
-    pub(super) coding: &'static Coding,
-    pub(super) block: &'a mut [u8],
-    pub(super) lane: usize,
+/// Packs a row's block of a file into a lane of a panel's block, which was zero.
+pub(super) fn pack(code: Code, from: &[u8], lane: usize, block: &mut [u8]) {
+    let coding = code.coding();
+    let mut lane = Lane {
+        coding,
+        block,
+        lane,
+        codes: [0; 256],
+    };
+    match code {
+        Code::Q4_0 => lane.plain((q4_0::D, None, q4_0::QS, None), from),
+        Code::Q4_1 => lane.plain((q4_1::D, Some(q4_1::M), q4_1::QS, None), from),
+        Code::Q5_0 => lane.plain((q5_0::D, None, q5_0::QS, Some(q5_0::QH)), from),
+        Code::Q5_1 => lane.plain((q5_1::D, Some(q5_1::M), q5_1::QS, Some(q5_1::QH)), from),
+        Code::IQ4_NL => lane.plain((iq4_nl::D, None, iq4_nl::QS, None), from),
+        Code::Q8_0 => lane.q8_0(from),
+        Code::Q2_K => lane.q2_k(from),
+        Code::Q3_K => lane.q3_k(from),
+        Code::Q4_K => lane.q4_k(from),
+        Code::Q5_K => lane.q5_k(from),
+        Code::Q6_K => lane.q6_k(from),
+        Code::IQ4_XS => lane.iq4_xs(from),
+    }
+    coding.set_codes(lane.block, lane.lane, &lane.codes[..coding.elements]);
+}
+
+/// A lane of a panel's block, and the codes that will go there.
+struct Lane<'a> {
+    coding: &'static Coding,
+    block: &'a mut [u8],
+    lane: usize,
+    codes: [u8; 256],
 }
 
 impl Lane<'_> {
-    /// Packs a block of the file.
-    pub(super) fn pack(&mut self, code: Code, from: &[u8]) {
-        match code {
-            Code::Q4_0 => self.plain((q4_0::D, None, q4_0::QS, None), from),
-            Code::Q4_1 => self.plain((q4_1::D, Some(q4_1::M), q4_1::QS, None), from),
-            Code::Q5_0 => self.plain((q5_0::D, None, q5_0::QS, Some(q5_0::QH)), from),
-            Code::Q5_1 => self.plain((q5_1::D, Some(q5_1::M), q5_1::QS, Some(q5_1::QH)), from),
-            Code::IQ4_NL => self.plain((iq4_nl::D, None, iq4_nl::QS, None), from),
-            Code::Q8_0 => self.q8_0(from),
-            Code::Q2_K => self.q2_k(from),
-            Code::Q3_K => self.q3_k(from),
-            Code::Q4_K => self.q4_k(from),
-            Code::Q5_K => self.q5_k(from),
-            Code::Q6_K => self.q6_k(from),
-            Code::IQ4_XS => self.iq4_xs(from),
-        }
-    }
-
     fn set(&mut self, input: usize, code: u8) {
-        self.coding.set_code(self.block, self.lane, input, code);
+        self.codes[input] = code;
     }
 
     /// The half at `from` as the block's first or second.

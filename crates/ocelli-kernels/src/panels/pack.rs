@@ -2,7 +2,7 @@
 
 use ocelli_quant::TensorType;
 
-use super::blocks::Lane;
+use super::blocks;
 use super::coded::Code;
 use super::{LANES, PanelFormat};
 
@@ -46,12 +46,7 @@ fn pack_coded(code: Code, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
     for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
         let targets = panel.chunks_exact_mut(coding.bytes);
         for (from, block) in row.chunks_exact(block_bytes).zip(targets) {
-            Lane {
-                coding,
-                block,
-                lane,
-            }
-            .pack(code, from);
+            blocks::pack(code, from, lane, block);
         }
     }
 }
