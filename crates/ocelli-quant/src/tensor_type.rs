@@ -147,8 +147,7 @@ impl TensorType {
 
     /// Whether tensors of this type can be weights of a running model.
     pub const fn is_runnable(self) -> bool {
-        // IQ1_M has a reference, but the conformance suite of backends cannot make its blocks yet.
-        crate::is_dequantizable(self) && !matches!(self, IQ1_M)
+        crate::is_dequantizable(self)
     }
 
     /// Name, elements of a block, bytes of a block.

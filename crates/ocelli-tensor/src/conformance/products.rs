@@ -69,6 +69,12 @@ fn random_blocks(ty: TensorType, elements: usize, random: &mut Random) -> Vec<u8
     for block in bytes.chunks_exact_mut(ty.block_bytes()) {
         match ty {
             TensorType::MXFP4 => block[0] = 120 + block[0] % 8,
+            // The scale's four nibbles are the upper ones of four bytes at the end: 0x2400, as below.
+            TensorType::IQ1_M => {
+                for (at, nibble) in [(49, 0x00), (51, 0x00), (53, 0x40), (55, 0x20)] {
+                    block[at] = nibble | (block[at] & 0x0f);
+                }
+            }
             // The scale is the first half.
             _ => block[..2].copy_from_slice(&[0x00, 0x24]),
         }
