@@ -35,6 +35,12 @@ fn blocks(ty: TensorType, rows: usize, columns: usize) -> Vec<u8> {
         if ty == TensorType::MXFP4 {
             block[0] = 120 + block[0] % 8;
         }
+        if ty == TensorType::IQ1_M {
+            // The half's nibbles, lowest first, are the upper ones of these bytes.
+            for (at, nibble) in [(49, 0x00), (51, 0x00), (53, 0x40), (55, 0x20)] {
+                block[at] = nibble | (block[at] & 0x0f);
+            }
+        }
     }
     bytes
 }
@@ -46,7 +52,11 @@ fn scales(ty: TensorType) -> &'static [usize] {
         TensorType::Q2_K => &[80, 82],
         TensorType::Q3_K => &[108],
         TensorType::Q6_K => &[208],
-        TensorType::MXFP4 | TensorType::F32 | TensorType::F16 | TensorType::BF16 => &[],
+        TensorType::MXFP4
+        | TensorType::IQ1_M
+        | TensorType::F32
+        | TensorType::F16
+        | TensorType::BF16 => &[],
         _ => &[0],
     }
 }
