@@ -36,6 +36,7 @@ impl Qwen3VlMoeText {
         let sections = rope_sections(&keys, config.heads.dim / 2, Some([24, 20, 20]))?;
         let axes = AxisOfFrequency::Interleaved(sections);
         let root = loader.root();
+        let sizes = expert_sizes(&keys, &root, &config)?;
         Ok(Self {
             tokens: config.load_tokens(&root)?,
             layers: (0..config.layers)
@@ -44,7 +45,6 @@ impl Qwen3VlMoeText {
                     let attention = config
                         .load_attention(&scope)?
                         .with_norm(config.load_qk_norm(&scope)?);
-                    let sizes = expert_sizes(&keys, &root, &config)?;
                     let mlp = Experts::load(&scope, sizes, Activation::Silu)?;
                     let norms = (config.hidden, config.norm_eps);
                     DecoderLayer::load(&scope, norms, attention, DecoderMlp::Experts(mlp))
