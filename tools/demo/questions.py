@@ -543,8 +543,8 @@ def chat(rng, with_picture):
     return "chat", q, WHO if kind == "who" else ONLY
 
 
-MAKERS = [(describe, 1.3), (color_of, 1.2), (shape_of, 0.8), (size_of, 0.7), (same_kind, 0.3), (ground_of, 0.25), (text_color, 0.25), (count, 1.8), (where, 1.3), (where_absent, 0.25), (where_text, 0.6),
-          (what_at, 0.8), (relation_between, 0.8), (relation_check, 0.8), (read, 2.2), (has_text, 0.25), (has_word, 0.25), (is_there, 1.3), (is_it, 0.5), (is_there_foreign, 0.12), (box_one, 1.4), (box_many, 0.6)]
+MAKERS = [(describe, 1.3), (color_of, 0.8), (shape_of, 0.6), (size_of, 0.5), (same_kind, 0.3), (ground_of, 0.3), (text_color, 0.25), (count, 2.0), (where, 1.4), (where_absent, 0.25), (where_text, 0.6),
+          (what_at, 0.9), (relation_between, 1.3), (relation_check, 1.0), (read, 3.0), (has_text, 0.25), (has_word, 0.25), (is_there, 1.0), (is_it, 0.5), (is_there_foreign, 0.12), (box_one, 2.4), (box_many, 0.6)]
 
 
 CROWDED = (describe, read, has_text, has_word, what_at)  # not asked when there are many texts
