@@ -2,7 +2,7 @@
 
     python tools/image/make_goldens.py
 
-Needs torch, torchvision, transformers and Pillow (versions: see versions.json among the goldens,
+Needs torch, torchvision, transformers, Pillow and the ffmpeg command (versions: see versions.json among the goldens,
 which every run rewrites). All pictures are drawn here from fixed seeds. The Rust tests read
 what lies in git and need no Python.
 """
@@ -10,6 +10,7 @@ what lies in git and need no Python.
 import io
 import json
 import random
+import subprocess
 from pathlib import Path
 
 import numpy
@@ -172,11 +173,117 @@ def decodes():
     write_json("decode/cases.json", cases)
 
 
+def sampling():
+    """Which frames the reference looks at. Where its own list is longer than it says, or runs past the end, no case."""
+    from transformers import Qwen2VLVideoProcessor, Qwen3VLVideoProcessor
+    from transformers.video_utils import VideoMetadata
+
+    rng = random.Random(6)
+    pairs, volume, table = Qwen2VLVideoProcessor(), Qwen3VLVideoProcessor(), []
+    totals = [2, 3, 4, 5, 7, 8, 9, 48, 49] + [rng.randint(10, 400) for _ in range(30)]
+    totals += [rng.randint(3000, 90000) for _ in range(3)]
+    for total in totals:
+        fps, wanted = rng.choice([10, 24, 25, 29.97, 60]), rng.choice([0.5, 1, 2, 2, 4])
+        metadata = lambda: VideoMetadata(total_num_frames=total, fps=fps)
+        first = pairs.sample_frames(metadata(), fps=wanted, max_frames=768).tolist()
+        if len(first) % 2 == 0 and first[-1] < total:
+            table.append(["frames", total, fps, wanted, first])
+        table.append(["volume", total, fps, wanted, volume.sample_frames(metadata(), fps=wanted).tolist()])
+    write_json("video_sampling.json", table)
+
+
+def video_sizes():
+    """At which size the reference shows videos of so many frames: rule, frames, source, least and most tokens."""
+    from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize as volume_resize
+
+    rng = random.Random(7)
+    table = []
+    for frames in (2, 3, 4, 5, 6, 7, 30, 31, 120):
+        for _ in range(12):
+            width, height = rng.randint(12, 2000), rng.randint(12, 2000)
+            least, most = rng.choice([(1, 900), (30, 90), (120, 12285)])
+            pairs = (frames + 1) // 2
+            if least % pairs == 0:
+                low, total = least * 28**2 // pairs, int(most * 10 // 9 * 28**2 * 0.9)
+                high = max(min(768 * 28**2, total * 2 // frames), int(low * 1.05))
+                h, w = smart_resize(height, width, 28, low, high)
+                table.append(["frames", 28, frames, width, height, least, most, int(w), int(h)])
+            volumes = dict(min_pixels=2 * least * 32**2, max_pixels=2 * most * 32**2)
+            h, w = volume_resize(frames, height, width, 2, 32, **volumes)
+            table.append(["volume", 32, frames, width, height, least, most, int(w), int(h)])
+    write_json("video_sizes.json", table)
+
+
+def animations():
+    """Animated files and, below each other in one picture, their frames as Pillow shows them, on white."""
+    def scene(index, mode, veil=120):
+        picture = Image.new(mode, (26, 18), (0, 0, 0, 0) if mode == "RGBA" else (250, 240, 30))
+        alpha = () if mode == "RGB" else (255,)
+        for x in range(10):
+            for y in range(7):
+                picture.putpixel((x + 4 * index, y + 2 * index), (40 * index, 200 - 9 * x, 30 * y) + alpha)
+                if mode == "RGBA":
+                    picture.putpixel((20 - 5 * index + x // 2, 16 - y), (250, 20 * x, 90, veil if index % 2 else 255))
+        return picture
+
+    opaque, clear = [scene(i, "RGB") for i in range(4)], [scene(i, "RGBA") for i in range(4)]
+    # Pillow mixes half-transparent frames of an APNG in a way of its own: no such pixels there.
+    solid = [scene(i, "RGBA", 255) for i in range(4)]
+    uneven = [40, 200, 70, 500]
+    recipes = {
+        "opaque.gif": (opaque, dict(duration=uneven)),
+        "kept.gif": (clear, dict(duration=100, disposal=1)),
+        "cleared.gif": (clear, dict(duration=100, disposal=2)),
+        "restored.gif": (clear, dict(duration=[0, 100, 100, 10], disposal=[1, 3, 3, 1])),
+        "opaque.webp": (opaque, dict(duration=uneven, lossless=True)),
+        "clear.webp": (clear, dict(duration=80, lossless=True, exact=True)),
+        "opaque.png": (opaque, dict(duration=uneven)),
+        "blended.png": (solid, dict(duration=100, disposal=[0, 2, 1, 0], blend=[0, 1, 1, 1])),
+        "poster.png": (opaque, dict(duration=100, default_image=True, append_images=opaque[1:])),
+    }
+    cases = []
+    for name, (frames, options) in recipes.items():
+        data = io.BytesIO()
+        kind = {"gif": "GIF", "webp": "WEBP", "png": "PNG"}[name.split(".")[1]]
+        frames[0].save(data, kind, save_all=True, **({"append_images": frames[1:]} | options))
+        write(f"animation/{name}", data.getvalue())
+        opened = Image.open(io.BytesIO(data.getvalue()))
+        first = 1 if options.get("default_image") else 0
+        shown, delays = [], []
+        for index in range(first, opened.n_frames):
+            opened.seek(index)
+            opened.load()
+            delays.append(float(opened.info["duration"]))
+            frame = opened.convert("RGBA")
+            shown.append(Image.alpha_composite(Image.new("RGBA", frame.size, (255,) * 4), frame).convert("RGB"))
+        if name == "blended.png":
+            shown = shown_by_ffmpeg(GOLDENS / "animation" / name, shown[0].size)
+        sheet = Image.new("RGB", (shown[0].width, shown[0].height * len(shown)))
+        for index, frame in enumerate(shown):
+            sheet.paste(frame, (0, index * frame.height))
+        write(f"animation/{name}.expected.png", png(numpy.asarray(sheet)))
+        delays = [100.0 if delay <= 10 else delay for delay in delays]
+        cases.append({"file": name, "frames": len(shown), "delays_ms": delays})
+    write_json("animation/cases.json", cases)
+
+
+def shown_by_ffmpeg(path, size):
+    """Frames on white, as FFmpeg composes them: Pillow does not take frames of an APNG back as the format says."""
+    command = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgba", "-"]
+    data = subprocess.run(command, check=True, capture_output=True).stdout
+    frames = numpy.frombuffer(data, numpy.uint8).reshape(-1, size[1], size[0], 4)
+    return [Image.alpha_composite(Image.new("RGBA", size, (255,) * 4), Image.fromarray(frame)).convert("RGB")
+            for frame in frames]
+
+
 def main():
     sizes()
     resizes()
     pixel_values()
     decodes()
+    sampling()
+    video_sizes()
+    animations()
     modules = [numpy, PIL, torch, torchvision, transformers]
     versions = {module.__name__: module.__version__ for module in modules}
     write_json("versions.json", {"command": "python tools/image/make_goldens.py", **versions})

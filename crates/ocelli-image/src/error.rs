@@ -53,6 +53,20 @@ pub enum Error {
         /// `Limits::side`.
         limit: u32,
     },
+    /// An animation has too many frames, or too many for its size; nothing was decoded.
+    #[error(
+        "animation has {frames} frames of {width}x{height}, limit {} frames and {} MP in all",
+        crate::MAX_ANIMATION_FRAMES,
+        megapixels(crate::MAX_ANIMATION_PIXELS)
+    )]
+    LongAnimation {
+        /// Frames that were found or announced.
+        frames: usize,
+        /// Width of the frames.
+        width: u32,
+        /// Height of the frames.
+        height: u32,
+    },
     /// The header announces a picture without pixels.
     #[error("image is {width}x{height}, need at least 1x1")]
     NoPixels {
@@ -100,6 +114,15 @@ pub enum Error {
         ratio: u32,
         /// [`crate::MAX_ASPECT`].
         limit: u32,
+    },
+    /// A video without frames, or with one.
+    #[error(
+        "video has {found} frames, need at least 2{}",
+        if *found == 1 { ". A single picture is given as an image" } else { "" }
+    )]
+    Frames {
+        /// Frames that there are.
+        found: u64,
     },
     /// A budget that allows no size at all, or one without bound.
     #[error("image budget: {0}")]

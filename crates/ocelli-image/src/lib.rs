@@ -16,7 +16,9 @@
 //! The crate decodes PNG, JPEG, WebP, GIF and BMP ([`decode`], [`read`]), applies the
 //! size rule of the Qwen families ([`Budget`], [`Grid`]), resamples ([`resize`]) and
 //! cuts the result into the rows that an encoder reads ([`patchify`]). [`boxes`] brings
-//! a model's coordinates back to the pixels the user knows; [`draw`] paints them.
+//! a model's coordinates back to the pixels the user knows; [`draw`] paints them. Of videos it opens
+//! [`Animation`]s (GIF, WebP, APNG), and says which frames are looked at ([`VideoRule`]) and how large
+//! ([`VideoBudget`]).
 //!
 //! Files are hostile: sizes are checked against [`Limits`] before anything is decoded,
 //! a truncated file is an error and never half a picture, and no input panics.
@@ -33,11 +35,16 @@ mod parallel;
 mod patches;
 mod resize;
 mod size;
+mod video;
 
-pub use decode::{DecodeOptions, Format, Limits, Picture, decode, read};
+pub use decode::{
+    Animation, DecodeOptions, Format, Limits, MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS, Picture,
+    decode, read,
+};
 pub use error::Error;
 pub use image::RgbImage;
 pub use orientation::Orientation;
 pub use patches::{Normalization, Patches, patchify};
 pub use resize::{Filter, resize, resize_with};
 pub use size::{Budget, Grid, ImageRecord, MAX_ASPECT, MAX_IMAGE_TOKENS, smart_resize};
+pub use video::{VideoBudget, VideoRecord, VideoRule};

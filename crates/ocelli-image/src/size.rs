@@ -109,16 +109,7 @@ impl Budget {
 /// # Errors
 /// [`Error::NoPixels`] if a side is zero, [`Error::Aspect`] if the sides differ by more than [`MAX_ASPECT`].
 pub fn smart_resize(width: u32, height: u32, budget: &Budget) -> Result<(u32, u32), Error> {
-    if width == 0 || height == 0 {
-        return Err(Error::NoPixels { width, height });
-    }
-    let (long, short) = (width.max(height), width.min(height));
-    if u64::from(long) > u64::from(short) * u64::from(MAX_ASPECT) {
-        return Err(Error::Aspect {
-            ratio: long.div_ceil(short),
-            limit: MAX_ASPECT,
-        });
-    }
+    check_sides(width, height)?;
     let factor = f64::from(budget.factor);
     let (w, h) = (f64::from(width), f64::from(height));
     let rounded = |side: f64| (side / factor).round_ties_even() * factor;
@@ -137,6 +128,21 @@ pub fn smart_resize(width: u32, height: u32, budget: &Budget) -> Result<(u32, u3
     };
     // The reference lets a side of zero through when the budget has no lower bound.
     Ok((resized_w.max(factor) as u32, resized_h.max(factor) as u32))
+}
+
+/// Refuses sides that no size rule applies to.
+pub(crate) fn check_sides(width: u32, height: u32) -> Result<(), Error> {
+    if width == 0 || height == 0 {
+        return Err(Error::NoPixels { width, height });
+    }
+    let (long, short) = (width.max(height), width.min(height));
+    if u64::from(long) > u64::from(short) * u64::from(MAX_ASPECT) {
+        return Err(Error::Aspect {
+            ratio: long.div_ceil(short),
+            limit: MAX_ASPECT,
+        });
+    }
+    Ok(())
 }
 
 /// A picture's size in patches, and how many of them make a token.

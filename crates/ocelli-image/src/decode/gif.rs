@@ -1,8 +1,12 @@
-//! GIF: the first frame, on its canvas.
+//! GIF: the first frame, or all of them one after the other, on their canvas.
 //!
-//! The blocks are walked to the trailer, so that a file cut anywhere is known as such, but only the
-//! first frame is unpacked. Frames in motion would start from [`Blocks`] too.
+//! The blocks are walked to the trailer first, so that a file cut anywhere is known as such; a frame is
+//! unpacked only when it is wanted.
 
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::animation::{See, Survey, check_frames, shown_for};
 use super::{DecodeOptions, Stored, check_size};
 use crate::{Error, Format, RgbImage};
 
@@ -10,47 +14,121 @@ const FORMAT: Format = Format::Gif;
 const TRUNCATED: Error = Error::Truncated { format: FORMAT };
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Error> {
-    let mut blocks = Blocks {
-        rest: bytes.get(6..).ok_or(TRUNCATED)?,
-    };
-    let screen = blocks.take(7)?;
-    let (screen_width, screen_height) = (word(screen, 0), word(screen, 2));
-    // Some writers leave the canvas empty or smaller than its frame: the frame counts then.
-    if screen_width != 0 && screen_height != 0 {
-        check_size(screen_width, screen_height, &options.limits)?;
-    }
-    let global = blocks.colour_table(screen[4])?;
-    let mut transparent = None;
-    let mut first = None;
-    loop {
-        match blocks.take(1)?[0] {
-            0x21 => {
-                if let Some(index) = blocks.extension()?
-                    && first.is_none()
-                {
-                    transparent = index;
-                }
-            }
-            0x2c if first.is_none() => {
-                let frame = Frame::parse(&mut blocks, global)?;
-                let width = screen_width.max(frame.x + frame.width);
-                let height = screen_height.max(frame.y + frame.height);
-                check_size(width, height, &options.limits)?;
-                first = Some((frame, width, height));
-            }
-            0x2c => drop(Frame::parse(&mut blocks, global)?),
-            0x3b => break,
-            // Stray terminators between blocks are common and harmless.
-            0 => {}
-            _ => return Err(corrupt("an unknown block")),
-        }
-    }
-    let (frame, width, height) = first.ok_or(corrupt("no picture in it"))?;
-    let image = frame.paint(width, height, transparent, options.background)?;
+    let file = File::walk(bytes, options)?;
+    let (frame, control) = &file.frames[0];
+    // Before the canvas takes memory: a short file can name a large one.
+    let indices = frame.unpack()?;
+    let mut image = RgbImage::filled(file.width, file.height, options.background)?;
+    frame.paint(&mut image, &indices, control.transparent)?;
     Ok(Stored {
         image,
         orientation: None,
     })
+}
+
+/// What is known of an animation before a frame is unpacked.
+pub(super) fn survey(bytes: &[u8], options: &DecodeOptions) -> Result<Survey, Error> {
+    let file = File::walk(bytes, options)?;
+    let delay = |(_, control): &(Frame<'_>, Control)| {
+        shown_for(Duration::from_millis(10 * u64::from(control.delay)))
+    };
+    Ok(Survey {
+        width: file.width,
+        height: file.height,
+        delays: file.frames.iter().map(delay).collect(),
+    })
+}
+
+/// Shows every frame as it is seen: on what earlier ones left.
+pub(super) fn frames(bytes: &[u8], options: &DecodeOptions, see: See<'_>) -> Result<(), Error> {
+    let file = File::walk(bytes, options)?;
+    file.frames[0].0.unpack()?;
+    let mut canvas = RgbImage::filled(file.width, file.height, options.background)?;
+    for (index, (frame, control)) in file.frames.iter().enumerate() {
+        let before = (control.disposal == Control::PREVIOUS).then(|| canvas.clone());
+        frame.paint(&mut canvas, &frame.unpack()?, control.transparent)?;
+        if see(index, &canvas) == ControlFlow::Break(()) {
+            return Ok(());
+        }
+        match before {
+            Some(before) => canvas = before,
+            None if control.disposal == Control::BACKGROUND => {
+                frame.clear(&mut canvas, options.background);
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// A file whose blocks were walked to the end; it has one frame at least.
+struct File<'a> {
+    width: u32,
+    height: u32,
+    frames: Vec<(Frame<'a>, Control)>,
+}
+
+impl<'a> File<'a> {
+    fn walk(bytes: &'a [u8], options: &DecodeOptions) -> Result<Self, Error> {
+        let mut blocks = Blocks {
+            rest: bytes.get(6..).ok_or(TRUNCATED)?,
+        };
+        let screen = blocks.take(7)?;
+        let (mut width, mut height) = (word(screen, 0), word(screen, 2));
+        // Some writers leave the canvas empty or smaller than its frame: the first frame counts then.
+        if width != 0 && height != 0 {
+            check_size(width, height, &options.limits)?;
+        }
+        let global = blocks.colour_table(screen[4])?;
+        let mut control = Control::default();
+        let mut frames = Vec::new();
+        loop {
+            match blocks.take(1)?[0] {
+                0x21 => {
+                    if let Some(found) = blocks.extension()? {
+                        control = found;
+                    }
+                }
+                0x2c => {
+                    let frame = Frame::parse(&mut blocks, global)?;
+                    if frames.is_empty() {
+                        width = width.max(frame.x + frame.width);
+                        height = height.max(frame.y + frame.height);
+                        check_size(width, height, &options.limits)?;
+                    }
+                    frames.push((frame, std::mem::take(&mut control)));
+                    check_frames(frames.len(), width, height)?;
+                }
+                0x3b => break,
+                // Stray terminators between blocks are common and harmless.
+                0 => {}
+                _ => return Err(corrupt("an unknown block")),
+            }
+        }
+        if frames.is_empty() {
+            return Err(corrupt("no picture in it"));
+        }
+        Ok(Self {
+            width,
+            height,
+            frames,
+        })
+    }
+}
+
+/// How a frame is shown.
+#[derive(Clone, Copy, Debug, Default)]
+struct Control {
+    transparent: Option<u8>,
+    /// Hundredths of a second.
+    delay: u16,
+    /// What becomes of its place afterwards.
+    disposal: u8,
+}
+
+impl Control {
+    const BACKGROUND: u8 = 2;
+    const PREVIOUS: u8 = 3;
 }
 
 fn corrupt(what: &'static str) -> Error {
@@ -84,13 +162,17 @@ impl<'a> Blocks<'a> {
         self.take(3 << ((flags & 7) + 1)).map(Some)
     }
 
-    /// Skips an extension. Some(index) if it was a graphic control: the transparent index, if there is one.
-    fn extension(&mut self) -> Result<Option<Option<u8>>, Error> {
+    /// Skips an extension, and reads it if it is a graphic control.
+    fn extension(&mut self) -> Result<Option<Control>, Error> {
         let label = self.take(1)?[0];
         let mut control = None;
         while let Some(block) = self.sub_block()? {
-            if let (0xf9, [flags, _, _, index, ..]) = (label, block) {
-                control = Some((flags & 1 == 1).then_some(*index));
+            if let (0xf9, [flags, low, high, index, ..]) = (label, block) {
+                control = Some(Control {
+                    transparent: (flags & 1 == 1).then_some(*index),
+                    delay: u16::from_le_bytes([*low, *high]),
+                    disposal: flags >> 2 & 7,
+                });
             }
         }
         Ok(control)
@@ -140,29 +222,32 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// `[height, width]` colour indices, in the order of the file.
+    fn unpack(&self) -> Result<Vec<u8>, Error> {
+        let count = self.width as usize * self.height as usize;
+        unpack(&self.data, self.code_bits, count)
+    }
+
+    /// Draws the frame on its canvas; what sticks out is cut off.
     fn paint(
         &self,
-        width: u32,
-        height: u32,
+        image: &mut RgbImage,
+        indices: &[u8],
         transparent: Option<u8>,
-        background: [u8; 3],
-    ) -> Result<RgbImage, Error> {
+    ) -> Result<(), Error> {
         let table = self.colours.ok_or(corrupt("no palette"))?;
-        let indices = unpack(
-            &self.data,
-            self.code_bits,
-            self.width as usize * self.height as usize,
-        )?;
-        let mut image = RgbImage::filled(width, height, background)?;
-        let (stride, frame_width) = (width as usize * 3, self.width as usize);
-        if frame_width == 0 {
-            return Ok(image);
+        let columns = self.columns(image);
+        if columns == 0 {
+            return Ok(());
         }
-        let rows = indices.chunks_exact(frame_width).zip(self.row_order());
+        let rows = indices
+            .chunks_exact(self.width as usize)
+            .zip(self.row_order());
         for (row, y) in rows {
-            let start = (self.y as usize + y) * stride + self.x as usize * 3;
-            let target = image.pixels[start..][..frame_width * 3].chunks_exact_mut(3);
-            for (pixel, &index) in target.zip(row) {
+            let Some(target) = self.target(image, y, columns) else {
+                continue;
+            };
+            for (pixel, &index) in target.chunks_exact_mut(3).zip(row) {
                 if Some(index) == transparent {
                     continue;
                 }
@@ -176,7 +261,41 @@ impl<'a> Frame<'a> {
                 })?);
             }
         }
-        Ok(image)
+        Ok(())
+    }
+
+    /// Fills the frame's place.
+    fn clear(&self, image: &mut RgbImage, background: [u8; 3]) {
+        let columns = self.columns(image);
+        for y in 0..self.height as usize {
+            for pixel in self
+                .target(image, y, columns)
+                .unwrap_or_default()
+                .chunks_exact_mut(3)
+            {
+                pixel.copy_from_slice(&background);
+            }
+        }
+    }
+
+    /// Columns of the frame that are on the canvas.
+    fn columns(&self, image: &RgbImage) -> usize {
+        self.width.min(image.width.saturating_sub(self.x)) as usize
+    }
+
+    /// The canvas under the frame's row `y`.
+    fn target<'b>(
+        &self,
+        image: &'b mut RgbImage,
+        y: usize,
+        columns: usize,
+    ) -> Option<&'b mut [u8]> {
+        let y = self.y as usize + y;
+        if y >= image.height as usize {
+            return None;
+        }
+        let start = (y * image.width as usize + self.x as usize) * 3;
+        image.pixels.get_mut(start..start + columns * 3)
     }
 
     /// The rows' places in the order in which the file has them.

@@ -1,13 +1,15 @@
 //! Files to pictures: what format it is, whether it may be decoded, and the way to one RGB picture.
 //!
 //! Each format's module gives the size from the header first ([`check_size`] runs on it before a pixel is
-//! decoded), then the first picture of the file. A module for moving pictures would
-//! sit beside them and use the same headers.
+//! decoded), then the first picture of the file, or all frames of an [`Animation`].
 
+mod animation;
 mod bmp;
+mod canvas;
 mod gif;
 mod jpeg;
 mod png;
+mod png_frames;
 mod sniff;
 mod webp;
 
@@ -16,6 +18,8 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::{Error, Orientation, RgbImage};
+
+pub use animation::{Animation, MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS};
 
 /// What a file may ask for. Checked before memory is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,18 +134,7 @@ struct Stored {
 /// # Errors
 /// Everything that [`Error`] names except what concerns paths and budgets. A truncated file is always an error.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
-    let limit = options.limits.encoded_bytes;
-    if bytes.len() as u64 > limit {
-        return Err(Error::FileTooLarge {
-            bytes: bytes.len() as u64,
-            limit,
-        });
-    }
-    let Some(format) = Format::of(bytes) else {
-        return Err(Error::NotAnImage {
-            looks_like: sniff::looks_like(bytes),
-        });
-    };
+    let format = check_file(bytes, options)?;
     let stored = match format {
         Format::Png => png::decode(bytes, options),
         Format::Jpeg => jpeg::decode(bytes, options),
@@ -156,6 +149,20 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
         orientation,
         format,
         image: orientation.apply(stored.image),
+    })
+}
+
+/// The format of a file that is not larger than allowed.
+fn check_file(bytes: &[u8], options: &DecodeOptions) -> Result<Format, Error> {
+    let limit = options.limits.encoded_bytes;
+    if bytes.len() as u64 > limit {
+        return Err(Error::FileTooLarge {
+            bytes: bytes.len() as u64,
+            limit,
+        });
+    }
+    Format::of(bytes).ok_or_else(|| Error::NotAnImage {
+        looks_like: sniff::looks_like(bytes),
     })
 }
 

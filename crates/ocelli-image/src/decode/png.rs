@@ -45,7 +45,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     })
 }
 
-fn corrupt(what: &'static str) -> Error {
+pub(super) fn corrupt(what: &'static str) -> Error {
     Error::Corrupt {
         format: FORMAT,
         what,
@@ -53,7 +53,7 @@ fn corrupt(what: &'static str) -> Error {
 }
 
 /// The decoder's errors in our words.
-fn refused(error: &png::DecodingError) -> Error {
+pub(super) fn refused(error: &png::DecodingError) -> Error {
     match error {
         png::DecodingError::IoError(source)
             if source.kind() == std::io::ErrorKind::UnexpectedEof =>
@@ -65,15 +65,15 @@ fn refused(error: &png::DecodingError) -> Error {
     }
 }
 
-struct Header {
-    width: u32,
-    height: u32,
+pub(super) struct Header {
+    pub(super) width: u32,
+    pub(super) height: u32,
     bits: u8,
     interlaced: bool,
 }
 
 impl Header {
-    fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let chunk = bytes
             .get(SIGNATURE_BYTES..SIGNATURE_BYTES + 21)
             .ok_or(Error::Truncated { format: FORMAT })?;

@@ -32,6 +32,7 @@ pub(crate) fn integer(case: &Value, field: &str) -> u64 {
 }
 
 /// A string field.
+#[allow(dead_code, reason = "not every test program needs every helper")]
 pub(crate) fn text<'a>(case: &'a Value, field: &str) -> &'a str {
     case[field]
         .as_str()
