@@ -8,17 +8,15 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use ocelli_image::Grid;
-use ocelli_tensor::{Backend, KvElement, KvLayout, KvStore, Memory};
-use ocelli_text::StopStrings;
-
-use crate::answer::Answer;
+use crate::answer::{Answer, End};
 use crate::vision::Encoder;
 use crate::{
-    ClientId, Error, Event, FeatureCache, FinishReason, Model, Outcome, Output, PAGE_TOKENS,
-    PagePool, Picture, Prompt, STEP_ROWS, Sampler, Sampling, Scheduler, SchedulerLimits, Sequence,
-    SequenceId, Submission, text_memory, vision_memory,
+    Channel, Error, Event, FeatureCache, FinishReason, Generate, Model, Outcome, Output,
+    PAGE_TOKENS, PagePool, Prompt, STEP_ROWS, Scheduler, SchedulerLimits, Sequence, SequenceId,
+    Stats, Submission, text_memory, vision_memory,
 };
+use ocelli_image::Grid;
+use ocelli_tensor::{Backend, KvElement, KvLayout, KvStore, Memory};
 
 /// What an engine is built with.
 #[derive(Clone, Copy, Debug)]
@@ -37,25 +35,6 @@ pub struct Settings {
     pub largest_picture: Option<Grid>,
 }
 
-/// One request.
-#[derive(Clone, Debug)]
-pub struct Generate {
-    /// What is asked.
-    pub prompt: Prompt,
-    /// Its pictures, in order.
-    pub pictures: Vec<Picture>,
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// Most tokens of the answer.
-    pub max_tokens: usize,
-    /// Texts that end the answer.
-    pub stop: Vec<String>,
-    /// Whose it is.
-    pub client: ClientId,
-    /// Requests share cached prompts only with those of equal salt.
-    pub salt: [u8; 32],
-}
-
 /// See the module.
 pub struct Engine {
     pub(crate) model: Arc<Model>,
@@ -68,6 +47,7 @@ pub struct Engine {
     pub(crate) sequences: BTreeMap<SequenceId, Sequence>,
     pub(crate) features: FeatureCache,
     pub(crate) encoder: Option<Encoder>,
+    pub(crate) counts: Stats,
     next_id: u64,
 }
 
@@ -114,6 +94,7 @@ impl Engine {
             }),
             sequences: BTreeMap::new(),
             features: FeatureCache::new(settings.feature_bytes),
+            counts: Stats::default(),
             next_id: 0,
             model,
             backend,
@@ -142,38 +123,69 @@ impl Engine {
     /// When the request does not fit, has pictures that the model cannot see, or a setting is out of
     /// its range.
     pub fn submit(&mut self, request: Generate) -> Result<SequenceId, Error> {
-        request.sampling.check().map_err(Error::Sampling)?;
+        request.check(self.model.tokenizer.len())?;
         self.check_size(&request.prompt)?;
         if !request.pictures.is_empty() && self.encoder.is_none() {
             return Err(Error::NoVision {
                 model: self.model.name.clone(),
             });
         }
-        let stop = StopStrings::new(request.stop)?;
         let prompt_tokens = request.prompt.tokens.len();
         let limit = request
             .max_tokens
             .min(self.settings.context - prompt_tokens);
-        let sampler = Sampler::new(request.sampling, &request.prompt.tokens);
-        let answer = Answer::new(&self.model.tokenizer, sampler, stop, limit);
-        let asked = (request.prompt, request.pictures);
-        let sequence = Sequence::new(asked, answer, self.model.text.as_ref(), &request.salt);
+        let answer = Answer::new(&self.model.tokenizer, &request, limit)?;
+        let client = request.client;
+        let sequence = Sequence::new(request, answer, self.model.text.as_ref());
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        let accepted = self.scheduler.submit(Submission {
+        let submission = Submission {
             id,
-            client: request.client,
+            client,
             prompt_tokens,
             pages: (prompt_tokens + limit).div_ceil(PAGE_TOKENS),
-        });
-        assert!(accepted, "the cache holds at least one context");
+        };
+        self.queue(submission);
         self.sequences.insert(id, sequence);
         Ok(id)
     }
 
+    /// Queues `answers` answers to one prompt, with the seeds that follow the request's. The prompt is
+    /// run once and its pages are shared: the others wait until the first has run it.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`]; then none is queued.
+    pub fn submit_answers(
+        &mut self,
+        request: Generate,
+        answers: usize,
+    ) -> Result<Vec<SequenceId>, Error> {
+        let mut ids = Vec::new();
+        for index in 0..answers as u64 {
+            let mut request = request.clone();
+            request.sampling.seed = request.sampling.seed.wrapping_add(index);
+            let submitted = self.submit(request);
+            match submitted {
+                Ok(id) => ids.push(id),
+                Err(error) => {
+                    for id in ids {
+                        self.cancel(id);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    fn queue(&mut self, submission: Submission) {
+        let accepted = self.scheduler.submit(submission);
+        assert!(accepted, "the cache holds at least one context");
+    }
+
     /// Ends a request wherever it is. Its outcome comes at once, if it was still there.
     pub fn cancel(&mut self, id: SequenceId) -> Option<Outcome> {
-        self.end(id, FinishReason::Cancelled)
+        self.end(id, FinishReason::Cancelled.into())
     }
 
     /// Answers a request, telling `observe` what happens; it can stop the request at each event.
@@ -196,7 +208,11 @@ impl Engine {
                         observe(Event::Encoding { image, done, total })
                     }
                     Output::Prefill { done, total } => observe(Event::Prefill { done, total }),
-                    Output::Text { text, .. } => observe(Event::Text(&text)),
+                    Output::Text { text, .. } if text.is_empty() => ControlFlow::Continue(()),
+                    Output::Text { text, channel, .. } => observe(match channel {
+                        Channel::Answer => Event::Text(&text),
+                        Channel::Reasoning => Event::Reasoning(&text),
+                    }),
                     Output::Done(outcome) => return Ok(*outcome),
                     Output::Failed(error) => return Err(error),
                 };
@@ -228,7 +244,7 @@ impl Engine {
     }
 
     /// Ends a sequence and gives back its pages.
-    pub(crate) fn end(&mut self, id: SequenceId, finish_reason: FinishReason) -> Option<Outcome> {
+    pub(crate) fn end(&mut self, id: SequenceId, end: End) -> Option<Outcome> {
         let mut sequence = self.sequences.remove(&id)?;
         self.scheduler.finish(id);
         self.pool.give_back(&mut sequence.pages);
@@ -236,10 +252,15 @@ impl Engine {
             encoder.abandon(id);
         }
         sequence.timings.decode = sequence.lap();
+        let written = sequence.answer.written;
         Some(Outcome {
-            text: sequence.answer.text,
+            text: written.text,
+            reasoning: written.reasoning,
             tokens: sequence.answer.tokens,
-            finish_reason,
+            reasoning_tokens: written.reasoning_tokens,
+            logprobs: written.logprobs,
+            finish_reason: end.reason,
+            stopped: end.cause,
             prompt_tokens: sequence.prompt.tokens.len(),
             cached_tokens: sequence.reused,
             timings: sequence.timings,

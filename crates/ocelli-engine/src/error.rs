@@ -61,4 +61,19 @@ pub enum Error {
         /// What was not finite and where it began.
         what: String,
     },
+    /// A schema, expression or grammar that is wrong, too large, or cannot be enforced.
+    #[error("invalid_schema: {0}")]
+    Grammar(String),
+    /// No token of the vocabulary can go on with the answer as its grammar wants.
+    #[error("grammar_dead_end: no token can follow by the grammar")]
+    GrammarDeadEnd,
+    /// Following the grammar takes too long.
+    #[error("grammar_too_expensive: a token of the answer exceeds the step budget of its grammar")]
+    GrammarTooExpensive,
+    /// Our fault; other requests go on.
+    #[error("internal_error: {what}. This is a bug; please report it")]
+    Panicked {
+        /// What was being done.
+        what: String,
+    },
 }

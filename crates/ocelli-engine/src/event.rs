@@ -23,6 +23,8 @@ pub enum Event<'a> {
     },
     /// New text of the answer: always whole characters.
     Text(&'a str),
+    /// New text of the reasoning before the answer, where it is told apart.
+    Reasoning(&'a str),
 }
 
 /// What a step brought to one request.
@@ -44,12 +46,16 @@ pub enum Output {
         /// All tokens.
         total: usize,
     },
-    /// New text of the answer: always whole characters.
+    /// New text: always whole characters.
     Text {
         /// The token that completed it.
         token: u32,
         /// The text.
         text: String,
+        /// What it is part of.
+        channel: Channel,
+        /// The tokens of the answer since the last such output, if they were asked for.
+        logprobs: Vec<TokenLogprob>,
     },
     /// The end of the request.
     Done(Box<Outcome>),
@@ -57,13 +63,49 @@ pub enum Output {
     Failed(crate::Error),
 }
 
+/// What a text is part of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channel {
+    /// The answer.
+    #[default]
+    Answer,
+    /// What the model thinks before it answers.
+    Reasoning,
+}
+
+/// How likely a token was, before bias, penalties, temperature and grammar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// The token that was chosen.
+    pub token: u32,
+    /// Its bytes: not always whole characters.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+    /// The most likely tokens, the first one first.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// A token that could have been chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alternative {
+    /// The token.
+    pub token: u32,
+    /// Its bytes: not always whole characters.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+}
+
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model ended it, or a stop string came.
+    /// The model ended it, a stop string or stop token came, or its grammar is complete.
     Stop,
     /// The token limit or the context was reached.
     Length,
+    /// It went in circles.
+    Repetition,
     /// The caller did not want more.
     Cancelled,
 }
@@ -74,9 +116,23 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::Repetition => "repetition",
             Self::Cancelled => "cancelled",
         }
     }
+}
+
+/// What stopped an answer that ended by [`FinishReason::Stop`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopCause {
+    /// A token of the model that ends answers.
+    End(u32),
+    /// A token of the request's `stop_tokens`.
+    Token(u32),
+    /// A string of the request's `stop`, by its place.
+    Text(usize),
+    /// Nothing can follow by the grammar.
+    Grammar,
 }
 
 /// Where the time went.
@@ -95,10 +151,18 @@ pub struct Timings {
 pub struct Outcome {
     /// The answer.
     pub text: String,
-    /// Tokens of the answer, an end token included.
+    /// What the model thought before it, where that is told apart.
+    pub reasoning: String,
+    /// Tokens of the answer: an end token, reasoning and its marks included.
     pub tokens: Vec<u32>,
+    /// How many of them are reasoning.
+    pub reasoning_tokens: usize,
+    /// Each token of the text, if asked for; without reasoning, its marks and the end token.
+    pub logprobs: Vec<TokenLogprob>,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// What ended it, if something in the answer did.
+    pub stopped: Option<StopCause>,
     /// Tokens of the prompt, pictures included.
     pub prompt_tokens: usize,
     /// Prompt tokens whose keys and values were still there.

@@ -9,27 +9,39 @@ mod engine;
 mod error;
 mod event;
 mod features;
+mod grammar;
+mod logprobs;
 mod model;
 mod pages;
 mod plan;
 mod prompt;
+mod repetition;
+mod request;
 mod sampler;
 mod scheduler;
 mod sequence;
+mod stats;
 mod step;
+mod thinking;
 mod trace;
 mod vision;
 
-pub use engine::{Engine, Generate, Settings};
+pub use engine::{Engine, Settings};
 pub use error::Error;
-pub use event::{Event, FinishReason, Outcome, Output, Timings};
+pub use event::{
+    Alternative, Channel, Event, FinishReason, Outcome, Output, StopCause, Timings, TokenLogprob,
+};
 pub use features::FeatureCache;
+pub use grammar::{COMPILE_TIME, GRAMMAR_BYTES, Grammar, GrammarSource, Grammars};
 pub use model::Model;
 pub use pages::{PageKey, PagePool};
 pub use plan::{STEP_ROWS, text_memory, vision_memory};
 pub use prompt::{ImageKey, ImageSlot, ImageSpan, Prompt};
+pub use repetition::Repetition;
+pub use request::{Generate, MOST_ALTERNATIVES, MOST_BIASES, Thinking};
 pub use sampler::{Sampler, Sampling, most_likely};
 pub use scheduler::{ClientId, Plan, Scheduler, SchedulerLimits, SequenceId, Submission};
+pub use stats::Stats;
 pub use trace::Traced;
 pub use vision::Picture;
 

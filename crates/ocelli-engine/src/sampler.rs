@@ -24,6 +24,8 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Taken from the logit of a token for each time it was generated. Default 0.
     pub frequency_penalty: f32,
+    /// Added to the logits of tokens: -100 forbids one, 100 forces it. Default empty.
+    pub logit_bias: Vec<(u32, f32)>,
     /// The same seed gives the same draws. Default 0.
     pub seed: u64,
 }
@@ -39,6 +41,7 @@ impl Default for Sampling {
             repeat_last: None,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
             seed: 0,
         }
     }
@@ -61,6 +64,14 @@ impl Sampling {
         in_range("min_p", self.min_p, 0.0, 1.0)?;
         in_range("presence_penalty", self.presence_penalty, -2.0, 2.0)?;
         in_range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?;
+        for (token, bias) in &self.logit_bias {
+            in_range(
+                &format!("logit_bias of token {token}"),
+                *bias,
+                -100.0,
+                100.0,
+            )?;
+        }
         if !(self.repeat_penalty > 0.0 && self.repeat_penalty <= 10.0) {
             return Err(format!(
                 "repeat_penalty is {}, need above 0 and at most 10",
@@ -89,6 +100,18 @@ impl Sampler {
             options,
             seen: prompt.to_vec(),
             generated: 0,
+        }
+    }
+
+    /// Adds the request's bias. -100 and 100 are as good as never and always.
+    pub(crate) fn add_bias(&self, logits: &mut [f32]) {
+        for (token, bias) in &self.options.logit_bias {
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                *logit = match *bias {
+                    -100.0 => f32::NEG_INFINITY,
+                    bias => *logit + bias,
+                };
+            }
         }
     }
 

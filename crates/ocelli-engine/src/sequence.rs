@@ -8,7 +8,7 @@ use ocelli_models::{ImageFeatures, ImageRows, Positions, TextModel};
 use ocelli_tensor::PageId;
 
 use crate::answer::Answer;
-use crate::{PAGE_TOKENS, PageKey, PagePool, Picture, Prompt, Timings};
+use crate::{Generate, PAGE_TOKENS, PageKey, PagePool, Picture, Prompt, Timings};
 
 /// All mutable state of one request.
 pub(crate) struct Sequence {
@@ -35,15 +35,11 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(
-        (prompt, pictures): (Prompt, Vec<Picture>),
-        answer: Answer,
-        model: &dyn TextModel,
-        salt: &[u8; 32],
-    ) -> Self {
+    pub(crate) fn new(request: Generate, answer: Answer, model: &dyn TextModel) -> Self {
+        let (prompt, pictures) = (request.prompt, request.pictures);
         Self {
             positions: model.positions(&prompt.segments),
-            keys: prompt.page_keys(PAGE_TOKENS, salt),
+            keys: prompt.page_keys(PAGE_TOKENS, &request.salt),
             features: vec![None; pictures.len()],
             pages: Vec::new(),
             published: 0,

@@ -21,6 +21,7 @@ impl Engine {
             return outputs;
         }
         let logits = self.forward(&plan, None);
+        self.counts.steps_total += 1;
         self.scheduler.advance(&plan);
         let mut rows = logits.chunks_exact(self.model.text.vocabulary());
         for (id, tokens) in &plan.prompts {
@@ -57,11 +58,14 @@ impl Engine {
             sequence.reuse(&mut self.pool);
             for image in 0..sequence.pictures.len() {
                 sequence.features[image] = self.features.get(&sequence.pictures[image].key);
+                self.counts.feature_hits_total += u64::from(sequence.features[image].is_some());
             }
+            self.counts.prompt_tokens_total += sequence.prompt.tokens.len() as u64;
+            self.counts.cached_tokens_total += sequence.cached as u64;
             let (done, ready) = (sequence.cached, sequence.ready());
             self.scheduler.set_progress(id, done, ready.max(done));
             if sequence.answer.is_full()
-                && let Some(outcome) = self.end(id, FinishReason::Length)
+                && let Some(outcome) = self.end(id, FinishReason::Length.into())
             {
                 outputs.push((id, Output::Done(Box::new(outcome))));
             }
@@ -85,11 +89,13 @@ impl Engine {
             };
             if let Some(kept) = self.features.get(&sequence.pictures[image].key) {
                 sequence.features[image] = Some(kept);
+                self.counts.feature_hits_total += 1;
                 let ready = sequence.ready();
                 self.scheduler.set_ready(id, ready);
                 return;
             }
             sequence.lap();
+            self.counts.feature_misses_total += 1;
             let picture = &sequence.pictures[image];
             encoder.begin(vision.as_ref(), self.backend.as_ref(), (id, image), picture);
         }
@@ -188,21 +194,31 @@ impl Engine {
             let what = "logits at layer-stack output".to_owned();
             return self.fail(id, Error::NonFinite { what }, outputs);
         }
-        let taken = sequence.answer.take(&self.model.tokenizer, &mut logits);
-        sequence.last_token = taken.token;
-        if !taken.text.is_empty() {
-            let (token, text) = (taken.token, taken.text);
-            outputs.push((id, Output::Text { token, text }));
+        let taken = match sequence.answer.take(&self.model.tokenizer, &mut logits) {
+            Ok(taken) => taken,
+            Err(error) => return self.fail(id, error, outputs),
+        };
+        self.counts.generated_tokens_total += 1;
+        let token = taken.token;
+        sequence.last_token = token;
+        for new in taken.texts {
+            let output = Output::Text {
+                token,
+                text: new.text,
+                channel: new.channel,
+                logprobs: new.logprobs,
+            };
+            outputs.push((id, output));
         }
-        if let Some(reason) = taken.end
-            && let Some(outcome) = self.end(id, reason)
+        if let Some(end) = taken.end
+            && let Some(outcome) = self.end(id, end)
         {
             outputs.push((id, Output::Done(Box::new(outcome))));
         }
     }
 
     fn fail(&mut self, id: SequenceId, error: Error, outputs: &mut Outputs) {
-        self.end(id, FinishReason::Cancelled);
+        self.end(id, FinishReason::Cancelled.into());
         outputs.push((id, Output::Failed(error)));
     }
 }

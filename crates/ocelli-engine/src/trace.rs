@@ -5,9 +5,7 @@ use std::sync::Arc;
 use ocelli_tensor::Stage;
 
 use crate::step::See;
-use crate::{
-    ClientId, Engine, Error, Generate, Picture, Plan, Prompt, STEP_ROWS, Sampling, SequenceId,
-};
+use crate::{Engine, Error, Generate, Picture, Plan, Prompt, STEP_ROWS, SequenceId};
 
 /// What [`Engine::trace`] gives beside the stages.
 #[derive(Clone, Debug)]
@@ -60,15 +58,7 @@ impl Engine {
             let made = encoder.encode_probed(vision.as_ref(), backend, picture, &mut see_image);
             features.push(Some(Arc::new(made)));
         }
-        let id = self.submit(Generate {
-            prompt,
-            pictures,
-            sampling: Sampling::default(),
-            max_tokens: decode,
-            stop: Vec::new(),
-            client: ClientId::default(),
-            salt: [0; 32],
-        })?;
+        let id = self.submit(Generate::new(prompt, pictures, decode))?;
         if let Some(sequence) = self.sequences.get_mut(&id) {
             sequence.features = features;
         }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use ocelli_cpu::{CpuBackend, CpuOptions};
 use ocelli_engine::{
-    ClientId, Engine, Generate, Model, Outcome, Output, Picture, Prompt, Sampling, SequenceId,
-    Settings,
+    ClientId, Engine, Generate, Model, Outcome, Output, Picture, Prompt, SequenceId, Settings,
 };
 use ocelli_gguf::Gguf;
 use ocelli_image::{Budget, DecodeOptions, Grid, read};
@@ -96,14 +95,10 @@ impl Bench {
         let pad = self.model.image_token().unwrap();
         let slots: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == pad).collect();
         let images: Vec<_> = pictures.iter().map(Picture::slot).collect();
+        let prompt = Prompt::new(&ids, &slots, &images, self.model.join).unwrap();
         Generate {
-            prompt: Prompt::new(&ids, &slots, &images, self.model.join).unwrap(),
-            pictures,
-            sampling: Sampling::default(),
-            max_tokens: 12,
-            stop: Vec::new(),
             client: ClientId(question.len() as u64),
-            salt: [0; 32],
+            ..Generate::new(prompt, pictures, 12)
         }
     }
 

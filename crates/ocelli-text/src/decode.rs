@@ -23,6 +23,8 @@ pub struct DecodeStream {
     /// At most three bytes between calls: the start of a character.
     pending: Vec<u8>,
     drop_space: bool,
+    /// Control tokens that are written although others are hidden.
+    shown: Vec<u32>,
 }
 
 impl DecodeStream {
@@ -32,7 +34,13 @@ impl DecodeStream {
             control,
             pending: Vec::new(),
             drop_space: tokenizer.drops_first_space(),
+            shown: Vec::new(),
         }
+    }
+
+    /// Writes these tokens even if they are control tokens.
+    pub fn show(&mut self, tokens: Vec<u32>) {
+        self.shown = tokens;
     }
 
     /// Takes the next token and gives the characters that are complete now; often none. An id outside of the
@@ -44,7 +52,7 @@ impl DecodeStream {
         let hidden = matches!(
             kind,
             TokenKind::Control | TokenKind::Unknown | TokenKind::Unused
-        );
+        ) && !self.shown.contains(&id);
         if hidden && self.control == ControlTokens::Hidden {
             return String::new();
         }

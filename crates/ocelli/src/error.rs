@@ -201,7 +201,9 @@ fn engine_kind(error: &ocelli_engine::Error) -> ErrorKind {
     match error {
         ocelli_engine::Error::Model(error) => model_kind(error),
         ocelli_engine::Error::NoVision { .. } => ErrorKind::Pair,
-        ocelli_engine::Error::NonFinite { .. } => ErrorKind::Internal,
+        ocelli_engine::Error::NonFinite { .. } | ocelli_engine::Error::Panicked { .. } => {
+            ErrorKind::Internal
+        }
         ocelli_engine::Error::ImageSlots { .. } => ErrorKind::BadModel,
         _ => ErrorKind::Usage,
     }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use ocelli_engine::{ClientId, Engine, Event, Generate, Outcome, Prompt};
+use ocelli_engine::{Engine, Event, Generate, Outcome, Prompt};
 use ocelli_image::boxes::{Convention, Located, View, locate};
 use ocelli_image::{Budget, ImageRecord};
 use ocelli_text::{ChatTemplate, ControlTokens};
@@ -122,15 +122,11 @@ impl Model {
         let Asked { prompt, prepared } = self.prepare(&request)?;
         let outcome = self.parts.engine.generate(
             Generate {
-                prompt,
-                pictures: prepared.pictures,
                 sampling: request
                     .sampling
                     .unwrap_or_else(|| self.parts.default_sampling.clone()),
-                max_tokens: request.max_tokens,
                 stop: request.stop,
-                client: ClientId::default(),
-                salt: [0; 32],
+                ..Generate::new(prompt, prepared.pictures, request.max_tokens)
             },
             observe,
         )?;

@@ -1,0 +1,324 @@
+//! Answers that must have a form: JSON, a schema, a regular expression, a grammar.
+//!
+//! [`Grammars::compile`] runs on the caller's thread (never the engine's) under limits of size, time and
+//! memory, and refuses what it cannot enforce: an answer is never less bound than was asked. What comes
+//! out, a [`Grammar`], says before each token which tokens may come.
+
+mod cache;
+mod follow;
+mod gbnf;
+mod schema;
+
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Matcher, ParserFactory};
+use ocelli_text::{TokenKind, Tokenizer};
+use serde_json::{Value, json};
+
+use crate::{Error, Model};
+use cache::Cache;
+pub(crate) use follow::Follow;
+
+/// Longest schema, expression or grammar, in bytes.
+pub const GRAMMAR_BYTES: usize = 256 << 10;
+/// Longest time that compiling may take.
+pub const COMPILE_TIME: Duration = Duration::from_secs(1);
+/// Grammars that are compiled at the same time.
+const COMPILERS: usize = 2;
+/// Bytes of sources whose compiled grammars are kept.
+const CACHE_BYTES: usize = 4 << 20;
+/// White space that a JSON answer may hold between two tokens of JSON: enough to indent, not to go on
+/// for ever.
+const JSON_SPACE: &str = r"[ \n\t]{1,40}";
+
+/// What an answer must look like.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GrammarSource {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON by this schema.
+    JsonSchema(Value),
+    /// Text that matches a regular expression as a whole.
+    Regex(String),
+    /// A grammar in Lark's notation, or in GBNF when its rules are written with `::=`.
+    Grammar(String),
+}
+
+impl GrammarSource {
+    /// A text that only equal sources share.
+    fn key(&self) -> String {
+        match self {
+            Self::JsonObject => "o".to_owned(),
+            Self::JsonSchema(schema) => format!("s{schema}"),
+            Self::Regex(text) => format!("r{text}"),
+            Self::Grammar(text) => format!("g{text}"),
+        }
+    }
+
+    /// Refuses what is too large or can be seen to be wrong, in time linear in its size.
+    fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::JsonObject => Ok(()),
+            Self::JsonSchema(schema) => schema::check(schema),
+            Self::Regex(text) => check_size("regex", text),
+            Self::Grammar(text) => check_size("grammar", text),
+        }
+    }
+
+    fn top_level(&self) -> Result<TopLevelGrammar, String> {
+        let of_schema = |schema: &Value| {
+            let mut schema = schema.clone();
+            if let Some(object) = schema.as_object_mut() {
+                // Ours, whatever the request says: `lenient` would leave out what cannot be enforced.
+                let options = json!({"whitespace_pattern": JSON_SPACE, "lenient": false});
+                object.insert("x-guidance".to_owned(), options);
+            }
+            TopLevelGrammar::from_json_schema(schema)
+        };
+        Ok(match self {
+            Self::JsonObject => of_schema(&json!({"type": "object"})),
+            Self::JsonSchema(schema) => of_schema(schema),
+            Self::Regex(text) => TopLevelGrammar::from_regex(text),
+            Self::Grammar(text) if gbnf::is_gbnf(text) => {
+                TopLevelGrammar::from_lark(gbnf::to_lark(text)?)
+            }
+            Self::Grammar(text) => TopLevelGrammar::from_lark(text.clone()),
+        })
+    }
+}
+
+fn check_size(what: &str, text: &str) -> Result<(), Error> {
+    if text.trim().is_empty() {
+        return Err(Error::Grammar(format!("{what} is empty")));
+    }
+    if text.len() > GRAMMAR_BYTES {
+        return Err(Error::Grammar(format!(
+            "{what} has {} bytes, limit {GRAMMAR_BYTES}",
+            text.len()
+        )));
+    }
+    Ok(())
+}
+
+/// A compiled grammar, to be given with any number of requests to the model it was compiled for.
+#[derive(Clone)]
+pub struct Grammar {
+    matcher: Arc<Mutex<Matcher>>,
+}
+
+impl std::fmt::Debug for Grammar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grammar").finish_non_exhaustive()
+    }
+}
+
+impl Grammar {
+    /// A state at the beginning, for one answer.
+    pub(crate) fn follow(&self) -> Follow {
+        let matcher = self.matcher.lock().unwrap_or_else(PoisonError::into_inner);
+        Follow::new(matcher.deep_clone())
+    }
+}
+
+/// Compiles grammars for one model, and keeps those that come again.
+pub struct Grammars {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    model: Arc<Model>,
+    factory: OnceLock<Result<ParserFactory, String>>,
+    cache: Mutex<Cache>,
+    compiling: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl std::fmt::Debug for Grammars {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grammars").finish_non_exhaustive()
+    }
+}
+
+impl Grammars {
+    /// A compiler for a model's vocabulary. Its tables are made at the first use.
+    pub fn new(model: Arc<Model>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                model,
+                factory: OnceLock::new(),
+                cache: Mutex::new(Cache::new(CACHE_BYTES)),
+                compiling: Mutex::new(0),
+                freed: Condvar::new(),
+            }),
+        }
+    }
+
+    /// Compiles, or finds what was compiled before. Takes [`COMPILE_TIME`] at most (and once, at the
+    /// first use, the time to make the vocabulary's tables). Not for the engine's thread.
+    ///
+    /// # Errors
+    /// When the source is wrong, asks for what cannot be enforced, or is too expensive.
+    pub fn compile(&self, source: &GrammarSource) -> Result<Grammar, Error> {
+        let shared = &self.shared;
+        source.check()?;
+        let key = source.key();
+        let locked = || shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(grammar) = locked().get(&key) {
+            return Ok(grammar);
+        }
+        shared.factory()?;
+        let too_long = || {
+            Error::Grammar(format!(
+                "compiling took longer than {} ms; make the schema or grammar smaller",
+                COMPILE_TIME.as_millis()
+            ))
+        };
+        let deadline = Instant::now() + COMPILE_TIME;
+        if !shared.take_place(deadline) {
+            return Err(too_long());
+        }
+        let (send, receive) = mpsc::channel();
+        let (worker, source) = (Arc::clone(shared), source.clone());
+        let spawned = std::thread::Builder::new()
+            .name("ocelli-grammar".to_owned())
+            .spawn(move || {
+                let compiled = worker.compile(&source);
+                worker.give_place_back();
+                // Nobody may be waiting any more.
+                drop(send.send(compiled));
+            });
+        if spawned.is_err() {
+            shared.give_place_back();
+            return Err(Error::Grammar("no thread to compile on".to_owned()));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let grammar = receive.recv_timeout(left).map_err(|_| too_long())??;
+        locked().insert(key, grammar.clone());
+        Ok(grammar)
+    }
+}
+
+impl Shared {
+    fn factory(&self) -> Result<&ParserFactory, Error> {
+        let made = self.factory.get_or_init(|| factory(&self.model.tokenizer));
+        made.as_ref()
+            .map_err(|what| Error::Grammar(format!("not possible with this vocabulary: {what}")))
+    }
+
+    /// Waits until fewer than [`COMPILERS`] are at work; false when that takes too long.
+    fn take_place(&self, deadline: Instant) -> bool {
+        let mut count = self
+            .compiling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while *count >= COMPILERS {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let woken = self.freed.wait_timeout(count, left);
+            count = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *count += 1;
+        true
+    }
+
+    fn give_place_back(&self) {
+        *self
+            .compiling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.freed.notify_one();
+    }
+
+    fn compile(&self, source: &GrammarSource) -> Result<Grammar, Error> {
+        let factory = self.factory()?;
+        let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let parser = factory.create_parser(source.top_level()?);
+            let mut matcher = Matcher::new(parser);
+            if let Some(error) = matcher.get_error() {
+                return Err(error);
+            }
+            // The first mask: what can never begin can never be satisfied.
+            let mask = matcher.compute_mask().map_err(|e| e.to_string())?;
+            match mask.is_zero() {
+                true => Err("it can never be satisfied".to_owned()),
+                false => Ok(matcher),
+            }
+        }));
+        let matcher = attempt
+            .unwrap_or_else(|_| Err("it cannot be compiled".to_owned()))
+            .map_err(|what| Error::Grammar(in_our_words(&what)))?;
+        Ok(Grammar {
+            matcher: Arc::new(Mutex::new(matcher)),
+        })
+    }
+}
+
+/// The first lines of what the compiler says, without what it says about itself.
+fn in_our_words(what: &str) -> String {
+    let line = what
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("it cannot be compiled");
+    line.chars().take(200).collect()
+}
+
+/// The vocabulary as the matcher wants it.
+fn factory(tokenizer: &Tokenizer) -> Result<ParserFactory, String> {
+    let end = *tokenizer
+        .end_ids()
+        .first()
+        .ok_or("it has no token that ends an answer")?;
+    let words: Vec<Vec<u8>> = (0..tokenizer.len() as u32)
+        .map(|id| word(tokenizer, id))
+        .collect();
+    let info = TokRxInfo::new(words.len() as u32, end);
+    let trie = TokTrie::from(&info, &words).with_eos_tokens(&end_tokens(tokenizer, end));
+    let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+    let capabilities = InferenceCapabilities {
+        ff_tokens: false,
+        conditional_ff_tokens: false,
+        backtrack: false,
+        fork: false,
+    };
+    let slices = llguidance::earley::SlicedBiasComputer::general_slices();
+    let mut factory =
+        ParserFactory::new(&environment, capabilities, &slices).map_err(|e| e.to_string())?;
+    factory.quiet();
+    *factory.limits_mut() = ParserLimits {
+        max_lexer_states: 50_000,
+        max_grammar_size: 200_000,
+        precompute_large_lexemes: false,
+        verbose_errors: false,
+        ..ParserLimits::default()
+    };
+    Ok(factory)
+}
+
+/// The matcher's own end token has to come first.
+fn end_tokens(tokenizer: &Tokenizer, first: u32) -> Vec<u32> {
+    let others = tokenizer.end_ids().iter().copied();
+    std::iter::once(first)
+        .chain(others.filter(|id| *id != first && (*id as usize) < tokenizer.len()))
+        .collect()
+}
+
+/// A token's bytes; those that are no text are marked as such.
+fn word(tokenizer: &Tokenizer, id: u32) -> Vec<u8> {
+    let bytes = tokenizer
+        .token_bytes(id)
+        .map(|bytes| bytes.into_owned())
+        .unwrap_or_default();
+    match tokenizer.kind(id) {
+        Some(TokenKind::Control | TokenKind::Unknown | TokenKind::Unused) | None => {
+            let mut marked = vec![TokTrie::SPECIAL_TOKEN_MARKER];
+            marked.extend(bytes);
+            marked
+        }
+        _ => bytes,
+    }
+}
