@@ -132,7 +132,8 @@ impl Answer {
         stream.show(shown);
         let repetition = request.repetition.filter(|_| !request.ignore_end);
         let reasoning = Reasoning::new(tokenizer, prompt, request.thinking);
-        let edge = match reasoning.is_open() && request.thinking.separate {
+        let is_apart = request.thinking.separate || request.grammar.is_some();
+        let edge = match reasoning.is_open() && is_apart {
             true => Edge::open(),
             false => Edge::default(),
         };
@@ -188,7 +189,7 @@ impl Answer {
             return Ok(self.finish(token, cause.into()));
         }
         let mut texts = Vec::new();
-        if part == Part::Mark && self.reasoning.rule.separate {
+        if part == Part::Mark && self.is_apart() {
             // What stands on both sides of a mark has nothing to do with each other.
             let rest = self.stream.finish();
             let was = if self.reasoning.is_open() {
@@ -200,7 +201,7 @@ impl Answer {
             self.edge = Edge::open();
         } else {
             let channel = match part {
-                Part::Reasoning if self.reasoning.rule.separate => Channel::Reasoning,
+                Part::Reasoning if self.is_apart() => Channel::Reasoning,
                 _ => Channel::Answer,
             };
             if channel == Channel::Answer
@@ -224,6 +225,11 @@ impl Answer {
                 end: None,
             },
         })
+    }
+
+    /// True when reasoning is told apart: always where the answer has a form to keep.
+    fn is_apart(&self) -> bool {
+        self.reasoning.rule.separate || self.grammar.is_some()
     }
 
     /// The next token; none when nothing may come but the end.
@@ -304,7 +310,7 @@ impl Answer {
 
     /// Ends the answer: what was held back is clear now.
     fn finish_with(&mut self, token: u32, mut texts: Vec<Text>, mut end: End) -> Taken {
-        let channel = match self.reasoning.is_open() && self.reasoning.rule.separate {
+        let channel = match self.reasoning.is_open() && self.is_apart() {
             true => Channel::Reasoning,
             false => Channel::Answer,
         };

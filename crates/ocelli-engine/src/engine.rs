@@ -9,11 +9,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::answer::{Answer, End};
+use crate::keys::Keys;
 use crate::vision::Encoder;
 use crate::{
-    Channel, Error, Event, FeatureCache, FinishReason, Generate, Model, Outcome, Output,
-    PAGE_TOKENS, PagePool, Prompt, STEP_ROWS, Scheduler, SchedulerLimits, Sequence, SequenceId,
-    Stats, Submission, text_memory, vision_memory,
+    Channel, Error, Event, FeatureCache, FinishReason, Generate, ImageCache, Model, Outcome,
+    Output, PAGE_TOKENS, PagePool, Prompt, STEP_ROWS, Scheduler, SchedulerLimits, Sequence,
+    SequenceId, Stats, Submission, text_memory, vision_memory,
 };
 use ocelli_image::Grid;
 use ocelli_tensor::{Backend, KvElement, KvLayout, KvStore, Memory};
@@ -47,6 +48,10 @@ pub struct Engine {
     pub(crate) sequences: BTreeMap<SequenceId, Sequence>,
     pub(crate) features: FeatureCache,
     pub(crate) encoder: Option<Encoder>,
+    pub(crate) disk: Option<ImageCache>,
+    pub(crate) keys: Keys,
+    /// Requests that wait until another has run the prompt that they share.
+    followers: BTreeMap<SequenceId, Vec<Submission>>,
     pub(crate) counts: Stats,
     next_id: u64,
 }
@@ -95,6 +100,9 @@ impl Engine {
             sequences: BTreeMap::new(),
             features: FeatureCache::new(settings.feature_bytes),
             counts: Stats::default(),
+            disk: None,
+            keys: Keys::random(),
+            followers: BTreeMap::new(),
             next_id: 0,
             model,
             backend,
@@ -123,6 +131,15 @@ impl Engine {
     /// When the request does not fit, has pictures that the model cannot see, or a setting is out of
     /// its range.
     pub fn submit(&mut self, request: Generate) -> Result<SequenceId, Error> {
+        self.submit_behind(None, request)
+    }
+
+    /// Queues a request, or keeps it back until `leader` has run the prompt that both have.
+    fn submit_behind(
+        &mut self,
+        leader: Option<SequenceId>,
+        request: Generate,
+    ) -> Result<SequenceId, Error> {
         request.check(self.model.tokenizer.len())?;
         self.check_size(&request.prompt)?;
         if !request.pictures.is_empty() && self.encoder.is_none() {
@@ -136,7 +153,7 @@ impl Engine {
             .min(self.settings.context - prompt_tokens);
         let answer = Answer::new(&self.model.tokenizer, &request, limit)?;
         let client = request.client;
-        let sequence = Sequence::new(request, answer, self.model.text.as_ref());
+        let sequence = Sequence::new(request, answer, self.model.text.as_ref(), &self.keys);
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         let submission = Submission {
@@ -145,8 +162,12 @@ impl Engine {
             prompt_tokens,
             pages: (prompt_tokens + limit).div_ceil(PAGE_TOKENS),
         };
-        self.queue(submission);
+        match leader {
+            Some(leader) => self.followers.entry(leader).or_default().push(submission),
+            None => self.queue(submission),
+        }
         self.sequences.insert(id, sequence);
+        self.look_on_disk(id);
         Ok(id)
     }
 
@@ -160,22 +181,36 @@ impl Engine {
         request: Generate,
         answers: usize,
     ) -> Result<Vec<SequenceId>, Error> {
-        let mut ids = Vec::new();
+        let mut ids: Vec<SequenceId> = Vec::new();
         for index in 0..answers as u64 {
             let mut request = request.clone();
             request.sampling.seed = request.sampling.seed.wrapping_add(index);
-            let submitted = self.submit(request);
-            match submitted {
-                Ok(id) => ids.push(id),
-                Err(error) => {
-                    for id in ids {
-                        self.cancel(id);
-                    }
-                    return Err(error);
-                }
-            }
+            // What is wrong with one is wrong with the first.
+            let id = self.submit_behind(ids.first().copied(), request)?;
+            ids.push(id);
         }
         Ok(ids)
+    }
+
+    /// Queues the requests that waited for another's prompt.
+    pub(crate) fn release_followers(&mut self, leader: SequenceId) {
+        for submission in self.followers.remove(&leader).unwrap_or_default() {
+            self.queue(submission);
+        }
+    }
+
+    /// Lets the next of those who waited for `gone` run the prompt, and the others wait for that one.
+    fn replace_leader(&mut self, gone: SequenceId) {
+        for waiting in self.followers.values_mut() {
+            waiting.retain(|submission| submission.id != gone);
+        }
+        let mut waiting = self.followers.remove(&gone).unwrap_or_default();
+        if waiting.is_empty() {
+            return;
+        }
+        let next = waiting.remove(0);
+        self.queue(next);
+        self.followers.insert(next.id, waiting);
     }
 
     fn queue(&mut self, submission: Submission) {
@@ -247,6 +282,7 @@ impl Engine {
     pub(crate) fn end(&mut self, id: SequenceId, end: End) -> Option<Outcome> {
         let mut sequence = self.sequences.remove(&id)?;
         self.scheduler.finish(id);
+        self.replace_leader(id);
         self.pool.give_back(&mut sequence.pages);
         if let Some(encoder) = &mut self.encoder {
             encoder.abandon(id);

@@ -42,6 +42,11 @@ impl FeatureCache {
         Some(Arc::clone(&entry.features))
     }
 
+    /// True when the features of a picture are there.
+    pub fn has(&self, key: &ImageKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Keeps a picture's features, dropping the least recently used ones that no longer fit.
     pub fn insert(&mut self, key: ImageKey, features: Arc<ImageFeatures>) {
         let floats = features.rows.len() + features.deepstack.iter().map(Vec::len).sum::<usize>();

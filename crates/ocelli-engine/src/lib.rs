@@ -5,11 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod disk;
+mod encode;
 mod engine;
 mod error;
 mod event;
 mod features;
 mod grammar;
+mod isolate;
+mod keys;
 mod logprobs;
 mod model;
 mod pages;
@@ -26,6 +30,7 @@ mod thinking;
 mod trace;
 mod vision;
 
+pub use disk::ImageCache;
 pub use engine::{Engine, Settings};
 pub use error::Error;
 pub use event::{
@@ -33,6 +38,7 @@ pub use event::{
 };
 pub use features::FeatureCache;
 pub use grammar::{COMPILE_TIME, GRAMMAR_BYTES, Grammar, GrammarSource, Grammars};
+pub use keys::cache_salt;
 pub use model::Model;
 pub use pages::{PageKey, PagePool};
 pub use plan::{STEP_ROWS, text_memory, vision_memory};

@@ -107,6 +107,17 @@ impl PagePool {
         }
     }
 
+    /// Forgets what pages in use hold, so that nobody shares them from now on.
+    pub fn forget_all(&mut self, pages: &[PageId]) {
+        for page in pages {
+            assert!(
+                self.page(*page).users > 0,
+                "only pages in use are forgotten"
+            );
+            self.forget(*page);
+        }
+    }
+
     /// Forgets what idle pages hold.
     pub fn clear(&mut self) {
         while let Some((_, page)) = self.idle.pop_first() {
@@ -171,6 +182,17 @@ mod tests {
         pool.clear();
         assert!(pool.share(&[2; 32]).is_none());
         assert_eq!(pool.share(&[1; 32]), Some(a));
+    }
+
+    #[test]
+    fn a_forgotten_page_is_shared_no_more_and_is_free_when_given_back() {
+        let mut pool = PagePool::new(1);
+        let page = pool.take().unwrap();
+        pool.publish(page, [1; 32]);
+        pool.forget_all(&[page]);
+        assert!(pool.share(&[1; 32]).is_none());
+        pool.give_back(&mut vec![page]);
+        assert_eq!((pool.free.len(), pool.idle.len()), (1, 0));
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl Generate {
 /// What becomes of the reasoning that thinking models write before their answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Thinking {
-    /// Tells it apart from the answer; else it stays in the text with its marks. Default false.
+    /// Tells it apart from the answer; else it stays in the text with its marks. Default false. Under a
+    /// grammar it is always told apart, and begins by the model's own will only if this is set.
     pub separate: bool,
     /// Most tokens of it, after which the answer has to begin; 0 for none. Default `None`: no bound.
     pub budget: Option<usize>,

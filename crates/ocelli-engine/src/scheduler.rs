@@ -51,6 +51,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// One more token of one sequence.
+    pub fn of_generating(id: SequenceId) -> Self {
+        Self {
+            prompts: Vec::new(),
+            generating: vec![id],
+        }
+    }
+
     /// True when there is nothing to run.
     pub fn is_empty(&self) -> bool {
         self.prompts.is_empty() && self.generating.is_empty()
@@ -79,6 +87,8 @@ pub struct Scheduler {
     promised_pages: usize,
     /// The prompt that was served last, so that the next step starts behind it.
     last_served: Option<SequenceId>,
+    /// The client whose picture was encoded last.
+    last_encoded: Option<ClientId>,
 }
 
 impl Scheduler {
@@ -91,6 +101,7 @@ impl Scheduler {
             running: BTreeMap::new(),
             promised_pages: 0,
             last_served: None,
+            last_encoded: None,
         }
     }
 
@@ -167,6 +178,29 @@ impl Scheduler {
             assert!(ready <= running.total, "{ready} of {}", running.total);
             running.ready = ready;
         }
+    }
+
+    /// The sequence whose picture is encoded next, of those that `wants` one: running ones before the
+    /// first waiting one of each client, and clients in turn.
+    pub fn next_to_encode(&mut self, wants: &dyn Fn(SequenceId) -> bool) -> Option<SequenceId> {
+        let running = self.running.iter().map(|(id, r)| (r.client, *id));
+        let mut open: Vec<(ClientId, SequenceId)> = running.filter(|(_, id)| wants(*id)).collect();
+        if open.is_empty() {
+            let first = |(client, queue): (&ClientId, &VecDeque<Submission>)| {
+                let next = queue.iter().find(|s| wants(s.id))?;
+                Some((*client, next.id))
+            };
+            open = self.waiting.iter().filter_map(first).collect();
+        }
+        let is_behind = |client| self.last_encoded.is_none_or(|last| client > last);
+        let (client, id) = open
+            .iter()
+            .filter(|(client, _)| is_behind(*client))
+            .min()
+            .or(open.iter().min())
+            .copied()?;
+        self.last_encoded = Some(client);
+        Some(id)
     }
 
     /// True when some sequence generates, so that other work should not take long.

@@ -8,7 +8,8 @@ use ocelli_models::{ImageFeatures, ImageRows, Positions, TextModel};
 use ocelli_tensor::PageId;
 
 use crate::answer::Answer;
-use crate::{Generate, PAGE_TOKENS, PageKey, PagePool, Picture, Prompt, Timings};
+use crate::keys::Keys;
+use crate::{Generate, ImageKey, PAGE_TOKENS, PageKey, PagePool, Picture, Prompt, Timings};
 
 /// All mutable state of one request.
 pub(crate) struct Sequence {
@@ -16,6 +17,10 @@ pub(crate) struct Sequence {
     pub(crate) pictures: Vec<Picture>,
     /// Features of each picture, once it is encoded or found in the cache.
     pub(crate) features: Vec<Option<Arc<ImageFeatures>>>,
+    /// Where each picture's features are kept.
+    pub(crate) picture_keys: Vec<ImageKey>,
+    /// Pictures that are being looked for on disk.
+    pub(crate) on_disk: Vec<bool>,
     pub(crate) positions: Positions,
     pub(crate) pages: Vec<PageId>,
     /// Content of each page that the prompt fills.
@@ -35,11 +40,19 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(request: Generate, answer: Answer, model: &dyn TextModel) -> Self {
-        let (prompt, pictures) = (request.prompt, request.pictures);
+    pub(crate) fn new(
+        request: Generate,
+        answer: Answer,
+        model: &dyn TextModel,
+        keys: &Keys,
+    ) -> Self {
+        let (prompt, pictures, salt) = (request.prompt, request.pictures, request.salt);
+        let picture_key = |picture: &Picture| keys.image(&picture.key, &salt);
         Self {
             positions: model.positions(&prompt.segments),
-            keys: prompt.page_keys(PAGE_TOKENS, &request.salt),
+            keys: prompt.page_keys(PAGE_TOKENS, &keys.page_root(&salt)),
+            picture_keys: pictures.iter().map(picture_key).collect(),
+            on_disk: vec![false; pictures.len()],
             features: vec![None; pictures.len()],
             pages: Vec::new(),
             published: 0,
@@ -85,12 +98,14 @@ impl Sequence {
         }
     }
 
-    /// The next picture that has to be encoded before the prompt can go on.
+    /// The next picture that has to be encoded before the prompt can go on; none while it is being
+    /// looked for on disk.
     pub(crate) fn next_picture(&self) -> Option<usize> {
         let open = |span: &&crate::ImageSpan| {
             span.tokens.end > self.cached && self.features[span.image].is_none()
         };
-        Some(self.prompt.images.iter().find(open)?.image)
+        let image = self.prompt.images.iter().find(open)?.image;
+        (!self.on_disk[image]).then_some(image)
     }
 
     /// Prompt tokens that can be run: all before the first picture that is not encoded.

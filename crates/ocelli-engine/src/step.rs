@@ -1,9 +1,9 @@
-//! One piece of work: a slice of a picture's encoding, then one forward pass.
+//! One piece of work: a slice of a picture's encoding (see `encode.rs`), then one forward pass.
 
 use ocelli_models::{Step, run_step};
 use ocelli_tensor::{Pass, Probe, Span, Stage};
 
-use crate::vision::Encoded;
+use crate::isolate::{Panicked, guarded};
 use crate::{Engine, Error, FinishReason, Output, Plan, Sequence, SequenceId};
 
 /// What a step brought, for whom.
@@ -15,37 +15,79 @@ impl Engine {
     pub fn step(&mut self) -> Outputs {
         let mut outputs = Vec::new();
         self.admit(&mut outputs);
-        self.encode(&mut outputs);
+        let has_encoded = self.encode(&mut outputs);
         let plan = self.scheduler.plan();
         if plan.is_empty() {
+            if !has_encoded && outputs.is_empty() {
+                self.wait_for_disk();
+            }
             return outputs;
         }
-        let logits = self.forward(&plan, None);
+        match self.attempt(&plan) {
+            Ok(logits) => self.take_in(&plan, &logits, &mut outputs),
+            Err(Panicked) => self.run_one_by_one(plan, &mut outputs),
+        }
+        outputs
+    }
+
+    /// Notes what a step brought to each of its sequences.
+    pub(crate) fn take_in(&mut self, plan: &Plan, logits: &[f32], outputs: &mut Outputs) {
         self.counts.steps_total += 1;
-        self.scheduler.advance(&plan);
+        self.scheduler.advance(plan);
         let mut rows = logits.chunks_exact(self.model.text.vocabulary());
         for (id, tokens) in &plan.prompts {
             let Some(sequence) = self.sequences.get_mut(id) else {
                 continue;
             };
-            sequence.prompt_done(&mut self.pool, tokens.end);
             let (done, total) = (tokens.end, sequence.prompt.tokens.len());
-            outputs.push((*id, Output::Prefill { done, total }));
-            if done == total {
-                let lap = sequence.lap();
-                sequence.timings.prefill += lap;
-                let row = rows.next().map(<[f32]>::to_vec);
-                self.choose(*id, row.unwrap_or_default(), &mut outputs);
+            if done < total {
+                sequence.prompt_done(&mut self.pool, done);
+                outputs.push((*id, Output::Prefill { done, total }));
+                continue;
             }
+            let row = rows.next().unwrap_or_default();
+            let single = Plan {
+                prompts: vec![(*id, tokens.clone())],
+                generating: Vec::new(),
+            };
+            if !self.check_finite(*id, row, &single, outputs) {
+                continue;
+            }
+            let Some(sequence) = self.sequences.get_mut(id) else {
+                continue;
+            };
+            sequence.prompt_done(&mut self.pool, done);
+            outputs.push((*id, Output::Prefill { done, total }));
+            let lap = sequence.lap();
+            sequence.timings.prefill += lap;
+            self.release_followers(*id);
+            self.choose(*id, row, outputs);
         }
         for id in &plan.generating {
+            let row = rows.next().unwrap_or_default();
+            if !self.check_finite(*id, row, &Plan::of_generating(*id), outputs) {
+                continue;
+            }
             if let Some(sequence) = self.sequences.get_mut(id) {
                 sequence.cached += 1;
             }
-            let row = rows.next().map(<[f32]>::to_vec);
-            self.choose(*id, row.unwrap_or_default(), &mut outputs);
+            self.choose(*id, row, outputs);
         }
-        outputs
+    }
+
+    /// False when a request's logits are not finite: then it has failed.
+    fn check_finite(
+        &mut self,
+        id: SequenceId,
+        row: &[f32],
+        single: &Plan,
+        outputs: &mut Outputs,
+    ) -> bool {
+        let is_finite = row.iter().all(|value| value.is_finite());
+        if !is_finite {
+            self.fail_by_numbers(id, single, outputs);
+        }
+        is_finite
     }
 
     /// Lets waiting sequences in, each with what the caches know of its prompt.
@@ -57,8 +99,11 @@ impl Engine {
             sequence.since = std::time::Instant::now();
             sequence.reuse(&mut self.pool);
             for image in 0..sequence.pictures.len() {
-                sequence.features[image] = self.features.get(&sequence.pictures[image].key);
-                self.counts.feature_hits_total += u64::from(sequence.features[image].is_some());
+                if sequence.features[image].is_none() {
+                    sequence.features[image] = self.features.get(&sequence.picture_keys[image]);
+                    let is_found = sequence.features[image].is_some();
+                    self.counts.feature_hits_total += u64::from(is_found);
+                }
             }
             self.counts.prompt_tokens_total += sequence.prompt.tokens.len() as u64;
             self.counts.cached_tokens_total += sequence.cached as u64;
@@ -68,73 +113,6 @@ impl Engine {
                 && let Some(outcome) = self.end(id, FinishReason::Length.into())
             {
                 outputs.push((id, Output::Done(Box::new(outcome))));
-            }
-        }
-    }
-
-    /// Encodes a layer of the picture that is on its way, or begins with the next one. Requests that
-    /// still wait have theirs encoded ahead.
-    fn encode(&mut self, outputs: &mut Outputs) {
-        let (Some(encoder), Some(vision)) = (&mut self.encoder, &self.model.vision) else {
-            return;
-        };
-        if encoder.is_free() {
-            let next = self
-                .sequences
-                .iter()
-                .find_map(|(id, s)| Some((*id, s.next_picture()?)));
-            let Some((id, image)) = next else { return };
-            let Some(sequence) = self.sequences.get_mut(&id) else {
-                return;
-            };
-            if let Some(kept) = self.features.get(&sequence.pictures[image].key) {
-                sequence.features[image] = Some(kept);
-                self.counts.feature_hits_total += 1;
-                let ready = sequence.ready();
-                self.scheduler.set_ready(id, ready);
-                return;
-            }
-            sequence.lap();
-            self.counts.feature_misses_total += 1;
-            let picture = &sequence.pictures[image];
-            encoder.begin(vision.as_ref(), self.backend.as_ref(), (id, image), picture);
-        }
-        let (id, encoded) = encoder.advance(vision.as_ref(), self.backend.as_ref(), 1);
-        match encoded {
-            Encoded::Layers { image, done, total } => {
-                outputs.push((id, Output::Encoding { image, done, total }));
-            }
-            Encoded::Done { image, features } => {
-                let total = vision.layers();
-                outputs.push((
-                    id,
-                    Output::Encoding {
-                        image,
-                        done: total,
-                        total,
-                    },
-                ));
-                if let Some(sequence) = self.sequences.get_mut(&id) {
-                    self.features
-                        .insert(sequence.pictures[image].key, features.clone());
-                    sequence.features[image] = Some(features);
-                    let lap = sequence.lap();
-                    sequence.timings.encode += lap;
-                    let ready = sequence.ready();
-                    self.scheduler.set_ready(id, ready);
-                }
-            }
-            Encoded::NonFinite { image } => {
-                let stage = self.sequences.get(&id).map(|sequence| {
-                    let picture = &sequence.pictures[image];
-                    encoder.first_bad_stage(vision.as_ref(), self.backend.as_ref(), picture)
-                });
-                let what = format!(
-                    "values of image {} at vision {}",
-                    image + 1,
-                    stage.unwrap_or_default()
-                );
-                self.fail(id, Error::NonFinite { what }, outputs);
             }
         }
     }
@@ -186,17 +164,16 @@ impl Engine {
     }
 
     /// Chooses a sequence's next token, and ends it when that was its last.
-    fn choose(&mut self, id: SequenceId, mut logits: Vec<f32>, outputs: &mut Outputs) {
+    fn choose(&mut self, id: SequenceId, logits: &[f32], outputs: &mut Outputs) {
         let Some(sequence) = self.sequences.get_mut(&id) else {
             return;
         };
-        if !logits.iter().all(|v| v.is_finite()) {
-            let what = "logits at layer-stack output".to_owned();
-            return self.fail(id, Error::NonFinite { what }, outputs);
-        }
-        let taken = match sequence.answer.take(&self.model.tokenizer, &mut logits) {
-            Ok(taken) => taken,
-            Err(error) => return self.fail(id, error, outputs),
+        let tokenizer = &self.model.tokenizer;
+        let attempt = guarded(|| sequence.answer.take(tokenizer, &mut logits.to_vec()));
+        let taken = match attempt {
+            Ok(Ok(taken)) => taken,
+            Ok(Err(error)) => return self.fail(id, error, outputs),
+            Err(Panicked) => return self.fail_by_panic(id, "choosing a token", outputs),
         };
         self.counts.generated_tokens_total += 1;
         let token = taken.token;
@@ -217,7 +194,7 @@ impl Engine {
         }
     }
 
-    fn fail(&mut self, id: SequenceId, error: Error, outputs: &mut Outputs) {
+    pub(crate) fn fail(&mut self, id: SequenceId, error: Error, outputs: &mut Outputs) {
         self.end(id, FinishReason::Cancelled.into());
         outputs.push((id, Output::Failed(error)));
     }

@@ -101,10 +101,12 @@ impl Reasoning {
         self.place == Place::Reasoning
     }
 
-    /// The mark that may begin reasoning now although no answer does.
+    /// The mark that may begin reasoning now although no answer does: where reasoning is told apart, so
+    /// that the answer keeps its form.
     pub(crate) fn may_begin_with(&self) -> Option<u32> {
         let marks = self.marks.filter(|_| self.place == Place::Start)?;
-        (self.rule.budget != Some(0)).then_some(marks.start)
+        let is_wanted = self.rule.separate && self.rule.budget != Some(0);
+        is_wanted.then_some(marks.start)
     }
 
     /// A mark that must not come now.

@@ -30,6 +30,8 @@ impl Picture {
 /// Encodes one picture at a time, a few layers a call.
 pub(crate) struct Encoder {
     memory: Memory,
+    /// The memory's state between two pictures.
+    empty: Mark,
     work: Option<Work>,
 }
 
@@ -37,28 +39,22 @@ struct Work {
     id: SequenceId,
     image: usize,
     encoding: Encoding,
-    mark: Mark,
 }
 
 /// How far a picture is.
 pub(crate) enum Encoded {
-    Layers {
-        image: usize,
-        done: usize,
-        total: usize,
-    },
-    Done {
-        image: usize,
-        features: Arc<ImageFeatures>,
-    },
-    NonFinite {
-        image: usize,
-    },
+    Layers { done: usize, total: usize },
+    Done { features: Arc<ImageFeatures> },
+    NonFinite,
 }
 
 impl Encoder {
     pub(crate) fn new(memory: Memory) -> Self {
-        Self { memory, work: None }
+        Self {
+            empty: memory.mark(),
+            memory,
+            work: None,
+        }
     }
 
     pub(crate) fn is_free(&self) -> bool {
@@ -74,15 +70,18 @@ impl Encoder {
         picture: &Picture,
     ) {
         assert!(self.is_free(), "one picture at a time");
-        let mark = self.memory.mark();
         let mut pass = Pass::new(backend, &mut self.memory, Probe::Off);
         let encoding = model.begin(&mut pass, &picture.patches);
         self.work = Some(Work {
             id,
             image,
             encoding,
-            mark,
         });
+    }
+
+    /// Whose picture is on its way, and which.
+    pub(crate) fn at_work(&self) -> Option<(SequenceId, usize)> {
+        self.work.as_ref().map(|work| (work.id, work.image))
     }
 
     /// Runs some layers.
@@ -91,20 +90,20 @@ impl Encoder {
         model: &dyn VisionModel,
         backend: &dyn Backend,
         layers: usize,
-    ) -> (SequenceId, Encoded) {
+    ) -> Encoded {
         let work = self.work.as_mut().expect("a picture was begun");
-        let (id, image) = (work.id, work.image);
         let mut pass = Pass::new(backend, &mut self.memory, Probe::Off);
         let features = match model.advance(&mut pass, &mut work.encoding, layers) {
-            Progress::Layers(done, total) => return (id, Encoded::Layers { image, done, total }),
+            Progress::Layers(done, total) => return Encoded::Layers { done, total },
             Progress::Done(features) => features,
         };
         self.stop();
-        if !features.is_finite() {
-            return (id, Encoded::NonFinite { image });
+        match features.is_finite() {
+            true => Encoded::Done {
+                features: Arc::new(features),
+            },
+            false => Encoded::NonFinite,
         }
-        let features = Arc::new(features);
-        (id, Encoded::Done { image, features })
     }
 
     /// Gives up what it was doing for a sequence.
@@ -114,10 +113,10 @@ impl Encoder {
         }
     }
 
-    fn stop(&mut self) {
-        if let Some(work) = self.work.take() {
-            self.memory.release(work.mark);
-        }
+    /// Gives up what it was doing.
+    pub(crate) fn stop(&mut self) {
+        self.work = None;
+        self.memory.release(self.empty);
     }
 
     /// Encodes a whole picture, showing every stage.
@@ -129,7 +128,6 @@ impl Encoder {
         see: &mut dyn FnMut(Stage<'_>),
     ) -> ImageFeatures {
         self.stop();
-        let mark = self.memory.mark();
         let mut pass = Pass::new(backend, &mut self.memory, Probe::On(see));
         let mut encoding = model.begin(&mut pass, &picture.patches);
         let features = loop {
@@ -138,7 +136,7 @@ impl Encoder {
                 break features;
             }
         };
-        self.memory.release(mark);
+        self.memory.release(self.empty);
         features
     }
 

@@ -28,6 +28,10 @@ pub const GRAMMAR_BYTES: usize = 256 << 10;
 pub const COMPILE_TIME: Duration = Duration::from_secs(1);
 /// Grammars that are compiled at the same time.
 const COMPILERS: usize = 2;
+/// Deepest nesting of a schema, or of parentheses.
+const DEPTH: usize = 64;
+/// Stack of a compiling thread: its parsers call themselves.
+const STACK: usize = 16 << 20;
 /// Bytes of sources whose compiled grammars are kept.
 const CACHE_BYTES: usize = 4 << 20;
 /// White space that a JSON answer may hold between two tokens of JSON: enough to indent, not to go on
@@ -98,6 +102,20 @@ fn check_size(what: &str, text: &str) -> Result<(), Error> {
         return Err(Error::Grammar(format!(
             "{what} has {} bytes, limit {GRAMMAR_BYTES}",
             text.len()
+        )));
+    }
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    if deepest > DEPTH {
+        return Err(Error::Grammar(format!(
+            "{what} is nested deeper than {DEPTH}"
         )));
     }
     Ok(())
@@ -184,6 +202,7 @@ impl Grammars {
         let (worker, source) = (Arc::clone(shared), source.clone());
         let spawned = std::thread::Builder::new()
             .name("ocelli-grammar".to_owned())
+            .stack_size(STACK)
             .spawn(move || {
                 let compiled = worker.compile(&source);
                 worker.give_place_back();

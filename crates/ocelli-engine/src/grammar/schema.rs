@@ -3,10 +3,9 @@
 
 use serde_json::{Map, Value};
 
-use super::GRAMMAR_BYTES;
+use super::{DEPTH, GRAMMAR_BYTES};
 use crate::Error;
 
-const DEPTH: usize = 64;
 const ENUM: usize = 4096;
 const PROPERTIES: usize = 2000;
 const COUNT: u64 = 10_000;

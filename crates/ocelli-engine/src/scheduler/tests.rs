@@ -97,6 +97,24 @@ fn what_never_fits_is_refused_and_what_waits_for_pages_is_not_overtaken() {
     assert_eq!(admit_all(&mut scheduler, 1), [1, 2]);
 }
 
+#[test]
+fn pictures_of_clients_are_encoded_in_turn_and_those_of_running_sequences_first() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for (id, client) in [(0, 5), (1, 5), (2, 5), (3, 1)] {
+        assert!(scheduler.submit(submission(id, client, 1, 1)));
+    }
+    let all = |_| true;
+    assert_eq!(scheduler.next_to_encode(&all), Some(SequenceId(3)));
+    assert_eq!(scheduler.next_to_encode(&all), Some(SequenceId(0)));
+    assert_eq!(scheduler.next_to_encode(&all), Some(SequenceId(3)));
+    assert_eq!(scheduler.admit(), Some(SequenceId(0)));
+    assert_eq!(scheduler.next_to_encode(&all), Some(SequenceId(0)));
+    let but_first = |id| id != SequenceId(0);
+    assert_eq!(scheduler.next_to_encode(&but_first), Some(SequenceId(3)));
+    assert_eq!(scheduler.next_to_encode(&but_first), Some(SequenceId(1)));
+    assert_eq!(scheduler.next_to_encode(&|_| false), None);
+}
+
 /// Random submissions, steps, endings: every step keeps within its limits, tokens of each prompt run
 /// once and in order, and every sequence comes to its end.
 #[test]

@@ -1,0 +1,90 @@
+//! One request's failure is its own: steps that panic are taken back, and what is not finite is named.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ocelli_tensor::Stage;
+
+use crate::step::Outputs;
+use crate::{Engine, Error, Plan, SequenceId};
+
+/// A computation that panicked; its message went to the panic hook.
+#[derive(Debug)]
+pub(crate) struct Panicked;
+
+/// Runs something that must not take others with it.
+pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| Panicked)
+}
+
+impl Engine {
+    /// Runs a plan. A panic leaves everything as it was: nothing is noted as done before a step has
+    /// ended, and what it wrote into pages lies behind what their owners call cached.
+    pub(crate) fn attempt(&mut self, plan: &Plan) -> Result<Vec<f32>, Panicked> {
+        let mark = self.text_memory.mark();
+        let attempt = guarded(|| self.forward(plan, None));
+        if attempt.is_err() {
+            self.text_memory.release(mark);
+        }
+        attempt
+    }
+
+    /// Runs a plan that panicked again, each of its sequences alone: only the one that panics again
+    /// fails. The others' results are what they would have been, since rows do not depend on others.
+    pub(crate) fn run_one_by_one(&mut self, plan: Plan, outputs: &mut Outputs) {
+        for single in singles(plan) {
+            match self.attempt(&single) {
+                Ok(logits) => self.take_in(&single, &logits, outputs),
+                Err(Panicked) => {
+                    for id in sequences(&single) {
+                        self.fail_by_panic(id, "a step of the text model", outputs);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn fail_by_panic(&mut self, id: SequenceId, what: &str, outputs: &mut Outputs) {
+        self.counts.panics_total += 1;
+        let what = format!("{what} panicked");
+        self.fail(id, Error::Panicked { what }, outputs);
+    }
+
+    /// Ends a request whose logits are not finite. Its pages are forgotten: they may hold the same.
+    pub(crate) fn fail_by_numbers(&mut self, id: SequenceId, single: &Plan, outputs: &mut Outputs) {
+        let stage = self.first_bad_stage(single);
+        let what = format!("values at text {stage}");
+        if let Some(sequence) = self.sequences.get(&id) {
+            self.pool.forget_all(&sequence.pages);
+        }
+        self.fail(id, Error::NonFinite { what }, outputs);
+    }
+
+    /// Name of the first stage of a step with a value that is not finite.
+    fn first_bad_stage(&mut self, single: &Plan) -> String {
+        let mut bad = None;
+        let mut see = |stage: Stage<'_>| {
+            if bad.is_none() && !stage.values.iter().all(|v| v.is_finite()) {
+                bad = Some(stage.name);
+            }
+        };
+        let mark = self.text_memory.mark();
+        if guarded(|| self.forward(single, Some(&mut see))).is_err() {
+            self.text_memory.release(mark);
+        }
+        bad.unwrap_or_else(|| "layer-stack output".to_owned())
+    }
+}
+
+/// A plan's sequences, each as a plan of its own.
+fn singles(plan: Plan) -> impl Iterator<Item = Plan> {
+    let prompts = plan.prompts.into_iter().map(|prompt| Plan {
+        prompts: vec![prompt],
+        generating: Vec::new(),
+    });
+    prompts.chain(plan.generating.into_iter().map(Plan::of_generating))
+}
+
+fn sequences(plan: &Plan) -> Vec<SequenceId> {
+    let prompts = plan.prompts.iter().map(|(id, _)| *id);
+    prompts.chain(plan.generating.iter().copied()).collect()
+}
