@@ -120,6 +120,12 @@ impl Engine {
         self.settings.context
     }
 
+    /// Rows of a step, 1 to [`STEP_ROWS`]. Fewer make others wait less for their next token and cost
+    /// throughput; answers do not depend on it.
+    pub fn set_step_rows(&mut self, rows: usize) {
+        self.scheduler.set_step_rows(rows.clamp(1, STEP_ROWS));
+    }
+
     /// True when no request runs or waits.
     pub fn is_idle(&self) -> bool {
         self.sequences.is_empty()

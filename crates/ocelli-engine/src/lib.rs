@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod context;
 mod disk;
 mod encode;
 mod engine;
@@ -30,6 +31,7 @@ mod thinking;
 mod trace;
 mod vision;
 
+pub use context::{ContextPolicy, Dropped, Turn, drop_oldest};
 pub use disk::ImageCache;
 pub use engine::{Engine, Settings};
 pub use error::Error;

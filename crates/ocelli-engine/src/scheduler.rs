@@ -105,6 +105,12 @@ impl Scheduler {
         }
     }
 
+    /// Changes the rows of a step; half of them are for prompts while others generate.
+    pub fn set_step_rows(&mut self, rows: usize) {
+        self.limits.step_rows = rows;
+        self.limits.prompt_rows_beside_generating = rows.div_ceil(2);
+    }
+
     /// Puts a sequence in its client's queue. False when it could never run.
     #[must_use]
     pub fn submit(&mut self, submission: Submission) -> bool {

@@ -7,7 +7,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use ocelli_engine::Output;
+use ocelli_engine::{ClientId, ImageCache, Output, SequenceId};
+use rand_core::{RngCore, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 
 use common::{Bench, finish};
 
@@ -26,6 +28,105 @@ fn seven_requests_in_one_batch_answer_as_each_does_alone() {
             }
         }
     }
+}
+
+#[test]
+fn prompts_cut_into_chunks_of_any_size_answer_as_whole_ones() {
+    let bench = Bench::new(2);
+    let expected = bench.alone();
+    for rows in [1, 3, 7, 16, 33] {
+        let mut engine = bench.engine(3);
+        engine.set_step_rows(rows);
+        let submit = |request| engine.submit(request).unwrap();
+        let ids: Vec<_> = bench.requests().into_iter().map(submit).collect();
+        let outcomes = finish(&mut engine);
+        for (id, tokens) in ids.iter().zip(&expected) {
+            assert_eq!(outcomes[id].tokens, *tokens, "{id:?}, steps of {rows} rows");
+        }
+    }
+}
+
+/// Requests come and go in any order, with chunks, shared prompts, small caches and answers of several
+/// kinds: whoever is not cancelled answers as alone, and every page comes back.
+#[test]
+fn any_order_of_requests_and_cancellations_answers_as_alone_and_gives_every_page_back() {
+    let bench = Bench::new(2);
+    let expected = bench.alone();
+    let requests = bench.requests();
+    for seed in 0..12 {
+        let mut random = Pcg64Mcg::seed_from_u64(seed);
+        let mut draw = |most: usize| (random.next_u64() % most as u64) as usize;
+        let mut engine = bench.engine(1 + draw(4));
+        engine.set_step_rows(1 + draw(40));
+        let mut asked: BTreeMap<SequenceId, usize> = BTreeMap::new();
+        let mut outcomes = BTreeMap::new();
+        let mut steps = 0;
+        while steps < 60 || !engine.is_idle() {
+            steps += 1;
+            assert!(steps < 20_000, "seed {seed}: no progress");
+            if steps < 60 && draw(4) == 0 {
+                let kind = draw(requests.len());
+                let mut request = requests[kind].clone();
+                request.client = ClientId(draw(3) as u64);
+                let ids = engine.submit_answers(request, 1 + draw(2)).unwrap();
+                asked.extend(ids.into_iter().map(|id| (id, kind)));
+            }
+            if steps < 60 && draw(8) == 0 {
+                let gone = asked.keys().nth(draw(asked.len().max(1))).copied();
+                if let Some(id) = gone {
+                    engine.cancel(id);
+                    asked.remove(&id);
+                }
+            }
+            for (id, output) in engine.step() {
+                match output {
+                    Output::Done(outcome) => drop(outcomes.insert(id, *outcome)),
+                    Output::Failed(error) => panic!("seed {seed}: {error}"),
+                    _ => {}
+                }
+            }
+        }
+        for (id, kind) in asked {
+            let tokens = &outcomes[&id].tokens;
+            assert_eq!(*tokens, expected[kind], "seed {seed}: {id:?}");
+        }
+        let stats = engine.stats();
+        assert_eq!(
+            (stats.pages_in_use, stats.running, stats.waiting),
+            (0, 0, 0)
+        );
+    }
+}
+
+#[test]
+fn a_picture_that_was_seen_before_a_restart_is_not_encoded_again() {
+    let bench = Bench::new(2);
+    let folder = std::env::temp_dir().join(format!("ocelli-engine-disk-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    // An engine that goes away has written what it kept.
+    let ask = |projector: u8| {
+        let mut engine = bench.engine(2);
+        let cache = ImageCache::open(&folder, 1 << 20, [projector; 32]).unwrap();
+        engine.set_image_cache(cache);
+        let request = bench.request("What is it?", Some("photo.png"));
+        let id = engine.submit(request).unwrap();
+        let outcome = finish(&mut engine).remove(&id).unwrap();
+        (outcome.tokens, engine.stats().feature_misses_total)
+    };
+    let (first, encoded) = ask(1);
+    assert_eq!(encoded, 1);
+    assert_eq!(ask(1), (first.clone(), 0));
+    assert_eq!(ask(2), (first.clone(), 1), "another projector");
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "features") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[100] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    assert_eq!(ask(1), (first, 1), "a damaged entry is a miss");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod pretokenize;
 mod spm;
 mod stop;
 mod template;
+mod tools;
 mod vocabulary;
 
 pub use chat::{ChatPart, EncodedChat, Media, encode_chat, encode_pieces};
@@ -35,4 +36,5 @@ pub use stop::{StopStrings, Stopped};
 pub use template::{
     Builtin, ChatTemplate, MediaMarkers, RenderOptions, Specials, TEMPLATE_BYTES, template_hash,
 };
+pub use tools::{ToolCallParser, ToolCallPart};
 pub use vocabulary::{Model, TokenKind, Vocabulary};

@@ -11,6 +11,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use ocelli_models::ImageFeatures;
@@ -34,9 +35,22 @@ const SECRET: &str = "secret";
 pub struct ImageCache {
     secret: Secret,
     projector: [u8; 32],
-    lookups: Sender<Job>,
+    /// Here until the cache is closed.
+    jobs: Option<Sender<Job>>,
     writes: SyncSender<()>,
     found: Receiver<Found>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for ImageCache {
+    /// Waits until what was kept is written.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
 }
 
 enum Job {
@@ -62,18 +76,19 @@ impl ImageCache {
         folder.make()?;
         let secret = folder.secret()?;
         folder.clean(SystemTime::now());
-        let (lookups, jobs) = mpsc::channel();
+        let (sender, jobs) = mpsc::channel();
         let (answers, found) = mpsc::channel();
         let (writes, waiting) = mpsc::sync_channel(WAITING);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("ocelli-image-cache".to_owned())
             .spawn(move || work(folder, &jobs, &answers, &waiting))?;
         Ok(Self {
             secret,
             projector,
-            lookups,
+            jobs: Some(sender),
             writes,
             found,
+            thread: Some(thread),
         })
     }
 
@@ -87,15 +102,20 @@ impl ImageCache {
 
     /// Asks for an entry. False when nobody will answer.
     pub(crate) fn find(&self, key: ImageKey) -> bool {
-        self.lookups.send(Job::Find(key)).is_ok()
+        self.send(Job::Find(key))
     }
 
     /// Keeps an entry, unless too many wait already.
     pub(crate) fn keep(&self, key: ImageKey, features: Arc<ImageFeatures>) {
         if self.writes.try_send(()).is_ok() {
-            // The thread lives as long as this does.
-            drop(self.lookups.send(Job::Keep(key, features)));
+            self.send(Job::Keep(key, features));
         }
+    }
+
+    fn send(&self, job: Job) -> bool {
+        self.jobs
+            .as_ref()
+            .is_some_and(|jobs| jobs.send(job).is_ok())
     }
 
     /// The next answer, waiting up to `time` for it.
@@ -110,9 +130,8 @@ fn work(mut folder: Folder, jobs: &Receiver<Job>, answers: &Sender<Found>, waiti
         match job {
             Job::Find(key) => {
                 let found = folder.read(&key);
-                if answers.send((key, found)).is_err() {
-                    return;
-                }
+                // Entries that still wait are written even when nobody listens any more.
+                let _ = answers.send((key, found));
             }
             Job::Keep(key, features) => {
                 // A cache that cannot be written to is only slow.
