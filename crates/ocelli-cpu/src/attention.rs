@@ -26,9 +26,12 @@ impl CpuBackend {
         attend: Attend,
         (keys, values): (Tensor, Tensor),
         segments: &[Range<usize>],
+        first: usize,
     ) {
         let covered: usize = segments.iter().map(ExactSizeIterator::len).sum();
-        assert_eq!(covered, attend.queries.rows(), "segments cover all rows");
+        assert_eq!(covered, keys.rows(), "segments cover all rows");
+        let end = first + attend.queries.rows();
+        assert!(end <= covered, "queries {first}..{end} of {covered} rows");
         let ([queries, keys, values], out) =
             CpuStorage::of_mut(storage).split([attend.queries, keys, values], attend.out);
         let dim = attend.heads.dim;
@@ -39,8 +42,9 @@ impl CpuBackend {
                 mut out,
             } = tile;
             let head = head * dim..(head + 1) * dim;
+            let run = rows.start + first..rows.end + first;
             for segment in segments {
-                let Some(part) = inside(segment, &rows) else {
+                let Some(part) = inside(segment, &run) else {
                     continue;
                 };
                 let keys_values = KeyValues::Rows {

@@ -202,14 +202,15 @@ impl Backend for CpuBackend {
         CpuKv::of_mut(kv).write(&*self.kernels, &write, keys, values);
     }
 
-    fn attend_within(
+    fn attend_run_within(
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
         keys_values: (Tensor, Tensor),
         segments: &[Range<usize>],
+        first: usize,
     ) {
-        self.attention_within(storage, attend, keys_values, segments);
+        self.attention_within(storage, attend, keys_values, segments, first);
     }
 
     fn attend_paged(

@@ -1,17 +1,14 @@
 //! Pictures between steps: from the caches, or encoded in short slices.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ocelli_models::{ImageFeatures, VisionModel};
+use ocelli_models::ImageFeatures;
 
-use crate::isolate::{Panicked, guarded};
 use crate::step::Outputs;
-use crate::vision::{Encoded, Encoder};
-use crate::{Engine, Error, ImageCache, ImageKey, Output, SequenceId};
+use crate::vision::Encoded;
+use crate::{Engine, Error, ImageCache, ImageKey, Output, SequenceId, Slices};
 
-/// How long a slice of encoding may delay the others. Layers are not cut: a slice has at least one.
-const SLICE: Duration = Duration::from_millis(20);
 /// How long to wait for a disk when there is nothing else to do.
 const DISK_WAIT: Duration = Duration::from_millis(5);
 
@@ -64,68 +61,43 @@ impl Engine {
         }
     }
 
+    /// How encoding is divided into slices.
+    pub fn set_slices(&mut self, slices: Slices) {
+        if let Some(encoder) = &mut self.encoder {
+            encoder.set_slices(slices);
+        }
+    }
+
     /// Encodes a slice of the picture that is on its way, or begins with the next one. Requests that
     /// still wait have theirs encoded ahead. False when there was nothing to do.
     pub(crate) fn encode(&mut self, outputs: &mut Outputs) -> bool {
         self.hear_from_disk(Duration::ZERO);
-        let model = Arc::clone(&self.model);
-        let (Some(mut encoder), Some(vision)) = (self.encoder.take(), &model.vision) else {
+        let Some(encoder) = &mut self.encoder else {
             return false;
         };
-        let has_worked = self.encode_with(&mut encoder, vision.as_ref(), outputs);
-        self.encoder = Some(encoder);
-        has_worked
-    }
-
-    fn encode_with(
-        &mut self,
-        encoder: &mut Encoder,
-        vision: &dyn VisionModel,
-        outputs: &mut Outputs,
-    ) -> bool {
-        let backend = Arc::clone(&self.backend);
-        if encoder.is_free() {
-            let Some((id, image)) = self.next_picture() else {
-                return false;
-            };
-            let Some(sequence) = self.sequences.get_mut(&id) else {
-                return false;
-            };
-            if let Some(kept) = self.features.get(&sequence.picture_keys[image]) {
-                self.counts.feature_hits_total += 1;
-                let key = sequence.picture_keys[image];
-                self.give_features(&key, &kept);
-                return true;
-            }
-            sequence.lap();
-            self.counts.feature_misses_total += 1;
-            let picture = &sequence.pictures[image];
-            let begin = || encoder.begin(vision, backend.as_ref(), (id, image), picture);
-            if guarded(begin).is_err() {
-                self.fail_encoding(encoder, (id, image), outputs);
-                return true;
-            }
+        if let Some(work) = encoder.at_work() {
+            let encoded = encoder.advance();
+            self.encoded(work, encoded, outputs);
+            return true;
         }
-        let start = Instant::now();
-        for layers in 1_u32.. {
-            let Some(work) = encoder.at_work() else {
-                break;
-            };
-            let advance = || encoder.advance(vision, backend.as_ref(), 1);
-            match guarded(advance) {
-                Ok(Encoded::Layers { done, total, .. }) => {
-                    let spent = start.elapsed();
-                    let (id, image) = work;
-                    // One more such layer would take too long.
-                    if spent + spent / layers >= SLICE {
-                        outputs.push((id, Output::Encoding { image, done, total }));
-                        break;
-                    }
-                }
-                Ok(encoded) => self.encoded((encoder, vision), work, encoded, outputs),
-                Err(Panicked) => self.fail_encoding(encoder, work, outputs),
-            }
+        let Some((id, image)) = self.next_picture() else {
+            return false;
+        };
+        let (Some(sequence), Some(encoder)) = (self.sequences.get_mut(&id), &mut self.encoder)
+        else {
+            return false;
+        };
+        let key = sequence.picture_keys[image];
+        if let Some(kept) = self.features.get(&key) {
+            self.counts.feature_hits_total += 1;
+            self.give_features(&key, &kept);
+            return true;
         }
+        sequence.lap();
+        self.counts.feature_misses_total += 1;
+        let picture = Arc::clone(&sequence.pictures[image]);
+        let encoded = encoder.begin((id, image), picture);
+        self.encoded((id, image), encoded, outputs);
         true
     }
 
@@ -137,32 +109,23 @@ impl Engine {
         Some((id, next(id)?))
     }
 
-    fn fail_encoding(
-        &mut self,
-        encoder: &mut Encoder,
-        (id, image): (SequenceId, usize),
-        outputs: &mut Outputs,
-    ) {
-        encoder.stop();
-        let what = format!("encoding image {}", image + 1);
-        self.fail_by_panic(id, &what, outputs);
-    }
-
-    /// Takes in a picture that is finished.
+    /// Takes in what a slice brought.
     fn encoded(
         &mut self,
-        (encoder, vision): (&mut Encoder, &dyn VisionModel),
         (id, image): (SequenceId, usize),
         encoded: Encoded,
         outputs: &mut Outputs,
     ) {
-        let Some(sequence) = self.sequences.get_mut(&id) else {
+        let (Some(sequence), Some(encoder)) = (self.sequences.get_mut(&id), &mut self.encoder)
+        else {
             return;
         };
         match encoded {
-            Encoded::Layers { .. } => {}
+            Encoded::Layers { done, total } => {
+                outputs.push((id, Output::Encoding { image, done, total }));
+            }
             Encoded::Done { features } => {
-                let total = vision.layers();
+                let total = self.model.vision.as_ref().map_or(0, |v| v.layers());
                 let done = total;
                 outputs.push((id, Output::Encoding { image, done, total }));
                 let lap = sequence.lap();
@@ -174,12 +137,13 @@ impl Engine {
                 self.give_features(&key, &features);
             }
             Encoded::NonFinite => {
-                let picture = &sequence.pictures[image];
-                let backend = self.backend.as_ref();
-                let search = || encoder.first_bad_stage(vision, backend, picture);
-                let stage = guarded(search).unwrap_or_else(|_| "output".to_owned());
+                let stage = encoder.first_bad_stage(&sequence.pictures[image]);
                 let what = format!("values of image {} at vision {stage}", image + 1);
                 self.fail(id, Error::NonFinite { what }, outputs);
+            }
+            Encoded::Panicked => {
+                let what = format!("encoding image {}", image + 1);
+                self.fail_by_panic(id, &what, outputs);
             }
         }
     }

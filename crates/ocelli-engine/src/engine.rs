@@ -74,7 +74,8 @@ impl Engine {
         let encoder = vision.map(|(vision, grid)| {
             let patch = vision.patch_size() as usize;
             let elements = vision_memory(vision.as_ref(), grid, 6 * patch * patch);
-            Encoder::new(Memory::reserve(backend.as_ref(), elements))
+            let memory = Memory::reserve(backend.as_ref(), elements);
+            Encoder::new(Arc::clone(&model), Arc::clone(&backend), memory)
         });
         let pages = settings
             .cache_tokens

@@ -17,6 +17,7 @@ mod isolate;
 mod keys;
 mod logprobs;
 mod model;
+mod paced;
 mod pages;
 mod plan;
 mod prompt;
@@ -51,7 +52,7 @@ pub use sampler::{Sampler, Sampling, most_likely};
 pub use scheduler::{ClientId, Plan, Scheduler, SchedulerLimits, SequenceId, Submission};
 pub use stats::Stats;
 pub use trace::Traced;
-pub use vision::Picture;
+pub use vision::{Picture, Slices};
 
 pub(crate) use sequence::Sequence;
 

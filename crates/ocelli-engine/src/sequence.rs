@@ -14,7 +14,7 @@ use crate::{Generate, ImageKey, PAGE_TOKENS, PageKey, PagePool, Picture, Prompt,
 /// All mutable state of one request.
 pub(crate) struct Sequence {
     pub(crate) prompt: Prompt,
-    pub(crate) pictures: Vec<Picture>,
+    pub(crate) pictures: Vec<Arc<Picture>>,
     /// Features of each picture, once it is encoded or found in the cache.
     pub(crate) features: Vec<Option<Arc<ImageFeatures>>>,
     /// Where each picture's features are kept.
@@ -62,7 +62,7 @@ impl Sequence {
             timings: Timings::default(),
             since: Instant::now(),
             prompt,
-            pictures,
+            pictures: pictures.into_iter().map(Arc::new).collect(),
             answer,
         }
     }

@@ -46,16 +46,14 @@ impl Engine {
             self.cancel(id);
         }
         self.pool.clear();
-        let model = Arc::clone(&self.model);
         let mut features = Vec::new();
         for (image, picture) in pictures.iter().enumerate() {
-            let (Some(vision), Some(encoder)) = (&model.vision, &mut self.encoder) else {
-                let model = model.name.clone();
-                return Err(Error::NoVision { model });
-            };
             let mut see_image = |stage: Stage<'_>| see(Some(image), stage);
-            let backend = self.backend.as_ref();
-            let made = encoder.encode_probed(vision.as_ref(), backend, picture, &mut see_image);
+            let encoder = self.encoder.as_mut();
+            let made = encoder.and_then(|e| e.encode_probed(picture, &mut see_image));
+            let made = made.ok_or_else(|| Error::NoVision {
+                model: self.model.name.clone(),
+            })?;
             features.push(Some(Arc::new(made)));
         }
         let id = self.submit(Generate::new(prompt, pictures, decode))?;

@@ -6,8 +6,9 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use ocelli_engine::{ClientId, ImageCache, Output, SequenceId};
+use ocelli_engine::{ClientId, ImageCache, Output, SequenceId, Slices};
 use rand_core::{RngCore, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -43,6 +44,60 @@ fn prompts_cut_into_chunks_of_any_size_answer_as_whole_ones() {
         for (id, tokens) in ids.iter().zip(&expected) {
             assert_eq!(outcomes[id].tokens, *tokens, "{id:?}, steps of {rows} rows");
         }
+    }
+}
+
+#[test]
+fn pictures_encoded_in_pieces_of_any_size_are_what_they_are_whole() {
+    let bench = Bench::new(2);
+    let expected = bench.alone();
+    // From one row a piece and one piece a slice on.
+    for (time, piece) in [(0, 1), (0, 30_000), (0, u64::MAX), (1000, 1)] {
+        let mut engine = bench.engine(3);
+        let time = Duration::from_secs(time);
+        engine.set_slices(Slices { time, piece });
+        let submit = |request| engine.submit(request).unwrap();
+        let ids: Vec<_> = bench.requests().into_iter().map(submit).collect();
+        let outcomes = finish(&mut engine);
+        for (id, tokens) in ids.iter().zip(&expected) {
+            assert_eq!(outcomes[id].tokens, *tokens, "{id:?}, pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn others_go_on_while_a_picture_is_in_the_middle_of_a_layer_and_it_can_be_given_up_there() {
+    let bench = Bench::new(2);
+    let expected = bench.alone();
+    for given_up in [false, true] {
+        let mut engine = bench.engine(2);
+        engine.set_slices(Slices {
+            time: Duration::ZERO,
+            piece: 1,
+        });
+        let seeing = engine.submit(bench.requests().swap_remove(0)).unwrap();
+        let reading = engine.submit(bench.requests().swap_remove(1)).unwrap();
+        let mut outcomes = BTreeMap::new();
+        let mut layers = 0;
+        while !outcomes.contains_key(&reading) {
+            for (id, output) in engine.step() {
+                match output {
+                    Output::Encoding { done, .. } => layers = done,
+                    Output::Done(outcome) => drop(outcomes.insert(id, *outcome)),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(layers, 0, "the whole answer came before the first layer");
+        assert_eq!(outcomes[&reading].tokens, expected[1]);
+        if given_up {
+            engine.cancel(seeing);
+        } else {
+            outcomes.append(&mut finish(&mut engine));
+            assert_eq!(outcomes[&seeing].tokens, expected[0]);
+        }
+        let again = engine.submit(bench.requests().swap_remove(2)).unwrap();
+        assert_eq!(finish(&mut engine)[&again].tokens, expected[2]);
     }
 }
 

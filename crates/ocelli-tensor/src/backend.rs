@@ -69,14 +69,26 @@ pub trait Backend: Send + Sync {
     fn rope(&self, storage: &mut dyn Storage, rope: Rope);
     /// See [`WriteKv`].
     fn write_kv(&self, storage: &dyn Storage, kv: &mut dyn KvStore, write: WriteKv<'_>);
-    /// Attention inside segments of rows; `keys` and `values` are `[rows, key_value * dim]`.
+    /// Attention inside segments of rows; `keys` and `values` are `[rows, key_value * dim]`. The rows of
+    /// `attend` are a run of these rows that begins with row `first`, so that long work can be cut.
+    fn attend_run_within(
+        &self,
+        storage: &mut dyn Storage,
+        attend: Attend,
+        keys_values: (Tensor, Tensor),
+        segments: &[Range<usize>],
+        first: usize,
+    );
+    /// [`Backend::attend_run_within`] for all rows.
     fn attend_within(
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
         keys_values: (Tensor, Tensor),
         segments: &[Range<usize>],
-    );
+    ) {
+        self.attend_run_within(storage, attend, keys_values, segments, 0);
+    }
     /// Attention over cached pages, which already hold this step's keys and values.
     fn attend_paged(
         &self,

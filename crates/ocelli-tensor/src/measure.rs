@@ -79,12 +79,13 @@ impl Backend for Measure {
     fn layer_norm(&self, _: &mut dyn Storage, _: LayerNorm<'_>) {}
     fn rope(&self, _: &mut dyn Storage, _: Rope) {}
     fn write_kv(&self, _: &dyn Storage, _: &mut dyn KvStore, _: WriteKv<'_>) {}
-    fn attend_within(
+    fn attend_run_within(
         &self,
         _: &mut dyn Storage,
         _: Attend,
         _: (Tensor, Tensor),
         _: &[Range<usize>],
+        _: usize,
     ) {
     }
     fn attend_paged(&self, _: &mut dyn Storage, _: &dyn KvStore, _: Attend, _: AttentionPlan<'_>) {}

@@ -77,15 +77,16 @@ impl Backend for Faulty {
         }
     }
 
-    fn attend_within(
+    fn attend_run_within(
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
         keys_values: (Tensor, Tensor),
         segments: &[Range<usize>],
+        first: usize,
     ) {
         self.cpu
-            .attend_within(storage, attend, keys_values, segments);
+            .attend_run_within(storage, attend, keys_values, segments, first);
         match self.fault() {
             Some(Fault::Patches(patches, harm)) if keys_values.0.rows() == patches => match harm {
                 Harm::Panic => panic!("injected: {patches} patches"),

@@ -145,7 +145,7 @@ fn run_segments(
     rows: Range<usize>,
     segments: &[Range<usize>],
 ) -> Vec<f32> {
-    let mut lab = Lab::new(backend);
+    let mut lab = Lab::with_room(backend, 1 << 21);
     let (wide, narrow) = (s.heads.query_columns(), s.heads.key_value_columns());
     let count = rows.len();
     let queries = lab.put(Sequence::rows(&s.queries, wide, rows.clone()), wide, count);
@@ -159,7 +159,25 @@ fn run_segments(
         out,
     };
     backend.attend_within(lab.memory.storage(), attend, (keys, values), segments);
-    lab.get(out)
+    let whole = lab.get(out);
+    // Runs of queries give what the whole gives, wherever they are cut.
+    let out = lab.junk(count, wide, count);
+    let mut first = 0;
+    while first < count {
+        let run = first..count.min(2 * first + 1);
+        first = run.end;
+        let start = run.start;
+        let attend = Attend {
+            queries: queries.slice_rows(run.clone()),
+            out: out.slice_rows(run),
+            ..attend
+        };
+        let storage = lab.memory.storage();
+        backend.attend_run_within(storage, attend, (keys, values), segments, start);
+    }
+    let name = format!("within {segments:?}, in runs of queries");
+    assert_same(&name, &lab.get(out), &whole);
+    whole
 }
 
 /// How a cache is laid out and what is masked, for one run.

@@ -1,0 +1,185 @@
+//! A backend that works in short pieces and stops between them, so that long work can wait for others.
+//!
+//! Products and attention are cut into runs of rows; by the backend's contract their results do not
+//! depend on it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use ocelli_tensor::{
+    Activation, Attend, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore, LayerNorm, Linear,
+    PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
+};
+
+/// Fewest rows of a piece: fewer would leave the kernels' tiles empty.
+const LEAST_ROWS: usize = 96;
+
+/// See the module.
+pub(crate) struct Paced<'a> {
+    inner: Arc<dyn Backend>,
+    /// Multiplications of a piece.
+    piece: u64,
+    /// Called between two pieces; may take as long as it wants.
+    pause: &'a (dyn Fn() + Sync),
+}
+
+impl<'a> Paced<'a> {
+    pub(crate) fn new(inner: Arc<dyn Backend>, piece: u64, pause: &'a (dyn Fn() + Sync)) -> Self {
+        Self {
+            inner,
+            piece,
+            pause,
+        }
+    }
+
+    /// Runs of `rows` rows that cost `row` multiplications each.
+    fn pieces(&self, rows: usize, row: usize) -> impl Iterator<Item = Range<usize>> {
+        let count = usize::try_from(self.piece / row.max(1) as u64).unwrap_or(usize::MAX);
+        let count = count.max(if self.piece > 1 { LEAST_ROWS } else { 1 });
+        (0..rows)
+            .step_by(count)
+            .map(move |start| start..rows.min(start.saturating_add(count)))
+    }
+
+    fn then_pause(&self, run: impl FnOnce(&dyn Backend)) {
+        run(self.inner.as_ref());
+        (self.pause)();
+    }
+}
+
+impl Backend for Paced<'_> {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn product(&self, storage: &mut dyn Storage, x: Tensor, weight: &Weight, out: Tensor) {
+        for run in self.pieces(x.rows(), weight.inputs() * weight.outputs()) {
+            let (x, out) = (x.slice_rows(run.clone()), out.slice_rows(run));
+            self.inner.product(storage, x, weight, out);
+            (self.pause)();
+        }
+    }
+
+    fn linear(&self, storage: &mut dyn Storage, op: Linear<'_>, scratch: Tensor) {
+        let row = op.weight.inputs() * op.weight.outputs();
+        for run in self.pieces(op.x.rows(), row) {
+            let part = Linear {
+                x: op.x.slice_rows(run.clone()),
+                out: op.out.slice_rows(run.clone()),
+                ..op
+            };
+            self.inner.linear(storage, part, scratch.slice_rows(run));
+            (self.pause)();
+        }
+    }
+
+    fn gated_mlp(&self, storage: &mut dyn Storage, op: GatedMlp<'_>, scratch: Tensor) {
+        let row = 2 * op.gate.inputs() * op.gate.outputs();
+        for run in self.pieces(op.x.rows(), row) {
+            let part = GatedMlp {
+                x: op.x.slice_rows(run.clone()),
+                out: op.out.slice_rows(run.clone()),
+                ..op
+            };
+            self.inner.gated_mlp(storage, part, scratch.slice_rows(run));
+            (self.pause)();
+        }
+    }
+
+    fn attend_run_within(
+        &self,
+        storage: &mut dyn Storage,
+        attend: Attend,
+        keys_values: (Tensor, Tensor),
+        segments: &[Range<usize>],
+        first: usize,
+    ) {
+        let longest = segments.iter().map(ExactSizeIterator::len).max();
+        let row = 2 * longest.unwrap_or(0) * attend.heads.query_columns();
+        for run in self.pieces(attend.queries.rows(), row) {
+            let start = first + run.start;
+            let part = Attend {
+                queries: attend.queries.slice_rows(run.clone()),
+                out: attend.out.slice_rows(run),
+                ..attend
+            };
+            let inner = &self.inner;
+            inner.attend_run_within(storage, part, keys_values, segments, start);
+            (self.pause)();
+        }
+    }
+
+    fn attend_paged(
+        &self,
+        storage: &mut dyn Storage,
+        kv: &dyn KvStore,
+        attend: Attend,
+        plan: AttentionPlan<'_>,
+    ) {
+        self.then_pause(|inner| inner.attend_paged(storage, kv, attend, plan));
+    }
+
+    fn storage(&self, len: usize) -> Box<dyn Storage> {
+        self.inner.storage(len)
+    }
+    fn kv_store(&self, layout: KvLayout) -> Box<dyn KvStore> {
+        self.inner.kv_store(layout)
+    }
+    fn pack(&self, sources: &[WeightSource<'_>], purpose: Use) -> Result<Weight, PackError> {
+        self.inner.pack(sources, purpose)
+    }
+    fn vector(&self, values: &[f32]) -> Vector {
+        self.inner.vector(values)
+    }
+    fn upload(&self, storage: &mut dyn Storage, values: &[f32], out: Tensor) {
+        self.then_pause(|inner| inner.upload(storage, values, out));
+    }
+    fn download(&self, storage: &dyn Storage, x: Tensor, values: &mut [f32]) {
+        self.inner.download(storage, x, values);
+    }
+    fn copy(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
+        self.then_pause(|inner| inner.copy(storage, x, out));
+    }
+    fn embed(&self, storage: &mut dyn Storage, weight: &Weight, ids: &[u32], out: Tensor) {
+        self.then_pause(|inner| inner.embed(storage, weight, ids, out));
+    }
+    fn gather(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
+        self.then_pause(|inner| inner.gather(storage, x, rows, out));
+    }
+    fn scatter(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
+        self.then_pause(|inner| inner.scatter(storage, x, rows, out));
+    }
+    fn columns(&self, storage: &mut dyn Storage, x: Tensor, columns: Range<usize>, out: Tensor) {
+        self.then_pause(|inner| inner.columns(storage, x, columns, out));
+    }
+    fn add(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
+        self.then_pause(|inner| inner.add(storage, x, out));
+    }
+    fn scatter_add(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
+        self.then_pause(|inner| inner.scatter_add(storage, x, rows, out));
+    }
+    fn add_bias(&self, storage: &mut dyn Storage, bias: &Vector, out: Tensor) {
+        self.then_pause(|inner| inner.add_bias(storage, bias, out));
+    }
+    fn multiply(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
+        self.then_pause(|inner| inner.multiply(storage, x, out));
+    }
+    fn activate(&self, storage: &mut dyn Storage, activation: Activation, out: Tensor) {
+        self.then_pause(|inner| inner.activate(storage, activation, out));
+    }
+    fn rms_norm(&self, storage: &mut dyn Storage, norm: RmsNorm<'_>) {
+        self.then_pause(|inner| inner.rms_norm(storage, norm));
+    }
+    fn layer_norm(&self, storage: &mut dyn Storage, norm: LayerNorm<'_>) {
+        self.then_pause(|inner| inner.layer_norm(storage, norm));
+    }
+    fn rope(&self, storage: &mut dyn Storage, rope: Rope) {
+        self.then_pause(|inner| inner.rope(storage, rope));
+    }
+    fn write_kv(&self, storage: &dyn Storage, kv: &mut dyn KvStore, write: WriteKv<'_>) {
+        self.inner.write_kv(storage, kv, write);
+    }
+    fn is_finite(&self, storage: &dyn Storage, x: Tensor) -> bool {
+        self.inner.is_finite(storage, x)
+    }
+}
