@@ -10,6 +10,7 @@ use ocelli_engine::{
     Error, FinishReason, Generate, Grammar, GrammarSource, Grammars, Outcome, Sampling, StopCause,
     Thinking,
 };
+use ocelli_text::{ToolCallParser, ToolCallPart};
 use serde_json::{Value, json};
 
 use common::Bench;
@@ -117,6 +118,40 @@ fn any_object_is_json() {
             );
         }
     }
+}
+
+#[test]
+fn an_answer_that_must_call_a_tool_calls_one_with_arguments_that_it_has() {
+    let bench = Bench::new(2);
+    let tool = |name: &str, parameters: Value| json!({"type": "function", "function": {"name": name, "parameters": parameters}});
+    let colour = json!({"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}},
+        "required": ["colour"], "additionalProperties": false});
+    let nothing = json!({"type": "object", "properties": {}, "additionalProperties": false});
+    let tools = vec![tool("paint", colour), tool("stop", nothing)];
+    let mut calls = 0;
+    for outcome in answers(&bench, &GrammarSource::ToolCalls(tools.clone())) {
+        let mut parser = ToolCallParser::new(&tools);
+        let mut parts = parser.push(&outcome.text);
+        if outcome.finish_reason == FinishReason::Stop {
+            parts.extend(parser.finish());
+        }
+        for part in parts {
+            let ToolCallPart::Call(call) = part else {
+                panic!("{:?}", outcome.text)
+            };
+            calls += 1;
+            match call.name.as_str() {
+                "paint" => {
+                    assert!(["red", "blue"].contains(&call.arguments["colour"].as_str().unwrap()))
+                }
+                name => assert_eq!((name, call.arguments), ("stop", json!({}))),
+            }
+        }
+    }
+    assert!(calls >= 4, "{calls} calls");
+    assert!(problem(&bench, &GrammarSource::ToolCalls(vec![])).contains("tools is empty"));
+    let nameless = GrammarSource::ToolCalls(vec![json!({"function": {}})]);
+    assert!(problem(&bench, &nameless).contains("tools[0] has no name"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod cache;
 mod follow;
 mod gbnf;
 mod schema;
+mod tools;
 
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -49,6 +50,9 @@ pub enum GrammarSource {
     Regex(String),
     /// A grammar in Lark's notation, or in GBNF when its rules are written with `::=`.
     Grammar(String),
+    /// Calls of these tools and nothing else, at least one, as a [`ocelli_text::ToolCallParser`] reads
+    /// them: JSON between `<tool_call>` marks. Tools are JSON schemas in OpenAI's form.
+    ToolCalls(Vec<Value>),
 }
 
 impl GrammarSource {
@@ -59,6 +63,7 @@ impl GrammarSource {
             Self::JsonSchema(schema) => format!("s{schema}"),
             Self::Regex(text) => format!("r{text}"),
             Self::Grammar(text) => format!("g{text}"),
+            Self::ToolCalls(tools) => format!("t{}", Value::Array(tools.clone())),
         }
     }
 
@@ -69,19 +74,13 @@ impl GrammarSource {
             Self::JsonSchema(schema) => schema::check(schema),
             Self::Regex(text) => check_size("regex", text),
             Self::Grammar(text) => check_size("grammar", text),
+            Self::ToolCalls(tools) => schema::check(&tools::schema(tools)?),
         }
     }
 
-    fn top_level(&self) -> Result<TopLevelGrammar, String> {
-        let of_schema = |schema: &Value| {
-            let mut schema = schema.clone();
-            if let Some(object) = schema.as_object_mut() {
-                // Ours, whatever the request says: `lenient` would leave out what cannot be enforced.
-                let options = json!({"whitespace_pattern": JSON_SPACE, "lenient": false});
-                object.insert("x-guidance".to_owned(), options);
-            }
-            TopLevelGrammar::from_json_schema(schema)
-        };
+    fn top_level(&self, tokenizer: &Tokenizer) -> Result<TopLevelGrammar, String> {
+        let of_schema =
+            |schema: &Value| TopLevelGrammar::from_json_schema(with_our_options(schema.clone()));
         Ok(match self {
             Self::JsonObject => of_schema(&json!({"type": "object"})),
             Self::JsonSchema(schema) => of_schema(schema),
@@ -90,8 +89,21 @@ impl GrammarSource {
                 TopLevelGrammar::from_lark(gbnf::to_lark(text)?)
             }
             Self::Grammar(text) => TopLevelGrammar::from_lark(text.clone()),
+            Self::ToolCalls(tools) => {
+                let schema = tools::schema(tools).map_err(|error| error.to_string())?;
+                TopLevelGrammar::from_lark(tools::lark(tokenizer, &with_our_options(schema)))
+            }
         })
     }
+}
+
+/// Sets how a schema is enforced, whatever the request says: `lenient` would leave out what cannot be.
+fn with_our_options(mut schema: Value) -> Value {
+    if let Some(object) = schema.as_object_mut() {
+        let options = json!({"whitespace_pattern": JSON_SPACE, "lenient": false});
+        object.insert("x-guidance".to_owned(), options);
+    }
+    schema
 }
 
 fn check_size(what: &str, text: &str) -> Result<(), Error> {
@@ -124,7 +136,10 @@ fn check_size(what: &str, text: &str) -> Result<(), Error> {
 /// A compiled grammar, to be given with any number of requests to the model it was compiled for.
 #[derive(Clone)]
 pub struct Grammar {
+    /// At the beginning; copied for each answer.
     matcher: Arc<Mutex<Matcher>>,
+    /// A copy made on the thread that compiled, for the first answer.
+    ready: Arc<Mutex<Option<Matcher>>>,
 }
 
 impl std::fmt::Debug for Grammar {
@@ -136,8 +151,25 @@ impl std::fmt::Debug for Grammar {
 impl Grammar {
     /// A state at the beginning, for one answer.
     pub(crate) fn follow(&self) -> Follow {
+        let ready = self
+            .ready
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        Follow::new(ready.unwrap_or_else(|| self.copy()))
+    }
+
+    fn copy(&self) -> Matcher {
         let matcher = self.matcher.lock().unwrap_or_else(PoisonError::into_inner);
-        Follow::new(matcher.deep_clone())
+        matcher.deep_clone()
+    }
+
+    /// The same with a copy of its own at hand.
+    fn at_hand(&self) -> Self {
+        Self {
+            matcher: Arc::clone(&self.matcher),
+            ready: Arc::new(Mutex::new(Some(self.copy()))),
+        }
     }
 }
 
@@ -184,8 +216,9 @@ impl Grammars {
         source.check()?;
         let key = source.key();
         let locked = || shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(grammar) = locked().get(&key) {
-            return Ok(grammar);
+        let known = locked().get(&key);
+        if let Some(grammar) = known {
+            return Ok(grammar.at_hand());
         }
         shared.factory()?;
         let too_long = || {
@@ -216,7 +249,7 @@ impl Grammars {
         let left = deadline.saturating_duration_since(Instant::now());
         let grammar = receive.recv_timeout(left).map_err(|_| too_long())??;
         locked().insert(key, grammar.clone());
-        Ok(grammar)
+        Ok(grammar.at_hand())
     }
 }
 
@@ -254,27 +287,35 @@ impl Shared {
     }
 
     fn compile(&self, source: &GrammarSource) -> Result<Grammar, Error> {
-        let factory = self.factory()?;
-        let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let parser = factory.create_parser(source.top_level()?);
-            let mut matcher = Matcher::new(parser);
-            if let Some(error) = matcher.get_error() {
-                return Err(error);
-            }
-            // The first mask: what can never begin can never be satisfied.
-            let mask = matcher.compute_mask().map_err(|e| e.to_string())?;
-            match mask.is_zero() {
-                true => Err("it can never be satisfied".to_owned()),
-                false => Ok(matcher),
-            }
-        }));
-        let matcher = attempt
-            .unwrap_or_else(|_| Err("it cannot be compiled".to_owned()))
-            .map_err(|what| Error::Grammar(in_our_words(&what)))?;
+        let matcher = compile(self.factory()?, source, &self.model.tokenizer)?;
         Ok(Grammar {
             matcher: Arc::new(Mutex::new(matcher)),
+            ready: Arc::default(),
         })
     }
+}
+
+fn compile(
+    factory: &ParserFactory,
+    source: &GrammarSource,
+    tokenizer: &Tokenizer,
+) -> Result<Matcher, Error> {
+    let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let parser = factory.create_parser(source.top_level(tokenizer)?);
+        let mut matcher = Matcher::new(parser);
+        if let Some(error) = matcher.get_error() {
+            return Err(error);
+        }
+        // The first mask: what can never begin can never be satisfied.
+        let mask = matcher.compute_mask().map_err(|e| e.to_string())?;
+        match mask.is_zero() {
+            true => Err("it can never be satisfied".to_owned()),
+            false => Ok(matcher),
+        }
+    }));
+    attempt
+        .unwrap_or_else(|_| Err("it cannot be compiled".to_owned()))
+        .map_err(|what| Error::Grammar(in_our_words(&what)))
 }
 
 /// The first lines of what the compiler says, without what it says about itself.
@@ -341,3 +382,6 @@ fn word(tokenizer: &Tokenizer, id: u32) -> Vec<u8> {
         _ => bytes,
     }
 }
+
+#[cfg(test)]
+mod tests;
