@@ -68,7 +68,7 @@ impl Bench {
         let largest = Grid {
             t: 1,
             h: 2,
-            w: 80,
+            w: 160,
             merge: 2,
         };
         let settings = Settings {
