@@ -209,8 +209,7 @@ impl Encoder {
         largest: Grid,
     ) -> Option<Self> {
         let vision = model.vision.as_ref()?;
-        let patch = vision.patch_size() as usize;
-        let elements = vision_memory(vision.as_ref(), largest, 6 * patch * patch);
+        let elements = vision_memory(vision.as_ref(), largest, vision.patch_elements());
         let memory = Memory::reserve(backend.as_ref(), elements);
         let empty = memory.mark();
         let (model, backend) = (Arc::clone(model), Arc::clone(backend));

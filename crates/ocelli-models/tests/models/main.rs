@@ -8,6 +8,7 @@ mod experts;
 mod goldens;
 mod invariance;
 mod layouts;
+mod mistral;
 mod monkey;
 mod run;
 mod storage;
