@@ -149,9 +149,9 @@ impl VisionModel for LlavaVision {
     }
 
     fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress {
-        let segments = [0..encoding.x.rows()];
+        let whole = 0..encoding.x.rows();
         let plan = AttentionPlan::Within {
-            segments: &segments,
+            segments: std::slice::from_ref(&whole),
         };
         let end = self.layers.len().min(encoding.layer + layers);
         for i in encoding.layer..end {

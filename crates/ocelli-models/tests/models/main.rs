@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what goes wrong")]
 
+#[macro_use]
 mod broken;
 mod draft;
 mod experts;
