@@ -23,6 +23,7 @@ mod quantize;
 mod recipe;
 mod repair;
 mod source;
+mod still;
 mod text;
 
 pub use convert::{ConvertOptions, Converted, Existing, convert};

@@ -116,6 +116,16 @@ fn a_checkpoint_as_first_published_with_vocabulary_and_merges_apart_is_converted
 }
 
 #[test]
+fn mistral3_is_converted_with_its_encoders_rows_in_pairs() {
+    check("mistral3");
+}
+
+#[test]
+fn llava_is_converted_with_pieces_for_a_tokenizer_and_without_the_layers_behind_its_rows() {
+    check("llava");
+}
+
+#[test]
 fn rows_of_llama_heads_alternate_and_its_frequency_factors_are_a_tensor() {
     check("llama");
     let folder = Folder::new("llama-factors");
