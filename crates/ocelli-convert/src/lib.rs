@@ -24,6 +24,7 @@ mod recipe;
 mod repair;
 mod source;
 mod still;
+mod still_repair;
 mod text;
 
 pub use convert::{ConvertOptions, Converted, Existing, convert};

@@ -96,6 +96,11 @@ fn is_same(found: &Value, expected: &Json) -> bool {
             let joined = strings.iter().collect::<Vec<_>>().join("\n");
             expected["length"] == strings.len() && expected["crc"] == crc32(joined.as_bytes())
         }
+        (_, Array::F32(numbers)) => {
+            let written: Vec<String> = numbers.iter().map(|n| format!("{n:?}")).collect();
+            let crc = crc32(written.join("\n").as_bytes());
+            expected["length"] == numbers.len() && expected["crc"] == crc
+        }
         _ => false,
     }
 }

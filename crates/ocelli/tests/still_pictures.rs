@@ -19,9 +19,9 @@ impl Renamed {
         }
         let key = "tokenizer.ggml.tokens";
         let tokens = file.metadata().required_str_array(key).unwrap();
-        let renamed = tokens.iter().map(|token| match *token == from {
+        let renamed = tokens.iter().map(|token| match token == from {
             true => to.to_owned(),
-            false => (*token).to_owned(),
+            false => token.to_owned(),
         });
         writer.set(key, Value::from(renamed.collect::<Vec<String>>()));
         for info in file.tensors() {

@@ -268,7 +268,8 @@ fn unsupported(found: impl Into<String>, need: &str) -> Error {
 }
 
 fn from_main(main: Main) -> Result<Vocabulary, Error> {
-    let kind = main.model.kind.unwrap_or_else(|| "BPE".to_owned());
+    let kind = main.model.kind.clone();
+    let kind = kind.unwrap_or_else(|| "BPE".to_owned());
     let is_sentencepiece = main.model.byte_fallback == Some(true);
     if kind != "BPE" || (is_sentencepiece && !has_llama_spaces(&main)) {
         return Err(unsupported(
