@@ -97,7 +97,7 @@ fn measure(engine: &mut Engine, model: &Model, picture: &Picture) -> (Duration, 
     let reading = Generate {
         ignore_end: true,
         ..Generate::new(
-            Prompt::new(&ids, &[], &[], model.join).unwrap(),
+            Prompt::new(&ids, &[], &[], None).unwrap(),
             vec![],
             4000,
         )
@@ -107,7 +107,7 @@ fn measure(engine: &mut Engine, model: &Model, picture: &Picture) -> (Duration, 
         engine.step();
     }
     let pad = model.image_token().unwrap();
-    let prompt = Prompt::new(&[pad], &[0], &[picture.slot()], model.join).unwrap();
+    let prompt = Prompt::new(&[pad], &[0], &[picture.slot()], model.layout().as_ref()).unwrap();
     let seer = engine
         .submit(Generate::new(prompt, vec![picture.clone()], 1))
         .unwrap();
