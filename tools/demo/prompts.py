@@ -35,11 +35,25 @@ def system_turn(text):
     return [ID["<|im_start|>"]] + encode("system") + NEWLINE + encode(text) + [ID["<|im_end|>"]] + NEWLINE
 
 
+DIGITS = {encode(str(d))[0] for d in range(10)}
+TASK_WEIGHTS = {"counts": 3.0, "words": 1.5, "numbers": 1.5}  # few of their tokens are hard, and these are hard to learn
+PLACE_WEIGHTS = (0.2, 1.5, 3.0, 1.0)  # of units, tens, hundreds, thousands
+
+
+def coordinate_weights(ids):
+    """Weights of the tokens of a box answer: a wrong first digit of a coordinate spoils the box, a wrong last one hardly shows."""
+    weights, place = [], 0
+    for t in reversed(ids):
+        weights.append(PLACE_WEIGHTS[min(place, 3)] if t in DIGITS else 1.0)
+        place = place + 1 if t in DIGITS else 0
+    return weights[::-1]
+
+
 class Sequence:
-    """Tokens, positions `[n, 3]`, branch numbers and targets under construction."""
+    """Tokens, positions `[n, 3]`, branch numbers, targets and their weights in the loss, under construction."""
 
     def __init__(self):
-        self.tokens, self.positions, self.branch, self.target, self.answer, self.tasks = [], [], [], [], [], []
+        self.tokens, self.positions, self.branch, self.target, self.weight, self.answer, self.tasks = [], [], [], [], [], [], []
         self.points = []  # (token that predicts, cells to look at)
         self.next = 0
 
@@ -49,6 +63,7 @@ class Sequence:
             self.positions.append((self.next,) * 3)
             self.branch.append(branch)
             self.target.append(-100)
+            self.weight.append(1.0)
             self.answer.append(-1)
             self.next += 1
         if answer is not None:  # position i predicts token i + 1; the first is predicted by the token before the answer
@@ -56,6 +71,8 @@ class Sequence:
             self.tasks.append(answer)
             for i in range(n - len(ids) - 1, n - 1):
                 self.target[i], self.answer[i] = self.tokens[i + 1], len(self.tasks) - 1
+            weights = coordinate_weights(ids) if answer == "boxes" else [TASK_WEIGHTS.get(answer, 1.0)] * len(ids)
+            self.weight[n - len(ids) - 1:n - 1] = weights
 
     def image(self, lh, lw, flatten=False):
         self.text([ID["<|vision_start|>"]], 0)
@@ -66,6 +83,7 @@ class Sequence:
                 self.positions.append((p + r * lw + c,) * 3 if flatten else (p, p + r, p + c))
                 self.branch.append(0)
                 self.target.append(-100)
+                self.weight.append(1.0)
                 self.answer.append(-1)
         self.next = p + (lh * lw if flatten else max(lh, lw))
         self.text([ID["<|vision_end|>"]], 0)
@@ -139,7 +157,7 @@ def collate(rows, length):
     """Arrays of a batch, padded to `length` tokens."""
     b = len(rows)
     out = {"tokens": np.zeros((b, length), np.int64), "positions": np.zeros((b, length, 3), np.int64), "branch": np.full((b, length), 99, np.int64),
-           "target": np.full((b, length), -100, np.int64), "answer": np.full((b, length), -1, np.int64)}
+           "target": np.full((b, length), -100, np.int64), "weight": np.ones((b, length), np.float32), "answer": np.full((b, length), -1, np.int64)}
     tasks, points, looks = [], [], []
     for i, row in enumerate(rows):
         s = row["sequence"]
@@ -148,6 +166,7 @@ def collate(rows, length):
         looks += [on for _, on in s.points]
         n = len(s.tokens)
         out["tokens"][i, :n], out["positions"][i, :n], out["branch"][i, :n], out["target"][i, :n] = s.tokens, s.positions, s.branch, s.target
+        out["weight"][i, :n] = s.weight
         answer = np.array(s.answer)
         out["answer"][i, :n] = np.where(answer >= 0, answer + len(tasks), -1)
         tasks += s.tasks

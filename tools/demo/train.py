@@ -159,7 +159,7 @@ def language_loss(model, batch, merged, taps, log=None):
     at = batch["target"] >= 0
     logits = model.logits(hidden[at]).float()
     target = batch["target"][at]
-    loss = torch.nn.functional.cross_entropy(logits, target)
+    loss = (torch.nn.functional.cross_entropy(logits, target, reduction="none") * batch["weight"][at]).mean()
     if log is not None:
         right = torch.ones(len(batch["tasks"]), dtype=torch.long)
         right.scatter_reduce_(0, batch["answer"][at], (logits.argmax(-1) == target).long(), "amin")
