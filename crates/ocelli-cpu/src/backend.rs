@@ -136,10 +136,6 @@ impl Backend for CpuBackend {
         );
     }
 
-    fn columns(&self, storage: &mut dyn Storage, x: Tensor, columns: Range<usize>, out: Tensor) {
-        self.copy_columns(storage, x, columns, out);
-    }
-
     fn product(&self, storage: &mut dyn Storage, x: Tensor, weight: &Weight, out: Tensor) {
         self.multiply_into(
             storage,

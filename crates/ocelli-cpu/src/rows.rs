@@ -1,6 +1,5 @@
 //! Operations row by row or element by element.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ocelli_kernels::{self as kernels, Kernels, MatrixMut, Tiles};
@@ -63,19 +62,6 @@ impl CpuBackend {
     ) {
         let ([x], out) = CpuStorage::of_mut(storage).split([x], out);
         self.rows(out, |row, out, _| out.copy_from_slice(x.row(from(row))));
-    }
-
-    pub(crate) fn copy_columns(
-        &self,
-        storage: &mut dyn Storage,
-        x: Tensor,
-        columns: Range<usize>,
-        out: Tensor,
-    ) {
-        let ([x], out) = CpuStorage::of_mut(storage).split([x], out);
-        self.rows(out, |row, out, _| {
-            out.copy_from_slice(&x.row(row)[columns.clone()])
-        });
     }
 
     pub(crate) fn embed_rows(

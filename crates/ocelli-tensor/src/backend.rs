@@ -44,8 +44,6 @@ pub trait Backend: Send + Sync {
     fn gather(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor);
     /// `out[rows[i]] = x[i]`; rows differ.
     fn scatter(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor);
-    /// `out[:, i] = x[:, columns.start + i]`: a run of columns of every row.
-    fn columns(&self, storage: &mut dyn Storage, x: Tensor, columns: Range<usize>, out: Tensor);
 
     // Arithmetic.
 

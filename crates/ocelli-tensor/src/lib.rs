@@ -24,7 +24,7 @@ mod weight;
 pub use attention::{AttentionPlan, Heads, Mask, Span};
 pub use backend::Backend;
 pub use kv::{KvElement, KvLayer, KvLayout, KvStore, LayerCache, PageId};
-pub use measure::Measure;
+pub use measure::{Measure, Work};
 pub use memory::{Mark, Memory, Storage};
 pub use operation::{
     Activation, After, Attend, GatedMlp, LayerNorm, Linear, RmsNorm, Rope, RopeStyle, WriteKv,

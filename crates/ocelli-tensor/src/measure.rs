@@ -1,24 +1,46 @@
-//! A backend that computes nothing, to find out how much memory a pass takes.
+//! A backend that computes nothing, to find out how much memory and arithmetic a pass takes.
 //!
-//! Running a model's own forward pass on it gives the exact peak, so that no second formula can
-//! drift away from the code.
+//! Running a model's own forward pass on it gives the exact peak and the exact count, so that no second
+//! formula can drift away from the code.
 
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{
-    Activation, Attend, AttentionPlan, Backend, KvLayout, KvStore, LayerNorm, PackError, RmsNorm,
-    Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
+    Activation, Attend, AttentionPlan, Backend, Heads, KvLayout, KvStore, LayerNorm, Mask, Memory,
+    PackError, RmsNorm, Rope, Span, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
 };
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Measure;
 
-struct Nothing;
+/// Multiplications and additions of a pass, each counted as one. Everything else (norms, rotations, activations) is
+/// linear in the rows and small beside them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Of products with weights: `2 * rows * inputs * outputs` each.
+    pub products: u64,
+    /// Of attention: `4 * query columns` for each pair of a query and a key that it sees.
+    pub attention: u64,
+    /// Heads of the last attention.
+    pub heads: Option<Heads>,
+}
 
-impl Storage for Nothing {
+impl Work {
+    /// What the passes over a [`Measure`]d memory took so far; nothing for another backend's.
+    pub fn of(memory: &mut Memory) -> Self {
+        let storage = memory.storage().as_any().downcast_ref::<Self>();
+        storage.copied().unwrap_or_default()
+    }
+
+    fn count(storage: &mut dyn Storage) -> Option<&mut Self> {
+        storage.as_any_mut().downcast_mut()
+    }
+}
+
+impl Storage for Work {
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -46,7 +68,7 @@ impl Backend for Measure {
         "measure".to_owned()
     }
     fn storage(&self, _len: usize) -> Box<dyn Storage> {
-        Box::new(Nothing)
+        Box::new(Work::default())
     }
     fn kv_store(&self, layout: KvLayout) -> Box<dyn KvStore> {
         Box::new(NoKv(layout))
@@ -68,8 +90,12 @@ impl Backend for Measure {
     fn embed(&self, _: &mut dyn Storage, _: &Weight, _: &[u32], _: Tensor) {}
     fn gather(&self, _: &mut dyn Storage, _: Tensor, _: &[usize], _: Tensor) {}
     fn scatter(&self, _: &mut dyn Storage, _: Tensor, _: &[usize], _: Tensor) {}
-    fn columns(&self, _: &mut dyn Storage, _: Tensor, _: Range<usize>, _: Tensor) {}
-    fn product(&self, _: &mut dyn Storage, _: Tensor, _: &Weight, _: Tensor) {}
+    fn product(&self, storage: &mut dyn Storage, x: Tensor, weight: &Weight, _: Tensor) {
+        let each = 2 * weight.inputs() as u64 * weight.outputs() as u64;
+        if let Some(work) = Work::count(storage) {
+            work.products += each * x.rows() as u64;
+        }
+    }
     fn add(&self, _: &mut dyn Storage, _: Tensor, _: Tensor) {}
     fn scatter_add(&self, _: &mut dyn Storage, _: Tensor, _: &[usize], _: Tensor) {}
     fn add_bias(&self, _: &mut dyn Storage, _: &Vector, _: Tensor) {}
@@ -81,15 +107,106 @@ impl Backend for Measure {
     fn write_kv(&self, _: &dyn Storage, _: &mut dyn KvStore, _: WriteKv<'_>) {}
     fn attend_run_within(
         &self,
-        _: &mut dyn Storage,
-        _: Attend,
+        storage: &mut dyn Storage,
+        attend: Attend,
         _: (Tensor, Tensor),
-        _: &[Range<usize>],
-        _: usize,
+        segments: &[Range<usize>],
+        first: usize,
     ) {
+        let run = first..first + attend.queries.rows();
+        let pairs = segments.iter().map(|segment| {
+            let seeing = segment
+                .end
+                .min(run.end)
+                .saturating_sub(segment.start.max(run.start));
+            (seeing * segment.len()) as u64
+        });
+        let pairs = pairs.sum();
+        count_pairs(storage, attend, pairs);
     }
-    fn attend_paged(&self, _: &mut dyn Storage, _: &dyn KvStore, _: Attend, _: AttentionPlan<'_>) {}
+    fn attend_paged(
+        &self,
+        storage: &mut dyn Storage,
+        _: &dyn KvStore,
+        attend: Attend,
+        plan: AttentionPlan<'_>,
+    ) {
+        if let AttentionPlan::Paged { spans, mask, .. } = plan {
+            let pairs = spans.iter().map(|span| paged_pairs(span, mask)).sum();
+            count_pairs(storage, attend, pairs);
+        }
+    }
     fn is_finite(&self, _: &dyn Storage, _: Tensor) -> bool {
         true
+    }
+}
+
+fn count_pairs(storage: &mut dyn Storage, attend: Attend, pairs: u64) {
+    if let Some(work) = Work::count(storage) {
+        work.attention += 4 * attend.heads.query_columns() as u64 * pairs;
+        work.heads = Some(attend.heads);
+    }
+}
+
+/// Pairs of a row and a token that it sees. Tokens behind a row that see both ways are left out: they are few.
+fn paged_pairs(span: &Span<'_>, mask: Mask) -> u64 {
+    let (rows, cached) = (span.rows.len() as u64, span.cached as u64);
+    match mask {
+        Mask::Causal => rows * cached + rows * (rows + 1) / 2,
+        Mask::Window(window) => {
+            let seen = |row: u64| (cached + row + 1).min(window as u64);
+            (0..rows).map(seen).sum()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PageId, Pass, Probe};
+
+    const HEADS: Heads = Heads {
+        query: 2,
+        key_value: 1,
+        dim: 4,
+    };
+
+    /// Attention operations of 6 rows under `plan`, the first of which is token 10 of its sequence.
+    fn attention(plan: AttentionPlan<'_>) -> u64 {
+        let mut memory = Memory::reserve(&Measure, 1 << 20);
+        let mut kv = Measure.kv_store(KvLayout {
+            layers: Vec::new(),
+            pages: 1,
+            page_tokens: 1,
+            element: crate::KvElement::F32,
+        });
+        let mut pass = Pass::new(&Measure, &mut memory, Probe::Off).with_kv(kv.as_mut());
+        let (queries, keys) = (pass.take(6, 8), pass.take(6, 4));
+        pass.attend((&queries, &keys, &keys), HEADS, 1.0, plan);
+        Work::of(&mut memory).attention
+    }
+
+    #[test]
+    fn attention_counts_the_keys_that_each_row_sees() {
+        let windows = [0..4, 4..6];
+        let within = AttentionPlan::Within { segments: &windows };
+        assert_eq!(attention(within), 4 * 8 * (16 + 4));
+        let spans = [Span {
+            rows: 0..6,
+            cached: 10,
+            pages: &[PageId(0)],
+            both_ways: &[],
+        }];
+        let paged = |mask| AttentionPlan::Paged {
+            layer: 0,
+            spans: &spans,
+            mask,
+        };
+        let causal: u64 = (11..=16).sum();
+        assert_eq!(attention(paged(Mask::Causal)), 4 * 8 * causal);
+        assert_eq!(
+            attention(paged(Mask::Window(13))),
+            4 * 8 * (11 + 12 + 4 * 13)
+        );
     }
 }

@@ -1,7 +1,6 @@
 //! One run through a model: what operations need, in one hand.
 
 use std::fmt;
-use std::ops::Range;
 
 use crate::{
     Activation, After, Attend, AttentionPlan, Backend, GatedMlp, Heads, KvStore, LayerNorm, Linear,
@@ -142,15 +141,6 @@ impl<'a> Pass<'a> {
         assert_eq!((x.rows(), x.columns()), (rows.len(), out.columns()));
         self.backend
             .scatter_add(self.memory.storage(), *x, rows, *out);
-    }
-
-    /// A run of columns of every row.
-    pub fn columns(&mut self, x: &Tensor, columns: Range<usize>) -> Tensor {
-        assert!(columns.end <= x.columns(), "{columns:?} of {}", x.columns());
-        let out = self.take_like(x, columns.len());
-        self.backend
-            .columns(self.memory.storage(), *x, columns, out);
-        out
     }
 
     /// `out += x`.
