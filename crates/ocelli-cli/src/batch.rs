@@ -136,7 +136,11 @@ fn pictures(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
+/// Pictures of a folder and all below it, by name.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub(crate) fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let wrong = |error| Failure::path("list", folder, &error);
     let mut entries = std::fs::read_dir(folder)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -164,8 +168,8 @@ fn is_picture(path: &Path) -> bool {
         .any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-/// A pattern such as `scans/**/*.png`, for shells that leave it as it is.
-fn expand(pattern: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
+/// Pictures of a pattern such as `scans/**/*.png`, for shells that leave it as it is.
+pub(crate) fn expand(pattern: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let missing = || {
         let error = std::io::Error::from(std::io::ErrorKind::NotFound);
         Failure::path("read", pattern, &error)

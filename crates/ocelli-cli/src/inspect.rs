@@ -129,6 +129,9 @@ fn file_table(file: &FileReport) -> String {
     if let Some(vocabulary) = &file.vocabulary {
         vocabulary_rows(&mut table, vocabulary);
     }
+    for (index, note) in file.assumed.iter().enumerate() {
+        table.row(if index == 0 { "assumed" } else { "" }, note);
+    }
     table.text
 }
 
@@ -241,7 +244,7 @@ fn memory_rows(table: &mut Table, memory: &MemoryReport) {
 }
 
 /// Bytes for people.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         ..1024 => format!("{bytes} bytes"),
         1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),

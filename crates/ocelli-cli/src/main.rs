@@ -14,6 +14,7 @@ mod interrupt;
 mod load;
 mod models;
 mod output;
+mod plan;
 mod progress;
 mod prompt;
 mod run;
@@ -74,6 +75,7 @@ fn command() -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::run(&args, &interrupt),
         Command::Batch(args) => batch::batch(&args),
+        Command::Plan(args) => plan::plan(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Convert(args) => writing::convert(&args, &interrupt),
         Command::Quantize(args) => writing::quantize(&args, &interrupt),

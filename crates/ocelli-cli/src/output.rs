@@ -135,7 +135,7 @@ fn box_json(located: &Located) -> Value {
     json!({"label": located.label, kind: numbers})
 }
 
-fn image_json(record: &ImageRecord) -> Value {
+pub(crate) fn image_json(record: &ImageRecord) -> Value {
     json!({
         "width": record.width,
         "height": record.height,

@@ -9,7 +9,7 @@ use crate::args::{AnswerArgs, Precision, RunArgs};
 use crate::chat::Chat;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::load::load;
+use crate::load::{load, report_assumed};
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::prompt::{self, Task};
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Failure> 
     args.answer.stop_strings()?;
     match prompt::task(args)? {
         Task::Answer(messages) => {
-            let mut model = load(&args.model, Precision::Auto)?;
+            let mut model = open(args)?;
             answer(&mut model, args, messages)
         }
         Task::Chat(images) => {
@@ -33,10 +33,18 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Failure> 
                     "--json: found no prompt, need one: a chat has no JSON form",
                 ));
             }
-            let model = load(&args.model, Precision::Auto)?;
+            let model = open(args)?;
             Chat::new(model, args, interrupt)?.talk(images)
         }
     }
+}
+
+fn open(args: &RunArgs) -> Result<Model, Failure> {
+    let model = load(&args.model, Precision::Auto)?;
+    if args.verbose {
+        report_assumed(&model);
+    }
+    Ok(model)
 }
 
 /// The library's request for a conversation.

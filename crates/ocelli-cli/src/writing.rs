@@ -8,11 +8,13 @@ use ocelli::convert::{
     self, ConvertOptions, Error, ErrorKind, Existing, Layout, QuantizeOptions, RewriteOptions,
     VisionTensors,
 };
+use ocelli::quality::{self, Quality};
+use serde_json::json;
 
 use crate::args::{ConvertArgs, MergeArgs, QuantizeArgs, RepairArgs, SplitArgs, WriteArgs};
 use crate::failure::{Code, Failure, one_line};
 use crate::interrupt::Interrupt;
-use crate::output::Output;
+use crate::output::{Output, print_json};
 use crate::progress::Progress;
 
 /// Converts a Hugging Face folder.
@@ -53,8 +55,63 @@ pub(crate) fn quantize(args: &QuantizeArgs, interrupt: &Interrupt) -> Result<(),
     let done = with_bar(interrupt, |bar| {
         convert::quantize(&args.input, &args.output, args.file_type, &options, bar)
     })?;
+    let report = match done.has_vision && !args.no_report {
+        true => Some(measure(args)?),
+        false => None,
+    };
+    if args.json {
+        return print_json(&json!({
+            "file": args.output.display().to_string(),
+            "bytes_before": done.bytes_before,
+            "bytes_after": done.bytes_after,
+            "notes": done.notes,
+            "quality": report,
+        }));
+    }
     print_notes(&args.write, &done.notes);
+    if let Some(report) = &report {
+        eprint!("{}", quality_table(report));
+    }
     print_files([args.output.as_path()])
+}
+
+/// What the written projector lost. The file is there and good whatever comes of this.
+fn measure(args: &QuantizeArgs) -> Result<Quality, Failure> {
+    let threads = args.write.threads;
+    Ok(quality::compare(
+        &args.input,
+        &args.output,
+        args.text.as_deref(),
+        threads,
+    )?)
+}
+
+fn quality_table(report: &Quality) -> String {
+    let mut text = format!(
+        "against the original, on {}: cosine, and of the worst row\n",
+        report.pictures.join(", ")
+    );
+    for stage in &report.stages {
+        text.push_str(&format!(
+            "  {:<24} {:.6}  {:.6}\n",
+            stage.name, stage.cosine, stage.worst_row
+        ));
+    }
+    match (&report.answers, &report.why_no_answers) {
+        (Some(answers), _) => text.push_str(&format!(
+            "  {} of {} answers are the same; {} of {} tokens come before the first that differs ({})\n",
+            answers.equal,
+            answers.of,
+            answers.equal_tokens,
+            answers.of_tokens,
+            one_line(&answers.text.display().to_string())
+        )),
+        (None, why) => text.push_str(&format!(
+            "  answers were not compared: {}. Name a text model with --text\n",
+            one_line(why.as_deref().unwrap_or("no text model"))
+        )),
+    }
+    text
 }
 
 /// Merges a pair.

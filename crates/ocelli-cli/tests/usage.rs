@@ -146,7 +146,16 @@ fn help_names_every_flag_and_gives_examples() {
     ] {
         assert!(help.contains(flag), "{flag} is not in\n{help}");
     }
-    for command in ["inspect", "trace", "verify", "completions"] {
+    for (command, what) in [
+        ("inspect", "Say what model files are"),
+        ("plan", "what a model would see"),
+        ("convert", "Write a Hugging Face model"),
+    ] {
+        let help = ocelli(&[command, "--help"]).ok();
+        let first = help.lines().next();
+        assert!(first.is_some_and(|line| line.contains(what)), "{help}");
+    }
+    for command in ["inspect", "plan", "trace", "verify", "completions"] {
         assert!(
             ocelli(&[command, "--help"]).ok().contains("Example"),
             "{command}"

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Folder, ocelli, picture};
+use serde_json::Value;
 
 const ASK: [&str; 5] = ["-n", "4", "--image-max-tokens", "64", "What?"];
 
@@ -72,4 +73,92 @@ fn bad_inputs_and_existing_files_end_with_their_code_and_leave_nothing() {
         &folder.path("."),
     ])
     .fails(8, "nowhere");
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// Least cosine of any stage of the report.
+fn least_cosine(report: &Value) -> f64 {
+    let stages = report["quality"]["stages"].as_array().unwrap();
+    assert!(
+        stages.iter().any(|s| s["name"] == "vision.layer.0"),
+        "{report}"
+    );
+    assert!(
+        stages.iter().any(|s| s["name"] == "vision.output"),
+        "{report}"
+    );
+    for stage in stages {
+        let (all, worst) = (stage["cosine"].as_f64(), stage["worst_row"].as_f64());
+        assert!(worst <= all && all.unwrap() <= 1.0 + 1e-9, "{stage}");
+    }
+    let cosines = stages.iter().map(|stage| stage["cosine"].as_f64().unwrap());
+    cosines.fold(1.0, f64::min)
+}
+
+#[test]
+fn a_quantised_projector_comes_with_a_report_of_every_layer_and_of_answers() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let quantize = |ty: &str| {
+        let out = folder.path(&format!("mmproj-{ty}.gguf"));
+        json(&ocelli(&["quantize", &model.mmproj, &out, ty, "--json"]).ok())
+    };
+    let (fine, coarse) = (quantize("q8_0"), quantize("q4_0"));
+    assert!(
+        least_cosine(&fine) > least_cosine(&coarse),
+        "{fine} {coarse}"
+    );
+    assert!(least_cosine(&fine) > 0.99, "{fine}");
+    // The text model lies beside the projector.
+    assert_eq!(fine["quality"]["answers"]["of"], 3, "{fine}");
+    let out = folder.path("again.gguf");
+    let ran = ocelli(&[
+        "quantize",
+        &model.mmproj,
+        &out,
+        "f16",
+        "--text",
+        &model.text,
+    ]);
+    assert!(ran.stderr.contains("vision.layer.0"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("3 of 3 answers are the same"),
+        "{ran:?}"
+    );
+    assert_eq!(ran.ok(), format!("{out}\n"));
+}
+
+#[test]
+fn no_report_is_made_where_none_is_wanted_or_nothing_was_quantised_that_sees() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let out = folder.path("out.gguf");
+    for arguments in [
+        [&model.mmproj, "q8_0", "--no-report"],
+        [&model.text, "q8_0", "--quiet"],
+    ] {
+        let [input, ty, flag] = arguments;
+        let ran = ocelli(&["quantize", input, &out, ty, flag, "--json", "--force"]);
+        assert!(json(&ran.ok())["quality"].is_null());
+    }
+}
+
+#[test]
+fn what_is_assumed_about_a_file_is_told_by_inspect_and_by_a_verbose_run() {
+    let folder = Folder::new();
+    let model = folder.model(|pair| {
+        let factors = "rope_freqs.weight";
+        pair.text.add_tensor(1, factors, &[16], (1.0, 0.0));
+    });
+    let note = "tensor 'rope_freqs.weight' is not needed and was left out";
+    let table = ocelli(&["inspect", &model.text]).ok();
+    assert!(table.contains(note), "{table}");
+    let report = json(&ocelli(&["inspect", "--json", &model.text]).ok());
+    assert_eq!(report["files"][0]["assumed"][0], note);
+    let ran = model.run(&["-n", "1", "--verbose", "Hi"]);
+    assert!(ran.stderr.contains(note), "{ran:?}");
+    assert!(!model.run(&["-n", "1", "Hi"]).stderr.contains(note));
 }

@@ -42,6 +42,8 @@ pub struct Quantized {
     pub bytes_before: u64,
     /// Bytes of tensors after.
     pub bytes_after: u64,
+    /// True when vision tensors were among those that were quantised.
+    pub has_vision: bool,
     /// What the user should know, in sentences.
     pub notes: Vec<String>,
 }
@@ -67,6 +69,7 @@ pub fn quantize(
     for tensor in file.tensors() {
         let ty = recipes.choose(tensor);
         report.bytes_before += tensor.bytes() as u64;
+        report.has_vision |= ty != tensor.ty() && is_vision(tensor.name());
         if ty != tensor.ty() && !is_float(tensor.ty()) {
             *again.entry(tensor.ty()).or_default() += 1;
         }

@@ -96,11 +96,7 @@ fn measure(engine: &mut Engine, model: &Model, picture: &Picture) -> (Duration, 
     let ids = model.tokenizer.encode(&[Piece::user("Tell me a story")]);
     let reading = Generate {
         ignore_end: true,
-        ..Generate::new(
-            Prompt::new(&ids, &[], &[], None).unwrap(),
-            vec![],
-            4000,
-        )
+        ..Generate::new(Prompt::new(&ids, &[], &[], None).unwrap(), vec![], 4000)
     };
     let reader = engine.submit(reading).unwrap();
     for _ in 0..8 {

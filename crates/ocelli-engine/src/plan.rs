@@ -1,10 +1,10 @@
-//! Memory for the worst step and the largest picture, found by running the model on a backend that
-//! computes nothing.
+//! Memory for the worst step and the largest picture, and the arithmetic of prompts and pictures, found by running the
+//! model on a backend that computes nothing.
 
 use ocelli_image::{Grid, Patches};
 use ocelli_models::{ImageFeatures, ImageRows, Progress, Step, TextModel, VisionModel, run_step};
 use ocelli_tensor::{
-    Backend as _, KvElement, KvLayout, Measure, Memory, PageId, Pass, Probe, Span,
+    Backend as _, KvElement, KvLayout, Measure, Memory, PageId, Pass, Probe, Span, Work,
 };
 
 /// Most rows of a step. Longer prompts are cut; results do not depend on where.
@@ -44,20 +44,53 @@ pub fn text_memory(model: &dyn TextModel, deepstack: usize) -> usize {
         images: if deepstack > 0 { &images } else { &[] },
         output_rows: &[rows - 1],
     };
+    measured_step(model, &step).peak()
+}
+
+/// The arithmetic of a step of at most [`STEP_ROWS`] prompt rows behind `cached` tokens of the same prompt.
+pub fn text_work(model: &dyn TextModel, cached: usize, rows: usize) -> Work {
+    let pages = [PageId(0)];
+    let spans = [Span {
+        rows: 0..rows,
+        cached,
+        pages: &pages,
+        both_ways: &[],
+    }];
+    let step = Step {
+        tokens: &vec![0; rows],
+        positions: &vec![[0; 3]; rows],
+        prompt_rows: rows,
+        spans: &spans,
+        images: &[],
+        output_rows: &[rows - 1],
+    };
+    Work::of(&mut measured_step(model, &step))
+}
+
+fn measured_step(model: &dyn TextModel, step: &Step<'_>) -> Memory {
     let mut memory = Memory::reserve(&Measure, usize::MAX);
     let mut kv = Measure.kv_store(KvLayout {
         layers: model.caches(),
         pages: 1,
-        page_tokens: rows,
+        page_tokens: step.tokens.len(),
         element: KvElement::F32,
     });
     let mut pass = Pass::new(&Measure, &mut memory, Probe::Off).with_kv(kv.as_mut());
-    run_step(model, &mut pass, &step);
-    memory.peak()
+    run_step(model, &mut pass, step);
+    memory
 }
 
 /// Elements that encoding a picture of this grid needs.
 pub fn vision_memory(model: &dyn VisionModel, grid: Grid, patch_elements: usize) -> usize {
+    measured_encoding(model, grid, patch_elements).peak()
+}
+
+/// The arithmetic of encoding a picture of this grid.
+pub fn vision_work(model: &dyn VisionModel, grid: Grid, patch_elements: usize) -> Work {
+    Work::of(&mut measured_encoding(model, grid, patch_elements))
+}
+
+fn measured_encoding(model: &dyn VisionModel, grid: Grid, patch_elements: usize) -> Memory {
     // Zeroed pages that nobody touches: this costs no memory.
     let patches = Patches {
         pixels: vec![0.0; grid.patches() * patch_elements],
@@ -67,5 +100,5 @@ pub fn vision_memory(model: &dyn VisionModel, grid: Grid, patch_elements: usize)
     let mut pass = Pass::new(&Measure, &mut memory, Probe::Off);
     let mut encoding = model.begin(&mut pass, &patches);
     while let Progress::Layers(..) = model.advance(&mut pass, &mut encoding, model.layers()) {}
-    memory.peak()
+    memory
 }

@@ -39,8 +39,8 @@ mod size;
 mod video;
 
 pub use decode::{
-    Animation, DecodeOptions, Format, Limits, MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS, Picture,
-    decode, read,
+    Animation, DecodeOptions, Format, ImageHeader, Limits, MAX_ANIMATION_FRAMES,
+    MAX_ANIMATION_PIXELS, Picture, decode, read, read_header,
 };
 pub use edge::{edge_resize, middle_square};
 pub use error::Error;

@@ -7,7 +7,7 @@
 mod common;
 
 use common::{cases, golden, text};
-use ocelli_image::{DecodeOptions, RgbImage, read};
+use ocelli_image::{DecodeOptions, RgbImage, read, read_header};
 
 /// Largest difference of a sample, and how many samples differ at all.
 fn difference(a: &RgbImage, b: &RgbImage) -> (u8, usize) {
@@ -48,4 +48,27 @@ fn every_variant_decodes_to_the_reference_pixels() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_header_says_the_size_and_orientation_that_decoding_gives() {
+    for case in cases("decode/cases.json") {
+        let path = golden(&format!("decode/{}", text(&case, "file")));
+        let options = DecodeOptions::default();
+        let (seen, decoded) = (
+            read_header(&path, &options).unwrap(),
+            read(&path, &options).unwrap(),
+        );
+        assert_eq!(
+            (seen.width, seen.height, seen.orientation, seen.format),
+            (
+                decoded.image.width,
+                decoded.image.height,
+                decoded.orientation,
+                decoded.format
+            ),
+            "{}",
+            path.display()
+        );
+    }
 }

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod assumed;
 mod chat;
 mod check;
 mod demo;
@@ -35,6 +36,8 @@ pub mod messages;
 mod model;
 mod options;
 mod pictures;
+pub mod plan;
+pub mod quality;
 mod request;
 pub mod trace;
 

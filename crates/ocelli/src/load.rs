@@ -11,11 +11,12 @@ use ocelli_engine::{Engine, Settings};
 use ocelli_gguf::Gguf;
 use ocelli_image::Budget;
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
-use ocelli_models::{Join, TextModel, VisionModel};
+use ocelli_models::{Join, Part, TextModel, VisionModel};
 use ocelli_store::Pairing;
 use ocelli_tensor::{Backend, KvElement, KvLayout, Measure};
 use ocelli_text::{ChatTemplate, Tokenizer, Vocabulary};
 
+use crate::assumed::assumed;
 use crate::check::check_finite;
 use crate::memory::{available, mib};
 use crate::model::Parts;
@@ -30,15 +31,15 @@ const FEATURE_BYTES: usize = 512 << 20;
 /// Vocabularies may be this much smaller than the embedding: converters pad it.
 const PADDING_ROWS: usize = 1024;
 
-struct Files {
-    text: Gguf,
+pub(crate) struct Files {
+    pub(crate) text: Gguf,
     projector: Option<Gguf>,
     is_merged: bool,
     pairing: Option<Pairing>,
 }
 
 impl Files {
-    fn open(source: &Source, options: &Options) -> Result<Self, Error> {
+    pub(crate) fn open(source: &Source, options: &Options) -> Result<Self, Error> {
         match source {
             Source::Demo => {
                 let (text, projector) = demo::files()?;
@@ -63,15 +64,30 @@ impl Files {
     }
 
     /// The file with the vision tensors.
-    fn vision(&self) -> Option<&Gguf> {
+    pub(crate) fn vision(&self) -> Option<&Gguf> {
         match self.is_merged {
             true => Some(&self.text),
             false => self.projector.as_ref(),
         }
     }
 
+    /// What was assumed about files of old or foreign layouts.
+    fn assumed(&self) -> Vec<String> {
+        let mut notes = assumed(&self.text, &[Part::Text]);
+        if let Some(vision) = self.vision() {
+            notes.extend(assumed(vision, &[Part::Vision]));
+        }
+        notes
+    }
+
     fn all(&self) -> impl Iterator<Item = &Gguf> {
         std::iter::once(&self.text).chain(&self.projector)
+    }
+
+    /// Why there is no projector, for the error that a picture gets.
+    pub(crate) fn why_blind(&self) -> String {
+        let found = self.pairing.as_ref().map(|pairing| pairing.reason.clone());
+        found.unwrap_or_else(|| "no projector was given".to_owned())
     }
 
     fn total_bytes(&self) -> u64 {
@@ -140,17 +156,16 @@ pub(crate) fn load(
         template,
         budget,
         longest_token: longest_token.unwrap_or_default(),
-        why_blind: files
-            .pairing
-            .map_or_else(|| "no projector was given".to_owned(), |p| p.reason),
+        why_blind: files.why_blind(),
+        assumed: files.assumed(),
         load: start.elapsed(),
     }))
 }
 
-type Halves = (Box<dyn TextModel>, Option<Box<dyn VisionModel>>);
+pub(crate) type Halves = (Box<dyn TextModel>, Option<Box<dyn VisionModel>>);
 
 /// Packs every weight of both halves. After this the files are not needed.
-fn read_weights(
+pub(crate) fn read_weights(
     files: &Files,
     backend: &dyn Backend,
     progress: &mut dyn FnMut(u64, u64),
@@ -174,7 +189,7 @@ fn read_weights(
 }
 
 /// Finds the pair's row and checks that both halves fit.
-fn check_pair(
+pub(crate) fn check_pair(
     files: &Files,
     text: &dyn TextModel,
     vision: Option<&dyn VisionModel>,
@@ -187,7 +202,7 @@ fn check_pair(
     Ok(Some(join))
 }
 
-fn model_name(text: &Gguf) -> String {
+pub(crate) fn model_name(text: &Gguf) -> String {
     let name = text.name();
     name.strip_suffix(".gguf").unwrap_or(name).to_owned()
 }
@@ -268,31 +283,7 @@ fn engine_settings(
     budget: Option<Budget>,
     options: &Options,
 ) -> Result<Settings, Error> {
-    let kv_element = match options.precision {
-        Precision::F32 => KvElement::F32,
-        Precision::Auto => KvElement::F16,
-    };
-    let layout = KvLayout {
-        layers: text.caches(),
-        pages: 0,
-        page_tokens: 1,
-        element: kv_element,
-    };
-    let token = layout.token_bytes() as u64;
-    let free = available();
-    let context = match options.context {
-        Some(0) => return Err(Error::Settings("context is 0, need at least 1".to_owned())),
-        Some(context) => {
-            let needed = token.saturating_mul(context as u64);
-            let what = format!("keys and values of {context} tokens");
-            check_memory(&what, needed, free, "Lower the context with -c")?;
-            context
-        }
-        None => {
-            let fits = usize::try_from(free / 2 / token.max(1)).unwrap_or(usize::MAX);
-            text.context_length().min(DEFAULT_CONTEXT).min(fits.max(1))
-        }
-    };
+    let context = context_tokens(text, options)?;
     let largest_picture = vision
         .zip(budget)
         .map(|(vision, budget)| vision.largest_grid(&budget));
@@ -300,10 +291,46 @@ fn engine_settings(
         context,
         sequences: 1,
         cache_tokens: context,
-        kv_element,
+        kv_element: kv_element(options),
         feature_bytes: FEATURE_BYTES,
         largest_picture,
     })
+}
+
+fn kv_element(options: &Options) -> KvElement {
+    match options.precision {
+        Precision::F32 => KvElement::F32,
+        Precision::Auto => KvElement::F16,
+    }
+}
+
+/// Bytes of one token's keys and values.
+pub(crate) fn token_bytes(text: &dyn TextModel, options: &Options) -> u64 {
+    let layout = KvLayout {
+        layers: text.caches(),
+        pages: 0,
+        page_tokens: 1,
+        element: kv_element(options),
+    };
+    layout.token_bytes() as u64
+}
+
+/// Tokens that prompt and answer may have together.
+pub(crate) fn context_tokens(text: &dyn TextModel, options: &Options) -> Result<usize, Error> {
+    let (token, free) = (token_bytes(text, options), available());
+    match options.context {
+        Some(0) => Err(Error::Settings("context is 0, need at least 1".to_owned())),
+        Some(context) => {
+            let needed = token.saturating_mul(context as u64);
+            let what = format!("keys and values of {context} tokens");
+            check_memory(&what, needed, free, "Lower the context with -c")?;
+            Ok(context)
+        }
+        None => {
+            let fits = usize::try_from(free / 2 / token.max(1)).unwrap_or(usize::MAX);
+            Ok(text.context_length().min(DEFAULT_CONTEXT).min(fits.max(1)))
+        }
+    }
 }
 
 fn check_memory(what: &str, needed: u64, free: u64, hint: &'static str) -> Result<(), Error> {

@@ -31,6 +31,8 @@ pub(crate) struct Parts {
     pub(crate) longest_token: usize,
     /// Why there is no projector, for the error that a picture gets.
     pub(crate) why_blind: String,
+    /// What was assumed about files of old or foreign layouts.
+    pub(crate) assumed: Vec<String>,
     pub(crate) load: Duration,
 }
 
@@ -85,6 +87,11 @@ impl Model {
     /// The model's name: its file's, without the ending.
     pub fn name(&self) -> &str {
         &self.parts.engine.model().name
+    }
+
+    /// What was assumed about files of old or foreign layouts, and what was left out of them.
+    pub fn assumed(&self) -> &[String] {
+        &self.parts.assumed
     }
 
     /// True when a projector is there.

@@ -36,3 +36,26 @@ Examples:
 
 A picture that cannot be read gets a line with \"error\" and the others go on; the exit code is then 6.
 After a kill, the same command goes on: nothing is answered twice, nothing is lost.";
+
+/// `ocelli plan`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = PLAN_EXAMPLES)]
+pub(crate) struct PlanArgs {
+    /// Pictures, folders (with all below them), or patterns such as 'scans/**/*.png'
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  ocelli plan photo.jpg
+  ocelli plan scans -m model.gguf --image-max-tokens 1024 --json
+
+Only headers and metadata are read. Seconds are estimates: a short measurement of this machine times the work there is.";

@@ -10,7 +10,7 @@ mod writing;
 
 pub(crate) use answer::AnswerArgs;
 pub(crate) use commands::{InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs};
-pub(crate) use folder::BatchArgs;
+pub(crate) use folder::{BatchArgs, PlanArgs};
 pub(crate) use model::{ModelArgs, Precision};
 pub(crate) use models::{ListArgs, PullArgs};
 pub(crate) use writing::{ConvertArgs, MergeArgs, QuantizeArgs, RepairArgs, SplitArgs, WriteArgs};
@@ -46,7 +46,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Answer one question about every picture of a folder, a line of JSON each
     Batch(Box<BatchArgs>),
-    /// Say what model files are, whether and why they pair, and the memory they need
+    /// Say what a model would see of pictures and what it would cost, without running it
+    Plan(Box<PlanArgs>),
     /// Write a Hugging Face model as a text model and a projector
     #[command(after_help = "Example:\n  ocelli convert Qwen3-VL-2B-Instruct --out . --type q4_k_m")]
     Convert(ConvertArgs),
@@ -59,6 +60,7 @@ pub(crate) enum Command {
     Split(SplitArgs),
     /// Write a file of an old converter with current names and keys
     Repair(RepairArgs),
+    /// Say what model files are, whether and why they pair, and the memory they need
     Inspect(InspectArgs),
     /// List the models of this machine, with what pairs with what
     List(ListArgs),
@@ -98,7 +100,7 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Parsed::Text(error)),
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
                 Err(Failure::usage(
-                    "no command: need run, batch, inspect, list, pull, convert, quantize, merge, split, repair, trace, verify or completions. Try 'ocelli --help'",
+                    "no command: need run, batch, plan, inspect, list, pull, convert, quantize, merge, split, repair, trace, verify or completions. Try 'ocelli --help'",
                 ))
             }
             _ => Err(Failure::usage(complaint(&error.to_string()))),

@@ -70,6 +70,18 @@ pub(crate) struct QuantizeArgs {
     #[arg(long)]
     pub(crate) mmproj: bool,
 
+    /// Text model that answers before and after, for the report about a projector; found beside IN by default
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: Option<PathBuf>,
+
+    /// Do not measure what a quantised projector lost
+    #[arg(long)]
+    pub(crate) no_report: bool,
+
+    /// Print one JSON object: the file, notes, and the report about a projector
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) write: WriteArgs,
 }

@@ -1,6 +1,6 @@
 //! BMP: all Windows and OS/2 headers, 1 to 32 bits a pixel, masks, both run-length packings.
 
-use super::{DecodeOptions, Stored, check_size, flatten};
+use super::{DecodeOptions, Stated, Stored, check_size, flatten};
 use crate::{Error, Format, RgbImage};
 
 const FORMAT: Format = Format::Bmp;
@@ -32,6 +32,17 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     }
     Ok(Stored {
         image,
+        orientation: None,
+    })
+}
+
+/// The size; no pixel is unpacked.
+pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Error> {
+    let header = Header::parse(bytes)?;
+    check_size(header.width, header.height, &options.limits)?;
+    Ok(Stated {
+        width: header.width,
+        height: header.height,
         orientation: None,
     })
 }

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::animation::{See, Survey, check_frames, shown_for};
-use super::{DecodeOptions, Stored, check_size};
+use super::{DecodeOptions, Stated, Stored, check_size};
 use crate::{Error, Format, RgbImage};
 
 const FORMAT: Format = Format::Gif;
@@ -22,6 +22,16 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     frame.paint(&mut image, &indices, control.transparent)?;
     Ok(Stored {
         image,
+        orientation: None,
+    })
+}
+
+/// The size; no pixel is unpacked.
+pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Error> {
+    let file = File::walk(bytes, options)?;
+    Ok(Stated {
+        width: file.width,
+        height: file.height,
         orientation: None,
     })
 }

@@ -126,6 +126,53 @@ struct Stored {
     orientation: Option<Orientation>,
 }
 
+/// What a format's header states: the picture as stored.
+struct Stated {
+    width: u32,
+    height: u32,
+    orientation: Option<Orientation>,
+}
+
+/// What a file's header says of its (first) picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageHeader {
+    /// Width as displayed, after the orientation was applied.
+    pub width: u32,
+    /// Height as displayed, after the orientation was applied.
+    pub height: u32,
+    /// What will be applied to the stored rows.
+    pub orientation: Orientation,
+    /// The file's format.
+    pub format: Format,
+}
+
+/// Reads a file's size and orientation without decoding a pixel. Damage further in shows only in [`read`].
+///
+/// # Errors
+/// As [`read`], for what the header says.
+pub fn read_header(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<ImageHeader, Error> {
+    let bytes = read_bytes(path.as_ref(), options)?;
+    let format = check_file(&bytes, options)?;
+    let stated = match format {
+        Format::Png => png::stated(&bytes, options),
+        Format::Jpeg => jpeg::stated(&bytes, options),
+        Format::WebP => webp::stated(&bytes, options),
+        Format::Gif => gif::stated(&bytes, options),
+        Format::Bmp => bmp::stated(&bytes, options),
+    }?;
+    let orientation = stated.orientation.unwrap_or_default();
+    let (width, height) = match orientation.swaps_sides() {
+        true => (stated.height, stated.width),
+        false => (stated.width, stated.height),
+    };
+    Ok(ImageHeader {
+        width,
+        height,
+        orientation,
+        format,
+    })
+}
+
 /// Decodes the (first) picture of a file.
 ///
 /// Samples of 16 bits keep their upper 8. Colour profiles and gamma are not applied, as in the
@@ -171,7 +218,11 @@ fn check_file(bytes: &[u8], options: &DecodeOptions) -> Result<Format, Error> {
 /// # Errors
 /// [`Error::Read`] if the path cannot be read, else as [`decode`]. No more than the allowed bytes are read.
 pub fn read(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Picture, Error> {
-    let path = path.as_ref();
+    decode(&read_bytes(path.as_ref(), options)?, options)
+}
+
+/// No more than the allowed bytes of a file.
+fn read_bytes(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,
@@ -187,7 +238,7 @@ pub fn read(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Picture, 
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(failed)?;
-    decode(&bytes, options)
+    Ok(bytes)
 }
 
 /// Refuses a size that the limits do not allow. Decoders call this with the header's numbers.

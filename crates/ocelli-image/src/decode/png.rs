@@ -3,7 +3,7 @@
 //! The chunks are walked here first. Only those that make the picture go on to the decoder,
 //! so text, profile and animation chunks cost nothing, whatever they claim to unpack to.
 
-use super::{DecodeOptions, Stored, check_size, flatten};
+use super::{DecodeOptions, Stated, Stored, check_size, flatten};
 use crate::{Error, Format, Orientation, RgbImage};
 
 const FORMAT: Format = Format::Png;
@@ -42,6 +42,17 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     Ok(Stored {
         image: RgbImage::new(header.width, header.height, pixels)?,
         orientation: chunks.orientation,
+    })
+}
+
+/// The size, and how the camera was held; no pixel is unpacked.
+pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Error> {
+    let header = Header::parse(bytes)?;
+    check_size(header.width, header.height, &options.limits)?;
+    Ok(Stated {
+        width: header.width,
+        height: header.height,
+        orientation: Chunks::parse(bytes)?.orientation,
     })
 }
 

@@ -11,7 +11,7 @@ use image_webp::WebPDecoder;
 
 use super::animation::{See, check_frames, shown_for};
 use super::canvas::{Canvas, Mix, Place};
-use super::{DecodeOptions, Stored, check_size, flatten};
+use super::{DecodeOptions, Stated, Stored, check_size, flatten};
 use crate::{Error, Format, Orientation, RgbImage};
 
 const FORMAT: Format = Format::WebP;
@@ -26,6 +26,17 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
         .map_err(|error| refused(&error))?;
     Ok(Stored {
         image: flattened(&decoder, pixels, (width, height), options)?,
+        orientation: survey.orientation,
+    })
+}
+
+/// The size, and how the camera was held; no pixel is unpacked.
+pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Error> {
+    let (decoder, survey) = open(bytes, options)?;
+    let (width, height) = decoder.dimensions();
+    Ok(Stated {
+        width,
+        height,
         orientation: survey.orientation,
     })
 }

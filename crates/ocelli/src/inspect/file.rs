@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use ocelli_gguf::{Gguf, Metadata};
+use ocelli_models::Part;
 use ocelli_store::FileKind;
 use ocelli_text::{TokenKind, Tokenizer, Vocabulary};
 use serde::Serialize;
 
 use super::{Opened, TemplateReport, template};
 use crate::Error;
+use crate::assumed::assumed;
 
 /// What one file is.
 #[derive(Clone, Debug, Serialize)]
@@ -45,6 +47,8 @@ pub struct FileReport {
     pub template: Option<TemplateReport>,
     /// The vocabulary.
     pub vocabulary: Option<VocabularyReport>,
+    /// What is assumed about a file of an old or foreign layout, and what is left out.
+    pub assumed: Vec<String>,
 }
 
 /// Tensors of one type.
@@ -136,7 +140,17 @@ pub(super) fn report(opened: &Opened) -> Result<FileReport, Error> {
         template,
         vocabulary,
         architecture,
+        assumed: assumed(file, parts_of(&opened.kind)),
     })
+}
+
+fn parts_of(kind: &FileKind) -> &'static [Part] {
+    match kind {
+        FileKind::Text(_) => &[Part::Text],
+        FileKind::Projector(_) => &[Part::Vision],
+        FileKind::Merged(_) => &[Part::Text, Part::Vision],
+        FileKind::Other(_) => &[],
+    }
 }
 
 fn types(file: &Gguf) -> Vec<TypeReport> {

@@ -16,7 +16,7 @@ mod render;
 mod scan;
 mod transform;
 
-use super::{DecodeOptions, Stored, check_size};
+use super::{DecodeOptions, Stated, Stored, check_size};
 use crate::{Error, Format, Orientation};
 use frame::{Frame, unsupported_coding};
 use huffman::Table;
@@ -72,6 +72,39 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     Ok(Stored {
         image: render::to_rgb(&frame, space)?,
         orientation: decoder.orientation,
+    })
+}
+
+/// The size, and how the camera was held, as far as the first scan; no pixel is unpacked.
+pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Error> {
+    let mut rest = Bytes { rest: bytes };
+    let (mut size, mut orientation) = (None, None);
+    loop {
+        match rest.marker()? {
+            marker::START | 0x01 | marker::FIRST_RESTART..=marker::LAST_RESTART => {}
+            marker::END | marker::SCAN => break,
+            marker => {
+                let body = rest.segment()?;
+                match marker {
+                    0xc0..=0xc2 => size = Some(frame::Header::parse(body, marker == 0xc2)?),
+                    0xe1 if body.starts_with(b"Exif\0\0") => {
+                        orientation = orientation.or(Orientation::from_exif(body));
+                    }
+                    _ => {
+                        if let Some(feature) = unsupported_coding(marker) {
+                            return Err(unsupported(feature));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let frame = size.ok_or(corrupt("no picture in it"))?;
+    check_size(frame.width, frame.height, &options.limits)?;
+    Ok(Stated {
+        width: frame.width,
+        height: frame.height,
+        orientation,
     })
 }
 

@@ -1,0 +1,233 @@
+//! `ocelli plan`: what a model would see of pictures, and the cost, as a table or as JSON.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ocelli::plan::{Plan, PlannedPicture, Seen, Total, plan as look};
+use serde_json::{Value, json};
+
+use crate::args::{PlanArgs, Precision};
+use crate::batch::{expand, walk};
+use crate::failure::{Code, Failure, one_line};
+use crate::inspect::size;
+use crate::load::resolve;
+use crate::output::{Output, image_json, print_json};
+
+/// Runs the command.
+///
+/// # Errors
+/// When the model cannot be opened, or, after all others were planned, when a picture cannot be read.
+pub(crate) fn plan(args: &PlanArgs) -> Result<(), Failure> {
+    let (source, options) = resolve(&args.model, Precision::Auto)?;
+    let plan = look(&source, &options, &pictures(&args.inputs)?)?;
+    let failures: Vec<Option<Failure>> = plan.pictures.iter().map(failure).collect();
+    if args.json {
+        print_json(&plan_json(&plan, &failures))?;
+    } else {
+        let mut output = Output::new();
+        output.text(&table(&plan, &failures));
+        output.finish()?;
+    }
+    match (plan.total.failed, plan.pictures.len()) {
+        (0, _) => Ok(()),
+        // The only picture: its own error says all.
+        (_, 1) => failures.into_iter().flatten().next().map_or(Ok(()), Err),
+        (failed, all) => Err(Failure::new(
+            Code::Image,
+            format_args!("{failed} of {all} pictures cannot be read"),
+        )),
+    }
+}
+
+/// Every picture that was named. One that is not there stays in the list, to be reported in its place.
+fn pictures(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for input in inputs {
+        if input.is_dir() {
+            let before = found.len();
+            walk(input, &mut found)?;
+            if found.len() == before {
+                return Err(Failure::usage(format_args!(
+                    "{}: found no pictures (png, jpg, webp, gif, bmp), need at least one",
+                    input.display()
+                )));
+            }
+        } else if input.exists() || expand(input, &mut found).is_err() {
+            found.push(input.clone());
+        }
+    }
+    Ok(found)
+}
+
+fn failure(picture: &PlannedPicture) -> Option<Failure> {
+    let error = picture.seen.as_ref().err()?;
+    // The errors of pictures stand in a list of their own, so what counts is their kind and text.
+    let code = match error.kind() {
+        ocelli::ErrorKind::Path => Code::Path,
+        _ => Code::Image,
+    };
+    let text = match error {
+        ocelli::Error::Image { source, .. } => source.to_string(),
+        other => other.to_string(),
+    };
+    let named = match text.contains(&picture.path.display().to_string()) {
+        true => text,
+        false => format!("{}: {text}", picture.path.display()),
+    };
+    Some(Failure::new(code, named))
+}
+
+fn plan_json(plan: &Plan, failures: &[Option<Failure>]) -> Value {
+    let pictures: Vec<Value> = plan
+        .pictures
+        .iter()
+        .zip(failures)
+        .map(|(picture, failure)| picture_json(picture, failure.as_ref()))
+        .collect();
+    let total = &plan.total;
+    json!({
+        "model": plan.model,
+        "context": plan.context,
+        "images": pictures,
+        "total": {
+            "images": total.pictures,
+            "failed": total.failed,
+            "tokens": total.tokens,
+            "kv_bytes": total.kv_bytes,
+            "encode_s": total.encode.as_secs_f64(),
+            "prefill_s": total.prefill.as_secs_f64(),
+            "fits_one_prompt": total.too_much.is_none(),
+            "why_not": total.too_much,
+            "prefill_of_one_prompt_s": total.together.map(|time| time.as_secs_f64()),
+        },
+    })
+}
+
+fn picture_json(picture: &PlannedPicture, failure: Option<&Failure>) -> Value {
+    let path = picture.path.display().to_string();
+    let mut row = json!({ "image": path });
+    if let (Ok(seen), Value::Object(row)) = (&picture.seen, &mut row) {
+        if let Value::Object(record) = image_json(&seen.record) {
+            row.extend(record);
+        }
+        let costs = [
+            ("tokens", json!(seen.tokens)),
+            ("kv_bytes", json!(seen.kv_bytes)),
+            ("encode_s", json!(seen.encode.as_secs_f64())),
+            ("prefill_s", json!(seen.prefill.as_secs_f64())),
+        ];
+        row.extend(costs.map(|(name, value)| (name.to_owned(), value)));
+    }
+    if let Some(failure) = failure {
+        row["error"] = json!({"message": failure.message(), "code": failure.code()});
+    }
+    row
+}
+
+const COLUMNS: [&str; 8] = [
+    "image", "size", "turn", "seen at", "grid", "tokens", "KV", "seconds",
+];
+
+fn table(plan: &Plan, failures: &[Option<Failure>]) -> String {
+    let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
+    for picture in &plan.pictures {
+        if let Ok(seen) = &picture.seen {
+            rows.push(row(&one_line(&picture.path.display().to_string()), seen));
+        }
+    }
+    let total = &plan.total;
+    if total.pictures > 1 {
+        rows.push(total_row(total));
+    }
+    let mut text = format!(
+        "{}, context {} tokens\n",
+        one_line(&plan.model),
+        plan.context
+    );
+    if total.pictures > 0 {
+        text.push_str(&aligned(&rows));
+    }
+    for failure in failures.iter().flatten() {
+        text.push_str(&format!(
+            "cannot be seen: {}\n",
+            failure.message().unwrap_or_default()
+        ));
+    }
+    text.push_str(&verdict(total, plan.context));
+    text
+}
+
+fn row(name: &str, seen: &Seen) -> Vec<String> {
+    let record = &seen.record;
+    let grid = record.grid;
+    vec![
+        name.to_owned(),
+        format!("{}x{}", record.width, record.height),
+        match record.orientation.exif_value() {
+            1 => String::new(),
+            _ => record.orientation.name().to_owned(),
+        },
+        format!("{}x{}", record.resized_width, record.resized_height),
+        format!("{}x{}x{}", grid.t, grid.h, grid.w),
+        seen.tokens.to_string(),
+        size(seen.kv_bytes),
+        seconds(seen.encode, seen.prefill),
+    ]
+}
+
+fn total_row(total: &Total) -> Vec<String> {
+    let mut row = vec![String::new(); COLUMNS.len()];
+    row[0] = format!("all {}", total.pictures);
+    row[5] = total.tokens.to_string();
+    row[6] = size(total.kv_bytes);
+    row[7] = seconds(total.encode, total.prefill);
+    row
+}
+
+fn seconds(encode: Duration, prefill: Duration) -> String {
+    format!("encode {}, prefill {}", short(encode), short(prefill))
+}
+
+/// An estimate for people: two digits are more than it is worth already.
+fn short(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        ..0.01 => format!("{seconds:.4}"),
+        0.01..1.0 => format!("{seconds:.2}"),
+        1.0..10.0 => format!("{seconds:.1}"),
+        _ => format!("{seconds:.0}"),
+    }
+}
+
+fn verdict(total: &Total, context: usize) -> String {
+    match (&total.too_much, total.together) {
+        _ if total.pictures == 0 => String::new(),
+        (Some(why), _) => format!("too much for one prompt: {why}\n"),
+        (None, Some(time)) if total.pictures > 1 => format!(
+            "one prompt holds all, with {} tokens left; its prefill takes {} s\n",
+            context - total.tokens,
+            short(time)
+        ),
+        (None, _) => format!("{} tokens are left for text\n", context - total.tokens),
+    }
+}
+
+/// Rows as columns of one width each, two spaces apart.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let of_row = |row: &Vec<String>| row[column].chars().count();
+        rows.iter().map(of_row).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}

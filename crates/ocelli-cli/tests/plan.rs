@@ -1,0 +1,128 @@
+//! `ocelli plan`: what it says is what a run does, and a bad picture does not stop it.
+
+#![allow(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
+
+mod common;
+
+use common::{Folder, bitmap, ocelli, picture};
+use serde_json::Value;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn sizes_grids_and_tokens_are_those_of_a_run() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let pictures = ["wide.png", "tall.png", "photo.png", "ragged.png"].map(picture);
+    let limits = ["--image-max-tokens", "64"];
+    let mut arguments: Vec<&str> = pictures.iter().map(String::as_str).collect();
+    arguments.extend(limits);
+    arguments.push("--json");
+    let plan = json(&ocelli(&model.arguments("plan", &arguments)).ok());
+    let mut asked: Vec<&str> = pictures
+        .iter()
+        .flat_map(|p| ["--image", p.as_str()])
+        .collect();
+    asked.extend(limits);
+    asked.extend(["--json", "-n", "1", "What?"]);
+    let run = json(&model.run(&asked).ok());
+    let seen = run["images"].as_array().unwrap();
+    assert_eq!(seen.len(), 4);
+    for (planned, seen) in plan["images"].as_array().unwrap().iter().zip(seen) {
+        for (field, value) in seen.as_object().unwrap() {
+            assert_eq!(&planned[field], value, "{field} of {planned}");
+        }
+        for field in ["encode_s", "prefill_s"] {
+            assert!(
+                planned[field].as_f64().unwrap() > 0.0,
+                "{field} of {planned}"
+            );
+        }
+    }
+    let sum = |field: &str| -> u64 {
+        let all = plan["images"].as_array().unwrap();
+        all.iter().map(|image| image[field].as_u64().unwrap()).sum()
+    };
+    assert_eq!(plan["total"]["tokens"], sum("tokens"));
+    assert_eq!(plan["total"]["kv_bytes"], sum("kv_bytes"));
+    assert_eq!(plan["total"]["fits_one_prompt"], true);
+}
+
+#[test]
+fn keys_and_values_take_what_inspect_says() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let inspected = [
+        "inspect",
+        "--ctx",
+        "1000",
+        "--json",
+        &model.text,
+        &model.mmproj,
+    ];
+    let report = json(&ocelli(&inspected).ok());
+    let of_1000 = report["pairs"][0]["memory"]["cache"].as_u64().unwrap();
+    let plan = ocelli(&model.arguments("plan", &["--json", &picture("photo.png")])).ok();
+    let image = &json(&plan)["images"][0];
+    let tokens = image["tokens"].as_u64().unwrap();
+    assert_eq!(image["kv_bytes"].as_u64().unwrap() * 1000, of_1000 * tokens);
+}
+
+#[test]
+fn pictures_that_cannot_be_read_are_told_and_the_others_planned() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let (text, missing) = (folder.file("notes.png", "words"), folder.path("none.png"));
+    let large = folder.file("large.bmp", bitmap(20_000, 20_000));
+    let good = picture("photo.png");
+    let all = [good.as_str(), &text, &missing, &large, &good];
+    let ran = ocelli(&model.arguments("plan", &[&all[..], &["--json"]].concat()));
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    assert!(ran.stderr.contains("3 of 5 pictures"), "{ran:?}");
+    let plan = json(&ran.stdout);
+    let images = plan["images"].as_array().unwrap();
+    let codes: Vec<Option<u64>> = images.iter().map(|i| i["error"]["code"].as_u64()).collect();
+    assert_eq!(codes, [None, Some(6), Some(8), Some(6), None]);
+    assert_eq!(images[0]["tokens"], images[4]["tokens"]);
+    assert_eq!(
+        (&plan["total"]["images"], &plan["total"]["failed"]),
+        (&2.into(), &3.into())
+    );
+    let ran = ocelli(&model.arguments("plan", &all));
+    assert_eq!(ran.stdout.matches("cannot be seen: ").count(), 3, "{ran:?}");
+    assert_eq!(ran.stdout.matches("photo.png").count(), 2, "{ran:?}");
+}
+
+#[test]
+fn folders_are_planned_and_what_does_not_fit_is_said() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    std::fs::create_dir_all(folder.path("scans")).unwrap();
+    for name in ["a.png", "b.png"] {
+        std::fs::copy(picture("photo.png"), folder.path(&format!("scans/{name}"))).unwrap();
+    }
+    let scans = folder.path("scans");
+    let table = ocelli(&model.arguments("plan", &[&scans])).ok();
+    assert!(table.contains("one prompt holds all"), "{table}");
+    let table = ocelli(&model.arguments("plan", &[&scans, "-c", "20"])).ok();
+    assert!(table.contains("too much for one prompt"), "{table}");
+    ocelli(&model.arguments("plan", &[&folder.path("")])).ok();
+    let ran = ocelli(&model.arguments("plan", &[&folder.path("nowhere.png")]));
+    assert_eq!(ran.code, Some(8), "{ran:?}");
+    assert!(ran.stderr.contains("nowhere.png"), "{ran:?}");
+}
+
+#[test]
+fn a_plan_needs_a_model_that_sees_and_pictures() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let photo = picture("photo.png");
+    std::fs::remove_file(&model.mmproj).unwrap();
+    ocelli(&["plan", "-m", &model.text, &photo]).fails(4, "--mmproj");
+    ocelli(&["plan", "-m", &folder.path("none.gguf"), &photo]).fails(8, "none.gguf");
+    ocelli(&["plan"]).fails(2, "IMAGE");
+    // Without a model it is the built-in one.
+    assert!(ocelli(&["plan", &photo]).ok().contains("ocelli-demo"));
+}

@@ -1,0 +1,233 @@
+//! What a model would see of pictures and what that would cost, without loading a weight or running the model.
+//!
+//! Sizes and tokens come from the model's metadata and the pictures' headers. The arithmetic of encoding and prefill is
+//! counted by running the model's own code on a backend that computes nothing; a short run of the real backend on
+//! invented weights of the same types says how long that much takes on this machine (`rates.rs`).
+//!
+//! ```no_run
+//! use ocelli::plan::plan;
+//! use ocelli::{Options, Source};
+//!
+//! let planned = plan(&Source::Demo, &Options::default(), &["photo.jpg".into()])?;
+//! for picture in &planned.pictures {
+//!     match &picture.seen {
+//!         Ok(seen) => println!("{}: {} tokens", picture.path.display(), seen.tokens),
+//!         Err(error) => println!("{}: {error}", picture.path.display()),
+//!     }
+//! }
+//! # Ok::<(), ocelli::Error>(())
+//! ```
+
+mod prefill;
+mod rates;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocelli_cpu::{CpuBackend, CpuOptions};
+use ocelli_engine::vision_work;
+use ocelli_image::{Budget, DecodeOptions, Grid, ImageRecord, read_header};
+use ocelli_models::{Join, TextModel, VisionModel};
+use ocelli_tensor::{Backend, Measure, Work};
+
+use crate::load::{
+    Files, check_pair, context_tokens, model_name, picture_budget, read_weights, token_bytes,
+};
+use crate::pictures::MOST_IMAGES;
+use crate::{Error, Options, Source};
+use prefill::Prefill;
+use rates::Rates;
+
+/// What a model would make of some pictures.
+#[derive(Debug)]
+pub struct Plan {
+    /// The model's name.
+    pub model: String,
+    /// Tokens that prompt and answer may have together.
+    pub context: usize,
+    /// The pictures, in order.
+    pub pictures: Vec<PlannedPicture>,
+    /// Those that can be seen, together.
+    pub total: Total,
+}
+
+/// One picture.
+#[derive(Debug)]
+pub struct PlannedPicture {
+    /// Its file.
+    pub path: PathBuf,
+    /// What the model would see, or why it would see nothing.
+    pub seen: Result<Seen, Error>,
+}
+
+/// What the model would see of a picture, and its cost.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Sizes, orientation, grid.
+    pub record: ImageRecord,
+    /// Tokens of the prompt that it takes.
+    pub tokens: usize,
+    /// Bytes of their keys and values.
+    pub kv_bytes: u64,
+    /// Estimated time of the encoder.
+    pub encode: Duration,
+    /// Estimated time until its tokens are in the cache, as the only picture of a prompt.
+    pub prefill: Duration,
+}
+
+/// Pictures together.
+#[derive(Clone, Debug, Default)]
+pub struct Total {
+    /// Pictures that can be seen.
+    pub pictures: usize,
+    /// Pictures that cannot.
+    pub failed: usize,
+    /// Tokens of all.
+    pub tokens: usize,
+    /// Bytes of their keys and values.
+    pub kv_bytes: u64,
+    /// Estimated time of the encoder for all.
+    pub encode: Duration,
+    /// Estimated prefill of all, each in a prompt of its own.
+    pub prefill: Duration,
+    /// Estimated prefill of one prompt with all of them; `None` when they do not fit one.
+    pub together: Option<Duration>,
+    /// Why they do not fit one prompt; `None` when they do.
+    pub too_much: Option<String>,
+}
+
+/// Plans pictures. Nothing is decoded and nothing is run, so damage behind a picture's header is not seen here.
+///
+/// # Errors
+/// When the model's files are missing, bad or do not fit, or the model cannot see. A bad picture is no error of the plan.
+pub fn plan(source: &Source, options: &Options, pictures: &[PathBuf]) -> Result<Plan, Error> {
+    let files = Files::open(source, options)?;
+    let (text, vision) = read_weights(&files, &Measure, &mut |_, _| {})?;
+    let join = check_pair(&files, text.as_ref(), vision.as_deref())?;
+    let name = model_name(&files.text);
+    let Some(vision) = vision else {
+        return Err(Error::NoVision {
+            model: name,
+            why: files.why_blind(),
+        });
+    };
+    let context = context_tokens(text.as_ref(), options)?;
+    let mut planner = Planner {
+        budget: picture_budget(vision.as_ref(), options)?,
+        token_bytes: token_bytes(text.as_ref(), options),
+        rates: measure(&files, (text.as_ref(), vision.as_ref()), options)?,
+        prefill: Prefill::new(text.as_ref()),
+        vision: vision.as_ref(),
+        join,
+        encodings: HashMap::new(),
+    };
+    let look = |path: &PathBuf| PlannedPicture {
+        path: path.clone(),
+        seen: planner.look(path),
+    };
+    let pictures: Vec<PlannedPicture> = pictures.iter().map(look).collect();
+    Ok(Plan {
+        model: name,
+        context,
+        total: planner.total(&pictures, context),
+        pictures,
+    })
+}
+
+/// Times the machine with weights such as the model's.
+fn measure(
+    files: &Files,
+    (text, vision): (&dyn TextModel, &dyn VisionModel),
+    options: &Options,
+) -> Result<Rates, Error> {
+    let backend: Arc<dyn Backend> = Arc::new(
+        CpuBackend::new(&CpuOptions {
+            threads: options.threads,
+            isa: options.isa,
+            precision: options.precision,
+        })
+        .map_err(|error| Error::Backend(error.to_string()))?,
+    );
+    let vision_file = files.vision().unwrap_or(&files.text);
+    Rates::measure(backend.as_ref(), (&files.text, text), (vision_file, vision))
+}
+
+struct Planner<'a> {
+    vision: &'a dyn VisionModel,
+    join: Option<&'static Join>,
+    budget: Budget,
+    token_bytes: u64,
+    rates: Rates,
+    prefill: Prefill<'a>,
+    /// Folders are full of pictures of one size.
+    encodings: HashMap<Grid, Work>,
+}
+
+impl Planner<'_> {
+    fn look(&mut self, path: &Path) -> Result<Seen, Error> {
+        let wrong = |source| Error::Image {
+            number: 1,
+            name: Some(path.display().to_string()),
+            source,
+        };
+        let found = read_header(path, &DecodeOptions::default()).map_err(wrong)?;
+        let grid = self
+            .vision
+            .grid(found.width, found.height, &self.budget)
+            .map_err(|error| match error {
+                ocelli_models::Error::Image(source) => wrong(source),
+                other => other.into(),
+            })?;
+        let tokens = self.join.map_or(grid.tokens(), |join| join.tokens(&grid));
+        let patch = self.vision.patch_size();
+        let elements = self.vision.patch_elements();
+        let vision = self.vision;
+        let work = *self
+            .encodings
+            .entry(grid)
+            .or_insert_with(|| vision_work(vision, grid, elements));
+        Ok(Seen {
+            record: ImageRecord {
+                width: found.width,
+                height: found.height,
+                orientation: found.orientation,
+                resized_width: grid.w * patch,
+                resized_height: grid.h * patch,
+                grid,
+                tokens: grid.tokens(),
+            },
+            tokens,
+            kv_bytes: self.token_bytes.saturating_mul(tokens as u64),
+            encode: self.rates.vision.time(&work),
+            prefill: self.rates.text.time(&self.prefill.of(tokens)),
+        })
+    }
+
+    fn total(&mut self, pictures: &[PlannedPicture], context: usize) -> Total {
+        let mut total = Total::default();
+        for picture in pictures {
+            let Ok(seen) = &picture.seen else {
+                total.failed += 1;
+                continue;
+            };
+            total.pictures += 1;
+            total.tokens += seen.tokens;
+            total.kv_bytes += seen.kv_bytes;
+            total.encode += seen.encode;
+            total.prefill += seen.prefill;
+        }
+        // The question and the answer need tokens too.
+        if total.tokens >= context {
+            let found = total.tokens;
+            total.too_much = Some(format!("{found} tokens, the context holds {context}"));
+        } else if total.pictures > MOST_IMAGES {
+            let found = total.pictures;
+            total.too_much = Some(format!("{found} images, limit {MOST_IMAGES}"));
+        } else {
+            total.together = Some(self.rates.text.time(&self.prefill.of(total.tokens)));
+        }
+        total
+    }
+}
