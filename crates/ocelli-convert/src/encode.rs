@@ -87,8 +87,13 @@ impl Output<'_> {
             true => "magnitudes below 65520; choose bf16 or f32",
             false => "finite values",
         };
-        let is_bad = |x: &&f32| !x.is_finite() || (is_half && x.abs() >= TOO_LARGE);
-        match values.iter().find(is_bad) {
+        let limit = if is_half { TOO_LARGE } else { f32::INFINITY };
+        // NaN is below nothing. All values are compared without a branch; only then is the bad one looked for.
+        let is_good = |x: &f32| x.abs() < limit;
+        if values.iter().fold(true, |good, x| good & is_good(x)) {
+            return Ok(());
+        }
+        match values.iter().find(|x| !is_good(x)) {
             None => Ok(()),
             Some(found) => Err(Error::Values {
                 name: self.name.clone(),

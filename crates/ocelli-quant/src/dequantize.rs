@@ -2,7 +2,7 @@
 
 use crate::blocks32::{q4_0, q4_1, q5_0, q5_1, q8_0};
 use crate::codebook::{iq4_nl, iq4_xs, mxfp4};
-use crate::float::{bf16_to_f32, read_f16};
+use crate::float::{bf16_to_f32, read_f16_run};
 use crate::grids::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs};
 use crate::k_quants::{q2_k, q3_k, q4_k, q5_k, q6_k};
 use crate::{QuantError, TensorType};
@@ -45,7 +45,7 @@ pub fn dequantize(ty: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(), Q
     check_lengths(ty, bytes.len(), out.len())?;
     match ty {
         TensorType::F32 => blocks(bytes, out, |block, [y]| *y = f32::from_le_bytes(*block)),
-        TensorType::F16 => blocks(bytes, out, |block: &[u8; 2], [y]| *y = read_f16(block, 0)),
+        TensorType::F16 => read_f16_run(bytes, out),
         TensorType::BF16 => blocks(bytes, out, |block, [y]| *y = bf16_to_f32(*block)),
         TensorType::Q4_0 => blocks(bytes, out, q4_0::dequantize_block),
         TensorType::Q4_1 => blocks(bytes, out, q4_1::dequantize_block),

@@ -9,7 +9,7 @@ mod fit;
 mod k_quants;
 
 use crate::dequantize::check_lengths;
-use crate::float::{f32_to_bf16, write_f16};
+use crate::float::{f32_to_bf16, write_f16_run};
 use crate::{QuantError, TensorType};
 
 /// Whether [`quantize`] knows this type.
@@ -45,9 +45,7 @@ pub fn quantize_into(ty: TensorType, values: &[f32], out: &mut [u8]) -> Result<(
         TensorType::F32 => blocks(values, out, |[x]: &[f32; 1], block| {
             *block = x.to_le_bytes()
         }),
-        TensorType::F16 => blocks(values, out, |[x]: &[f32; 1], block: &mut [u8; 2]| {
-            write_f16(block, 0, *x);
-        }),
+        TensorType::F16 => write_f16_run(values, out),
         TensorType::BF16 => blocks(values, out, |[x]: &[f32; 1], block| {
             *block = f32_to_bf16(*x)
         }),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ocelli_quant::{TensorType, bf16_to_f32};
+use ocelli_quant::{TensorType, dequantize};
 
 use crate::Error;
 
@@ -48,19 +48,13 @@ impl HubTensor {
     /// Appends the values of a run of elements.
     pub(crate) fn read(&self, run: Range<usize>, out: &mut Vec<f32>) -> Result<(), Error> {
         let mut bytes = Vec::new();
-        self.read_bytes(run, &mut bytes)?;
-        match self.ty {
-            TensorType::F16 => out.extend(
-                bytes
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|b| half::f16::from_le_bytes(*b).to_f32()),
-            ),
-            TensorType::BF16 => out.extend(bytes.as_chunks().0.iter().map(|b| bf16_to_f32(*b))),
-            _ => out.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
-        }
-        Ok(())
+        self.read_bytes(run.clone(), &mut bytes)?;
+        let filled = out.len();
+        out.resize(filled + run.len(), 0.0);
+        dequantize(self.ty, &bytes, &mut out[filled..]).map_err(|source| Error::Quant {
+            name: self.file.path.display().to_string(),
+            source,
+        })
     }
 }
 

@@ -42,83 +42,137 @@ pub(super) struct Search {
     pub(super) deviation: Deviation,
 }
 
-/// Fits `x = scale * code - minimum` with codes in `0..=most` and `minimum >= 0`; returns scale and minimum.
+/// Groups that are fitted side by side, a lane each: every lane does what one group alone would, in the same order, so
+/// that the compiler can do all of them with one instruction.
+pub(super) const LANES: usize = 8;
+
+/// One number of each group.
+pub(super) type Lanes = [f32; LANES];
+
+/// Groups of `N` elements, one after the other, as `N` times one element of each.
+pub(super) fn side_by_side<const N: usize>(groups: &[[f32; N]]) -> [Lanes; N] {
+    std::array::from_fn(|j| std::array::from_fn(|k| groups[k][j]))
+}
+
+/// The codes of each group, one after the other.
+pub(super) fn one_by_one<const N: usize>(codes: &[Lanes; N]) -> [[u8; N]; LANES] {
+    std::array::from_fn(|k| std::array::from_fn(|j| codes[j][k] as u8))
+}
+
+/// One number of each group from one of another.
+fn each(f: impl Fn(usize) -> f32) -> Lanes {
+    std::array::from_fn(f)
+}
+
+/// `a` where `take` says so, else `b`.
+fn choose(take: [bool; LANES], a: &Lanes, b: &Lanes) -> Lanes {
+    each(|k| if take[k] { a[k] } else { b[k] })
+}
+
+/// Fits `x = scale * code - minimum` with codes in `0..=most` and `minimum >= 0`; returns scales and minima, and the codes.
 ///
 /// Each try scales by `(most + first + 0.1 t) / range`, takes the codes that follow, and solves the weighted least squares
 /// for scale and offset. A better offset also moves the start of the tries after it.
 pub(super) fn with_minimum<const N: usize>(
-    x: &[f32; N],
-    weights: &[f32; N],
+    x: &[Lanes; N],
+    weights: &[Lanes; N],
     search: Search,
-    codes: &mut [u8; N],
-) -> (f32, f32) {
-    let mut low = x.iter().fold(x[0], |low, &x| if x < low { x } else { low });
-    let high = x
-        .iter()
-        .fold(x[0], |high, &x| if x > high { x } else { high });
-    low = if low > 0.0 { 0.0 } else { low };
-    if high == low {
-        *codes = [0; N];
-        return (0.0, -low);
+) -> (Lanes, Lanes, [Lanes; N]) {
+    let (mut low, mut high) = (x[0], x[0]);
+    for x in x {
+        low = each(|k| if x[k] < low[k] { x[k] } else { low[k] });
+        high = each(|k| if x[k] > high[k] { x[k] } else { high[k] });
     }
+    low = low.map(|low| if low > 0.0 { 0.0 } else { low });
+    let is_flat: [bool; LANES] = std::array::from_fn(|k| high[k] == low[k]);
+    let flat_low = low;
     let most = search.most as f32;
-    let codes_at = |inverse: f32, low: f32| {
-        x.map(|x| round_even(inverse * (x - low)).clamp(0, search.most) as u8)
-    };
-    let error = |scale: f32, low: f32, codes: &[u8; N]| {
-        let mut error = 0.0;
-        for ((x, w), &code) in x.iter().zip(weights).zip(codes) {
-            let difference = scale * f32::from(code) + low - x;
-            error += w * match search.deviation {
-                Deviation::Absolute => difference.abs(),
-                Deviation::Square => difference * difference,
-            };
-        }
-        error
-    };
-    let inverse = most / (high - low);
-    let mut scale = 1.0 / inverse;
-    *codes = codes_at(inverse, low);
-    let mut least = error(scale, low, codes);
+    let first = each(|k| most / (high[k] - low[k]));
+    let mut scale = first.map(|inverse| 1.0 / inverse);
+    let mut codes = codes_at(x, (&first, &low), search.most);
+    let mut least = error(x, weights, (&scale, &low, &codes), search.deviation);
     for step in 0..=search.tries {
-        let inverse = (search.first + 0.1 * step as f32 + most) / (high - low);
-        let tried = codes_at(inverse, low);
-        if let Some((new_scale, new_low)) = least_squares(x, weights, &tried) {
-            let new_error = error(new_scale, new_low, &tried);
-            if new_error < least {
-                (*codes, least, scale, low) = (tried, new_error, new_scale, new_low);
+        let wanted = search.first + 0.1 * step as f32 + most;
+        let inverse = each(|k| wanted / (high[k] - low[k]));
+        let tried = codes_at(x, (&inverse, &low), search.most);
+        let (new_scale, new_low, is_solved) = least_squares(x, weights, &tried);
+        let new_error = error(x, weights, (&new_scale, &new_low, &tried), search.deviation);
+        let is_better: [bool; LANES] =
+            std::array::from_fn(|k| is_solved[k] && new_error[k] < least[k]);
+        if is_better.contains(&true) {
+            least = choose(is_better, &new_error, &least);
+            scale = choose(is_better, &new_scale, &scale);
+            low = choose(is_better, &new_low, &low);
+            for (code, tried) in codes.iter_mut().zip(&tried) {
+                *code = choose(is_better, tried, code);
             }
         }
     }
-    (scale, -low)
+    codes
+        .iter_mut()
+        .for_each(|code| *code = choose(is_flat, &[0.0; LANES], code));
+    let scale = choose(is_flat, &[0.0; LANES], &scale);
+    let low = choose(is_flat, &flat_low, &low);
+    (scale, low.map(|low| -low), codes)
 }
 
-/// Scale and offset (at most 0) with the least weighted squares for given codes; `None` when all codes are equal.
-fn least_squares<const N: usize>(
-    x: &[f32; N],
-    weights: &[f32; N],
-    codes: &[u8; N],
-) -> Option<(f32, f32)> {
-    let (mut sum_w, mut sum_x, mut sum_l, mut sum_l2, mut sum_xl) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for ((&x, &w), &code) in x.iter().zip(weights).zip(codes) {
-        let l = f32::from(code);
-        sum_w += w;
-        sum_x += w * x;
-        sum_l += w * l;
-        sum_l2 += w * l * l;
-        sum_xl += w * l * x;
-    }
-    let determinant = sum_w * sum_l2 - sum_l * sum_l;
-    if determinant.is_nan() || determinant <= 0.0 {
-        return None;
-    }
-    let scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
-    let low = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
-    Some(if low > 0.0 {
-        (sum_xl / sum_l2, 0.0)
-    } else {
-        (scale, low)
+/// The nearest codes for given inverse scales and offsets.
+fn codes_at<const N: usize>(
+    x: &[Lanes; N],
+    (inverse, low): (&Lanes, &Lanes),
+    most: i32,
+) -> [Lanes; N] {
+    std::array::from_fn(|j| {
+        each(|k| round_even(inverse[k] * (x[j][k] - low[k])).clamp(0, most) as f32)
     })
+}
+
+/// The weighted deviations, summed from the first element to the last.
+fn error<const N: usize>(
+    x: &[Lanes; N],
+    weights: &[Lanes; N],
+    (scale, low, codes): (&Lanes, &Lanes, &[Lanes; N]),
+    deviation: Deviation,
+) -> Lanes {
+    let mut error = [0.0; LANES];
+    for ((x, w), code) in x.iter().zip(weights).zip(codes) {
+        let difference = each(|k| scale[k] * code[k] + low[k] - x[k]);
+        error = match deviation {
+            Deviation::Absolute => each(|k| error[k] + w[k] * difference[k].abs()),
+            Deviation::Square => each(|k| error[k] + w[k] * (difference[k] * difference[k])),
+        };
+    }
+    error
+}
+
+/// Scale and offset (at most 0) with the least weighted squares for given codes, and where there are such: not where all
+/// codes are equal.
+fn least_squares<const N: usize>(
+    x: &[Lanes; N],
+    weights: &[Lanes; N],
+    codes: &[Lanes; N],
+) -> (Lanes, Lanes, [bool; LANES]) {
+    let zero = [0.0; LANES];
+    let (mut sum_w, mut sum_x, mut sum_l, mut sum_l2, mut sum_xl) = (zero, zero, zero, zero, zero);
+    for ((x, w), l) in x.iter().zip(weights).zip(codes) {
+        for k in 0..LANES {
+            sum_w[k] += w[k];
+            sum_x[k] += w[k] * x[k];
+            sum_l[k] += w[k] * l[k];
+            sum_l2[k] += w[k] * l[k] * l[k];
+            sum_xl[k] += w[k] * l[k] * x[k];
+        }
+    }
+    let determinant = each(|k| sum_w[k] * sum_l2[k] - sum_l[k] * sum_l[k]);
+    let scale = each(|k| (sum_w[k] * sum_xl[k] - sum_x[k] * sum_l[k]) / determinant[k]);
+    let low = each(|k| (sum_l2[k] * sum_x[k] - sum_l[k] * sum_xl[k]) / determinant[k]);
+    let is_above: [bool; LANES] = low.map(|low| low > 0.0);
+    (
+        choose(is_above, &each(|k| sum_xl[k] / sum_l2[k]), &scale),
+        choose(is_above, &zero, &low),
+        // False for what is no number.
+        determinant.map(|determinant| determinant > 0.0),
+    )
 }
 
 /// Weighted sums of `x * code` and `code * code` with weights `x * x`.
@@ -132,30 +186,72 @@ fn sums(x: &[f32; 16], codes: &[i32; 16]) -> (f32, f32) {
     (sum_lx, sum_l2)
 }
 
-/// Fits `x = scale * code` with codes in `-32..32`, stored plus 32; returns the scale. Tries 19 scales around the one that
-/// gives the largest element the code -32.
-pub(super) fn symmetric(x: &[f32; 16], codes: &mut [u8; 16]) -> f32 {
+/// Fits `x = scale * code` with codes in `-32..32`, stored plus 32; returns the scales and the codes. Tries 19 scales around
+/// the one that gives the largest element the code -32.
+pub(super) fn symmetric(x: &[Lanes; 16]) -> (Lanes, [Lanes; 16]) {
     const MOST: i32 = 32;
-    let Some(largest) = largest(x) else {
-        *codes = [0; 16];
-        return 0.0;
+    let mut largest: Lanes = [0.0; LANES];
+    for x in x {
+        largest = each(|k| {
+            if x[k].abs() > largest[k].abs() {
+                x[k]
+            } else {
+                largest[k]
+            }
+        });
+    }
+    let is_zero = largest.map(|largest: f32| largest.abs() < ZERO);
+    let codes_at = |wanted: f32| -> [Lanes; 16] {
+        let inverse = each(|k| wanted / largest[k]);
+        let code = |x: f32, inverse: f32| round_even(inverse * x).clamp(-MOST, MOST - 1) as f32;
+        std::array::from_fn(|j| each(|k| code(x[j][k], inverse[k])))
     };
-    let codes_at = |inverse: f32| x.map(|x| round_even(inverse * x).clamp(-MOST, MOST - 1));
-    let mut chosen = codes_at(-(MOST as f32) / largest);
-    let (sum_lx, sum_l2) = sums(x, &chosen);
-    let mut scale = if sum_l2 == 0.0 { 0.0 } else { sum_lx / sum_l2 };
-    let mut best = scale * sum_lx;
+    let mut codes = codes_at(-(MOST as f32));
+    let (sum_lx, sum_l2) = lane_sums(x, &codes);
+    let mut scale = each(|k| {
+        if sum_l2[k] == 0.0 {
+            0.0
+        } else {
+            sum_lx[k] / sum_l2[k]
+        }
+    });
+    let mut best = each(|k| scale[k] * sum_lx[k]);
     for step in (-9..=9).filter(|&step| step != 0) {
-        let tried = codes_at(-(MOST as f32 + 0.1 * step as f32) / largest);
-        let (sum_lx, sum_l2) = sums(x, &tried);
-        if sum_l2 > 0.0 && sum_lx * sum_lx > best * sum_l2 {
-            chosen = tried;
-            scale = sum_lx / sum_l2;
-            best = scale * sum_lx;
+        let tried = codes_at(-(MOST as f32 + 0.1 * step as f32));
+        let (sum_lx, sum_l2) = lane_sums(x, &tried);
+        let is_better: [bool; LANES] =
+            std::array::from_fn(|k| sum_l2[k] > 0.0 && sum_lx[k] * sum_lx[k] > best[k] * sum_l2[k]);
+        if is_better.contains(&true) {
+            scale = choose(is_better, &each(|k| sum_lx[k] / sum_l2[k]), &scale);
+            best = choose(is_better, &each(|k| scale[k] * sum_lx[k]), &best);
+            for (code, tried) in codes.iter_mut().zip(&tried) {
+                *code = choose(is_better, tried, code);
+            }
         }
     }
-    *codes = chosen.map(|code| (code + MOST) as u8);
-    scale
+    for code in &mut codes {
+        *code = each(|k| {
+            if is_zero[k] {
+                0.0
+            } else {
+                code[k] + MOST as f32
+            }
+        });
+    }
+    (choose(is_zero, &[0.0; LANES], &scale), codes)
+}
+
+/// [`sums`] of each group.
+fn lane_sums(x: &[Lanes; 16], codes: &[Lanes; 16]) -> (Lanes, Lanes) {
+    let (mut sum_lx, mut sum_l2) = ([0.0; LANES], [0.0; LANES]);
+    for (x, l) in x.iter().zip(codes) {
+        for k in 0..LANES {
+            let w = x[k] * x[k];
+            sum_lx[k] += w * x[k] * l[k];
+            sum_l2[k] += w * l[k] * l[k];
+        }
+    }
+    (sum_lx, sum_l2)
 }
 
 /// Fits `x = scale * code` with codes in `-4..4`, stored plus 4; returns the scale. Starts from the scale that gives the

@@ -1,6 +1,6 @@
 //! Q2_K to Q6_K: fit each group, quantise the groups' scales, then choose the codes for the quantised scales.
 
-use super::fit::{self, Deviation, Search, ZERO, round_even};
+use super::fit::{self, Deviation, LANES, Search, ZERO, round_even};
 use crate::float::write_f16;
 use crate::k_quants::{q2_k, q3_k, q4_k, q5_k, q6_k, scale_and_min};
 
@@ -14,9 +14,14 @@ pub(super) fn q2_k(x: &[f32; 256], block: &mut [u8; q2_k::BYTES]) {
     let groups = x.as_chunks::<16>().0;
     let mut codes = [[0u8; 16]; 16];
     let (mut scales, mut mins) = ([0f32; 16], [0f32; 16]);
-    for (k, group) in groups.iter().enumerate() {
-        let weights = group.map(f32::abs);
-        (scales[k], mins[k]) = fit::with_minimum(group, &weights, SEARCH, &mut codes[k]);
+    for half in [0, LANES] {
+        let lanes = half..half + LANES;
+        let x = fit::side_by_side(&groups[lanes.clone()]);
+        let weights = x.map(|x| x.map(f32::abs));
+        let (scale, min, code) = fit::with_minimum(&x, &weights, SEARCH);
+        scales[lanes.clone()].copy_from_slice(&scale);
+        mins[lanes.clone()].copy_from_slice(&min);
+        codes[lanes].copy_from_slice(&fit::one_by_one(&code));
     }
     let (max_scale, max_min) = (largest(&scales), largest(&mins));
     let inverse = |max: f32| if max > 0.0 { 15.0 / max } else { 0.0 };
@@ -100,7 +105,13 @@ pub(super) fn q5_k(x: &[f32; 256], block: &mut [u8; q5_k::BYTES]) {
 pub(super) fn q6_k(x: &[f32; 256], block: &mut [u8; q6_k::BYTES]) {
     let groups = x.as_chunks::<16>().0;
     let mut codes = [[0u8; 16]; 16];
-    let scales: [f32; 16] = std::array::from_fn(|k| fit::symmetric(&groups[k], &mut codes[k]));
+    let mut scales = [0f32; 16];
+    for half in [0, LANES] {
+        let lanes = half..half + LANES;
+        let (scale, code) = fit::symmetric(&fit::side_by_side(&groups[lanes.clone()]));
+        scales[lanes.clone()].copy_from_slice(&scale);
+        codes[lanes].copy_from_slice(&fit::one_by_one(&code));
+    }
     let largest = largest_magnitude(&scales);
     *block = [0; q6_k::BYTES];
     if largest.abs() < ZERO {
@@ -127,15 +138,15 @@ pub(super) fn q6_k(x: &[f32; 256], block: &mut [u8; q6_k::BYTES]) {
 /// Writes the first 16 bytes of a Q4_K or Q5_K block (scales and minima) to `head`; returns the codes.
 fn codes_with_minima(x: &[f32; 256], search: Search, head: &mut [u8]) -> [u8; 256] {
     let groups = x.as_chunks::<32>().0;
-    let mut codes = [[0u8; 32]; 8];
-    let (mut scales, mut mins) = ([0f32; 8], [0f32; 8]);
-    for (k, group) in groups.iter().enumerate() {
-        let mut squares = 0.0;
-        group.iter().for_each(|x| squares += x * x);
-        let average = (squares / 32.0).sqrt();
-        let weights = group.map(|x| average + x.abs());
-        (scales[k], mins[k]) = fit::with_minimum(group, &weights, search, &mut codes[k]);
+    let lanes = fit::side_by_side::<32>(groups);
+    let mut squares = [0.0; LANES];
+    for x in &lanes {
+        squares = std::array::from_fn(|k| squares[k] + x[k] * x[k]);
     }
+    let average = squares.map(|squares: f32| (squares / 32.0).sqrt());
+    let weights = lanes.map(|x| std::array::from_fn(|k| average[k] + x[k].abs()));
+    let (scales, mins, codes) = fit::with_minimum(&lanes, &weights, search);
+    let mut codes = fit::one_by_one(&codes);
     let (max_scale, max_min) = (largest(&scales), largest(&mins));
     let six_bits = |max: f32, value: f32| {
         let inverse = if max > 0.0 { 63.0 / max } else { 0.0 };
