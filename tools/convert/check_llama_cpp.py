@@ -12,7 +12,8 @@ more than that. With --mmproj, llama.cpp must also answer about the picture; its
 pictures in another way.
 
 With --checkpoint, `ocelli convert`, `quantize`, `merge`, `split` and `repair` first write files of every kind from each
-folder, and all of them are checked. Without arguments the folders are those of the converter's own tests.
+folder, and all of them are checked. Without arguments the folders are those of the converter's own tests, and a random
+checkpoint that is wide enough for the K types.
 """
 
 import argparse
@@ -46,7 +47,8 @@ def main():
     parser.add_argument("--checkpoint", nargs="*", type=Path, metavar="HF_DIR")
     parser.add_argument("--ocelli", default=os.environ.get("OCELLI", "ocelli"), help="the command")
     parser.add_argument("--tokens", type=int, default=6, help="greedy tokens that are compared")
-    parser.add_argument("--tolerance", type=float, default=0.02, help="of a logarithm of a probability")
+    parser.add_argument("--tolerance", type=float, help="of a logarithm of a probability: 0.02, and 0.2 for BF16 and quantised "
+                        "files, where llama.cpp rounds activations too")
     arguments = parser.parse_args()
     checker = Checker(arguments)
     if arguments.files:
@@ -57,6 +59,12 @@ def main():
         for folder in folders:
             with tempfile.TemporaryDirectory() as out:
                 checker.check_written(folder, Path(out))
+        if not arguments.checkpoint:
+            # The tests' checkpoints are too narrow for blocks of 256.
+            with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as out:
+                make = Path(__file__).with_name("make_random_checkpoint.py")
+                subprocess.run([sys.executable, make, folder, "--size", "tiny"], check=True)
+                checker.check_written(Path(folder), Path(out))
     print(f"{checker.done} checked, {checker.failed} failed")
     sys.exit(1 if checker.failed else 0)
 
@@ -84,7 +92,6 @@ class Checker:
         for ty in ["q6_k", "q5_k_m", "q5_1", "q5_0", "q4_k_m", "q4_1", "q4_0", "q3_k_m", "q2_k"]:
             small = out / f"small-{ty}.gguf"
             self.ocelli("quantize", text, small, ty)
-            # What llama.cpp rounds activations to is coarser than the weights' own rounding here.
             self.check(small, projector)
         parts = out / "parts"
         parts.mkdir()
@@ -94,8 +101,8 @@ class Checker:
             merged, halves = out / "merged.gguf", out / "halves"
             halves.mkdir()
             self.ocelli("merge", text, projector, merged)
-            self.ocelli("split", merged, "--out", halves)
-            self.check(*[next(halves.glob(pattern)) for pattern in ["[!m]*.gguf", "mmproj-*.gguf"]])
+            written = self.ocelli("split", merged, "--out", halves)
+            self.check(*[Path(line) for line in written.split("\n") if line])
             mended = [out / "mended.gguf", out / "mmproj-mended.gguf"]
             for old, new in zip([text, projector], mended):
                 self.ocelli("repair", old, new)
@@ -113,6 +120,9 @@ class Checker:
 
     def compare(self, text, projector):
         tokens = self.arguments.tokens
+        report = json.loads(self.ocelli("inspect", "--json", text))
+        is_rounded = any(ty["name"] not in ["F32", "F16"] for ty in report["files"][0]["types"])
+        tolerance = self.arguments.tolerance or (0.2 if is_rounded else 0.02)
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "trace.safetensors"
             self.ocelli("trace", "-m", text, "--prompt", PROMPT, "--decode", tokens, "--out", out)
@@ -125,16 +135,15 @@ class Checker:
             ours = logits - logits.max()
             ours -= math.log(numpy.exp(ours).sum())
             chosen = int(trace["decode.tokens"].ravel()[step])
-            theirs = peer.next(prompt)
+            first, theirs = peer.next(prompt)
             worst = max([worst] + [abs(ours[token] - value) for token, value in theirs.items()])
-            first = max(theirs, key=theirs.get)
             equal += first == chosen
-            if ours[chosen] - ours[first] > self.arguments.tolerance:
+            if ours[chosen] - ours[first] > tolerance:
                 raise RuntimeError(f"token {step}: found {first}, need {chosen}")
             # Both go on from Ocelli's token, so that one near-tie does not spoil all that follows.
             prompt.append(chosen)
-        if worst > self.arguments.tolerance:
-            raise RuntimeError(f"log-probabilities differ by {worst:.4f}, need at most {self.arguments.tolerance}")
+        if worst > tolerance:
+            raise RuntimeError(f"log-probabilities differ by {worst:.4f}, need at most {tolerance}")
         said = f"{equal} of {tokens} greedy tokens, log-probabilities within {worst:.4f}"
         if projector:
             said += f", about a picture: {peer.look(self.arguments.image)!r}"
@@ -165,12 +174,13 @@ class LlamaCpp:
             raise RuntimeError(f"llama.cpp: {error.read().decode()}") from error
 
     def next(self, prompt):
-        """Logarithms of the probabilities of the likeliest next tokens."""
+        """The greedy next token, and logarithms of the probabilities of the likeliest."""
         body = {"prompt": prompt, "n_predict": 1, "temperature": 0, "n_probs": TOP,
-                "cache_prompt": False, "ignore_eos": True}
+                "cache_prompt": False, "ignore_eos": True, "return_tokens": True}
         answer = self.post("/completion", body)
-        (first,) = answer["completion_probabilities"]
-        return {entry["id"]: entry["logprob"] for entry in first["top_logprobs"]}
+        # It holds probabilities back while the text ends within a character.
+        entries = [entry for step in answer.get("completion_probabilities", []) for entry in step["top_logprobs"]]
+        return answer["tokens"][0], {entry["id"]: entry["logprob"] for entry in entries}
 
     def look(self, image):
         data = base64.b64encode(image.read_bytes()).decode()

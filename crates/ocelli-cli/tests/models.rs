@@ -290,3 +290,43 @@ fn one_file_finds_the_other() {
         );
     }
 }
+
+#[test]
+fn parts_that_are_missing_or_of_another_model_end_with_3() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let parts = folder.path("parts");
+    std::fs::create_dir(&parts).unwrap();
+    let split = [
+        "split",
+        &model.text,
+        "--out",
+        &parts,
+        "--max-shard-size",
+        "60K",
+    ];
+    let written = ocelli(&split).ok();
+    let files: Vec<&str> = written.lines().collect();
+    assert!(files.len() > 2, "{written}");
+    ocelli(&[
+        "run",
+        "-m",
+        files[1],
+        "--mmproj",
+        &model.mmproj,
+        "-n",
+        "1",
+        "x",
+    ])
+    .ok();
+    std::fs::rename(files[1], folder.path("aside")).unwrap();
+    for command in ["run", "plan"] {
+        ocelli(&[command, "-m", files[0], &picture("photo.png")]).fails(3, "part 2 of");
+    }
+    ocelli(&["inspect", files[0]]).fails(3, "part 2 of");
+    let out = folder.path("out.gguf");
+    ocelli(&["quantize", files[0], &out, "q8_0"]).fails(3, "part 2 of");
+    assert!(!std::path::Path::new(&out).exists());
+    std::fs::copy(files[0], files[1]).unwrap();
+    ocelli(&["run", "-m", files[0], "x"]).fails(3, "parts belong to different models");
+}

@@ -75,6 +75,20 @@ fn bad_inputs_and_existing_files_end_with_their_code_and_leave_nothing() {
     .fails(8, "nowhere");
 }
 
+#[test]
+fn force_replaces_files_and_nothing_else() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let taken = folder.path("taken.gguf");
+    std::fs::create_dir(&taken).unwrap();
+    ocelli(&["quantize", &model.text, &taken, "q8_0", "--force"]).fails(8, "taken.gguf");
+    // What is read may be what is replaced: it takes the name when it is complete.
+    let before = std::fs::metadata(&model.text).unwrap().len();
+    ocelli(&["quantize", &model.text, &model.text, "q8_0", "--force"]).ok();
+    assert!(std::fs::metadata(&model.text).unwrap().len() < before);
+    model.run(&["-n", "1", "Hi"]).ok();
+}
+
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }

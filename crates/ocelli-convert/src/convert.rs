@@ -137,6 +137,11 @@ pub(crate) fn check_targets(files: &[OutputFile<'_>], existing: Existing) -> Res
                 path: file.path.clone(),
             });
         }
+        if std::fs::metadata(&file.path).is_ok_and(|found| !found.is_file()) {
+            return Err(Error::NotAFile {
+                path: file.path.clone(),
+            });
+        }
     }
     Ok(())
 }

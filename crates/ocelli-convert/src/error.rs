@@ -75,6 +75,9 @@ pub enum Error {
     NoOutputFolder { path: PathBuf },
     #[error("file exists: {}. Remove it, or allow it to be replaced", path.display())]
     Exists { path: PathBuf },
+    /// Renaming over it would put a file in the place of a device.
+    #[error("cannot replace {}: found a folder, device or pipe, need a file", path.display())]
+    NotAFile { path: PathBuf },
     #[error("cannot {action}: {file}: found {found}, need {need}")]
     WrongKind {
         action: &'static str,
@@ -126,7 +129,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::Gguf(ocelli_gguf::Error::Io { .. }) => ErrorKind::Path,
-            Self::NoOutputFolder { .. } | Self::Exists { .. } => ErrorKind::Path,
+            Self::NoOutputFolder { .. } | Self::Exists { .. } | Self::NotAFile { .. } => {
+                ErrorKind::Path
+            }
             Self::Gguf(_) | Self::Names(_) | Self::Quant { .. } | Self::Values { .. } => {
                 ErrorKind::BadInput
             }

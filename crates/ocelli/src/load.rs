@@ -212,9 +212,13 @@ fn read_text(
     model: &dyn TextModel,
     join: Option<&Join>,
 ) -> Result<(Tokenizer, ChatTemplate), Error> {
-    let wrong = |source| Error::Text {
-        file: file.name().to_owned(),
-        source: Box::new(source),
+    let wrong = |source| match source {
+        // It names the file itself.
+        ocelli_text::Error::Metadata(source) => Error::Gguf(source),
+        source => Error::Text {
+            file: file.name().to_owned(),
+            source: Box::new(source),
+        },
     };
     let mut vocabulary = Vocabulary::from_metadata(file.metadata()).map_err(wrong)?;
     let (tokens, rows) = (vocabulary.tokens.len(), model.vocabulary());

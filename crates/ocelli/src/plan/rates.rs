@@ -14,8 +14,9 @@ use ocelli_tensor::{
 
 use crate::Error;
 
-/// Least time of a measurement, after one run to warm up.
+/// Least time of a measurement, and least number of runs, after one to warm up.
 const PATIENCE: Duration = Duration::from_millis(20);
+const RUNS: usize = 5;
 /// Rows of a measured product or attention.
 const ROWS: usize = 512;
 /// Most rows of a measured weight: more would only take longer.
@@ -169,10 +170,12 @@ fn rate(operations: usize, mut run: impl FnMut()) -> f64 {
     run();
     let begun = Instant::now();
     let mut best = Duration::MAX;
-    while begun.elapsed() < PATIENCE {
+    let mut runs = 0;
+    while begun.elapsed() < PATIENCE || runs < RUNS {
         let start = Instant::now();
         run();
         best = best.min(start.elapsed());
+        runs += 1;
     }
     operations as f64 / best.as_secs_f64().max(1e-9)
 }
