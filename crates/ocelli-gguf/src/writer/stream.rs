@@ -25,7 +25,7 @@ impl StreamWriter {
         let temporary = Temporary::create(path)?;
         let file = temporary.file.try_clone().map_err(|e| temporary.error(e))?;
         let mut stream = Self {
-            out: BufWriter::with_capacity(1 << 20, file),
+            out: BufWriter::with_capacity(1 << 16, file),
             temporary,
             slots: slots.into_iter().rev().collect(),
             written: 0,
