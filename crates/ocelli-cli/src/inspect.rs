@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use ocelli::inspect::{
-    FileReport, MemoryReport, PairReport, Report, TemplateReport, VocabularyReport, inspect as look,
+    FileReport, MemoryReport, PairReport, Report, TemplateReport, TypeReport, VocabularyReport,
+    inspect as look,
 };
 use serde_json::Value;
 
@@ -107,7 +108,21 @@ fn file_table(file: &FileReport) -> String {
         "tensors",
         format_args!("{}, {} parameters", file.tensors, count(file.parameters)),
     );
-    for ty in &file.types {
+    type_rows(&mut table, &file.types);
+    if let Some(template) = &file.template {
+        template_rows(&mut table, template);
+    }
+    if let Some(vocabulary) = &file.vocabulary {
+        vocabulary_rows(&mut table, vocabulary);
+    }
+    for (index, note) in file.assumed.iter().enumerate() {
+        table.row(if index == 0 { "assumed" } else { "" }, note);
+    }
+    table.text
+}
+
+fn type_rows(table: &mut Table, types: &[TypeReport]) {
+    for ty in types {
         let hint = if ty.is_runnable {
             ""
         } else {
@@ -123,16 +138,6 @@ fn file_table(file: &FileReport) -> String {
             ),
         );
     }
-    if let Some(template) = &file.template {
-        template_rows(&mut table, template);
-    }
-    if let Some(vocabulary) = &file.vocabulary {
-        vocabulary_rows(&mut table, vocabulary);
-    }
-    for (index, note) in file.assumed.iter().enumerate() {
-        table.row(if index == 0 { "assumed" } else { "" }, note);
-    }
-    table.text
 }
 
 fn template_rows(table: &mut Table, template: &TemplateReport) {

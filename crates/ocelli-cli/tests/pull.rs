@@ -80,8 +80,9 @@ impl Hub {
     }
 }
 
-fn serve(stream: TcpStream, files: &Files, fault: Fault, log: &Mutex<Vec<Option<String>>>) {
-    let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+/// Method, path and range of a request.
+fn read(stream: &TcpStream) -> (String, String, Option<String>) {
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let first = lines.next().unwrap_or_default();
     let mut words = first.split(' ').map(str::to_owned);
     let (method, path) = (
@@ -93,6 +94,11 @@ fn serve(stream: TcpStream, files: &Files, fault: Fault, log: &Mutex<Vec<Option<
             .strip_prefix("range: ")
             .map(str::to_owned)
     });
+    (method, path, range)
+}
+
+fn serve(stream: TcpStream, files: &Files, fault: Fault, log: &Mutex<Vec<Option<String>>>) {
+    let (method, path, range) = read(&stream);
     let reply = |status: &str, headers: &str, body: &[u8], sent: usize| {
         let length = body.len();
         let head =
@@ -125,7 +131,7 @@ fn serve(stream: TcpStream, files: &Files, fault: Fault, log: &Mutex<Vec<Option<
         }
         (true, Fault::Wrong) => {
             let mut wrong = bytes.clone();
-            wrong.last_mut().map(|last| *last ^= 1);
+            wrong[100] ^= 1;
             reply("200 OK", &etag, &wrong, usize::MAX);
         }
         (true, Fault::Breaks(count)) if is_first => reply("200 OK", &etag, bytes, count),

@@ -9,7 +9,7 @@ use ocelli_models::{load_text, load_vision};
 use ocelli_tensor::Measure;
 
 fn open(suite: &str, file: &str) -> Gguf {
-    Gguf::open(ocelli_testkit::goldens().join(suite).join(file)).unwrap()
+    Gguf::open(&ocelli_testkit::goldens().join(suite).join(file)).unwrap()
 }
 
 /// Elements of the matrices whose names begin so.

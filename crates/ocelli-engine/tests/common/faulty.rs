@@ -123,9 +123,6 @@ impl Backend for Faulty {
     fn scatter(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
         self.cpu.scatter(storage, x, rows, out);
     }
-    fn columns(&self, storage: &mut dyn Storage, x: Tensor, columns: Range<usize>, out: Tensor) {
-        self.cpu.columns(storage, x, columns, out);
-    }
     fn product(&self, storage: &mut dyn Storage, x: Tensor, weight: &Weight, out: Tensor) {
         self.cpu.product(storage, x, weight, out);
     }

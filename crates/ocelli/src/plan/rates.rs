@@ -109,9 +109,9 @@ fn within(backend: &dyn Backend, heads: Heads) -> f64 {
     let (queries, keys) = operands(&mut pass, heads);
     rate(4 * heads.query_columns() * ROWS * ROWS, || {
         let mark = pass.mark();
-        let segments = [0..ROWS];
+        let whole = 0..ROWS;
         let plan = AttentionPlan::Within {
-            segments: &segments,
+            segments: std::slice::from_ref(&whole),
         };
         pass.attend((&queries, &keys, &keys), heads, 0.1, plan);
         pass.release(mark);
