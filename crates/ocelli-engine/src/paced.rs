@@ -149,9 +149,6 @@ impl Backend for Paced<'_> {
     fn scatter(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
         self.then_pause(|inner| inner.scatter(storage, x, rows, out));
     }
-    fn columns(&self, storage: &mut dyn Storage, x: Tensor, columns: Range<usize>, out: Tensor) {
-        self.then_pause(|inner| inner.columns(storage, x, columns, out));
-    }
     fn add(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
         self.then_pause(|inner| inner.add(storage, x, out));
     }
