@@ -9,6 +9,7 @@ CPU may sum in another order, so stage values can then differ in their last bits
 
 import argparse
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,6 +34,10 @@ CLOSEST_LOGITS = 1e-3
 
 def picture(name: str) -> dict:
     return {"type": "image_url", "image_url": {"url": f"../images/{name}.png"}}
+
+
+def video(frames: int, fps: float) -> dict:
+    return {"type": "video", "video": [f"../images/clip_{i}.png" for i in range(frames)], "fps": fps}
 
 
 def text(words: str) -> dict:
@@ -100,6 +105,26 @@ STILL_CASES = [
     TEXT_CASES[1], ONE_IMAGE, SIZES | dict(pixels=["too_small"]), BETWEEN, SECOND_TURN,
 ]
 
+# `video_tokens`: least and most of a whole video. Nine is so few that the frames shrink.
+VIDEO_CASES = [
+    dict(
+        name="even_frames", decode=6, video_tokens=(2, 45),
+        messages=[user(video(4, 2.0), text("What does the square do?"))],
+    ),
+    dict(
+        name="odd_frames", decode=4, video_tokens=(3, 9), video_pixels=True,
+        messages=[user(text("Look at "), video(5, 1.5), text(" and tell: how many?"))],
+    ),
+    dict(
+        name="image_video_and_second_turn", decode=4, video_tokens=(2, 45),
+        messages=[
+            user(text("First"), picture("same_size_a"), text("then"), video(3, 4.0), text("Which one is the largest?")),
+            assistant("The square."),
+            user(text("And here?"), video(2, 0.5)),
+        ],
+    ),
+]
+
 # By patch size, pictures whose pixels are left out to keep the folder small: others show the same.
 WITHOUT_PIXELS = {14: {"ragged", "photo", "wide", "tall"}, 16: {"photo", "tall", "tie28"}}
 
@@ -122,6 +147,9 @@ GOLDEN_SETS = {
     "qwen3vl-moe": dict(family="qwen3vl-moe", seed=3, cases=FEWER_CASES, types=("f16", "f16")),
     "qwen2vl": dict(family="qwen2vl", seed=4, cases=[*QWEN2_CASES, TIES], types=("f16", "f16")),
     "qwen2.5vl": dict(family="qwen2.5vl", seed=5, cases=[*QWEN2_CASES, RAGGED], types=("f16", "bf16")),
+    "qwen2vl-video": dict(family="qwen2vl", like="qwen2vl", cases=VIDEO_CASES),
+    "qwen2.5vl-video": dict(family="qwen2.5vl", like="qwen2.5vl", cases=VIDEO_CASES),
+    "qwen3vl-video": dict(family="qwen3vl", like="qwen3vl", cases=VIDEO_CASES),
     "qwen2": dict(family="qwen2", seed=6, cases=TEXT_CASES, types=("f16", None)),
     "qwen3": dict(family="qwen3", seed=7, cases=TEXT_CASES[1:], types=("bf16", None)),
     "llama": dict(family="llama", seed=8, cases=TEXT_CASES[1:], types=("f16", None)),
@@ -178,16 +206,31 @@ def check_files(folder: Path, checkpoint: Path) -> None:
     assert not wanted, f"not written: {sorted(wanted)}"
 
 
+def video_size(case: dict, checkpoint: Path, side: int) -> dict:
+    """The reference's settings for least and most tokens of a whole video. Qwen3-VL counts the pixels of all frames;
+    the others those of one, under an even share of a total of which they take nine tenths."""
+    least, most = case["video_tokens"]
+    if json.loads((checkpoint / "config.json").read_text())["model_type"].startswith("qwen3"):
+        return {"kwargs": {"size": {"shortest_edge": 2 * least * side**2, "longest_edge": 2 * most * side**2}}}
+    clips = [part for m in case["messages"] if isinstance(m["content"], list) for part in m["content"]
+             if part["type"] == "video"]
+    pairs = max((len(clip["video"]) + 1) // 2 for clip in clips)
+    size = {"shortest_edge": least * side**2 // pairs, "longest_edge": 768 * side**2}
+    return {"kwargs": {"size": size, "cap_pixels_per_frame": True}, "total": most * 10 // 9}
+
+
 def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict | None, tokens: tuple[int, int]) -> dict:
     """Runs one case, writes its stages, moves pixels to `shared`; returns its entry for cases.json."""
     names = [f"../images/{image}.png" for image in case.get("images", [])]
     messages = case.get("messages") or trace_hf.one_turn(case["prompt"], names)
     least, most = case.get("tokens", tokens)
-    size = None
+    sizes = {}
     if shared is not None:
         side = shared["side"]
-        size = {"shortest_edge": least * side**2, "longest_edge": most * side**2}
-    tensors, metadata = trace_hf.trace(checkpoint, messages, folder, case["decode"], size)
+        sizes["image"] = {"shortest_edge": least * side**2, "longest_edge": most * side**2}
+    if "video_tokens" in case:
+        sizes["video"] = video_size(case, checkpoint, side)
+    tensors, metadata = trace_hf.trace(checkpoint, messages, folder, case["decode"], sizes)
     check_margins(f"{folder.name}/{case['name']}", tensors)
     metadata.update(model=f"tiny random {folder.name}", command="make_goldens.py", case=case["name"])
     used = [
@@ -195,6 +238,8 @@ def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict | None, t
         for message in messages if isinstance(message["content"], list)
         for part in message["content"] if part["type"] == "image_url"
     ]
+    if not case.get("video_pixels"):
+        tensors = {name: value for name, value in tensors.items() if not name.startswith("video.") or "grid" in name}
     for index, image in enumerate(used):
         if shared is None:
             if image not in case.get("pixels", []):
@@ -213,6 +258,8 @@ def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict | None, t
     entry |= {"rendered": metadata["rendered"], "decode": case["decode"]}
     if used:
         entry |= {"image_min_tokens": least, "image_max_tokens": most}
+    if "video_tokens" in case:
+        entry |= dict(zip(("video_min_tokens", "video_max_tokens"), case["video_tokens"]))
     entry["tensors"] = f"cases/{case['name']}.safetensors"
     return entry
 
@@ -220,6 +267,9 @@ def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict | None, t
 def make_set(name: str, scratch: Path, pixels: dict) -> None:
     """One folder of goldens. A seed whose greedy decoding meets a near tie is passed over for the next one."""
     recipe = GOLDEN_SETS[name]
+    if "like" in recipe:
+        make_set_like(name, recipe, scratch, pixels)
+        return
     for seed in range(100 * recipe["seed"], 100 * recipe["seed"] + 100):
         try:
             make_set_with_seed(name, recipe, seed, scratch, pixels)
@@ -258,6 +308,31 @@ def make_set_with_seed(name: str, recipe: dict, seed: int, scratch: Path, pixels
     write_readme(folder, name, recipe | {"seed": seed})
 
 
+def make_set_like(name: str, recipe: dict, scratch: Path, pixels: dict) -> None:
+    """A folder of cases for the model of another folder, which is there already."""
+    folder, model = GOLDENS / name, GOLDENS / recipe["like"]
+    own = GOLDEN_SETS[recipe["like"]]
+    seed = int(re.search(r"seed (\d+)", (model / "README.md").read_text())[1])
+    checkpoint, rounded = scratch / name, scratch / f"{name}-rounded"
+    for path in (folder, checkpoint, rounded):
+        shutil.rmtree(path, ignore_errors=True)
+    folder.mkdir(parents=True)
+    types = own.get("types", ("f32", "f32"))
+    make_checkpoint.make(own["family"], checkpoint, seed, own.get("changes"), TOKENS)
+    to_gguf.save_rounded(checkpoint, rounded, *types)
+    check_files(model, rounded)
+    patch = json.loads((checkpoint / "config.json").read_text())["vision_config"]["patch_size"]
+    shared = pixels.setdefault(patch, {"side": 2 * patch})
+    listing = {
+        "family": recipe["family"], "text": f"../{model.name}/text.gguf", "mmproj": f"../{model.name}/mmproj.gguf",
+        "pixels": f"../images/patch{patch}.safetensors",
+        "cases": [make_case(case, rounded, folder, shared, TOKENS) for case in recipe["cases"]],
+    }
+    (folder / "cases.json").write_text(json.dumps(listing, indent=1, ensure_ascii=False) + "\n")
+    about = f"Videos for the model of `../{model.name}`; see its README for the weights."
+    write_readme(folder, name, recipe | {"seed": seed, "about": about, "types": types})
+
+
 def write_readme(folder: Path, name: str, recipe: dict) -> None:
     text_type, mmproj_type = recipe.get("types", ("f32", "f32"))
     types = f"text {text_type.upper()}" + (f", projector {mmproj_type.upper()}" if mmproj_type else "")
@@ -290,7 +365,8 @@ def main() -> None:
         tensors.pop("side")
         path = GOLDENS / "images" / f"patch{patch}.safetensors"
         if options.names and path.exists():
-            tensors = load_file(path) | tensors
+            # Copies: the file that they are mapped from is about to be written.
+            tensors = {key: value.clone() for key, value in load_file(path).items()} | tensors
         trace_hf.write_safetensors(tensors, path, {"reference": f"transformers {transformers.__version__} pixel_values"})
     total = sum(f.stat().st_size for f in GOLDENS.rglob("*") if f.is_file())
     print(f"{total / 1e6:.1f} MB in {GOLDENS.name}")

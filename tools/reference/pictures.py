@@ -50,7 +50,28 @@ def draw(width: int, height: int, seed: int) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
+# Frames of the golden clip: (width, height, number). Not square; one more than fills whole temporal patches.
+CLIP = (90, 50, 5)
+
+
+def frame(index: int) -> Image.Image:
+    """A frame of the clip: a square and a disc that cross a sloping ground, with a little noise in one corner."""
+    width, height, _ = CLIP
+    ys, xs = np.mgrid[0:height, 0:width]
+    ground = np.stack([40 + xs, 60 + 2 * ys, 200 - xs - ys // 2], axis=-1)
+    image = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
+    pen = ImageDraw.Draw(image)
+    pen.rectangle([5 + 14 * index, 8, 24 + 14 * index, 27], fill=(220, 30, 40))
+    pen.ellipse([62 - 11 * index, 22, 84 - 11 * index, 44], fill=(20, 90, 230))
+    pixels = np.asarray(image).astype(np.int16)
+    noise = np.random.default_rng(100 + index).integers(-60, 61, size=(height // 2, width // 4, 3))
+    pixels[: height // 2, : width // 4] += noise.astype(np.int16)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
 def write_all(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    for index in range(CLIP[2]):
+        frame(index).save(folder / f"clip_{index}.png", optimize=True)
     for name, (width, height, seed) in PICTURES.items():
         draw(width, height, seed).save(folder / f"{name}.png", optimize=True)

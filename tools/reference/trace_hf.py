@@ -6,13 +6,19 @@
 
 DIR is a local checkpoint of Qwen2-VL, Qwen2.5-VL, Qwen3-VL (dense or MoE), Mistral 3, Pixtral-12B, LLaVA-1.5, or of a
 text-only Qwen2, Qwen3 or Llama.
-FILE is an OpenAI message list (JSON) whose images are paths, relative to FILE, or data URLs. With --prompt the
-conversation is one user turn, images first. Runs in float32 on the CPU with eager attention, so give it memory:
+FILE is an OpenAI message list (JSON) whose images are paths, relative to FILE, or data URLs; a video is a part
+{"type": "video", "video": [paths of its frames], "fps": frames a second}. With --prompt the conversation is one user
+turn, images first. Runs in float32 on the CPU with eager attention, so give it memory:
 four bytes for each parameter.
 
 Stages, as `ocelli trace` names them (i: image, n: layer, k: place in a list):
 image.{i}.pixels, image.{i}.grid, vision.{i}.patch_embed, vision.{i}.layer.{n}, vision.{i}.output,
 vision.{i}.deepstack.{k}, prompt.tokens, prompt.positions, text.layer.{n}, logits, decode.{k}.logits, decode.tokens.
+Of videos: video.{i}.pixels, video.{i}.grid, vision.video.{i}.patch_embed and so on, all temporal patches below each other.
+
+Two things of videos are as the models were trained, which newer versions of the library changed: the text behind a video
+of Qwen2-VL and Qwen2.5-VL goes on behind the largest position on any axis, and the frames of Qwen3-VL stand in the place
+of the template's whole vision triplet, not inside it.
 """
 
 import argparse
@@ -51,9 +57,16 @@ def open_image(source: str, base: Path) -> tuple[Image.Image, str]:
     return image.convert("RGB"), hashlib.sha256(data).hexdigest()
 
 
-def from_openai(messages: list[dict], base: Path) -> tuple[list[dict], list[Image.Image], list[str]]:
-    """Messages in the form HF templates expect, the images in order, and their hashes."""
-    images, hashes, converted = [], [], []
+def open_frames(part: dict, base: Path) -> tuple[torch.Tensor, float, list[str]]:
+    """Frames of a video `[frames, 3, height, width]`, how many there are a second, and their files' hashes."""
+    opened = [open_image(source, base) for source in part["video"]]
+    frames = [torchvision.transforms.functional.pil_to_tensor(image) for image, _ in opened]
+    return torch.stack(frames), float(part["fps"]), [digest for _, digest in opened]
+
+
+def from_openai(messages: list[dict], base: Path):
+    """Messages in the form HF templates expect, the images in order, the videos in order, and the files' hashes."""
+    images, videos, hashes, converted = [], [], [], []
     for message in messages:
         content = message["content"]
         if isinstance(content, list):
@@ -62,6 +75,12 @@ def from_openai(messages: list[dict], base: Path) -> tuple[list[dict], list[Imag
                 if part["type"] == "text":
                     parts.append(part)
                     continue
+                if part["type"] == "video":
+                    frames, fps, digests = open_frames(part, base)
+                    videos.append((frames, fps))
+                    hashes.extend(digests)
+                    parts.append({"type": "video"})
+                    continue
                 url = part["image_url"]
                 image, digest = open_image(url if isinstance(url, str) else url["url"], base)
                 images.append(image)
@@ -69,7 +88,7 @@ def from_openai(messages: list[dict], base: Path) -> tuple[list[dict], list[Imag
                 parts.append({"type": "image"})
             content = parts
         converted.append(message | {"content": content})
-    return converted, images, hashes
+    return converted, images, videos, hashes
 
 
 def one_turn(prompt: str, images: list[str]) -> list[dict]:
@@ -127,11 +146,13 @@ def window_order(visual, grid: torch.Tensor) -> torch.Tensor | None:
     return torch.argsort(rows)
 
 
-def trace_image(visual, index: int, pixels: torch.Tensor, grid: torch.Tensor, recorder: Recorder) -> torch.Tensor:
-    """Runs the tower on one image alone and records its stages; returns the encoder's output."""
-    name = f"vision.{index}."
-    recorder.put(f"image.{index}.pixels", pixels)
-    recorder.put(f"image.{index}.grid", grid)
+def trace_image(
+    visual, index: int, pixels: torch.Tensor, grid: torch.Tensor, recorder: Recorder, kind: str = "image"
+) -> torch.Tensor:
+    """Runs the tower on one image or video alone and records its stages; returns the encoder's output."""
+    name = f"vision.{index}." if kind == "image" else f"vision.{kind}.{index}."
+    recorder.put(f"{kind}.{index}.pixels", pixels)
+    recorder.put(f"{kind}.{index}.grid", grid)
     order = window_order(visual, grid[None])
     hooks = [
         visual.patch_embed.register_forward_hook(
@@ -158,6 +179,25 @@ def three_axes(positions: torch.Tensor, tokens: int) -> torch.Tensor:
     return positions[-3:] if positions.shape[0] >= 3 else positions[:1].expand(3, -1)
 
 
+def trained_positions(model, inputs: dict) -> torch.Tensor | None:
+    """Positions `[3, 1, tokens]` of a prompt with videos of Qwen2-VL or Qwen2.5-VL as these were trained: text goes on
+    behind the largest position of any axis. None where the library does that itself."""
+    if "video_grid_thw" not in inputs or model.config.model_type.startswith("qwen3"):
+        return None
+    library, _ = model.model.get_rope_index(**{k: v for k, v in inputs.items() if not k.startswith("pixel")})
+    kinds = inputs["mm_token_type_ids"][0].tolist()
+    positions, following, start = library.clone(), 0, 0
+    while start < len(kinds):
+        end = start
+        while end < len(kinds) and kinds[end] == kinds[start]:
+            end += 1
+        # Inside a run the library is right; only where the run begins can it be wrong.
+        positions[:, 0, start:end] += following - int(library[:, 0, start].min())
+        following = int(positions[:, 0, start:end].max()) + 1
+        start = end
+    return positions
+
+
 def trace_prompt(model, inputs: dict, recorder: Recorder):
     """Prefill: records tokens, positions, the residual stream after each text layer and the last logits."""
     text = model.model.language_model if hasattr(model.model, "language_model") else model.model
@@ -176,7 +216,9 @@ def trace_prompt(model, inputs: dict, recorder: Recorder):
             rows = args[0] if args else kwargs["hidden_states"]
             recorder.put(f"text.layer.{layer}", rows[0])
         hooks.append(reader.register_forward_pre_hook(record, with_kwargs=True))
-    result = model(**inputs, use_cache=True, return_dict=True)
+    trained = trained_positions(model, inputs)
+    given = {} if trained is None else {"position_ids": trained}
+    result = model(**inputs, **given, use_cache=True, return_dict=True)
     for hook in hooks:
         hook.remove()
     positions = three_axes(seen["positions"], tokens)
@@ -208,10 +250,51 @@ def trace_decode(model, result, positions: torch.Tensor, steps: int, recorder: R
     return chosen
 
 
-def trace(checkpoint: Path, messages: list[dict], base: Path, decode: int, size: dict | None = None):
-    """All stages of one conversation: (tensors, metadata). `size` replaces the processor's pixel budget."""
+def preprocess(processor, rendered: str, images: list, videos: list, sizes: dict) -> dict:
+    """The processor's tensors. Frames of videos are taken as they are: choosing them is another matter."""
+    options = {}
+    if sizes.get("image") and images:
+        options["images_kwargs"] = {"size": sizes["image"]}
+    if videos:
+        count = [len(frames) for frames, _ in videos]
+        metadata = [
+            transformers.video_utils.VideoMetadata(total_num_frames=n, fps=fps, frames_indices=list(range(n)))
+            for n, (_, fps) in zip(count, videos)
+        ]
+        options["videos_kwargs"] = {"do_sample_frames": False, "video_metadata": metadata}
+        if size := sizes.get("video"):
+            options["videos_kwargs"] |= size["kwargs"]
+            processor.video_processor.max_video_tokens = size.get("total", processor.video_processor.max_video_tokens)
+        if type(processor).__name__.startswith("Qwen3"):
+            rendered = rendered.replace("<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>")
+    return processor(
+        text=[rendered], images=images or None, videos=[frames for frames, _ in videos] or None,
+        return_tensors="pt", **options,
+    )
+
+
+def trace_tower(visual, inputs: dict, recorder: Recorder) -> None:
+    """Runs the tower on each picture and each video alone, and checks that together they come out the same."""
+    for kind, pixels, sizes in (
+        ("image", "pixel_values", "image_grid_thw"), ("video", "pixel_values_videos", "video_grid_thw"),
+    ):
+        if sizes not in inputs:
+            continue
+        grids = inputs[sizes]
+        rows = torch.split(inputs[pixels], grids.prod(-1).tolist())
+        alone = [
+            trace_image(visual, i, each, grid, recorder, kind) for i, (each, grid) in enumerate(zip(rows, grids))
+        ]
+        together = visual(inputs[pixels], grid_thw=grids, return_dict=True).pooler_output
+        difference = (torch.cat(alone) - together).abs().max() / together.abs().max()
+        if difference > 1e-4:
+            raise AssertionError(f"{kind}s encoded alone and together differ by {difference:.2e}")
+
+
+def trace(checkpoint: Path, messages: list[dict], base: Path, decode: int, sizes: dict | None = None):
+    """All stages of one conversation: (tensors, metadata). `sizes` replaces the processor's pixel budgets."""
     model = load_model(checkpoint)
-    converted, images, hashes = from_openai(messages, base)
+    converted, images, videos, hashes = from_openai(messages, base)
     recorder = Recorder()
     with torch.no_grad():
         if still_towers.is_still(model):
@@ -222,21 +305,8 @@ def trace(checkpoint: Path, messages: list[dict], base: Path, decode: int, size:
         elif hasattr(model.model, "visual"):
             processor = AutoProcessor.from_pretrained(checkpoint)
             rendered = processor.apply_chat_template(converted, add_generation_prompt=True, tokenize=False)
-            options = {"images_kwargs": {"size": size}} if size and images else {}
-            inputs = processor(text=[rendered], images=images or None, return_tensors="pt", **options)
-            together = None
-            if images:
-                grids = inputs["image_grid_thw"]
-                rows = torch.split(inputs["pixel_values"], grids.prod(-1).tolist())
-                alone = [
-                    trace_image(model.model.visual, i, pixels, grid, recorder)
-                    for i, (pixels, grid) in enumerate(zip(rows, grids))
-                ]
-                together = model.model.visual(inputs["pixel_values"], grid_thw=grids, return_dict=True)
-                difference = (torch.cat(alone) - together.pooler_output).abs().max()
-                scale = together.pooler_output.abs().max()
-                if difference > 1e-4 * scale:
-                    raise AssertionError(f"images encoded alone and together differ by {difference / scale:.2e}")
+            inputs = preprocess(processor, rendered, images, videos, sizes or {})
+            trace_tower(model.model.visual, inputs, recorder)
         else:
             tokenizer = AutoTokenizer.from_pretrained(checkpoint)
             rendered = tokenizer.apply_chat_template(converted, add_generation_prompt=True, tokenize=False)
@@ -267,6 +337,8 @@ def trace(checkpoint: Path, messages: list[dict], base: Path, decode: int, size:
 def messages_without_data(messages: list[dict]) -> list[dict]:
     """The messages for the record: data URLs cut, paths reduced to file names."""
     def tidy(part):
+        if part.get("type") == "video":
+            return part | {"video": [Path(frame).name for frame in part["video"]]}
         if part.get("type") != "image_url":
             return part
         url = part["image_url"] if isinstance(part["image_url"], str) else part["image_url"]["url"]
@@ -298,7 +370,7 @@ def main() -> None:
         image = AutoProcessor.from_pretrained(options.model).image_processor
         pixels = (image.patch_size * image.merge_size) ** 2
         least, most = options.image_tokens
-        size = {"shortest_edge": least * pixels, "longest_edge": most * pixels}
+        size = {"image": {"shortest_edge": least * pixels, "longest_edge": most * pixels}}
     if options.messages:
         if options.image:
             parser.error("--messages names its own images; leave out --image")

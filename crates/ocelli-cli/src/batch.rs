@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ocelli::{ImageSource, Model, Request};
+use ocelli::{ImageSource, Model, Part, Request, Video};
 use serde_json::{Value, json};
 
 use crate::args::{BatchArgs, Precision};
@@ -22,6 +22,9 @@ use crate::prompt::conversation;
 
 /// Endings of files in a folder that are taken for pictures.
 const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
+
+/// Endings of files that are taken for videos. Animations are pictures here: of most, one frame says enough.
+const VIDEO_ENDINGS: [&str; 7] = ["mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg"];
 
 /// Runs the command.
 ///
@@ -71,8 +74,15 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
 
 /// The line for a picture. A picture that fails has a line too; only what concerns all of them ends the work.
 fn answer(model: &mut Model, args: &BatchArgs, picture: &Path) -> Result<Value, Failure> {
-    let images = vec![ImageSource::File(picture.to_owned())];
-    let messages = conversation(args.answer.system.as_deref(), images, args.prompt.clone());
+    let medium = match has_ending(picture, &VIDEO_ENDINGS) {
+        true => Part::Video(Video::file(picture)),
+        false => Part::Image(ImageSource::File(picture.to_owned())),
+    };
+    let messages = conversation(
+        args.answer.system.as_deref(),
+        vec![medium],
+        args.prompt.clone(),
+    );
     let request = Request {
         sampling: Some(args.answer.sampling(model.default_sampling())),
         max_tokens: args.answer.max_tokens,
@@ -159,11 +169,15 @@ pub(crate) fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failur
 }
 
 fn is_picture(path: &Path) -> bool {
+    has_ending(path, &ENDINGS) || has_ending(path, &VIDEO_ENDINGS)
+}
+
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
     let ending = path
         .extension()
         .and_then(|e| e.to_str())
         .unwrap_or_default();
-    ENDINGS
+    endings
         .iter()
         .any(|known| ending.eq_ignore_ascii_case(known))
 }

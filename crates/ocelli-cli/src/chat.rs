@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use ocelli::{ImageSource, Message, Model, Part, Role};
+use ocelli::{ImageSource, Message, Model, Part, Role, Video, VideoSource};
 use rustyline::error::ReadlineError;
 use rustyline::{Behavior, Config, DefaultEditor};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use crate::{history, run};
 
 const HELP: &str = "\
 /image PATH   add a picture to the next message
+/video PATH   add a video to the next message
 /clear        forget the conversation
 /save FILE    write the conversation as a message list (for --messages)
 /quit         leave (so does Ctrl-D)
@@ -30,8 +31,8 @@ pub(crate) struct Chat<'a> {
     interrupt: &'a Interrupt,
     editor: DefaultEditor,
     messages: Vec<Message>,
-    /// Pictures for the next message.
-    images: Vec<ImageSource>,
+    /// Pictures and videos for the next message.
+    media: Vec<Part>,
 }
 
 /// What was typed.
@@ -39,6 +40,7 @@ pub(crate) struct Chat<'a> {
 enum Line<'a> {
     Nothing,
     Image(&'a str),
+    Video(&'a str),
     Clear,
     Save(&'a str),
     Quit,
@@ -55,6 +57,7 @@ impl<'a> Line<'a> {
         match word {
             "" => Self::Nothing,
             "/image" | "/i" => Self::Image(rest),
+            "/video" => Self::Video(rest),
             "/clear" | "/reset" => Self::Clear,
             "/save" => Self::Save(rest),
             "/quit" | "/exit" | "/bye" | "/q" => Self::Quit,
@@ -105,7 +108,7 @@ impl<'a> Chat<'a> {
             interrupt,
             editor,
             messages: Vec::new(),
-            images: Vec::new(),
+            media: Vec::new(),
         })
     }
 
@@ -113,8 +116,8 @@ impl<'a> Chat<'a> {
     ///
     /// # Errors
     /// When the terminal fails, or with 130 on Ctrl-C outside an answer.
-    pub(crate) fn talk(mut self, images: Vec<ImageSource>) -> Result<(), Failure> {
-        self.images = images;
+    pub(crate) fn talk(mut self, media: Vec<Part>) -> Result<(), Failure> {
+        self.media = media;
         self.forget();
         eprintln!(
             "{}, context {} tokens. /help lists the commands, /quit leaves.",
@@ -153,7 +156,8 @@ impl<'a> Chat<'a> {
     fn obey(&mut self, line: Line<'_>) -> ControlFlow<Result<(), Failure>> {
         match line {
             Line::Nothing => {}
-            Line::Image(path) => self.add_image(path),
+            Line::Image(path) => self.add(path, |path| Part::Image(ImageSource::File(path))),
+            Line::Video(path) => self.add(path, |path| Part::Video(Video::file(path))),
             Line::Clear => self.forget(),
             Line::Save(path) => self.save(path),
             Line::Help => eprintln!("{HELP}"),
@@ -171,17 +175,17 @@ impl<'a> Chat<'a> {
             .extend(system.map(|text| Message::text(Role::System, text)));
     }
 
-    fn add_image(&mut self, path: &str) {
+    fn add(&mut self, path: &str, part: impl Fn(PathBuf) -> Part) {
         let path = at_home(path);
         match std::fs::metadata(&path) {
-            _ if path.as_os_str().is_empty() => eprintln!("/image needs a path"),
+            _ if path.as_os_str().is_empty() => eprintln!("need a path"),
             Err(error) => eprintln!("cannot read {}: {error}", path.display()),
             Ok(file) if file.is_dir() => {
-                eprintln!("{} is a folder, need a picture", path.display())
+                eprintln!("{} is a folder, need a file", path.display())
             }
             Ok(_) => {
                 eprintln!("{} goes with the next message", path.display());
-                self.images.push(ImageSource::File(path));
+                self.media.push(part(path));
             }
         }
     }
@@ -204,8 +208,8 @@ impl<'a> Chat<'a> {
 
     /// Asks and remembers the answer. What fails is reported and forgotten, and the chat goes on.
     fn answer(&mut self, text: &str) -> ControlFlow<Result<(), Failure>> {
-        let images = self.images.clone();
-        self.messages.push(user_turn(images, text.to_owned()));
+        let media = self.media.clone();
+        self.messages.push(user_turn(media, text.to_owned()));
         let request = match run::request(&self.model, &self.args.answer, self.messages.clone()) {
             Ok(request) => request,
             Err(failure) => return ControlFlow::Break(Err(failure)),
@@ -224,7 +228,7 @@ impl<'a> Chat<'a> {
         drop(answering);
         match answer {
             Ok(answer) => {
-                self.images.clear();
+                self.media.clear();
                 if self.args.verbose {
                     eprintln!("{}", output::report(&answer));
                 }
@@ -238,7 +242,7 @@ impl<'a> Chat<'a> {
             Err(failure) => {
                 self.messages.pop();
                 // A bad picture would spoil the next message as well.
-                self.images.clear();
+                self.media.clear();
                 eprintln!("error: {}", failure.message().unwrap_or_default());
             }
         }
@@ -276,12 +280,34 @@ fn message_json(message: &Message) -> Value {
         Part::Image(ImageSource::Bytes(_)) => {
             json!({"type": "text", "text": "(a picture from standard input)"})
         }
+        Part::Video(video) => video_json(video),
     };
     let content = match message.parts.as_slice() {
         [Part::Text(text)] => json!(text),
         parts => Value::Array(parts.iter().map(part_json).collect()),
     };
     json!({"role": message.role.name(), "content": content})
+}
+
+fn video_json(video: &Video) -> Value {
+    let absolute = |path: &PathBuf| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        json!(path.to_string_lossy())
+    };
+    let frame = |source: &ImageSource| match source {
+        ImageSource::File(path) => Some(absolute(path)),
+        ImageSource::Bytes(_) => None,
+    };
+    match &video.source {
+        VideoSource::File(path) => json!({
+            "type": "video", "video": absolute(path), "fps": video.sampled.get(), "max_frames": video.most_frames,
+        }),
+        VideoSource::Frames(frames, fps) => {
+            let frames: Vec<Value> = frames.iter().filter_map(frame).collect();
+            json!({"type": "video", "video": frames, "fps": fps.get()})
+        }
+        VideoSource::Bytes(_) => json!({"type": "text", "text": "(a video from standard input)"}),
+    }
 }
 
 #[cfg(test)]
@@ -294,6 +320,7 @@ mod tests {
             ("  ", Line::Nothing),
             ("/image my photo.png ", Line::Image("my photo.png")),
             ("/image 'my photo.png'", Line::Image("my photo.png")),
+            ("/video a.mp4", Line::Video("a.mp4")),
             ("/clear", Line::Clear),
             ("/save chat.json", Line::Save("chat.json")),
             ("/quit", Line::Quit),
@@ -312,7 +339,13 @@ mod tests {
         let picture = std::path::absolute("a.png").unwrap();
         let messages = [
             Message::text(Role::System, "Be brief."),
-            user_turn(vec![ImageSource::File(picture)], "What?".to_owned()),
+            user_turn(
+                vec![
+                    Part::Image(ImageSource::File(picture)),
+                    Part::Video(Video::file(std::path::absolute("b.mp4").unwrap())),
+                ],
+                "What?".to_owned(),
+            ),
             Message::text(Role::Assistant, "A cat."),
         ];
         let list = Value::Array(messages.iter().map(message_json).collect());

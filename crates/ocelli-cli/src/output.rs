@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use ocelli::{Answer, ImageRecord, Located, Region};
+use ocelli::{Answer, ImageRecord, Located, Region, VideoRecord};
 use serde_json::{Value, json};
 
 use crate::failure::{Code, Failure};
@@ -107,6 +107,7 @@ pub(crate) fn answer_json(model: &str, answer: &Answer) -> Value {
             "cached_tokens": answer.usage.cached_tokens,
         },
         "images": answer.images.iter().map(image_json).collect::<Vec<Value>>(),
+        "videos": answer.videos.iter().map(video_json).collect::<Vec<Value>>(),
         "timings": {
             "load_s": timings.load.as_secs_f64(),
             "image_decode_s": timings.image_decode.as_secs_f64(),
@@ -147,13 +148,34 @@ pub(crate) fn image_json(record: &ImageRecord) -> Value {
     })
 }
 
+fn video_json(record: &VideoRecord) -> Value {
+    json!({
+        "width": record.width,
+        "height": record.height,
+        "source_frames": record.source_frames,
+        "source_fps": record.source_fps,
+        "frames": record.frames,
+        "fps": record.fps,
+        "times_s": record.times,
+        "resized_width": record.resized_width,
+        "resized_height": record.resized_height,
+        "grid": [record.grid.t, record.grid.h, record.grid.w],
+        "tokens": record.tokens,
+    })
+}
+
 /// The lines of `--verbose`, for standard error.
 pub(crate) fn report(answer: &Answer) -> String {
     let mut lines = Vec::new();
     for (index, record) in answer.images.iter().enumerate() {
         lines.push(format!("image {:<8} {record}", index + 1));
     }
-    let image_tokens: usize = answer.images.iter().map(|record| record.tokens).sum();
+    for (index, record) in answer.videos.iter().enumerate() {
+        lines.push(format!("video {:<8} {record}", index + 1));
+    }
+    let of_images = answer.images.iter().map(|record| record.tokens);
+    let of_videos = answer.videos.iter().map(|record| record.tokens);
+    let image_tokens: usize = of_images.chain(of_videos).sum();
     let (timings, usage) = (&answer.timings, &answer.usage);
     let computed = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
     let prefilled = match usage.cached_tokens {

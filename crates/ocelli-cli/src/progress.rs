@@ -36,7 +36,7 @@ impl What {
             Self::Write => "writing".to_owned(),
             Self::Load => "loading".to_owned(),
             Self::Download => "downloading".to_owned(),
-            Self::Image(index) => format!("image {}", index + 1),
+            Self::Image(index) => format!("picture {}", index + 1),
             Self::Prompt => "prompt".to_owned(),
         }
     }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use ocelli::{ImageSource, Message, Part, Role};
+use ocelli::{Fps, ImageSource, Message, Part, Role, Video, VideoSource};
 
-use crate::args::RunArgs;
+use crate::args::{ImageArgs, RunArgs};
 use crate::failure::{Code, Failure};
 
 /// Most bytes of a prompt from standard input.
@@ -26,8 +26,8 @@ const STDIN: &str = "-";
 pub(crate) enum Task {
     /// Answer once.
     Answer(Vec<Message>),
-    /// Chat, with pictures for the first message.
-    Chat(Vec<ImageSource>),
+    /// Chat, with pictures and videos for the first message.
+    Chat(Vec<Part>),
 }
 
 /// Finds out what a run is to do, reading standard input where it belongs to the prompt.
@@ -39,43 +39,39 @@ pub(crate) fn task(args: &RunArgs) -> Result<Task, Failure> {
         return messages(path).map(Task::Answer);
     }
     let mut stdin = Stdin { is_free: true };
-    let images = images(&args.asked.images, &mut stdin)?;
+    let media = media_and(&args.asked, &mut stdin)?;
     let system = args.answer.system.as_deref();
     let given = args.prompt.as_deref().or(args.prompt_flag.as_deref());
     let prompt = match given {
         Some(STDIN) => stdin.text("PROMPT")?,
         Some(prompt) => join(prompt, stdin.text_beside_prompt()?),
-        None if stdin.is_free && io::stdin().is_terminal() => return Ok(Task::Chat(images)),
+        None if stdin.is_free && io::stdin().is_terminal() => return Ok(Task::Chat(media)),
         None if stdin.is_free => stdin.text("prompt")?,
         None => String::new(),
     };
-    if prompt.trim().is_empty() && images.is_empty() {
+    if prompt.trim().is_empty() && media.is_empty() {
         return Err(Failure::usage(
             "no prompt: found nothing, need a question. Give it as an argument or on standard input",
         ));
     }
-    Ok(Task::Answer(conversation(system, images, prompt)))
+    Ok(Task::Answer(conversation(system, media, prompt)))
 }
 
-/// One user turn, its pictures first, after an optional system message.
-pub(crate) fn conversation(
-    system: Option<&str>,
-    images: Vec<ImageSource>,
-    prompt: String,
-) -> Vec<Message> {
+/// One user turn, its pictures and videos first, after an optional system message.
+pub(crate) fn conversation(system: Option<&str>, media: Vec<Part>, prompt: String) -> Vec<Message> {
     let system = system.map(|text| Message::text(Role::System, text));
     system
         .into_iter()
-        .chain([user_turn(images, prompt)])
+        .chain([user_turn(media, prompt)])
         .collect()
 }
 
-/// A user's message, pictures first.
-pub(crate) fn user_turn(images: Vec<ImageSource>, prompt: String) -> Message {
+/// A user's message, pictures and videos first.
+pub(crate) fn user_turn(media: Vec<Part>, prompt: String) -> Message {
     let text = (!prompt.is_empty()).then_some(Part::Text(prompt));
     Message {
         role: Role::User,
-        parts: images.into_iter().map(Part::Image).chain(text).collect(),
+        parts: media.into_iter().chain(text).collect(),
     }
 }
 
@@ -99,20 +95,44 @@ pub(crate) fn messages(path: &Path) -> Result<Vec<Message>, Failure> {
     Ok(ocelli::messages::from_openai(&text, &folder)?)
 }
 
-/// Pictures in the order they were given.
+/// Pictures and then videos, in the order they were given.
 ///
 /// # Errors
-/// When one is to come from standard input and cannot.
-pub(crate) fn image_sources(paths: &[PathBuf]) -> Result<Vec<ImageSource>, Failure> {
-    images(paths, &mut Stdin { is_free: true })
+/// When one is to come from standard input and cannot, or a rate has no video.
+pub(crate) fn media(asked: &ImageArgs) -> Result<Vec<Part>, Failure> {
+    media_and(asked, &mut Stdin { is_free: true })
 }
 
-fn images(paths: &[PathBuf], stdin: &mut Stdin) -> Result<Vec<ImageSource>, Failure> {
-    let source = |path: &PathBuf| match path == Path::new(STDIN) {
-        true => stdin.bytes("--image", IMAGE_BYTES).map(ImageSource::Bytes),
-        false => Ok(ImageSource::File(path.clone())),
-    };
-    paths.iter().map(source).collect()
+fn media_and(asked: &ImageArgs, stdin: &mut Stdin) -> Result<Vec<Part>, Failure> {
+    if asked.fps.is_some() && asked.videos.is_empty() && asked.frames.is_empty() {
+        return Err(Failure::usage(
+            "--fps: found no video, need one with --video or --frames",
+        ));
+    }
+    let mut media = Vec::new();
+    for path in &asked.images {
+        media.push(Part::Image(match path == Path::new(STDIN) {
+            true => ImageSource::Bytes(stdin.bytes("--image", IMAGE_BYTES)?),
+            false => ImageSource::File(path.clone()),
+        }));
+    }
+    for path in &asked.videos {
+        let source = match path == Path::new(STDIN) {
+            true => VideoSource::Bytes(stdin.bytes("--video", IMAGE_BYTES)?),
+            false => VideoSource::File(path.clone()),
+        };
+        media.push(Part::Video(Video {
+            sampled: asked.fps.unwrap_or(Fps::USUAL),
+            most_frames: asked.max_frames,
+            ..Video::new(source)
+        }));
+    }
+    if let (false, Some(fps)) = (asked.frames.is_empty(), asked.fps) {
+        let frames = asked.frames.iter().cloned().map(ImageSource::File);
+        let source = VideoSource::Frames(frames.collect(), fps);
+        media.push(Part::Video(Video::new(source)));
+    }
+    Ok(media)
 }
 
 /// Standard input, which only one thing can be read from.
@@ -220,7 +240,10 @@ mod tests {
 
     #[test]
     fn pictures_come_before_the_question() {
-        let turn = user_turn(vec![ImageSource::File("a.png".into())], "What?".to_owned());
+        let turn = user_turn(
+            vec![Part::Image(ImageSource::File("a.png".into()))],
+            "What?".to_owned(),
+        );
         assert!(matches!(
             turn.parts.as_slice(),
             [Part::Image(_), Part::Text(_)]

@@ -27,14 +27,14 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Failure> 
             let mut model = open(args)?;
             answer(&mut model, args, messages)
         }
-        Task::Chat(images) => {
+        Task::Chat(media) => {
             if args.json {
                 return Err(Failure::usage(
                     "--json: found no prompt, need one: a chat has no JSON form",
                 ));
             }
             let model = open(args)?;
-            Chat::new(model, args, interrupt)?.talk(images)
+            Chat::new(model, args, interrupt)?.talk(media)
         }
     }
 }
@@ -68,7 +68,7 @@ fn answer(model: &mut Model, args: &RunArgs, messages: Vec<Message>) -> Result<(
     let mut parts = messages.iter().rev().flat_map(|m| m.parts.iter().rev());
     let last = parts.find_map(|part| match part {
         Part::Image(source) => Some(source.clone()),
-        Part::Text(_) => None,
+        Part::Text(_) | Part::Video(_) => None,
     });
     if args.draw.is_some() && last.is_none() {
         return Err(Failure::usage(

@@ -42,9 +42,9 @@ pub(crate) fn prepare(
     let messages = match &args.asked.messages {
         Some(path) => prompt::messages(path)?,
         None => {
-            let images = prompt::image_sources(&args.asked.images)?;
+            let media = prompt::media(&args.asked)?;
             let system = args.answer.system.as_deref();
-            prompt::conversation(system, images, args.prompt.clone().unwrap_or_default())
+            prompt::conversation(system, media, args.prompt.clone().unwrap_or_default())
         }
     };
     let model = load(&args.model, default_precision)?;

@@ -164,11 +164,12 @@ impl Engine {
             }
             Encoded::NonFinite => {
                 let stage = self.encoders[lane].first_bad_stage(&sequence.pictures[image]);
-                let what = format!("values of image {} at vision {stage}", image + 1);
+                let owner = sequence.prompt.owners[image];
+                let what = format!("values of {owner} at vision {stage}");
                 self.fail(id, Error::NonFinite { what }, outputs);
             }
             Encoded::Panicked => {
-                let what = format!("encoding image {}", image + 1);
+                let what = format!("encoding {}", sequence.prompt.owners[image]);
                 self.fail_by_panic(id, &what, outputs);
             }
         }

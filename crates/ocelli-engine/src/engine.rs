@@ -13,7 +13,7 @@ use crate::keys::Keys;
 use crate::vision::Encoder;
 use crate::{
     Channel, Error, Event, FeatureCache, FinishReason, Generate, ImageCache, Model, Outcome,
-    Output, PAGE_TOKENS, PagePool, Prompt, STEP_ROWS, Scheduler, SchedulerLimits, Sequence,
+    Output, Owner, PAGE_TOKENS, PagePool, Prompt, STEP_ROWS, Scheduler, SchedulerLimits, Sequence,
     SequenceId, Stats, Submission, text_memory,
 };
 use ocelli_image::Grid;
@@ -297,13 +297,18 @@ impl Engine {
         if prompt.tokens.len() < self.settings.context {
             return Ok(());
         }
-        let mut images = vec![0; prompt.keys.len()];
+        let mut media: Vec<(Owner, usize)> = Vec::new();
         for span in &prompt.images {
-            images[span.image] += span.tokens.len();
+            let owner = prompt.owners[span.image];
+            match media.iter_mut().find(|(known, _)| *known == owner) {
+                Some((_, tokens)) => *tokens += span.tokens.len(),
+                None => media.push((owner, span.tokens.len())),
+            }
         }
+        let seen: usize = prompt.images.iter().map(|span| span.tokens.len()).sum();
         Err(Error::ContextFull {
-            text: prompt.tokens.len() - images.iter().sum::<usize>(),
-            images,
+            text: prompt.tokens.len() - seen,
+            media,
             context: self.settings.context,
         })
     }

@@ -1,15 +1,31 @@
 //! Why a request fails. Nothing here ends the engine.
 
-/// Tokens that one picture takes, for messages about a full context.
-fn sum(images: &[usize], text: usize) -> String {
-    let pictures: Vec<String> = images
+use crate::Owner;
+
+/// Tokens that pictures and videos take, for messages about a full context.
+fn sum(media: &[(Owner, usize)], text: usize) -> String {
+    let media: Vec<String> = media
         .iter()
-        .enumerate()
-        .map(|(i, tokens)| format!("image {} {tokens}", i + 1))
+        .map(|(owner, tokens)| format!("{owner} {tokens}"))
         .collect();
-    match pictures.is_empty() {
+    match media.is_empty() {
         true => format!("text {text}"),
-        false => format!("{}, text {text}", pictures.join(", ")),
+        false => format!("{}, text {text}", media.join(", ")),
+    }
+}
+
+fn total(media: &[(Owner, usize)]) -> usize {
+    media.iter().map(|(_, tokens)| tokens).sum()
+}
+
+/// What to do about a full context.
+fn hint(media: &[(Owner, usize)]) -> &'static str {
+    match media
+        .iter()
+        .any(|(owner, _)| matches!(owner, Owner::Video(_)))
+    {
+        true => "Raise the context, or lower --fps, --max-frames or --video-max-tokens",
+        false => "Raise the context or lower --image-max-tokens",
     }
 }
 
@@ -40,10 +56,10 @@ pub enum Error {
         model: String,
     },
     /// The prompt does not fit.
-    #[error("prompt of {} tokens ({}) does not fit the context of {context}; need at least {} with one token for the answer. Raise the context or lower --image-max-tokens", images.iter().sum::<usize>() + text, sum(images, *text), images.iter().sum::<usize>() + text + 1)]
+    #[error("prompt of {} tokens ({}) does not fit the context of {context}; need at least {} with one token for the answer. {}", total(media) + text, sum(media, *text), total(media) + text + 1, hint(media))]
     ContextFull {
-        /// Tokens of each picture.
-        images: Vec<usize>,
+        /// Tokens of each picture and video.
+        media: Vec<(Owner, usize)>,
         /// Tokens of text.
         text: usize,
         /// Tokens that fit.

@@ -45,4 +45,9 @@ impl Model {
             marks: ids.collect::<Option<_>>()?,
         })
     }
+
+    /// The token that stands for a video, if the model can see videos.
+    pub fn video_token(&self) -> Option<u32> {
+        self.tokenizer.token_id(self.join?.video()?.token)
+    }
 }

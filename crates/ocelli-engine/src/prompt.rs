@@ -20,6 +20,37 @@ pub struct ImageSlot {
     pub key: ImageKey,
 }
 
+/// What of a request a picture belongs to; both are counted for themselves, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A still picture, which is its own.
+    Image(usize),
+    /// A video: each of its temporal patches is a picture to the encoder, since no patch sees another frame.
+    Video(usize),
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Image(index) => write!(f, "image {}", index + 1),
+            Self::Video(index) => write!(f, "video {}", index + 1),
+        }
+    }
+}
+
+/// What goes to one place of the template.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Medium {
+    /// Its size in patches; several temporal patches in the place of a whole video.
+    pub grid: Grid,
+    /// Content of each temporal patch.
+    pub keys: Vec<ImageKey>,
+    /// What it belongs to.
+    pub owner: Owner,
+    /// Time positions from one temporal patch to the next; none where there is one.
+    pub step: Option<f64>,
+}
+
 /// Rows of a prompt that a picture fills.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSpan {
@@ -42,6 +73,8 @@ pub struct Prompt {
     pub segments: Vec<Segment>,
     /// Content of each picture, in order.
     pub keys: Vec<ImageKey>,
+    /// What each picture belongs to.
+    pub owners: Vec<Owner>,
 }
 
 /// How pictures are laid out among the tokens.
@@ -64,24 +97,69 @@ impl Prompt {
         pictures: &[ImageSlot],
         layout: Option<&Layout>,
     ) -> Result<Self, Error> {
-        if slots.len() != pictures.len() || (layout.is_none() && !pictures.is_empty()) {
+        let media: Vec<Medium> = pictures
+            .iter()
+            .enumerate()
+            .map(|(image, picture)| Medium {
+                grid: picture.grid,
+                keys: vec![picture.key],
+                owner: Owner::Image(image),
+                step: None,
+            })
+            .collect();
+        Self::with_media(ids, slots, &media, layout)
+    }
+
+    /// Puts pictures and videos where the template left a place: `slots` are the indices of those tokens.
+    ///
+    /// # Errors
+    /// When there are more or fewer media than slots, or media and no layout.
+    pub fn with_media(
+        ids: &[u32],
+        slots: &[usize],
+        media: &[Medium],
+        layout: Option<&Layout>,
+    ) -> Result<Self, Error> {
+        if slots.len() != media.len() || (layout.is_none() && !media.is_empty()) {
             return Err(Error::ImageSlots {
                 slots: slots.len(),
-                images: pictures.len(),
+                images: media.len(),
             });
         }
         let mut prompt = Self::default();
         let mut done = 0;
-        for (image, (&slot, picture)) in slots.iter().zip(pictures).enumerate() {
+        for (&slot, medium) in slots.iter().zip(media) {
             prompt.push_text(&ids[done..slot]);
-            if let Some(layout) = layout {
-                prompt.push_image((image, ids[slot]), &picture.grid, layout);
+            let image = prompt.keys.len();
+            match (layout, medium.step) {
+                (Some(_), Some(step)) => prompt.push_video(image, ids[slot], &medium.grid, step),
+                (Some(layout), None) => {
+                    prompt.push_image((image, ids[slot]), &medium.grid, layout);
+                }
+                (None, _) => {}
             }
-            prompt.keys.push(picture.key);
+            prompt.keys.extend_from_slice(&medium.keys);
+            prompt.owners.resize(prompt.keys.len(), medium.owner);
             done = slot + 1;
         }
         prompt.push_text(&ids[done..]);
         Ok(prompt)
+    }
+
+    /// Rows of a video, temporal patch after temporal patch, each a picture from `first` on.
+    fn push_video(&mut self, first: usize, token: u32, grid: &Grid, step: f64) {
+        let rows = grid.merged_h() as usize * grid.merged_w() as usize;
+        for patch in 0..grid.t as usize {
+            let start = self.tokens.len();
+            self.tokens.resize(start + rows, token);
+            self.images.push(ImageSpan {
+                image: first + patch,
+                from: 0..rows,
+                tokens: start..start + rows,
+            });
+        }
+        let grid = *grid;
+        self.segments.push(Segment::Video { grid, step });
     }
 
     fn push_text(&mut self, ids: &[u32]) {
@@ -238,6 +316,32 @@ mod tests {
         assert_eq!(spans, [(0..3, 1..4), (3..6, 5..8)]);
         let positions = ocelli_models::one_axis_positions(&got.segments);
         assert_eq!(positions.tokens.len(), got.tokens.len());
+    }
+
+    #[test]
+    fn temporal_patches_of_a_video_are_pictures_in_one_place() {
+        let video = Medium {
+            grid: Grid {
+                t: 2,
+                ..picture(2, 4, 0).grid
+            },
+            keys: vec![[1; 32], [2; 32]],
+            owner: Owner::Video(0),
+            step: Some(1.5),
+        };
+        let media = [video.clone()];
+        let got = Prompt::with_media(&[1, PAD, 2], &[1], &media, Some(&layout(&JOIN))).unwrap();
+        assert_eq!(got.tokens, [1, PAD, PAD, PAD, PAD, 2]);
+        assert_eq!(
+            (got.images[1].image, got.images[1].tokens.clone()),
+            (1, 3..5)
+        );
+        assert_eq!(got.owners, [Owner::Video(0); 2]);
+        let segment = Segment::Video {
+            grid: video.grid,
+            step: 1.5,
+        };
+        assert_eq!(got.segments[1], segment);
     }
 
     const SALT: [u8; 32] = [0; 32];

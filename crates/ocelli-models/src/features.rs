@@ -159,6 +159,20 @@ pub trait VisionModel: Send + Sync {
         Ok(Grid::for_image(width, height, budget, patch, merge)?)
     }
 
+    /// A picture or frame at the size that a grid wants.
+    fn fit(&self, frame: &RgbImage, grid: &Grid) -> RgbImage {
+        let (patch, filter) = (self.shape().patch_size, self.shape().filter);
+        resize_with(frame, grid.w * patch, grid.h * patch, filter)
+    }
+
+    /// Frames of one temporal patch, at their size already, to patches. The last frame is repeated where
+    /// there are too few.
+    fn patches(&self, frames: &[RgbImage]) -> Patches {
+        let shape = self.shape();
+        let (patch, merge) = (shape.patch_size, shape.merge);
+        patchify(frames, patch, shape.moments, merge, &shape.normalization)
+    }
+
     /// Pixels to patches: one still picture, or the frames of one video.
     ///
     /// # Errors
@@ -167,12 +181,8 @@ pub trait VisionModel: Send + Sync {
         let Some(first) = frames.first() else {
             return Err(Error::NoFrames);
         };
-        let shape = self.shape();
-        let (patch, merge) = (shape.patch_size, shape.merge);
         let grid = self.grid(first.width, first.height, budget)?;
-        let fitted = |frame| resize_with(frame, grid.w * patch, grid.h * patch, shape.filter);
-        let resized: Vec<RgbImage> = frames.iter().map(fitted).collect();
-        let colours = &shape.normalization;
-        Ok(patchify(&resized, patch, shape.moments, merge, colours))
+        let resized: Vec<RgbImage> = frames.iter().map(|frame| self.fit(frame, &grid)).collect();
+        Ok(self.patches(&resized))
     }
 }

@@ -4,8 +4,8 @@
 //! refused, whatever its widths.
 
 use ocelli_gguf::Gguf;
-use ocelli_image::Grid;
 use ocelli_image::boxes::Convention;
+use ocelli_image::{Grid, VideoRule};
 use ocelli_tensor::Backend;
 
 use crate::error::shown;
@@ -59,10 +59,22 @@ impl TimeRule {
     pub fn step(self, seconds: f64) -> Option<f64> {
         match self {
             Self::Patches => Some(1.0),
-            Self::Seconds { positions } => Some(positions * seconds),
+            // In single precision, as the reference: whole positions are cut from it.
+            Self::Seconds { positions } => Some(f64::from(positions as f32 * seconds as f32)),
             Self::Timestamps => None,
         }
     }
+}
+
+/// How a family sees videos.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VideoRules {
+    /// The control token that the template puts where a video goes.
+    pub token: &'static str,
+    /// How frames find their place in time.
+    pub time: TimeRule,
+    /// How frames are chosen and sized.
+    pub size: VideoRule,
 }
 
 /// The text before a temporal patch whose frames are `seconds` from the start, on average.
@@ -98,14 +110,20 @@ impl Join {
         (self.lay_out)(grid).iter().map(count).sum()
     }
 
-    /// How a video's frames are placed in time.
-    pub fn time_rule(&self) -> TimeRule {
-        match self.projector {
-            "qwen2vl_merger" => TimeRule::Patches,
+    /// How videos are seen; none for a family that was trained for pictures alone.
+    pub fn video(&self) -> Option<VideoRules> {
+        let (time, size) = match self.projector {
+            "qwen2vl_merger" => (TimeRule::Patches, VideoRule::Frames),
             // `tokens_per_second` of every released model.
-            "qwen2.5vl_merger" => TimeRule::Seconds { positions: 2.0 },
-            _ => TimeRule::Timestamps,
-        }
+            "qwen2.5vl_merger" => (TimeRule::Seconds { positions: 2.0 }, VideoRule::Frames),
+            "qwen3vl_merger" => (TimeRule::Timestamps, VideoRule::Volume),
+            _ => return None,
+        };
+        Some(VideoRules {
+            token: "<|video_pad|>",
+            time,
+            size,
+        })
     }
 }
 
@@ -304,7 +322,7 @@ mod tests {
     fn each_generation_places_a_video_by_its_own_rule() {
         let step = |projector: &str| {
             let join = JOINS.iter().find(|join| join.projector == projector);
-            join.and_then(|join| join.time_rule().step(0.5))
+            join.and_then(|join| join.video()?.time.step(0.5))
         };
         assert_eq!(step("qwen2vl_merger"), Some(1.0));
         assert_eq!(step("qwen2.5vl_merger"), Some(1.0));

@@ -69,6 +69,8 @@ pub struct Case {
     pub decode: usize,
     /// Least and most tokens of an image; none without images.
     pub image_tokens: Option<RangeInclusive<u32>>,
+    /// Least and most tokens of a whole video; none without videos.
+    pub video_tokens: Option<RangeInclusive<u32>>,
     /// Every stage; `image.{i}.pixels` of a few large pictures is missing.
     pub stages: Stages,
 }
@@ -139,6 +141,9 @@ impl Case {
                 .unwrap_or(0),
             image_tokens: limit("image_min_tokens")
                 .zip(limit("image_max_tokens"))
+                .map(|(least, most)| least..=most),
+            video_tokens: limit("video_min_tokens")
+                .zip(limit("video_max_tokens"))
                 .map(|(least, most)| least..=most),
             stages,
         }
@@ -294,6 +299,11 @@ fn with_paths(messages: &Value, folder: &Path) -> Value {
         if let Some(url) = part["image_url"]["url"].as_str() {
             let path = folder.join(url);
             part["image_url"]["url"] = Value::from(path.to_string_lossy());
+        }
+        let frames = part.get_mut("video").and_then(Value::as_array_mut);
+        for frame in frames.into_iter().flatten() {
+            let path = folder.join(frame.as_str().unwrap_or_default());
+            *frame = Value::from(path.to_string_lossy());
         }
     }
     messages

@@ -153,7 +153,11 @@ impl Stages {
 
 /// Sort key that puts stages in the order of computation.
 fn rank(name: &str) -> (usize, usize, usize, usize, String) {
+    // Stages of videos come behind those of images.
+    let is_video = name.starts_with("vision.video.") || name.starts_with("video.");
+    let name = name.replacen("vision.video.", "vision.", 1);
     let parts: Vec<&str> = name.split('.').collect();
+    let behind = usize::from(is_video) << 32;
     let number = |index: usize| {
         parts
             .get(index)
@@ -161,7 +165,7 @@ fn rank(name: &str) -> (usize, usize, usize, usize, String) {
             .unwrap_or(0)
     };
     let stage = match parts[0] {
-        "image" => 0,
+        "image" | "video" => 0,
         "vision" => 1,
         "prompt" => 2,
         "text" => 3,
@@ -180,7 +184,7 @@ fn rank(name: &str) -> (usize, usize, usize, usize, String) {
         "decode" => (number(1), 0),
         _ => (0, number(1)),
     };
-    (stage, image, step, number(3), name.to_owned())
+    (stage, behind + image, step, number(3), name)
 }
 
 #[cfg(test)]
@@ -199,6 +203,9 @@ mod tests {
             "vision.0.deepstack.1",
             "vision.0.output",
             "vision.1.patch_embed",
+            "vision.video.0.patch_embed",
+            "vision.video.0.layer.2",
+            "vision.video.0.layer.10",
             "prompt.positions",
             "prompt.tokens",
             "text.layer.2",

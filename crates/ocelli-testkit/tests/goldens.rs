@@ -99,7 +99,8 @@ fn every_file_opens_and_every_stage_is_finite() {
 fn positions_follow_the_rule_of_three_axes() {
     for suite in all() {
         let pad = image_pad(&suite);
-        for case in &suite.cases {
+        // Videos have rules of their own, one for each generation: `ocelli-models` tests them.
+        for case in suite.cases.iter().filter(|c| c.video_tokens.is_none()) {
             case.assert_integers("prompt.positions", &positions_by_rule(case, pad));
         }
     }

@@ -43,14 +43,24 @@ impl EncodedChat {
 
     /// All ids in one list with `id` at each place, and where those are.
     pub fn ids_with(&self, id: u32) -> (Vec<u32>, Vec<usize>) {
+        let (ids, places) = self.ids_with_media(id, id);
+        (ids, places.into_iter().map(|(place, _)| place).collect())
+    }
+
+    /// All ids in one list with `image` at each place of a picture and `video` at each of a video, and where
+    /// those are.
+    pub fn ids_with_media(&self, image: u32, video: u32) -> (Vec<u32>, Vec<(usize, Media)>) {
         let mut ids = Vec::new();
         let mut places = Vec::new();
         for part in &self.parts {
             match part {
                 ChatPart::Tokens(tokens) => ids.extend_from_slice(tokens),
-                ChatPart::Place(_) => {
-                    places.push(ids.len());
-                    ids.push(id);
+                ChatPart::Place(media) => {
+                    places.push((ids.len(), *media));
+                    ids.push(match media {
+                        Media::Image => image,
+                        Media::Video => video,
+                    });
                 }
             }
         }
@@ -69,14 +79,30 @@ pub fn encode_chat(
     messages: &[Message],
     options: &RenderOptions,
 ) -> Result<EncodedChat, Error> {
+    encode_chat_with_times(tokenizer, template, messages, options, &[])
+}
+
+/// As [`encode_chat`], with the place of each video split into as many as it has texts in `times`, each text
+/// before its own. A video without texts keeps its one place. The texts count as the template's: they are
+/// the program's, never a user's.
+///
+/// # Errors
+/// As [`encode_chat`].
+pub fn encode_chat_with_times(
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    messages: &[Message],
+    options: &RenderOptions,
+    times: &[Vec<String>],
+) -> Result<EncodedChat, Error> {
     let pieces = template.render(messages, options)?;
-    let encoded = encode_pieces(tokenizer, &pieces, template.media());
+    let found = places(&pieces, template.media());
     for (media, content, name) in [
         (Media::Image, Content::Image, "images"),
         (Media::Video, Content::Video, "videos"),
     ] {
         let given = messages.iter().map(|message| message.count(&content)).sum();
-        let places = encoded.places(media);
+        let places = found.iter().filter(|(_, kind)| *kind == media).count();
         if places != given {
             return Err(Error::Places {
                 name,
@@ -85,7 +111,39 @@ pub fn encode_chat(
             });
         }
     }
-    Ok(encoded)
+    let pieces = with_times(pieces, template.media(), times);
+    Ok(encode_pieces(tokenizer, &pieces, template.media()))
+}
+
+/// Writes each video with times as one place a time: the time, then what stands for a video with what goes
+/// around it. What the template wrote around its one place is replaced with it.
+fn with_times(mut pieces: Vec<Piece>, media: &MediaMarkers, times: &[Vec<String>]) -> Vec<Piece> {
+    let Some(marker) = &media.video else {
+        return pieces;
+    };
+    let (before, after) = media.video_text.split_once(marker).unwrap_or_default();
+    let (text, trusted) = (Piece::text_of(&pieces), trusted_ranges(&pieces));
+    let videos = places(&pieces, media)
+        .into_iter()
+        .filter(|(_, kind)| *kind == Media::Video);
+    let videos: Vec<_> = videos.map(|(range, _)| range).zip(times).collect();
+    // From the back, so that positions in what is left stay valid.
+    for (range, times) in videos.into_iter().rev().filter(|(_, t)| !t.is_empty()) {
+        let own = trusted
+            .iter()
+            .find(|own| own.start <= range.start && range.end <= own.end);
+        let Range { start, end } = own.cloned().unwrap_or(range.clone());
+        let (mut from, mut to) = (range.start, range.end);
+        if text[start..from].ends_with(before) && text[to..end].starts_with(after) {
+            (from, to) = (from - before.len(), to + after.len());
+        }
+        let tail = split_at(&mut pieces, to);
+        split_at(&mut pieces, from);
+        let write = |time: &String| format!("{time}{before}{marker}{after}");
+        pieces.push(Piece::template(times.iter().map(write).collect::<String>()));
+        pieces.extend(tail);
+    }
+    pieces
 }
 
 /// Tokenizes a rendered prompt, cut at the places of media, with a begin token where the model wants one.

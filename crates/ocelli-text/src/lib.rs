@@ -25,7 +25,7 @@ mod template;
 mod tools;
 mod vocabulary;
 
-pub use chat::{ChatPart, EncodedChat, Media, encode_chat, encode_pieces};
+pub use chat::{ChatPart, EncodedChat, Media, encode_chat, encode_chat_with_times, encode_pieces};
 pub use decode::{ControlTokens, DecodeStream};
 pub use encode::Tokenizer;
 pub use error::Error;

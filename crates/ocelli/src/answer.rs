@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ocelli_engine::FinishReason;
-use ocelli_image::ImageRecord;
 use ocelli_image::boxes::Located;
+use ocelli_image::{ImageRecord, VideoRecord};
 
 /// Tokens of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Usage {
 pub struct Timings {
     /// Opening the model, once.
     pub load: Duration,
-    /// Decoding of picture files.
+    /// Decoding of picture files, and of videos with all that is done to their frames.
     pub image_decode: Duration,
     /// Resizing and cutting into patches.
     pub preprocess: Duration,
@@ -45,8 +45,11 @@ pub struct Answer {
     pub usage: Usage,
     /// What the model saw of each picture, in order.
     pub images: Vec<ImageRecord>,
-    /// Boxes and points that the answer names, in pixels of the last picture as it is displayed. Empty
-    /// when there is no picture or no place in the answer.
+    /// What the model saw of each video, in order.
+    pub videos: Vec<VideoRecord>,
+    /// Boxes and points that the answer names, in pixels of the last picture as it is displayed, or of the
+    /// frames of the last video where there is no picture. Empty when there is neither, or no place in the
+    /// answer.
     pub boxes: Vec<Located>,
     /// Where the time went.
     pub timings: Timings,

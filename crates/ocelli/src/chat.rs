@@ -1,23 +1,28 @@
 //! From messages to token ids.
 
-use ocelli_text::{ChatTemplate, Content, RenderOptions, encode_chat};
+use ocelli_text::{ChatTemplate, Content, Media, RenderOptions, encode_chat_with_times};
 
 use crate::{Error, Message, Part, Role};
 
-/// Renders and tokenizes a conversation: ids, and which of them are places of pictures. Text of more
-/// than `most_bytes` cannot fit the context and is not even looked at.
+/// Which ids are places of pictures and videos.
+pub(crate) type Places = Vec<(usize, Media)>;
+
+/// Renders and tokenizes a conversation: ids, and which of them are places of pictures and videos. `times`
+/// has the texts before the temporal patches of each video. Text of more than `most_bytes` cannot fit the
+/// context and is not even looked at.
 pub(crate) fn tokenize(
     model: &ocelli_engine::Model,
     template: &ChatTemplate,
     messages: &[Message],
+    times: &[Vec<String>],
     most_bytes: usize,
-) -> Result<(Vec<u32>, Vec<usize>), Error> {
+) -> Result<(Vec<u32>, Places), Error> {
     let bytes = messages
         .iter()
         .flat_map(|m| &m.parts)
         .map(|part| match part {
             Part::Text(text) => text.len(),
-            Part::Image(_) => 0,
+            Part::Image(_) | Part::Video(_) => 0,
         });
     let bytes = bytes.sum();
     if bytes > most_bytes {
@@ -25,9 +30,10 @@ pub(crate) fn tokenize(
     }
     let messages: Vec<ocelli_text::Message> = messages.iter().map(to_template).collect();
     let options = RenderOptions::default();
-    let chat = encode_chat(&model.tokenizer, template, &messages, &options)
+    let chat = encode_chat_with_times(&model.tokenizer, template, &messages, &options, times)
         .map_err(ocelli_engine::Error::Text)?;
-    Ok(chat.ids_with(model.image_token().unwrap_or_default()))
+    let image = model.image_token().unwrap_or_default();
+    Ok(chat.ids_with_media(image, model.video_token().unwrap_or_default()))
 }
 
 fn to_template(message: &Message) -> ocelli_text::Message {
@@ -40,6 +46,7 @@ fn to_template(message: &Message) -> ocelli_text::Message {
     let content = message.parts.iter().map(|part| match part {
         Part::Text(text) => Content::Text(text.clone()),
         Part::Image(_) => Content::Image,
+        Part::Video(_) => Content::Video,
     });
     ocelli_text::Message::new(role, content.collect())
 }

@@ -36,6 +36,32 @@ pub enum Error {
         /// What is wrong.
         source: ocelli_image::Error,
     },
+    /// A video.
+    #[error("video {number}{}: {what}", name.as_ref().map(|n| format!(" ({n})")).unwrap_or_default())]
+    Video {
+        /// Which video of the request, from 1.
+        number: usize,
+        /// Its file name, if it has one.
+        name: Option<String>,
+        /// What is wrong.
+        what: String,
+        /// What kind of trouble that is.
+        kind: ErrorKind,
+    },
+    /// Too many videos.
+    #[error("{found} videos, limit {limit}")]
+    TooManyVideos {
+        /// Videos of the request.
+        found: usize,
+        /// Most videos.
+        limit: usize,
+    },
+    /// A video for a model that sees pictures only.
+    #[error("model '{model}' takes no videos. Qwen2-VL, Qwen2.5-VL and Qwen3-VL do")]
+    NoVideo {
+        /// The model.
+        model: String,
+    },
     /// More text than the context could hold if every token were the longest there is.
     #[error(
         "prompt of {bytes} bytes, the context holds at most {most_bytes}. Raise the context or shorten the prompt"
@@ -154,9 +180,11 @@ impl Error {
             Self::Text { .. } | Self::Vocabulary { .. } => ErrorKind::BadModel,
             Self::Engine(error) => engine_kind(error),
             Self::Image { source, .. } => image_kind(source),
-            Self::NoVision { .. } => ErrorKind::Pair,
+            Self::Video { kind, .. } => *kind,
+            Self::NoVision { .. } | Self::NoVideo { .. } => ErrorKind::Pair,
             Self::Memory { .. } => ErrorKind::Memory,
             Self::TooManyImages { .. }
+            | Self::TooManyVideos { .. }
             | Self::PromptTooLong { .. }
             | Self::Settings(_)
             | Self::Messages { .. }

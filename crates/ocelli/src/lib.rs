@@ -40,6 +40,7 @@ pub mod plan;
 pub mod quality;
 mod request;
 pub mod trace;
+mod video;
 
 pub use answer::{Answer, Timings, Usage};
 pub use error::{Error, ErrorKind};
@@ -49,8 +50,9 @@ pub use ocelli_convert as convert;
 pub use ocelli_cpu::{Isa, Precision};
 pub use ocelli_engine::{Event, FinishReason, Sampling};
 pub use ocelli_image::boxes::{Located, Region};
-pub use ocelli_image::{Grid, ImageRecord, Orientation};
+pub use ocelli_image::{Grid, ImageRecord, Orientation, VideoRecord};
 pub use ocelli_store as store;
 pub use options::{Options, Source};
 pub use pictures::draw;
 pub use request::{ImageSource, Message, Part, Request, Role};
+pub use video::{Ffmpeg, Fps, MOST_FRAMES, Video, VideoSource};

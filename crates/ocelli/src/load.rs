@@ -9,7 +9,7 @@ use std::time::Instant;
 use ocelli_cpu::{CpuBackend, CpuOptions, Precision};
 use ocelli_engine::{Engine, Settings};
 use ocelli_gguf::Gguf;
-use ocelli_image::Budget;
+use ocelli_image::{Budget, VideoBudget};
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
 use ocelli_models::{Join, Part, TextModel, VisionModel};
 use ocelli_store::Pairing;
@@ -26,6 +26,8 @@ use crate::{Error, Model, Options, Sampling, Source, demo};
 pub(crate) const DEFAULT_CONTEXT: usize = 32_768;
 /// Most tokens of a picture unless asked otherwise.
 const DEFAULT_IMAGE_TOKENS: u64 = 4096;
+/// Most tokens of a video unless asked otherwise: what Qwen3-VL's own settings come to.
+const DEFAULT_VIDEO_TOKENS: u64 = 12_288;
 /// Kept features of pictures.
 const FEATURE_BYTES: usize = 512 << 20;
 /// Vocabularies may be this much smaller than the embedding: converters pad it.
@@ -140,7 +142,16 @@ pub(crate) fn load(
         .as_ref()
         .map(|vision| picture_budget(vision.as_ref(), options))
         .transpose()?;
-    let settings = engine_settings(text.as_ref(), vision.as_deref(), budget, options)?;
+    let mut settings = engine_settings(text.as_ref(), vision.as_deref(), budget, options)?;
+    let video = join.zip(budget).and_then(|(join, budget)| {
+        video_budget(
+            vision.as_deref()?,
+            join,
+            &budget,
+            (options, settings.context),
+        )
+    });
+    reserve_for_videos(&mut settings, video.as_ref());
     let default_sampling = default_sampling(&files.text)?;
     let longest_token = tokenizer.vocabulary().tokens.iter().map(str::len).max();
     let model = ocelli_engine::Model {
@@ -155,6 +166,8 @@ pub(crate) fn load(
         engine: Engine::new(Arc::new(model), backend, settings),
         template,
         budget,
+        video,
+        ffmpeg: options.ffmpeg.clone(),
         longest_token: longest_token.unwrap_or_default(),
         why_blind: files.why_blind(),
         assumed: files.assumed(),
@@ -278,6 +291,35 @@ fn fixed_budget(own: Budget, options: &Options) -> Result<Budget, Error> {
         Some(asked) => Err(Error::Settings(format!(
             "{asked} tokens for a picture, but every picture of this model has {tokens}"
         ))),
+    }
+}
+
+/// The sizes of videos, if the family sees them.
+fn video_budget(
+    vision: &dyn VisionModel,
+    join: &Join,
+    pictures: &Budget,
+    (options, context): (&Options, usize),
+) -> Option<VideoBudget> {
+    let own = DEFAULT_VIDEO_TOKENS.min(context as u64 * 3 / 4).max(1);
+    Some(VideoBudget {
+        factor: pictures.factor,
+        moments: vision.shape().moments,
+        rule: join.video()?.size,
+        min_tokens: options.video_min_tokens.map(u64::from),
+        max_tokens: options.video_max_tokens.map_or(own, u64::from),
+        keeps_to_max: options.video_max_tokens.is_some(),
+        // A frame is a picture to the encoder: memory for one of this size is there.
+        frame_tokens: pictures.max_tokens().max(1),
+    })
+}
+
+/// Frames are encoded one temporal patch after the other, so that a video needs no more memory than its
+/// largest one.
+fn reserve_for_videos(settings: &mut Settings, video: Option<&VideoBudget>) {
+    if let (Some(grid), Some(video)) = (&mut settings.largest_picture, video) {
+        let columns = u64::from(grid.merge) * video.most_frame_tokens();
+        grid.w = grid.w.max(u32::try_from(columns).unwrap_or(u32::MAX));
     }
 }
 

@@ -5,13 +5,15 @@ use std::path::Path;
 use base64::Engine as _;
 use serde_json::Value;
 
-use crate::{Error, ImageSource, Message, Part, Role};
+use crate::{Error, Fps, ImageSource, MOST_FRAMES, Message, Part, Role, Video, VideoSource};
 
 /// Reads `[{"role", "content"}, ...]`, or an object with such a list as `messages`.
 ///
 /// Content is a string or a list of parts: `{"type": "text", "text"}`, `{"type": "image_url",
 /// "image_url": {"url"}}` with a `data:image/...;base64,` URL, a `file://` URL or a path (relative to
-/// `base`), or `{"type": "image", "image"}` likewise.
+/// `base`), or `{"type": "image", "image"}` likewise. Videos: `{"type": "video_url", "video_url": {"url"}}` and
+/// `{"type": "video", "video"}` with a path, a `data:video/...` or `data:image/...` URL, or a list of
+/// pictures; beside it stand `"fps"` (required for a list) and `"max_frames"`.
 ///
 /// # Errors
 /// Names the place of what is missing or of the wrong type.
@@ -96,33 +98,113 @@ fn read_part(part: &Value, place: &str, base: &Path) -> Result<Part, Error> {
             Ok(Part::Image(read_url(url, place, base)?))
         }
         Some("image") => Ok(Part::Image(read_url(text_at("image")?, place, base)?)),
+        Some(kind @ ("video_url" | "video" | "input_video")) => {
+            let key = if kind == "video" {
+                "video"
+            } else {
+                "video_url"
+            };
+            let given = part.get(key).unwrap_or(&Value::Null);
+            let given = given.get("url").unwrap_or(given);
+            Ok(Part::Video(read_video(part, (given, key), place, base)?))
+        }
         Some(other) => {
             let other: String = other.chars().take(64).collect();
             Err(wrong(
                 &format!("{place}.type"),
-                format!("'{other}' is unknown, need text, image_url or image"),
+                format!("'{other}' is unknown, need text, image_url, image, video_url or video"),
             ))
         }
         None => Err(wrong(&format!("{place}.type"), "missing, need a string")),
     }
 }
 
-fn read_url(url: &str, place: &str, base: &Path) -> Result<ImageSource, Error> {
-    if let Some(rest) = url.strip_prefix("data:") {
-        let need = "data URI must be image/*;base64";
-        let (kind, data) = rest.split_once(',').ok_or_else(|| wrong(place, need))?;
-        if !kind.starts_with("image/") || !kind.ends_with(";base64") {
-            return Err(wrong(place, need));
+/// A video, its rate and its most frames.
+fn read_video(
+    part: &Value,
+    (given, key): (&Value, &str),
+    place: &str,
+    base: &Path,
+) -> Result<Video, Error> {
+    let fps = match part.get("fps") {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            let fps = Fps::new(value.as_f64().unwrap_or(f64::NAN));
+            Some(fps.map_err(|_| {
+                let need = "need a number above 0 and at most 1000";
+                wrong(&format!("{place}.fps"), format!("found {value}, {need}"))
+            })?)
         }
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(data.trim())
-            .map_err(|_| wrong(place, need))?;
-        return Ok(ImageSource::Bytes(bytes));
+    };
+    let most_frames = match part.get("max_frames") {
+        None | Some(Value::Null) => MOST_FRAMES,
+        Some(value) => {
+            let number = value.as_u64().and_then(|n| usize::try_from(n).ok());
+            number
+                .filter(|n| (2..=MOST_FRAMES).contains(n))
+                .ok_or_else(|| {
+                    let need = format!("found {value}, need a number from 2 to {MOST_FRAMES}");
+                    wrong(&format!("{place}.max_frames"), need)
+                })?
+        }
+    };
+    let source = match given {
+        Value::String(url) => match url.strip_prefix("data:video/") {
+            Some(_) => VideoSource::Bytes(read_data(url, "video/", place)?),
+            None => match read_url(url, place, base)? {
+                ImageSource::File(path) => VideoSource::File(path),
+                ImageSource::Bytes(bytes) => VideoSource::Bytes(bytes),
+            },
+        },
+        Value::Array(frames) => {
+            let fps = fps.ok_or_else(|| {
+                let need = "missing, need the frames a second of a list of pictures";
+                wrong(&format!("{place}.fps"), need)
+            })?;
+            let frame = |(i, frame): (usize, &Value)| {
+                let place = format!("{place}.{key}[{i}]");
+                let url = frame.as_str();
+                read_url(
+                    url.ok_or_else(|| wrong(&place, "need a string"))?,
+                    &place,
+                    base,
+                )
+            };
+            let frames = frames.iter().enumerate().map(frame);
+            VideoSource::Frames(frames.collect::<Result<_, _>>()?, fps)
+        }
+        _ => {
+            let need = "missing, need a string or a list of pictures";
+            return Err(wrong(&format!("{place}.{key}"), need));
+        }
+    };
+    Ok(Video {
+        source,
+        sampled: fps.unwrap_or(Fps::USUAL),
+        most_frames,
+    })
+}
+
+/// The bytes of a `data:` URL of this kind.
+fn read_data(url: &str, kind: &str, place: &str) -> Result<Vec<u8>, Error> {
+    let need = || wrong(place, format!("data URI must be {kind}*;base64"));
+    let rest = url.strip_prefix("data:").unwrap_or(url);
+    let (head, data) = rest.split_once(',').ok_or_else(need)?;
+    if !head.starts_with(kind) || !head.ends_with(";base64") {
+        return Err(need());
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(data.trim());
+    decoded.map_err(|_| need())
+}
+
+fn read_url(url: &str, place: &str, base: &Path) -> Result<ImageSource, Error> {
+    if url.starts_with("data:") {
+        return Ok(ImageSource::Bytes(read_data(url, "image/", place)?));
     }
     if url.starts_with("http://") || url.starts_with("https://") {
         return Err(wrong(
             place,
-            "pictures are not fetched; give a file or a data URI",
+            "pictures and videos are not fetched; give a file or a data URI",
         ));
     }
     let path = url.strip_prefix("file://").unwrap_or(url);
@@ -154,8 +236,44 @@ mod tests {
     }
 
     #[test]
+    fn videos_are_files_data_or_lists_of_pictures() {
+        let json = r#"[{"role": "user", "content": [
+            {"type": "video_url", "video_url": {"url": "a.mp4"}},
+            {"type": "video", "video": ["1.png", "2.png"], "fps": 0.5},
+            {"type": "video_url", "video_url": "data:video/mp4;base64,QUI=", "fps": 4, "max_frames": 8}]}]"#;
+        let got = from_openai(json, Path::new("dir")).unwrap();
+        let frames = ["1.png", "2.png"].map(|n| ImageSource::File(Path::new("dir").join(n)));
+        let bytes = VideoSource::Bytes(b"AB".to_vec());
+        let expected = [
+            Video::file(Path::new("dir").join("a.mp4")),
+            Video {
+                sampled: Fps::new(0.5).unwrap(),
+                ..Video::new(VideoSource::Frames(frames.to_vec(), Fps::new(0.5).unwrap()))
+            },
+            Video {
+                sampled: Fps::new(4.0).unwrap(),
+                most_frames: 8,
+                ..Video::new(bytes)
+            },
+        ];
+        assert_eq!(got[0].parts, expected.map(Part::Video));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_place() {
         for (json, expected) in [
+            (
+                r#"[{"role": "user", "content": [{"type": "video", "video": ["a.png"]}]}]"#,
+                "content[0].fps: missing",
+            ),
+            (
+                r#"[{"role": "user", "content": [{"type": "video", "video": "a.mp4", "fps": 0}]}]"#,
+                "content[0].fps: found 0",
+            ),
+            (
+                r#"[{"role": "user", "content": [{"type": "video_url"}]}]"#,
+                "content[0].video_url: missing",
+            ),
             ("{", "messages: "),
             ("[]", "at least one"),
             (r#"[{"content": "x"}]"#, "messages[0].role: missing"),

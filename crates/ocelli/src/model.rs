@@ -4,16 +4,18 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use ocelli_engine::{Engine, Event, Generate, Outcome, Prompt};
+use ocelli_engine::{Engine, Event, Generate, Outcome, Owner, Picture, Prompt};
 use ocelli_image::boxes::{Convention, Located, View, locate};
-use ocelli_image::{Budget, ImageRecord};
+use ocelli_image::{Budget, ImageRecord, VideoBudget, VideoRecord};
 use ocelli_text::{ChatTemplate, ControlTokens};
 
 use crate::chat::tokenize;
 use crate::pictures::Prepared;
 use crate::trace::{Recorder, Trace};
+use crate::video::{Clips, Viewer, arrange};
 use crate::{
-    Answer, Error, ImageSource, Options, Part, Request, Sampling, Source, Timings, Usage, load,
+    Answer, Error, Ffmpeg, ImageSource, Options, Part, Request, Sampling, Source, Timings, Usage,
+    Video, load,
 };
 
 /// A text model with its projector, ready to answer. One request runs at a time; what consecutive
@@ -27,6 +29,9 @@ pub(crate) struct Parts {
     pub(crate) template: ChatTemplate,
     pub(crate) default_sampling: Sampling,
     pub(crate) budget: Option<Budget>,
+    /// Sizes of videos, if the family sees them.
+    pub(crate) video: Option<VideoBudget>,
+    pub(crate) ffmpeg: Ffmpeg,
     /// Bytes of the longest token.
     pub(crate) longest_token: usize,
     /// Why there is no projector, for the error that a picture gets.
@@ -47,7 +52,10 @@ impl std::fmt::Debug for Model {
 /// A request on its way into the engine.
 struct Asked {
     prompt: Prompt,
+    /// Pictures and temporal patches in the order of the prompt.
+    pictures: Vec<Picture>,
     prepared: Prepared,
+    videos: Vec<VideoRecord>,
 }
 
 impl Model {
@@ -126,19 +134,26 @@ impl Model {
         request: Request,
         observe: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Answer, Error> {
-        let Asked { prompt, prepared } = self.prepare(&request)?;
+        let Asked {
+            prompt,
+            pictures,
+            prepared,
+            videos,
+        } = self.prepare(&request)?;
+        let owners = prompt.owners.clone();
+        let observe = &mut |event: Event<'_>| observe(by_medium(&owners, event));
         let outcome = self.parts.engine.generate(
             Generate {
                 sampling: request
                     .sampling
                     .unwrap_or_else(|| self.parts.default_sampling.clone()),
                 stop: request.stop,
-                ..Generate::new(prompt, prepared.pictures, request.max_tokens)
+                ..Generate::new(prompt, pictures, request.max_tokens)
             },
             observe,
         )?;
         Ok(Answer {
-            boxes: self.boxes(&outcome, prepared.records.last()),
+            boxes: self.boxes(&outcome, view(&prepared.records, &videos)),
             text: outcome.text,
             finish_reason: outcome.finish_reason,
             usage: Usage {
@@ -147,6 +162,7 @@ impl Model {
                 cached_tokens: outcome.cached_tokens,
             },
             images: prepared.records,
+            videos,
             timings: Timings {
                 load: self.parts.load,
                 image_decode: prepared.decode,
@@ -163,16 +179,21 @@ impl Model {
     /// # Errors
     /// As [`Model::ask`].
     pub fn trace(&mut self, request: &Request, decode: usize) -> Result<Trace, Error> {
-        let Asked { prompt, prepared } = self.prepare(request)?;
+        let Asked {
+            prompt, pictures, ..
+        } = self.prepare(request)?;
+        let owners = prompt.owners.clone();
         let mut recorder = Recorder::default();
-        for (i, picture) in prepared.pictures.iter().enumerate() {
-            recorder.picture(i, &picture.patches);
+        for (picture, owner) in pictures.iter().zip(&owners) {
+            recorder.picture(*owner, &picture.patches);
         }
-        let mut see = |image, stage: ocelli_tensor::Stage<'_>| recorder.stage(image, &stage);
+        let mut see = |image: Option<usize>, stage: ocelli_tensor::Stage<'_>| {
+            recorder.stage(image.map(|image| owners[image]), &stage);
+        };
         let traced = self
             .parts
             .engine
-            .trace(prompt, prepared.pictures, decode, &mut see)?;
+            .trace(prompt, pictures, decode, &mut see)?;
         Ok(recorder.finish(traced))
     }
 
@@ -184,12 +205,20 @@ impl Model {
         Ok(self.prepare(request)?.prepared.records)
     }
 
+    /// What the model will see of a request's videos, without running it.
+    ///
+    /// # Errors
+    /// When a picture or video is bad.
+    pub fn look_at_videos(&self, request: &Request) -> Result<Vec<VideoRecord>, Error> {
+        Ok(self.prepare(request)?.videos)
+    }
+
     /// Places that an answer names. Some families write them between control tokens, which the text of
     /// an answer leaves out.
-    fn boxes(&self, outcome: &Outcome, record: Option<&ImageRecord>) -> Vec<Located> {
+    fn boxes(&self, outcome: &Outcome, view: Option<View>) -> Vec<Located> {
         let model = self.parts.engine.model();
         let boxes = model.join.and_then(|join| join.boxes);
-        let (Some(boxes), Some(record)) = (boxes, record) else {
+        let (Some(boxes), Some(view)) = (boxes, view) else {
             return Vec::new();
         };
         let shown;
@@ -202,7 +231,7 @@ impl Model {
             }
             Convention::Relative1000 | Convention::ResizedPixels => &outcome.text,
         };
-        locate(text, boxes, &View::from(record))
+        locate(text, boxes, &view)
     }
 
     fn prepare(&self, request: &Request) -> Result<Asked, Error> {
@@ -213,7 +242,7 @@ impl Model {
             .flat_map(|message| &message.parts)
             .filter_map(|part| match part {
                 Part::Image(source) => Some(source),
-                Part::Text(_) => None,
+                Part::Text(_) | Part::Video(_) => None,
             })
             .collect();
         let mut prepared = match (&model.vision, &self.parts.budget) {
@@ -226,19 +255,103 @@ impl Model {
                 });
             }
         };
-        let (ids, slots) = tokenize(
+        let clips = self.watch(request)?;
+        prepared.decode += clips.time;
+        let (ids, places) = tokenize(
             model,
             &self.parts.template,
             &request.messages,
+            &clips.times(),
             self.context().saturating_mul(self.parts.longest_token),
         )?;
-        let images: Vec<_> = prepared.pictures.iter().map(|p| p.slot()).collect();
-        let prompt = Prompt::new(&ids, &slots, &images, model.layout().as_ref())?;
+        let videos = clips.records.clone();
+        let arranged = arrange(&places, std::mem::take(&mut prepared.pictures), clips)?;
+        let prompt = Prompt::with_media(
+            &ids,
+            &arranged.slots,
+            &arranged.media,
+            model.layout().as_ref(),
+        )?;
         if let Some(join) = model.join {
             for record in &mut prepared.records {
                 record.tokens = join.tokens(&record.grid);
             }
         }
-        Ok(Asked { prompt, prepared })
+        Ok(Asked {
+            prompt,
+            pictures: arranged.pictures,
+            prepared,
+            videos,
+        })
+    }
+
+    /// The videos of a request, ready for the encoder.
+    fn watch(&self, request: &Request) -> Result<Clips, Error> {
+        let model = self.parts.engine.model();
+        let parts = request.messages.iter().flat_map(|message| &message.parts);
+        let videos: Vec<&Video> = parts
+            .filter_map(|part| match part {
+                Part::Video(video) => Some(video),
+                Part::Text(_) | Part::Image(_) => None,
+            })
+            .collect();
+        if videos.is_empty() {
+            return Ok(Clips::default());
+        }
+        let Some(vision) = &model.vision else {
+            return Err(Error::NoVision {
+                model: model.name.clone(),
+                why: self.parts.why_blind.clone(),
+            });
+        };
+        let rules = model.join.and_then(|join| join.video());
+        let (Some(rules), Some(budget), Some(_)) = (rules, &self.parts.video, model.video_token())
+        else {
+            return Err(Error::NoVideo {
+                model: model.name.clone(),
+            });
+        };
+        let viewer = Viewer {
+            vision: vision.as_ref(),
+            rules,
+            budget,
+            ffmpeg: &self.parts.ffmpeg,
+            salt: [0; 32],
+        };
+        Clips::new(&videos, &viewer)
+    }
+}
+
+/// What the places in an answer refer to: the last picture, or the last video where there is none.
+fn view(images: &[ImageRecord], videos: &[VideoRecord]) -> Option<View> {
+    let of_video = |video: &VideoRecord| View {
+        width: video.width,
+        height: video.height,
+        resized_width: video.resized_width,
+        resized_height: video.resized_height,
+    };
+    match images.last() {
+        Some(image) => Some(View::from(image)),
+        None => videos.last().map(of_video),
+    }
+}
+
+/// An event told of pictures and videos: the layers of all temporal patches of a video are one count.
+fn by_medium<'a>(owners: &[Owner], event: Event<'a>) -> Event<'a> {
+    let Event::Encoding { image, done, total } = event else {
+        return event;
+    };
+    let Some(owner) = owners.get(image) else {
+        return event;
+    };
+    let own = owners.iter().filter(|other| *other == owner).count();
+    let before = owners[..image].iter().filter(|other| *other == owner);
+    let mut media = owners[..image].to_vec();
+    media.retain(|other| other != owner);
+    media.dedup();
+    Event::Encoding {
+        image: media.len(),
+        done: before.count() * total + done,
+        total: own * total,
     }
 }

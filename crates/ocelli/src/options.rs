@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Isa, Precision};
+use crate::{Ffmpeg, Isa, Precision};
 
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,13 @@ pub struct Options {
     /// Larger pictures are scaled down to this many tokens; `None` for the smaller of the family's own
     /// and 4096.
     pub image_max_tokens: Option<u32>,
+    /// Smaller videos are scaled up to this many tokens; `None` for the family's own size of a frame.
+    pub video_min_tokens: Option<u32>,
+    /// Larger videos are scaled down to this many tokens; `None` for 12288, or three quarters of the context
+    /// if that is less, unless frames would become smaller than the family wants them.
+    pub video_max_tokens: Option<u32>,
+    /// The programs that read video files.
+    pub ffmpeg: Ffmpeg,
     /// Reads every weight once at load and refuses files with values that are not finite.
     pub check: bool,
 }

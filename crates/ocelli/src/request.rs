@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use ocelli_engine::Sampling;
 
+use crate::Video;
+
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -52,6 +54,8 @@ pub enum Part {
     Text(String),
     /// A picture.
     Image(ImageSource),
+    /// A video.
+    Video(Video),
 }
 
 /// One turn of a conversation.
@@ -117,12 +121,35 @@ impl Request {
         self.image_source(ImageSource::Bytes(bytes.into()))
     }
 
-    fn image_source(mut self, source: ImageSource) -> Self {
+    /// Adds a video file to the question, behind pictures and other videos and before the text. Two of its
+    /// frames are looked at in a second.
+    #[must_use]
+    pub fn video(self, path: impl Into<PathBuf>) -> Self {
+        self.video_part(Video::file(path))
+    }
+
+    /// Adds a video to the question, behind pictures and other videos and before the text.
+    #[must_use]
+    pub fn video_part(self, video: Video) -> Self {
+        self.medium(Part::Video(video))
+    }
+
+    fn image_source(self, source: ImageSource) -> Self {
+        self.medium(Part::Image(source))
+    }
+
+    fn medium(mut self, medium: Part) -> Self {
         let question = self.messages.iter_mut().rfind(|m| m.role == Role::User);
         if let Some(question) = question {
-            let is_image = |part: &Part| matches!(part, Part::Image(_));
-            let place = question.parts.iter().take_while(|p| is_image(p)).count();
-            question.parts.insert(place, Part::Image(source));
+            let is_video = matches!(medium, Part::Video(_));
+            let is_before = |part: &Part| match part {
+                Part::Image(_) => true,
+                Part::Video(_) => is_video,
+                Part::Text(_) => false,
+            };
+            let parts = &mut question.parts;
+            let place = parts.iter().take_while(|p| is_before(p)).count();
+            parts.insert(place, medium);
         }
         self
     }

@@ -2,12 +2,15 @@
 //!
 //! A trace is a safetensors file. Names: `image.{i}.pixels`, `image.{i}.grid`, `vision.{i}.patch_embed`,
 //! `vision.{i}.layer.{n}`, `vision.{i}.output`, `vision.{i}.deepstack.{k}`, `prompt.tokens`,
-//! `prompt.positions`, `text.layer.{n}`, `logits`, `decode.{k}.logits`, `decode.tokens`.
+//! `prompt.positions`, `text.layer.{n}`, `logits`, `decode.{k}.logits`, `decode.tokens`. Of videos:
+//! `video.{i}.pixels`, `video.{i}.grid` and `vision.video.{i}.patch_embed` and so on, the rows of all temporal
+//! patches below each other.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::path::Path;
 
-use ocelli_engine::Traced;
+use ocelli_engine::{Owner, Traced};
 use ocelli_image::Patches;
 use ocelli_tensor::Stage;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -114,9 +117,15 @@ fn difference(got: &Entry, expected: &Entry) -> f64 {
 
 /// Where a stage comes in a run, so that the first one that is wrong comes first.
 fn order(name: &str) -> (usize, Vec<usize>, String) {
-    const STAGES: [&str; 11] = [
+    const STAGES: [&str; 17] = [
         "image.grid",
         "image.pixels",
+        "video.grid",
+        "video.pixels",
+        "vision.video.patch_embed",
+        "vision.video.layer",
+        "vision.video.deepstack",
+        "vision.video.output",
         "vision.patch_embed",
         "vision.layer",
         "vision.deepstack",
@@ -236,31 +245,49 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn picture(&mut self, image: usize, patches: &Patches) {
+    /// Adds a picture, or the next temporal patch of a video.
+    pub(crate) fn picture(&mut self, owner: Owner, patches: &Patches) {
+        let name = match owner {
+            Owner::Image(index) => format!("image.{index}"),
+            Owner::Video(index) => format!("video.{index}"),
+        };
         let grid = patches.grid;
-        let rows = grid.patches();
-        self.floats(
-            format!("image.{image}.pixels"),
-            vec![rows, patches.pixels.len() / rows],
-            patches.pixels.clone(),
-        );
+        let columns = patches.pixels.len() / grid.patches();
+        self.rows(format!("{name}.pixels"), columns, &patches.pixels);
         let sides = [grid.t, grid.h, grid.w].map(|n| n as i32);
-        self.whole(format!("image.{image}.grid"), vec![3], sides.to_vec());
+        let whole = Entry {
+            shape: vec![3],
+            values: Values::I32(sides.to_vec()),
+        };
+        match self.trace.stages.entry(format!("{name}.grid")) {
+            Occupied(mut entry) => {
+                if let Values::I32(sides) = &mut entry.get_mut().values {
+                    sides[0] += grid.t as i32;
+                }
+            }
+            Vacant(entry) => drop(entry.insert(whole)),
+        }
     }
 
-    /// Adds a stage. Rows of the same stage from later steps of a prompt go below the earlier ones.
-    pub(crate) fn stage(&mut self, image: Option<usize>, stage: &Stage<'_>) {
-        let name = match image {
-            Some(image) => format!("vision.{image}.{}", stage.name),
+    /// Adds a stage. Rows of the same stage from later steps of a prompt, and from later temporal patches,
+    /// go below the earlier ones.
+    pub(crate) fn stage(&mut self, owner: Option<Owner>, stage: &Stage<'_>) {
+        let name = match owner {
+            Some(Owner::Image(index)) => format!("vision.{index}.{}", stage.name),
+            Some(Owner::Video(index)) => format!("vision.video.{index}.{}", stage.name),
             None => format!("text.{}", stage.name),
         };
+        self.rows(name, stage.columns, stage.values);
+    }
+
+    fn rows(&mut self, name: String, columns: usize, rows: &[f32]) {
         let entry = self.trace.stages.entry(name).or_insert_with(|| Entry {
-            shape: vec![0, stage.columns],
+            shape: vec![0, columns],
             values: Values::F32(Vec::new()),
         });
-        entry.shape[0] += stage.rows;
+        entry.shape[0] += rows.len() / columns;
         if let Values::F32(values) = &mut entry.values {
-            values.extend_from_slice(stage.values);
+            values.extend_from_slice(rows);
         }
     }
 

@@ -14,6 +14,8 @@ fn run(suite: &Suite, case: &Case) -> Stages {
         precision: Precision::F32,
         image_min_tokens: budget.as_ref().map(|b| *b.start()),
         image_max_tokens: budget.as_ref().map(|b| *b.end()),
+        video_min_tokens: case.video_tokens.as_ref().map(|b| *b.start()),
+        video_max_tokens: case.video_tokens.as_ref().map(|b| *b.end()),
         ..Options::default()
     };
     let source = Source::File(suite.text.clone());
@@ -65,9 +67,12 @@ golden! {
     pixtral_equals_the_reference_at_every_stage: "pixtral",
     qwen2_equals_the_reference_at_every_stage: "qwen2",
     qwen2_5vl_equals_the_reference_at_every_stage: "qwen2.5vl",
+    videos_of_qwen2_5vl_equal_the_reference_at_every_stage: "qwen2.5vl-video",
     qwen2vl_equals_the_reference_at_every_stage: "qwen2vl",
+    videos_of_qwen2vl_equal_the_reference_at_every_stage: "qwen2vl-video",
     qwen3_equals_the_reference_at_every_stage: "qwen3",
     qwen3vl_equals_the_reference_at_every_stage: "qwen3vl",
     qwen3vl_with_mixed_types_and_untied_output_equals_the_reference: "qwen3vl-mixed",
     qwen3vl_mixture_of_experts_equals_the_reference: "qwen3vl-moe",
+    videos_of_qwen3vl_equal_the_reference_at_every_stage: "qwen3vl-video",
 }

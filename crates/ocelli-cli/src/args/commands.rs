@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ocelli::{Fps, MOST_FRAMES};
 
 use super::{AnswerArgs, ModelArgs, values};
 
@@ -13,8 +14,24 @@ pub(crate) struct ImageArgs {
     #[arg(short, long = "image", value_name = "FILE")]
     pub(crate) images: Vec<PathBuf>,
 
-    /// Whole conversation instead of a prompt: an OpenAI message list (JSON) with image paths or data URLs
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["images", "system"])]
+    /// Video to look at (GIF, WebP, APNG; other files through ffmpeg); repeatable, behind the pictures
+    #[arg(long = "video", value_name = "FILE")]
+    pub(crate) videos: Vec<PathBuf>,
+
+    /// Pictures that are the frames of one video, in order; the next flag ends the list
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "fps")]
+    pub(crate) frames: Vec<PathBuf>,
+
+    /// Frames a second: of --video, how many are looked at (default 2); of --frames, how many there are
+    #[arg(long, value_name = "N", value_parser = values::fps, allow_negative_numbers = true)]
+    pub(crate) fps: Option<Fps>,
+
+    /// Most frames of each --video that are looked at
+    #[arg(long, value_name = "N", default_value_t = MOST_FRAMES, value_parser = values::frames)]
+    pub(crate) max_frames: usize,
+
+    /// Whole conversation instead of a prompt: an OpenAI message list (JSON) with image and video paths or data URLs
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["images", "videos", "frames", "system"])]
     pub(crate) messages: Option<PathBuf>,
 }
 
@@ -57,6 +74,8 @@ Examples:
   ocelli run --image scene.png \"What is in this picture?\"
   ocelli run --image a.jpg --image b.jpg \"What is different?\"
   ocelli run -m model.gguf --json --image scan.png \"Read the text.\"
+  ocelli run -m model.gguf --video clip.mp4 \"What happens?\"
+  ocelli run -m model.gguf --frames 1.png 2.png 3.png --fps 1 \"What happens?\"
   cat notes.txt | ocelli run -m model.gguf \"Summarise:\"
   ocelli run -m model.gguf                        (a chat; /help lists its commands)";
 

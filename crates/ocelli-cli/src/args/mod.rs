@@ -9,7 +9,7 @@ mod values;
 mod writing;
 
 pub(crate) use answer::AnswerArgs;
-pub(crate) use commands::{InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs};
+pub(crate) use commands::{ImageArgs, InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs};
 pub(crate) use folder::{BatchArgs, PlanArgs};
 pub(crate) use model::{ModelArgs, Precision};
 pub(crate) use models::{ListArgs, PullArgs};

@@ -1,9 +1,10 @@
 //! Flags about the model: which files, how it is run, how large pictures are shown to it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use ocelli::{Isa, Options, Source};
+use ocelli::{Ffmpeg, Isa, Options, Source};
 
 use super::values;
 use crate::failure::Failure;
@@ -50,10 +51,27 @@ pub(crate) struct ModelArgs {
     /// Most tokens of an image; larger ones are scaled down. Default: the smaller of the model family's and 4096
     #[arg(long, value_name = "TOKENS", value_parser = values::image_tokens, help_heading = IMAGE)]
     pub(crate) image_max_tokens: Option<u32>,
+
+    /// Least tokens of a video; smaller ones are scaled up. Default: the model family's size of a frame
+    #[arg(long, value_name = "TOKENS", value_parser = values::video_tokens, help_heading = IMAGE)]
+    pub(crate) video_min_tokens: Option<u32>,
+
+    /// Most tokens of a video; larger ones are scaled down. Default: 12288, or three quarters of the context
+    #[arg(long, value_name = "TOKENS", value_parser = values::video_tokens, help_heading = IMAGE)]
+    pub(crate) video_max_tokens: Option<u32>,
+
+    /// Folder with ffmpeg and ffprobe, which read video files. Default: where programs are
+    #[arg(long, value_name = "DIR", env = "OCELLI_FFMPEG", help_heading = VIDEO)]
+    pub(crate) ffmpeg: Option<PathBuf>,
+
+    /// Seconds that ffmpeg may be silent before it is ended
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = values::seconds, help_heading = VIDEO)]
+    pub(crate) ffmpeg_timeout: Duration,
 }
 
 const MODEL: &str = "Model";
-const IMAGE: &str = "Image size";
+const IMAGE: &str = "Image and video size";
+const VIDEO: &str = "Video files";
 
 /// Arithmetic of products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,6 +119,13 @@ impl ModelArgs {
                 "--image-min-tokens: found {least}, need at most the {most} of --image-max-tokens"
             )));
         }
+        if let (Some(least), Some(most)) = (self.video_min_tokens, self.video_max_tokens)
+            && least > most
+        {
+            return Err(Failure::usage(format_args!(
+                "--video-min-tokens: found {least}, need at most the {most} of --video-max-tokens"
+            )));
+        }
         Ok(Options {
             projector: self.mmproj.clone(),
             context: self.context,
@@ -109,6 +134,12 @@ impl ModelArgs {
             precision: self.precision.unwrap_or(default_precision).into(),
             image_min_tokens: self.image_min_tokens,
             image_max_tokens: self.image_max_tokens,
+            video_min_tokens: self.video_min_tokens,
+            video_max_tokens: self.video_max_tokens,
+            ffmpeg: Ffmpeg {
+                folder: self.ffmpeg.clone(),
+                timeout: self.ffmpeg_timeout,
+            },
             check: self.check,
         })
     }

@@ -2,8 +2,10 @@
 
 use std::num::NonZero;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ocelli::convert::FileType;
+use ocelli::{Fps, MOST_FRAMES};
 
 /// Most stop strings, and most bytes of one.
 pub(crate) const STOP_STRINGS: usize = 16;
@@ -54,6 +56,28 @@ pub(super) fn threads(text: &str) -> Result<usize, String> {
 /// Tokens of one image: a whole number in 1..=65536.
 pub(super) fn image_tokens(text: &str) -> Result<u32, String> {
     number_in(text, 1, 65_536)
+}
+
+/// Tokens of a whole video: a whole number in 1..=1048576.
+pub(super) fn video_tokens(text: &str) -> Result<u32, String> {
+    number_in(text, 1, 1 << 20)
+}
+
+/// Frames a second.
+pub(super) fn fps(text: &str) -> Result<Fps, String> {
+    let need = "a number above 0 and at most 1000";
+    let value: f64 = parse(text, need)?;
+    Fps::new(value).map_err(|_| format!("found {text}, need {need}"))
+}
+
+/// Frames of a video that are looked at: two are the fewest.
+pub(super) fn frames(text: &str) -> Result<usize, String> {
+    number_in(text, 2, MOST_FRAMES as u64)
+}
+
+/// Seconds that a program may be silent.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    number_in(text, 1, 86_400).map(Duration::from_secs)
 }
 
 /// Tokens to decode in a trace: 0 is none.
@@ -181,6 +205,10 @@ mod tests {
                 && count("1.5").is_err()
                 && count("1").is_ok()
         );
+        assert!(
+            fps("0").is_err() && fps("-1").is_err() && fps("nan").is_err() && fps("0.5").is_ok()
+        );
+        assert!(frames("1").is_err() && frames("2").is_ok() && frames("769").is_err());
         assert!(image_tokens("65536").is_ok() && image_tokens("65537").is_err());
         assert!(tolerance("0").is_err() && tolerance("1e-4").is_ok() && tolerance("nan").is_err());
         assert!(stop_string("").is_err() && stop_string(&"x".repeat(257)).is_err());

@@ -100,5 +100,8 @@ fn every_suite_is_run() {
         "qwen3vl-mixed",
         "qwen3vl-moe",
     ];
-    assert_eq!(ocelli_testkit::suites(), run);
+    // How frames become patches is the library's: `crates/ocelli/tests/goldens.rs` runs the videos.
+    let mut suites = ocelli_testkit::suites();
+    suites.retain(|name| !name.ends_with("-video"));
+    assert_eq!(suites, run);
 }
