@@ -252,7 +252,7 @@ fn engine_settings(
 ) -> Result<Settings, Error> {
     let kv_element = match options.precision {
         Precision::F32 => KvElement::F32,
-        Precision::Auto => KvElement::F16,
+        Precision::Auto | Precision::Bf16 | Precision::Int8 => KvElement::F16,
     };
     let layout = KvLayout {
         layers: text.caches(),
