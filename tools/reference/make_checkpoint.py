@@ -19,6 +19,7 @@ import torch
 import transformers
 from transformers import AutoProcessor
 
+import still_towers
 import tiny_tokenizer
 
 OPENAI_CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
@@ -76,7 +77,7 @@ PRESETS = {
         ),
         tied=False,
     ),
-}
+} | still_towers.PRESETS
 
 CLASSES = {
     "qwen3vl": ("Qwen3VLConfig", "Qwen3VLForConditionalGeneration", "qwen3vl.jinja"),
@@ -86,6 +87,10 @@ CLASSES = {
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", "chatml.jinja"),
     "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", "chatml.jinja"),
     "llama": ("LlamaConfig", "LlamaForCausalLM", "llama3.jinja"),
+} | still_towers.CLASSES
+TOKENIZERS = {
+    "llama": tiny_tokenizer.llama, "mistral3": tiny_tokenizer.tekken, "pixtral": tiny_tokenizer.tekken,
+    "llava": tiny_tokenizer.sentencepiece,
 }
 
 
@@ -96,6 +101,8 @@ def build_config(family: str, preset: dict, tokenizer):
     ids = dict(eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id, pad_token_id=None)
     if "vision" not in preset:
         return config_class(**text, **ids, tie_word_embeddings=preset["tied"])
+    if family in still_towers.PRESETS:
+        return still_towers.build_config(preset, config_class, tokenizer, ids)
     vision = dict(preset["vision"])
     hidden = text["hidden_size"]
     # Qwen2-VL alone calls the tower's own width `embed_dim` and its output `hidden_size`.
@@ -116,6 +123,8 @@ def build_config(family: str, preset: dict, tokenizer):
 def scale_of(name: str, shape: torch.Size) -> tuple[float, float]:
     """Mean and standard deviation of one parameter's random values."""
     leaf = name.rsplit(".", 1)[-1]
+    if leaf == "class_embedding":
+        return (0.0, 0.5)
     if len(shape) == 1:
         if leaf == "bias":
             return (0.0, 0.2)
@@ -123,9 +132,9 @@ def scale_of(name: str, shape: torch.Size) -> tuple[float, float]:
     if "embed_tokens" in name:
         # As small as in trained models, so that the epsilon of the first norm is felt.
         return (0.0, 0.02)
-    if "pos_embed" in name:
+    if "pos_embed" in name or "position_embedding" in name:
         return (0.0, 0.05)
-    if "patch_embed" in name:
+    if "patch_embed" in name or "patch_conv" in name:
         return (0.0, 0.1 / math.sqrt(math.prod(shape[1:])))
     fan_in = shape[-1]
     hidden_side = any(part in name for part in ("fc1", "mlp.0", "gate", "up_proj", "qkv", "q_proj", "k_proj"))
@@ -173,14 +182,17 @@ def make(family: str, out: Path, seed: int, changes: dict | None = None, tokens:
         else:
             preset[part] = value
     _, model_class, template = CLASSES[family]
-    tokenizer = (tiny_tokenizer.llama if family == "llama" else tiny_tokenizer.qwen)(template)
+    tokenizer = TOKENIZERS.get(family, tiny_tokenizer.qwen)(template)
     model = getattr(transformers, model_class)._from_config(
         build_config(family, preset, tokenizer), dtype=torch.float32, attn_implementation="eager"
     )
     fill(model, seed)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(out)
-    if "vision" in preset:
+    if family in still_towers.PRESETS:
+        still_towers.build_processor(preset, tokenizer).save_pretrained(out)
+        AutoProcessor.from_pretrained(out)
+    elif "vision" in preset:
         factor = preset["vision"]["patch_size"] * 2
         processor = build_processor(family, preset, tokenizer, (tokens[0] * factor**2, tokens[1] * factor**2))
         processor.save_pretrained(out)

@@ -95,6 +95,11 @@ VISION_CASES = [*TEXT_CASES, ONE_IMAGE, EQUAL, SIZES, BETWEEN, SECOND_TURN, TALL
 FEWER_CASES = [TEXT_CASES[1], ONE_IMAGE, SECOND_TURN]
 QWEN2_CASES = [*FEWER_CASES, SIZES]
 
+# Families that see still pictures alone. Pixels are kept in the cases, of the pictures named.
+STILL_CASES = [
+    TEXT_CASES[1], ONE_IMAGE, SIZES | dict(pixels=["too_small"]), BETWEEN, SECOND_TURN,
+]
+
 # By patch size, pictures whose pixels are left out to keep the folder small: others show the same.
 WITHOUT_PIXELS = {14: {"ragged", "photo", "wide", "tall"}, 16: {"photo", "tall", "tie28"}}
 
@@ -130,6 +135,16 @@ GOLDEN_SETS = {
             )
         },
     ),
+    "mistral3": dict(
+        family="mistral3", seed=10, cases=STILL_CASES, types=("f16", "f16"), tokens=(1, 25),
+        about="Ministral 3: YaRN, queries that grow with their position, patches merged 2 x 2.",
+    ),
+    "pixtral": dict(
+        family="pixtral", seed=11, cases=STILL_CASES, types=("q8_0", "bf16"), tokens=(1, 25),
+        about="Pixtral-12B: a `llama` text model whose heads are wider than its rows divided among them, no merging, "
+        "projector with biases.",
+    ),
+    "llava": dict(family="llava", seed=12, cases=STILL_CASES, types=("f16", "f16"), tokens=(16, 16)),
 }
 
 
@@ -163,11 +178,11 @@ def check_files(folder: Path, checkpoint: Path) -> None:
     assert not wanted, f"not written: {sorted(wanted)}"
 
 
-def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict) -> dict:
+def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict | None, tokens: tuple[int, int]) -> dict:
     """Runs one case, writes its stages, moves pixels to `shared`; returns its entry for cases.json."""
     names = [f"../images/{image}.png" for image in case.get("images", [])]
     messages = case.get("messages") or trace_hf.one_turn(case["prompt"], names)
-    least, most = case.get("tokens", TOKENS)
+    least, most = case.get("tokens", tokens)
     size = None
     if shared is not None:
         side = shared["side"]
@@ -181,6 +196,10 @@ def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict) -> dict:
         for part in message["content"] if part["type"] == "image_url"
     ]
     for index, image in enumerate(used):
+        if shared is None:
+            if image not in case.get("pixels", []):
+                del tensors[f"image.{index}.pixels"]
+            continue
         pixels = tensors.pop(f"image.{index}.pixels")
         if image in WITHOUT_PIXELS[shared["side"] // 2]:
             continue
@@ -223,11 +242,17 @@ def make_set_with_seed(name: str, recipe: dict, seed: int, scratch: Path, pixels
     mmproj = folder / "mmproj.gguf" if vision else None
     to_gguf.convert(rounded, folder / "text.gguf", mmproj, text_type, mmproj_type or "f32")
     check_files(folder, rounded)
-    shared = pixels.setdefault(vision["patch_size"], {"side": 2 * vision["patch_size"]}) if vision else None
-    cases = [make_case(case, rounded, folder, shared) for case in recipe["cases"]]
+    still = recipe["family"] in make_checkpoint.still_towers.PRESETS
+    shared = None
+    if vision and not still:
+        shared = pixels.setdefault(vision["patch_size"], {"side": 2 * vision["patch_size"]})
+    tokens = recipe.get("tokens", TOKENS)
+    cases = [make_case(case, rounded, folder, shared, tokens) for case in recipe["cases"]]
     listing = {"family": recipe["family"], "text": "text.gguf"}
     if vision:
-        listing |= {"mmproj": "mmproj.gguf", "pixels": f"../images/patch{vision['patch_size']}.safetensors"}
+        listing |= {"mmproj": "mmproj.gguf"}
+    if shared:
+        listing |= {"pixels": f"../images/patch{vision['patch_size']}.safetensors"}
     listing |= {"cases": cases}
     (folder / "cases.json").write_text(json.dumps(listing, indent=1, ensure_ascii=False) + "\n")
     write_readme(folder, name, recipe | {"seed": seed})

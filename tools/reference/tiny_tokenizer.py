@@ -6,13 +6,17 @@ The vocabulary is trained on the text below, which is part of this project, so t
 import json
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers,
+)
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 QWEN_SPLIT = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
 LLAMA_SPLIT = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+
+TEKKEN_SPLIT = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 # In the order of the real vocabulary; the second list is "added, but not special".
 QWEN_SPECIAL = [
@@ -27,6 +31,12 @@ QWEN_ADDED = [
 LLAMA_SPECIAL = [
     "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
 ]
+TEKKEN_SPECIAL = [
+    "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]", "[SUFFIX]",
+    "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]",
+]
+
 
 CORPUS = """
 A red circle is at the top left of the picture. A large blue square stands below it, and a small green triangle is
@@ -91,5 +101,50 @@ def llama(template: str, size: int = 546) -> PreTrainedTokenizerFast:
         single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, backend.token_to_id(bos))]
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=bos, eos_token="<|eot_id|>")
+    tokenizer.chat_template = (TEMPLATES / template).read_text()
+    return tokenizer
+
+
+def tekken(template: str, size: int = 492) -> PreTrainedTokenizerFast:
+    """Mistral's tekken: special tokens first, single digits, words cut where capitals begin."""
+    vocab, merges = _train(TEKKEN_SPLIT, size)
+    first = len(TEKKEN_SPECIAL)
+    vocab = {token: first + index for token, index in vocab.items()} | {t: i for i, t in enumerate(TEKKEN_SPECIAL)}
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(TEKKEN_SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in TEKKEN_SPECIAL])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.chat_template = (TEMPLATES / template).read_text()
+    return tokenizer
+
+
+def sentencepiece(template: str, size: int = 240) -> PreTrainedTokenizerFast:
+    """Llama 2's pieces with byte fallback, and `<image>` behind them as in checkpoints of LLaVA-1.5."""
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.Metaspace()
+    # Rare characters stay out, so that bytes stand in for them.
+    trainer = trainers.BpeTrainer(vocab_size=size, limit_alphabet=64, show_progress=False)
+    learner.train_from_iterator([CORPUS], trainer)
+    learned = sorted(learner.get_vocab().items(), key=lambda entry: entry[1])
+    # Longer pieces in the order in which they were learnt, then single characters: the order of scores.
+    pieces = [p for p, _ in learned if len(p) > 1] + [p for p, _ in learned if len(p) == 1]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    cuts = [(p[:i], p[i:]) for p in pieces for i in range(1, len(p))]
+    merges = [cut for cut in cuts if cut[0] in vocab and cut[1] in vocab]
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    backend.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in ("<unk>", "<s>", "</s>", "<image>")])
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     tokenizer.chat_template = (TEMPLATES / template).read_text()
     return tokenizer

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
+import still_towers
+
 TYPES = {
     "f32": (gguf.GGMLQuantizationType.F32, 0),
     "f16": (gguf.GGMLQuantizationType.F16, 1),
@@ -29,7 +31,7 @@ TYPES = {
 ARCHITECTURES = {
     "qwen2_vl": "qwen2vl", "qwen2_5_vl": "qwen2vl", "qwen3_vl": "qwen3vl", "qwen3_vl_moe": "qwen3vlmoe",
     "qwen2": "qwen2", "qwen3": "qwen3", "llama": "llama",
-}
+} | still_towers.TEXT_ARCHITECTURES
 PROJECTORS = {
     "qwen2_vl": "qwen2vl_merger", "qwen2_5_vl": "qwen2.5vl_merger",
     "qwen3_vl": "qwen3vl_merger", "qwen3_vl_moe": "qwen3vl_merger",
@@ -85,7 +87,7 @@ def text_tensors(model, kind: str):
     tied = model.config.tie_word_embeddings
     text = model.config.get_text_config()
     for name, tensor in model.state_dict().items():
-        if ".visual." in name:
+        if ".visual." in name or ".vision_tower." in name or ".multi_modal_projector." in name:
             continue
         data = tensor.numpy()
         short = name.replace("model.language_model.", "").removeprefix("model.")
@@ -105,7 +107,7 @@ def text_tensors(model, kind: str):
                 yield name, block + "ffn_down_exps.weight", data
             else:
                 stem, leaf = rest.rsplit(".", 1)
-                if kind == "llama" and stem in ("self_attn.q_proj", "self_attn.k_proj"):
+                if kind in ("llama", "mistral3") and stem in ("self_attn.q_proj", "self_attn.k_proj"):
                     heads = text.num_attention_heads if "q_proj" in stem else text.num_key_value_heads
                     data = permute_llama(data, heads)
                 yield name, f"{block}{TEXT_NAMES[stem]}.{leaf}", data
@@ -113,6 +115,9 @@ def text_tensors(model, kind: str):
 
 def vision_tensors(model, kind: str):
     """Yields (HF name, GGUF name, row-major array) of the vision tower and the projector."""
+    if still_towers.is_still(model):
+        yield from still_towers.vision_tensors(model, permute_llama if kind != "no permutation" else lambda data, _: data)
+        return
     for name, tensor in model.state_dict().items():
         if ".visual." not in name:
             continue
@@ -179,21 +184,40 @@ def add_tokenizer(writer: gguf.GGUFWriter, directory: Path, rows: int, kind: str
                 else gguf.TokenType.USER_DEFINED if index in added
                 else gguf.TokenType.NORMAL
             )
+    model = json.loads((directory / "tokenizer.json").read_text())["model"]
+    if model.get("byte_fallback"):
+        add_sentencepiece(writer, tokens, types)
+        return
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("llama-bpe" if kind == "llama" else "qwen2")
+    tekken = "[INST]" in by_id.values()
+    writer.add_tokenizer_pre("tekken" if tekken else "llama-bpe" if kind == "llama" else "qwen2")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    merges = json.loads((directory / "tokenizer.json").read_text())["model"]["merges"]
-    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in model["merges"]])
     writer.add_eos_token_id(tokenizer.eos_token_id)
     if tokenizer.pad_token_id is not None:
         writer.add_pad_token_id(tokenizer.pad_token_id)
     if tokenizer.bos_token_id is not None:
         writer.add_bos_token_id(tokenizer.bos_token_id)
-    if kind != "llama":
+    if kind != "llama" or tekken:
         writer.add_add_bos_token(False)
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)
+
+
+def add_sentencepiece(writer: gguf.GGUFWriter, tokens: list[str], types: list[int]) -> None:
+    """A vocabulary of pieces with scores, without a template: as LLaVA-1.5's text files are."""
+    kinds = {"<unk>": gguf.TokenType.UNKNOWN} | {f"<0x{byte:02X}>": gguf.TokenType.BYTE for byte in range(256)}
+    types = [kinds.get(token, kind) for token, kind in zip(tokens, types)]
+    normal = [kind == gguf.TokenType.NORMAL for kind in types]
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([-float(index) if is_piece else 0.0 for index, is_piece in enumerate(normal)])
+    writer.add_token_types(types)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
 
 
 def rope_factors(parameters: dict, head_dim: int) -> np.ndarray:
@@ -228,14 +252,15 @@ def write_text(directory: Path, model, path: Path, wanted: str) -> None:
     writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_layer_norm_rms_eps(text.rms_norm_eps)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    if "head_dim" in text.to_dict() and arch != "llama":
+    if "head_dim" in text.to_dict() and (arch != "llama" or kind == "llava"):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
-    if arch == "llama":
+    if arch in ("llama", "mistral3"):
         writer.add_vocab_size(text.vocab_size)
         writer.add_rope_dimension_count(head_dim)
         if rope["rope_type"] == "llama3":
             writer.add_tensor("rope_freqs.weight", rope_factors(rope, head_dim))
+        still_towers.write_text_keys(writer, text)
     if kind.startswith("qwen3_vl"):
         writer.add_num_deepstack_layers(len(config.vision_config.deepstack_visual_indexes))
     if kind == "qwen3_vl_moe":
@@ -251,6 +276,9 @@ def write_projector(directory: Path, model, path: Path, wanted: str) -> None:
     config = model.config
     vision = config.vision_config
     kind = config.model_type
+    if still_towers.is_still(model):
+        write_still_projector(model, path, wanted)
+        return
     processor = json.loads((directory / "processor_config.json").read_text())["image_processor"]
     qwen3 = kind.startswith("qwen3")
     writer = gguf.GGUFWriter(path, "clip")
@@ -290,6 +318,17 @@ def write_projector(directory: Path, model, path: Path, wanted: str) -> None:
     finish(writer)
 
 
+def write_still_projector(model, path: Path, wanted: str) -> None:
+    writer = gguf.GGUFWriter(path, "clip")
+    writer.add_type("mmproj")
+    writer.add_name(f"Tiny random {model.config.model_type} projector")
+    writer.add_file_type(TYPES[wanted][1])
+    writer.add_quantization_version(2)
+    still_towers.write_projector_keys(writer, model.config)
+    write_tensors(writer, vision_tensors(model, "permuted"), wanted)
+    finish(writer)
+
+
 def round_weights(model, text_type: str, vision_type: str) -> None:
     """Replaces each weight by what a file of these types gives back. Rounding works along rows, so it commutes with
     the splits and permutations of the conversion."""
@@ -297,7 +336,8 @@ def round_weights(model, text_type: str, vision_type: str) -> None:
     state = model.state_dict()
     pairs = [(text_tensors(model, "no permutation"), text_type)]
     if hasattr(model.config, "vision_config"):
-        pairs.append((vision_tensors(model, kind), vision_type))
+        still = still_towers.is_still(model)
+        pairs.append((vision_tensors(model, "no permutation" if still else kind), vision_type))
     for tensors, wanted in pairs:
         for hf_name, name, data in tensors:
             # `data` is a view of the parameter in every case above.

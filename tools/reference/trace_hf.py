@@ -4,7 +4,8 @@
     trace_hf.py --model DIR [--image F]... --prompt TEXT [--decode N] --out T.safetensors
     trace_hf.py --model DIR --messages FILE [--decode N] --out T.safetensors
 
-DIR is a local checkpoint of Qwen2-VL, Qwen2.5-VL, Qwen3-VL (dense or MoE), or of a text-only Qwen2, Qwen3 or Llama.
+DIR is a local checkpoint of Qwen2-VL, Qwen2.5-VL, Qwen3-VL (dense or MoE), Mistral 3, Pixtral-12B, LLaVA-1.5, or of a
+text-only Qwen2, Qwen3 or Llama.
 FILE is an OpenAI message list (JSON) whose images are paths, relative to FILE, or data URLs. With --prompt the
 conversation is one user turn, images first. Runs in float32 on the CPU with eager attention, so give it memory:
 four bytes for each parameter.
@@ -30,6 +31,7 @@ import transformers
 from PIL import Image, ImageOps
 from transformers import AutoProcessor, AutoTokenizer
 
+import still_towers
 from to_gguf import load_model
 
 TRACE_VERSION = "1"
@@ -212,7 +214,12 @@ def trace(checkpoint: Path, messages: list[dict], base: Path, decode: int, size:
     converted, images, hashes = from_openai(messages, base)
     recorder = Recorder()
     with torch.no_grad():
-        if hasattr(model.model, "visual"):
+        if still_towers.is_still(model):
+            processor = AutoProcessor.from_pretrained(checkpoint)
+            rendered = processor.apply_chat_template(converted, add_generation_prompt=True, tokenize=False)
+            inputs = processor(text=[rendered], images=images or None, return_tensors="pt")
+            still_towers.trace_images(model, inputs, recorder)
+        elif hasattr(model.model, "visual"):
             processor = AutoProcessor.from_pretrained(checkpoint)
             rendered = processor.apply_chat_template(converted, add_generation_prompt=True, tokenize=False)
             options = {"images_kwargs": {"size": size}} if size and images else {}

@@ -23,6 +23,8 @@ mod quantize;
 mod recipe;
 mod repair;
 mod source;
+mod still;
+mod still_repair;
 mod text;
 
 pub use convert::{ConvertOptions, Converted, Existing, convert};

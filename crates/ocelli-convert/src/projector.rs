@@ -5,6 +5,7 @@ use ocelli_gguf::Value;
 use crate::Error;
 use crate::hub::{Family, Shelf, TextConfig, VisionConfig};
 use crate::source::Strided;
+use crate::still;
 use crate::text::Tensor;
 
 /// Patches that become one token.
@@ -16,6 +17,9 @@ const IMAGE_SIZE: usize = 560;
 
 /// The sizes of the vision encoder as metadata.
 pub(crate) fn metadata(text: &TextConfig, vision: &VisionConfig) -> Vec<(String, Value)> {
+    if let Some(still) = vision.still {
+        return still::metadata(text, vision, still);
+    }
     let mut metadata: Vec<(String, Value)> = Vec::new();
     let mut set = |key: &str, value: Value| metadata.push((format!("clip.{key}"), value));
     let number = |n: usize| Value::U32(n as u32);
@@ -59,6 +63,9 @@ pub(crate) fn tensors(
     vision: &VisionConfig,
     shelf: &mut Shelf,
 ) -> Result<Vec<Tensor>, Error> {
+    if let Some(still) = vision.still {
+        return still::tensors(text, vision, still, shelf);
+    }
     let mut tower = Tower {
         text,
         vision,

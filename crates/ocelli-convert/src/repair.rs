@@ -1,5 +1,6 @@
 //! Old and foreign layouts under current names and keys: what the normaliser of names knows, plus the tensors that are
-//! packed or cut in another way and the metadata that belongs to them. Families: the Qwen-VL generations.
+//! packed or cut in another way and the metadata that belongs to them. Families: the Qwen-VL generations; Ollama's Mistral 3
+//! through [`still_repair`].
 
 use std::collections::HashMap;
 
@@ -11,6 +12,7 @@ use crate::Error;
 use crate::encode::Output;
 use crate::merge::{copy, is_mark, is_vision};
 use crate::source::{Joined, Source, Stored};
+use crate::still_repair;
 
 /// Metadata in file order.
 type Entries = Vec<(String, Value)>;
@@ -73,6 +75,13 @@ fn text_metadata(file: &Gguf) -> Result<(Entries, Vec<String>), Error> {
             .and_then(|rest| rest.strip_prefix('.'))
         {
             _ if is_other => {}
+            Some(rest) if arch == "mistral3" => {
+                let current = still_repair::text_key(rest);
+                metadata.extend(current.map(|key| (format!("{arch}.{key}"), value.clone())));
+            }
+            None if arch == "mistral3" && key == "tokenizer.ggml.pre" => {
+                metadata.push((key.to_owned(), "tekken".into()));
+            }
             Some(rest) => metadata.push((format!("{arch}.{rest}"), value.clone())),
             None if key == "general.architecture" => metadata.push((key.to_owned(), arch.into())),
             None => metadata.push((key.to_owned(), value.clone())),
@@ -162,6 +171,17 @@ impl Generation {
 /// The projector of a file, alone or merged.
 pub(crate) fn projector(file: &Gguf) -> Result<Part<'_>, Error> {
     let table = normalise(file, ocelli_models::Part::Vision)?;
+    if still_repair::is_pixtral(&table) {
+        let named = in_file_order(file, &table);
+        let tensors = still_repair::tensors(file, &table, named)?;
+        let mut metadata = general(file)?;
+        metadata.extend(still_repair::metadata(file, &table, &tensors)?);
+        return Ok(Part {
+            metadata,
+            tensors,
+            notes: table.notes().to_vec(),
+        });
+    }
     let generation = Generation::of(file, &table)?;
     let mut tensors = Vec::new();
     for (name, tensor) in in_file_order(file, &table) {

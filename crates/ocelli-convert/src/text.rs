@@ -4,7 +4,7 @@ use ocelli_gguf::Value;
 
 use crate::Error;
 use crate::experts::experts;
-use crate::hub::{Family, RopeScaling, Shelf, TextConfig};
+use crate::hub::{RopeScaling, Shelf, TextConfig};
 use crate::source::{Interleaved, Numbers, Source, Strided};
 
 /// A tensor of the file before its type is chosen.
@@ -52,7 +52,7 @@ pub(crate) fn metadata(config: &TextConfig, taps: usize) -> Vec<(String, Value)>
         set("attention.key_length", number(config.head_dim));
         set("attention.value_length", number(config.head_dim));
     }
-    if config.family == Family::Llama {
+    if config.family.has_paired_rows() {
         set("vocab_size", number(config.vocabulary));
         set("rope.dimension_count", number(config.head_dim));
     }
@@ -65,11 +65,15 @@ pub(crate) fn metadata(config: &TextConfig, taps: usize) -> Vec<(String, Value)>
         RopeScaling::Yarn {
             factor,
             original_context,
+            details,
         } => {
             set("rope.scaling.type", "yarn".into());
             set("rope.scaling.factor", (*factor).into());
             if let Some(context) = original_context {
                 set("rope.scaling.original_context_length", (*context).into());
+            }
+            for (key, value) in details {
+                set(key, (*value).into());
             }
         }
     }
@@ -148,7 +152,7 @@ fn attention(
         let tensor = shelf.take(&format!("{hub}{from}"), shape)?;
         let is_rotated = matches!(to.split_once('.'), Some(("attn_q" | "attn_k", _)));
         let name = format!("{block}{to}");
-        tensors.push(match config.family == Family::Llama && is_rotated {
+        tensors.push(match config.family.has_paired_rows() && is_rotated {
             true => {
                 let (head_dim, row) = (config.head_dim, shape[1..].iter().product());
                 Tensor::new(

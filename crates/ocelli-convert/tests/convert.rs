@@ -96,6 +96,11 @@ fn is_same(found: &Value, expected: &Json) -> bool {
             let joined = strings.iter().collect::<Vec<_>>().join("\n");
             expected["length"] == strings.len() && expected["crc"] == crc32(joined.as_bytes())
         }
+        (_, Array::F32(numbers)) => {
+            let written: Vec<String> = numbers.iter().map(|n| format!("{n:?}")).collect();
+            let crc = crc32(written.join("\n").as_bytes());
+            expected["length"] == numbers.len() && expected["crc"] == crc
+        }
         _ => false,
     }
 }
@@ -113,6 +118,16 @@ fn a_checkpoint_of_current_modelling_code_is_converted() {
 #[test]
 fn a_checkpoint_as_first_published_with_vocabulary_and_merges_apart_is_converted() {
     check("qwen2vl");
+}
+
+#[test]
+fn mistral3_is_converted_with_its_encoders_rows_in_pairs() {
+    check("mistral3");
+}
+
+#[test]
+fn llava_is_converted_with_pieces_for_a_tokenizer_and_without_the_layers_behind_its_rows() {
+    check("llava");
 }
 
 #[test]

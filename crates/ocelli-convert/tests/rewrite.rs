@@ -477,3 +477,89 @@ fn a_merged_file_of_ollama_is_split_into_a_current_pair() {
     );
     assert_eq!(by_name(content(&done.files[0])), by_name(content(&text)));
 }
+
+/// The golden pair of Mistral 3 as one file of Ollama: other names, keys and order of rows.
+fn ollama_mistral3() -> Vec<u8> {
+    let (text, projector) = pair("mistral3");
+    let mut file = Writer::new();
+    for (key, value) in content(&text).0 {
+        let own = key
+            .replace("scaling.yarn_beta", "scaling.beta")
+            .replace("scaling.yarn_log_multiplier", "scaling.mscale_all_dim")
+            .replace("attention.temperature_scale", "rope.scaling_beta");
+        file.set(own, value);
+    }
+    file.set("tokenizer.ggml.pre", "default")
+        .set("mistral3.spatial_merge_size", 2u32);
+    for key in ["attention.head_count", "image_size", "patch_size"] {
+        let found = content(&projector).0;
+        let own = format!("clip.vision.{key}");
+        let value = found.into_iter().find(|(known, _)| *known == own);
+        file.set(format!("mistral3.vision.{key}"), value.expect("a key").1);
+    }
+    let ty = |name: &str| {
+        let mut all = TensorType::ALL.into_iter();
+        all.find(|known| known.name() == name).expect("a type")
+    };
+    for (name, kind, shape, bytes) in content(&text).1 {
+        file.add_tensor(name, &shape, ty(&kind), bytes);
+    }
+    for (name, kind, shape, bytes) in content(&projector).1 {
+        let mut own = name.clone();
+        for (from, to) in [
+            ("v.patch_embd.", "v.patch_conv."),
+            ("v.pre_ln.", "v.encoder_norm."),
+            (".ln1.", ".attn_norm."),
+            (".ln2.", ".ffn_norm."),
+            (".attn_out.", ".attn_output."),
+            ("mm.input_norm.", "mm.norm."),
+            ("mm.patch_merger.", "mm.patch_merger.merging_layer."),
+            ("mm.1.", "mm.linear_1."),
+            ("mm.2.", "mm.linear_2."),
+        ] {
+            own = own.replace(from, to);
+        }
+        let is_turned = name.contains("attn_q.") || name.contains("attn_k.");
+        let bytes = match is_turned {
+            false => bytes,
+            true => in_halves(&bytes, shape[1] as usize, 2),
+        };
+        file.add_tensor(own, &shape, ty(&kind), bytes);
+    }
+    file.to_bytes().expect("a valid file")
+}
+
+/// Rows of each head from alternating pairs to halves side by side.
+fn in_halves(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
+    let (row, head_rows) = (bytes.len() / rows, rows / heads);
+    let heads = bytes.chunks(head_rows * row);
+    heads
+        .flat_map(|head| {
+            let every_second = |first: usize| head.chunks(row).skip(first).step_by(2);
+            every_second(0).chain(every_second(1)).flatten().copied()
+        })
+        .collect()
+}
+
+#[test]
+fn a_merged_mistral3_file_of_ollama_is_split_into_a_current_pair() {
+    let folder = Folder::new("ollama-mistral3");
+    let (text, projector) = pair("mistral3");
+    let input = folder.join("blob.gguf");
+    std::fs::write(&input, ollama_mistral3()).expect("written");
+    let options = RewriteOptions {
+        existing: ocelli_convert::Existing::Replace,
+        ..plain()
+    };
+    let done = split(&input, &folder.join(""), &options, &mut quiet).expect("split");
+    let (new_text, new_projector) = (content(&done.files[0]), content(&done.files[1]));
+    assert_eq!(by_name(new_projector.clone()), by_name(content(&projector)));
+    assert_eq!(clip_keys(new_projector), clip_keys(content(&projector)));
+    let sorted = |path| {
+        let mut keys = content(path).0;
+        keys.sort_by(|a, b| a.0.cmp(&b.0));
+        keys
+    };
+    assert_eq!(sorted(&done.files[0]), sorted(&text));
+    assert_eq!(by_name(new_text), by_name(content(&text)));
+}

@@ -63,28 +63,38 @@ impl Engine {
 
     /// How encoding is divided into slices.
     pub fn set_slices(&mut self, slices: Slices) {
-        if let Some(encoder) = &mut self.encoder {
+        for encoder in &mut self.encoders {
             encoder.set_slices(slices);
         }
     }
 
-    /// Encodes a slice of the picture that is on its way, or begins with the next one. Requests that
-    /// still wait have theirs encoded ahead. False when there was nothing to do.
+    /// Encodes a slice of a picture that is on its way, or begins with the next one. Requests that
+    /// still wait have theirs encoded ahead. Small pictures have a lane of their own, so that they do
+    /// not wait for the end of a large one. False when there was nothing to do.
     pub(crate) fn encode(&mut self, outputs: &mut Outputs) -> bool {
         self.hear_from_disk(Duration::ZERO);
-        let Some(encoder) = &mut self.encoder else {
-            return false;
-        };
+        let lanes = self.encoders.len();
+        for turn in 0..lanes {
+            let lane = (self.next_lane + turn) % lanes;
+            if self.encode_in(lane, outputs) {
+                self.next_lane = lane + 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    fn encode_in(&mut self, lane: usize, outputs: &mut Outputs) -> bool {
+        let encoder = &mut self.encoders[lane];
         if let Some(work) = encoder.at_work() {
             let encoded = encoder.advance();
-            self.encoded(work, encoded, outputs);
+            self.encoded(lane, work, encoded, outputs);
             return true;
         }
-        let Some((id, image)) = self.next_picture() else {
+        let Some((id, image)) = self.next_picture(lane) else {
             return false;
         };
-        let (Some(sequence), Some(encoder)) = (self.sequences.get_mut(&id), &mut self.encoder)
-        else {
+        let Some(sequence) = self.sequences.get_mut(&id) else {
             return false;
         };
         let key = sequence.picture_keys[image];
@@ -96,15 +106,31 @@ impl Engine {
         sequence.lap();
         self.counts.feature_misses_total += 1;
         let picture = Arc::clone(&sequence.pictures[image]);
-        let encoded = encoder.begin((id, image), picture);
-        self.encoded((id, image), encoded, outputs);
+        let encoded = self.encoders[lane].begin((id, image), picture);
+        self.encoded(lane, (id, image), encoded, outputs);
         true
     }
 
-    /// The picture that is encoded next. Clients take turns.
-    fn next_picture(&mut self) -> Option<(SequenceId, usize)> {
+    /// The picture that is encoded next in a lane: one that fits it and that no other lane works on.
+    /// Clients take turns.
+    fn next_picture(&mut self, lane: usize) -> Option<(SequenceId, usize)> {
         let sequences = &self.sequences;
-        let next = |id: SequenceId| sequences.get(&id)?.next_picture();
+        let key_of = |(id, image): (SequenceId, usize)| {
+            let sequence = sequences.get(&id)?;
+            Some(sequence.picture_keys[image])
+        };
+        let busy: Vec<ImageKey> = self
+            .encoders
+            .iter()
+            .filter_map(|encoder| key_of(encoder.at_work()?))
+            .collect();
+        let most = self.encoders[lane].most_patches();
+        let next = |id: SequenceId| {
+            let sequence = sequences.get(&id)?;
+            let image = sequence.next_picture()?;
+            let fits = sequence.pictures[image].patches.grid.patches() <= most;
+            (fits && !busy.contains(&sequence.picture_keys[image])).then_some(image)
+        };
         let id = self.scheduler.next_to_encode(&|id| next(id).is_some())?;
         Some((id, next(id)?))
     }
@@ -112,12 +138,12 @@ impl Engine {
     /// Takes in what a slice brought.
     fn encoded(
         &mut self,
+        lane: usize,
         (id, image): (SequenceId, usize),
         encoded: Encoded,
         outputs: &mut Outputs,
     ) {
-        let (Some(sequence), Some(encoder)) = (self.sequences.get_mut(&id), &mut self.encoder)
-        else {
+        let Some(sequence) = self.sequences.get_mut(&id) else {
             return;
         };
         match encoded {
@@ -137,7 +163,7 @@ impl Engine {
                 self.give_features(&key, &features);
             }
             Encoded::NonFinite => {
-                let stage = encoder.first_bad_stage(&sequence.pictures[image]);
+                let stage = self.encoders[lane].first_bad_stage(&sequence.pictures[image]);
                 let what = format!("values of image {} at vision {stage}", image + 1);
                 self.fail(id, Error::NonFinite { what }, outputs);
             }

@@ -14,7 +14,7 @@ use crate::vision::Encoder;
 use crate::{
     Channel, Error, Event, FeatureCache, FinishReason, Generate, ImageCache, Model, Outcome,
     Output, PAGE_TOKENS, PagePool, Prompt, STEP_ROWS, Scheduler, SchedulerLimits, Sequence,
-    SequenceId, Stats, Submission, text_memory, vision_memory,
+    SequenceId, Stats, Submission, text_memory,
 };
 use ocelli_image::Grid;
 use ocelli_tensor::{Backend, KvElement, KvLayout, KvStore, Memory};
@@ -36,6 +36,27 @@ pub struct Settings {
     pub largest_picture: Option<Grid>,
 }
 
+/// A small picture has at most one in so many of the largest one's tokens.
+const SMALL: u32 = 4;
+/// The largest pictures of the encoder for all, and of the encoder for small ones if the model has any:
+/// some give all pictures the same size.
+fn lanes(model: &Model, largest: Grid) -> Vec<Grid> {
+    let patches_of = |side| {
+        let vision = model.vision.as_ref()?;
+        let grid = vision.grid(side, side, &vision.budget()).ok()?;
+        Some(grid.patches())
+    };
+    let mut lanes = vec![largest];
+    let blocks = largest.w / largest.merge / SMALL;
+    if blocks > 0 && patches_of(32) < patches_of(4096) {
+        lanes.push(Grid {
+            w: blocks * largest.merge,
+            ..largest
+        });
+    }
+    lanes
+}
+
 /// See the module.
 pub struct Engine {
     pub(crate) model: Arc<Model>,
@@ -47,7 +68,10 @@ pub struct Engine {
     pub(crate) scheduler: Scheduler,
     pub(crate) sequences: BTreeMap<SequenceId, Sequence>,
     pub(crate) features: FeatureCache,
-    pub(crate) encoder: Option<Encoder>,
+    /// One for pictures of every size, and one for small ones.
+    pub(crate) encoders: Vec<Encoder>,
+    /// Which of them has the next slice.
+    pub(crate) next_lane: usize,
     pub(crate) disk: Option<ImageCache>,
     pub(crate) keys: Keys,
     /// Requests that wait until another has run the prompt that they share.
@@ -70,13 +94,11 @@ impl Engine {
     pub fn new(model: Arc<Model>, backend: Arc<dyn Backend>, settings: Settings) -> Self {
         let deepstack = model.vision.as_ref().map_or(0, |v| v.deepstack());
         let text = text_memory(model.text.as_ref(), deepstack);
-        let vision = model.vision.as_ref().zip(settings.largest_picture);
-        let encoder = vision.map(|(vision, grid)| {
-            let patch = vision.patch_size() as usize;
-            let elements = vision_memory(vision.as_ref(), grid, 6 * patch * patch);
-            let memory = Memory::reserve(backend.as_ref(), elements);
-            Encoder::new(Arc::clone(&model), Arc::clone(&backend), memory)
-        });
+        let lanes = settings
+            .largest_picture
+            .into_iter()
+            .flat_map(|largest| lanes(&model, largest));
+        let encoders = lanes.filter_map(|largest| Encoder::new(&model, &backend, largest));
         let pages = settings
             .cache_tokens
             .max(settings.context)
@@ -89,7 +111,8 @@ impl Engine {
         };
         Self {
             text_memory: Memory::reserve(backend.as_ref(), text),
-            encoder,
+            encoders: encoders.collect(),
+            next_lane: 0,
             kv: backend.kv_store(layout),
             pool: PagePool::new(pages),
             scheduler: Scheduler::new(SchedulerLimits {
@@ -149,7 +172,7 @@ impl Engine {
     ) -> Result<SequenceId, Error> {
         request.check(self.model.tokenizer.len())?;
         self.check_size(&request.prompt)?;
-        if !request.pictures.is_empty() && self.encoder.is_none() {
+        if !request.pictures.is_empty() && self.encoders.is_empty() {
             return Err(Error::NoVision {
                 model: self.model.name.clone(),
             });
@@ -291,7 +314,7 @@ impl Engine {
         self.scheduler.finish(id);
         self.replace_leader(id);
         self.pool.give_back(&mut sequence.pages);
-        if let Some(encoder) = &mut self.encoder {
+        for encoder in &mut self.encoders {
             encoder.abandon(id);
         }
         sequence.timings.decode = sequence.lap();

@@ -45,7 +45,7 @@ pub use keys::cache_salt;
 pub use model::Model;
 pub use pages::{PageKey, PagePool};
 pub use plan::{STEP_ROWS, text_memory, vision_memory};
-pub use prompt::{ImageKey, ImageSlot, ImageSpan, Prompt};
+pub use prompt::{ImageKey, ImageSlot, ImageSpan, Layout, Prompt};
 pub use repetition::Repetition;
 pub use request::{Generate, MOST_ALTERNATIVES, MOST_BIASES, Thinking};
 pub use sampler::{Sampler, Sampling, most_likely};

@@ -3,6 +3,8 @@
 use ocelli_models::{Join, TextModel, VisionModel};
 use ocelli_text::Tokenizer;
 
+use crate::Layout;
+
 /// The parts of a model that requests share.
 pub struct Model {
     /// Name for messages.
@@ -26,8 +28,21 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// The token that stands for a picture, if the model can see.
+    /// The token that stands in the rows of a picture, if the model can see; behind the vocabulary where
+    /// that has none.
     pub fn image_token(&self) -> Option<u32> {
-        self.tokenizer.token_id(self.join?.image_token)
+        let own = self.tokenizer.token_id(self.join?.image_token);
+        Some(own.unwrap_or(self.tokenizer.len() as u32))
+    }
+
+    /// How pictures are laid out in a prompt, if the model can see and its vocabulary has every mark.
+    pub fn layout(&self) -> Option<Layout> {
+        let join = self.join?;
+        let marks = join.marks.iter();
+        let ids = marks.map(|mark| self.tokenizer.token_id(mark));
+        Some(Layout {
+            join,
+            marks: ids.collect::<Option<_>>()?,
+        })
     }
 }

@@ -44,18 +44,27 @@ pub struct Prompt {
     pub keys: Vec<ImageKey>,
 }
 
+/// How pictures are laid out among the tokens.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The pair's row.
+    pub join: &'static Join,
+    /// Ids of [`Join::marks`], in their order.
+    pub marks: Vec<u32>,
+}
+
 impl Prompt {
     /// Puts pictures where the template left an image token: `slots` are the indices of those tokens.
     ///
     /// # Errors
-    /// When there are more or fewer pictures than slots.
+    /// When there are more or fewer pictures than slots, or pictures and no layout.
     pub fn new(
         ids: &[u32],
         slots: &[usize],
         pictures: &[ImageSlot],
-        join: Option<&Join>,
+        layout: Option<&Layout>,
     ) -> Result<Self, Error> {
-        if slots.len() != pictures.len() {
+        if slots.len() != pictures.len() || (layout.is_none() && !pictures.is_empty()) {
             return Err(Error::ImageSlots {
                 slots: slots.len(),
                 images: pictures.len(),
@@ -65,9 +74,8 @@ impl Prompt {
         let mut done = 0;
         for (image, (&slot, picture)) in slots.iter().zip(pictures).enumerate() {
             prompt.push_text(&ids[done..slot]);
-            if let Some(join) = join {
-                prompt.push_image(image, ids[slot], &(join.lay_out)(&picture.grid));
-                prompt.segments.push(Segment::Image(picture.grid));
+            if let Some(layout) = layout {
+                prompt.push_image((image, ids[slot]), &picture.grid, layout);
             }
             prompt.keys.push(picture.key);
             done = slot + 1;
@@ -83,11 +91,13 @@ impl Prompt {
         }
     }
 
-    fn push_image(&mut self, image: usize, token: u32, pieces: &[LaidOut]) {
+    fn push_image(&mut self, (image, token): (usize, u32), grid: &Grid, layout: &Layout) {
         let mut row = 0;
-        for piece in pieces {
-            match *piece {
+        for piece in (layout.join.lay_out)(grid) {
+            match piece {
+                LaidOut::Mark(mark) => self.push_text(&layout.marks[mark..=mark]),
                 LaidOut::Rows(rows) => {
+                    self.segments.push(Segment::Image(run_of(grid, rows)));
                     let start = self.tokens.len();
                     self.tokens.resize(start + rows, token);
                     self.images.push(ImageSpan {
@@ -130,6 +140,19 @@ impl Prompt {
     }
 }
 
+/// What positions see of a run of a picture's rows: the whole picture, or a strip as long as the run.
+fn run_of(grid: &Grid, rows: usize) -> Grid {
+    match rows == grid.tokens() {
+        true => *grid,
+        false => Grid {
+            t: 1,
+            h: grid.merge,
+            w: grid.merge * rows as u32,
+            merge: grid.merge,
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,14 +163,29 @@ mod tests {
         vec![LaidOut::Rows(grid.tokens())]
     }
 
-    fn join() -> Join {
-        Join {
-            text: "t",
-            projector: "p",
-            image_token: "<pad>",
-            lay_out: rows_only,
-            boxes: ocelli_image::boxes::Convention::Relative1000,
-        }
+    fn rows_and_break(grid: &Grid) -> Vec<LaidOut> {
+        let row = LaidOut::Rows(grid.merged_w() as usize);
+        vec![row, LaidOut::Mark(1), row, LaidOut::Mark(0)]
+    }
+
+    static JOIN: Join = Join {
+        text: "t",
+        projector: "p",
+        image_token: "<pad>",
+        marks: &[],
+        lay_out: rows_only,
+        boxes: None,
+    };
+
+    static WITH_MARKS: Join = Join {
+        marks: &["<end>", "<break>"],
+        lay_out: rows_and_break,
+        ..JOIN
+    };
+
+    fn layout(join: &'static Join) -> Layout {
+        let marks = (0..join.marks.len()).map(|mark| 20 + mark as u32).collect();
+        Layout { join, marks }
     }
 
     fn picture(h: u32, w: u32, content: u8) -> ImageSlot {
@@ -164,7 +202,7 @@ mod tests {
 
     fn prompt(ids: &[u32], pictures: &[ImageSlot]) -> Prompt {
         let slots: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == PAD).collect();
-        Prompt::new(ids, &slots, pictures, Some(&join())).unwrap()
+        Prompt::new(ids, &slots, pictures, Some(&layout(&JOIN))).unwrap()
     }
 
     #[test]
@@ -177,8 +215,29 @@ mod tests {
 
     #[test]
     fn pictures_without_a_slot_are_an_error_with_both_numbers() {
-        let error = Prompt::new(&[1, 2], &[], &[picture(2, 2, 0)], Some(&join())).unwrap_err();
+        let error =
+            Prompt::new(&[1, 2], &[], &[picture(2, 2, 0)], Some(&layout(&JOIN))).unwrap_err();
         assert!(error.to_string().contains('1') && error.to_string().contains('0'));
+    }
+
+    #[test]
+    fn pictures_without_a_layout_are_never_dropped() {
+        assert!(Prompt::new(&[PAD], &[0], &[picture(2, 2, 0)], None).is_err());
+    }
+
+    #[test]
+    fn marks_stand_among_the_rows_and_count_as_text() {
+        let layout = layout(&WITH_MARKS);
+        let got = Prompt::new(&[1, PAD, 2], &[1], &[picture(4, 6, 0)], Some(&layout)).unwrap();
+        assert_eq!(got.tokens, [1, PAD, PAD, PAD, 21, PAD, PAD, PAD, 20, 2]);
+        let spans: Vec<_> = got
+            .images
+            .iter()
+            .map(|s| (s.from.clone(), s.tokens.clone()))
+            .collect();
+        assert_eq!(spans, [(0..3, 1..4), (3..6, 5..8)]);
+        let positions = ocelli_models::one_axis_positions(&got.segments);
+        assert_eq!(positions.tokens.len(), got.tokens.len());
     }
 
     const SALT: [u8; 32] = [0; 32];

@@ -49,7 +49,7 @@ impl Engine {
         let mut features = Vec::new();
         for (image, picture) in pictures.iter().enumerate() {
             let mut see_image = |stage: Stage<'_>| see(Some(image), stage);
-            let encoder = self.encoder.as_mut();
+            let encoder = self.encoders.first_mut();
             let made = encoder.and_then(|e| e.encode_probed(picture, &mut see_image));
             let made = made.ok_or_else(|| Error::NoVision {
                 model: self.model.name.clone(),

@@ -10,14 +10,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ocelli_image::Patches;
+use ocelli_image::{Grid, Patches};
 use ocelli_models::{ImageFeatures, Progress, VisionModel};
 use ocelli_tensor::{Backend, Mark, Memory, Pass, Probe, Stage};
 
 use crate::isolate::guarded;
 use crate::paced::Paced;
 use crate::step::See;
-use crate::{ImageKey, ImageSlot, Model, SequenceId};
+use crate::{ImageKey, ImageSlot, Model, SequenceId, vision_memory};
 
 /// A preprocessed picture.
 #[derive(Clone, Debug)]
@@ -69,6 +69,7 @@ pub(crate) struct Encoder {
     shared: Arc<Shared>,
     work: Option<(SequenceId, usize)>,
     slices: Slices,
+    most_patches: usize,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -201,10 +202,18 @@ impl Shared {
 }
 
 impl Encoder {
-    /// An encoder for a model with vision. `memory` holds the largest picture.
-    pub(crate) fn new(model: Arc<Model>, backend: Arc<dyn Backend>, memory: Memory) -> Self {
+    /// An encoder for pictures up to `largest`, if the model has vision.
+    pub(crate) fn new(
+        model: &Arc<Model>,
+        backend: &Arc<dyn Backend>,
+        largest: Grid,
+    ) -> Option<Self> {
+        let vision = model.vision.as_ref()?;
+        let elements = vision_memory(vision.as_ref(), largest, vision.patch_elements());
+        let memory = Memory::reserve(backend.as_ref(), elements);
         let empty = memory.mark();
-        Self {
+        let (model, backend) = (Arc::clone(model), Arc::clone(backend));
+        Some(Self {
             shared: Arc::new(Shared {
                 model,
                 backend,
@@ -215,8 +224,14 @@ impl Encoder {
             }),
             work: None,
             slices: Slices::default(),
+            most_patches: largest.patches(),
             thread: None,
-        }
+        })
+    }
+
+    /// The largest picture that fits.
+    pub(crate) fn most_patches(&self) -> usize {
+        self.most_patches
     }
 
     pub(crate) fn set_slices(&mut self, slices: Slices) {

@@ -101,6 +101,46 @@ fn others_go_on_while_a_picture_is_in_the_middle_of_a_layer_and_it_can_be_given_
     }
 }
 
+#[test]
+fn a_small_picture_does_not_wait_for_the_end_of_a_large_one() {
+    let bench = Bench::new(2);
+    let (large, small) = (Some("wide.png"), Some("too_small.png"));
+    let tokens = |name: Option<&str>| bench.picture(name.unwrap()).patches.grid.tokens();
+    assert!(tokens(small) <= 20 && tokens(large) > 20, "a quarter of 80");
+    let expected = [large, small].map(|image| {
+        let request = bench.request("What is it?", image);
+        bench.run(request).unwrap().tokens
+    });
+    let mut engine = bench.engine(2);
+    engine.set_slices(Slices {
+        time: Duration::ZERO,
+        piece: 1,
+    });
+    let first = engine.submit(bench.request("What is it?", large)).unwrap();
+    for _ in 0..3 {
+        engine.step();
+    }
+    let second = engine.submit(bench.request("What is it?", small)).unwrap();
+    let twin = engine.submit(bench.request("What is it?", large)).unwrap();
+    let mut ready = Vec::new();
+    let mut outcomes = BTreeMap::new();
+    while !engine.is_idle() {
+        for (id, output) in engine.step() {
+            match output {
+                Output::Encoding { done, total, .. } if done == total => ready.push(id),
+                Output::Done(outcome) => drop(outcomes.insert(id, *outcome)),
+                Output::Failed(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+    }
+    // The twin's picture is not encoded again.
+    assert_eq!(ready, [second, first]);
+    assert_eq!(outcomes[&first].tokens, expected[0]);
+    assert_eq!(outcomes[&second].tokens, expected[1]);
+    assert_eq!(outcomes[&twin].tokens, expected[0]);
+}
+
 /// Requests come and go in any order, with chunks, shared prompts, small caches and answers of several
 /// kinds: whoever is not cancelled answers as alone, and every page comes back.
 #[test]

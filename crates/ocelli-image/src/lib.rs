@@ -27,6 +27,7 @@
 pub mod boxes;
 mod decode;
 pub mod draw;
+mod edge;
 mod error;
 mod font;
 mod image;
@@ -41,6 +42,7 @@ pub use decode::{
     Animation, DecodeOptions, Format, Limits, MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS, Picture,
     decode, read,
 };
+pub use edge::{edge_resize, middle_square};
 pub use error::Error;
 pub use image::RgbImage;
 pub use orientation::Orientation;

@@ -1,6 +1,6 @@
 //! What a vision encoder takes and gives.
 
-use ocelli_image::{Budget, Grid, Normalization, Patches, RgbImage, patchify, resize};
+use ocelli_image::{Budget, Filter, Grid, Normalization, Patches, RgbImage, patchify, resize_with};
 use ocelli_tensor::{Pass, Tensor};
 
 use crate::Error;
@@ -85,6 +85,8 @@ pub struct VisionShape {
     pub moments: u32,
     /// The family's own size rule.
     pub budget: Budget,
+    /// How pictures are brought to their size.
+    pub filter: Filter,
     /// Mean and deviation of the colours.
     pub normalization: Normalization,
 }
@@ -128,6 +130,24 @@ pub trait VisionModel: Send + Sync {
         self.shape().budget
     }
 
+    /// Values of a patch: its pixels in all colours and frames.
+    fn patch_elements(&self) -> usize {
+        let (patch, moments) = (self.shape().patch_size, self.shape().moments);
+        3 * patch as usize * patch as usize * moments as usize
+    }
+
+    /// A grid with as many tokens as any picture can have under `budget`; its shape does not matter for
+    /// memory.
+    fn largest_grid(&self, budget: &Budget) -> Grid {
+        let merge = self.shape().merge;
+        Grid {
+            t: 1,
+            h: merge,
+            w: merge * budget.most_tokens() as u32,
+            merge,
+        }
+    }
+
     /// The grid of a picture of this size under `budget`: the one place where it is computed. Unless a
     /// family says otherwise, sides are stretched to multiples of a token.
     ///
@@ -150,7 +170,7 @@ pub trait VisionModel: Send + Sync {
         let shape = self.shape();
         let (patch, merge) = (shape.patch_size, shape.merge);
         let grid = self.grid(first.width, first.height, budget)?;
-        let fitted = |frame| resize(frame, grid.w * patch, grid.h * patch);
+        let fitted = |frame| resize_with(frame, grid.w * patch, grid.h * patch, shape.filter);
         let resized: Vec<RgbImage> = frames.iter().map(fitted).collect();
         let colours = &shape.normalization;
         Ok(patchify(&resized, patch, shape.moments, merge, colours))

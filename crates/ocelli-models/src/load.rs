@@ -216,6 +216,11 @@ impl<'a> Scope<'a> {
         self.loader.names.in_file(&self.name(name)).is_some()
     }
 
+    /// What a tensor is called in the file: tells which tool wrote it.
+    pub fn name_in_file(&self, name: &str) -> Option<&'a str> {
+        self.loader.names.in_file(&self.name(name))
+    }
+
     /// Checks that these have a `bias`: one that is gone would otherwise only make answers worse. The
     /// biases of queries, keys and values may be fused.
     ///

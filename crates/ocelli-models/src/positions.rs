@@ -79,6 +79,18 @@ pub fn three_axis_positions(prompt: &[Segment]) -> Positions {
     positions
 }
 
+/// Positions of models that count tokens one by one, those of pictures too.
+pub fn one_axis_positions(prompt: &[Segment]) -> Positions {
+    let mut positions = Positions::default();
+    for segment in prompt {
+        positions.push_text(match segment {
+            Segment::Text(count) => *count,
+            Segment::Image(grid) | Segment::Video { grid, .. } => grid.tokens(),
+        });
+    }
+    positions
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +195,18 @@ mod tests {
     fn no_step_of_time_overflows() {
         assert_eq!(video(f64::INFINITY).2, u32::MAX);
         assert_eq!(video(f64::NAN).0, [2; 4]);
+    }
+
+    #[test]
+    fn on_one_axis_a_picture_counts_its_tokens() {
+        let prompt = [
+            Segment::Text(2),
+            Segment::Image(grid(4, 6)),
+            Segment::Text(1),
+        ];
+        let got = one_axis_positions(&prompt);
+        assert_eq!(got.tokens, (0..9).map(|p| [p; 3]).collect::<Vec<_>>());
+        assert_eq!(got.next, 9);
     }
 
     #[test]

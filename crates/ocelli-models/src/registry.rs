@@ -11,24 +11,33 @@ use ocelli_tensor::Backend;
 use crate::error::shown;
 use crate::names::{Part, Projector, classify, normalise};
 use crate::text::{LlamaText, Qwen2Text, Qwen2VlText, Qwen3Text, Qwen3VlMoeText, Qwen3VlText};
-use crate::vision::{Qwen2VlVision, Qwen3VlVision, Qwen25VlVision};
+use crate::vision::{LlavaVision, PixtralVision, Qwen2VlVision, Qwen3VlVision, Qwen25VlVision};
 use crate::{Error, Loader, TextModel, VisionModel};
 
-const TEXT: [&str; 6] = [
+const TEXT: [&str; 7] = [
     "qwen2vl",
     "qwen3vl",
     "qwen3vlmoe",
     "qwen2",
     "qwen3",
     "llama",
+    "mistral3",
 ];
-const PROJECTORS: [&str; 3] = ["qwen2vl_merger", "qwen2.5vl_merger", "qwen3vl_merger"];
+const PROJECTORS: [&str; 5] = [
+    "qwen2vl_merger",
+    "qwen2.5vl_merger",
+    "qwen3vl_merger",
+    "pixtral",
+    "mlp",
+];
 
 /// A piece of what stands in the token sequence for a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaidOut {
     /// Rows of the encoder, in order; each attends to everything before it.
     Rows(usize),
+    /// A control token: its place in [`Join::marks`].
+    Mark(usize),
 }
 
 /// How the frames of a video find their place in time.
@@ -68,15 +77,27 @@ pub struct Join {
     pub text: &'static str,
     /// Projector type.
     pub projector: &'static str,
-    /// The control token that the template puts where a picture goes.
+    /// The token whose id stands in a picture's rows. Where the vocabulary lacks it, the first id behind the
+    /// vocabulary does.
     pub image_token: &'static str,
+    /// Control tokens in and around a picture's rows; the vocabulary must have them.
+    pub marks: &'static [&'static str],
     /// What takes the image token's place.
     pub lay_out: fn(&Grid) -> Vec<LaidOut>,
-    /// How boxes come back.
-    pub boxes: Convention,
+    /// How boxes come back, if the family was trained for boxes.
+    pub boxes: Option<Convention>,
 }
 
 impl Join {
+    /// Tokens that a picture takes in the prompt: its rows and the marks among them.
+    pub fn tokens(&self, grid: &Grid) -> usize {
+        let count = |piece: &LaidOut| match *piece {
+            LaidOut::Rows(rows) => rows,
+            LaidOut::Mark(_) => 1,
+        };
+        (self.lay_out)(grid).iter().map(count).sum()
+    }
+
     /// How a video's frames are placed in time.
     pub fn time_rule(&self) -> TimeRule {
         match self.projector {
@@ -97,12 +118,46 @@ const fn qwen(text: &'static str, projector: &'static str, boxes: Convention) ->
         text,
         projector,
         image_token: "<|image_pad|>",
+        marks: &["<|image_pad|>"],
         lay_out: rows_only,
-        boxes,
+        boxes: Some(boxes),
     }
 }
 
-const JOINS: [Join; 4] = [
+/// Rows of the picture with a break after each but the last, which an end follows.
+fn rows_with_breaks(grid: &Grid) -> Vec<LaidOut> {
+    let (rows, columns) = (grid.merged_h() as usize, grid.merged_w() as usize);
+    let after = |row| LaidOut::Mark(if row + 1 < rows { 1 } else { 2 });
+    (0..rows)
+        .flat_map(|row| [LaidOut::Rows(columns), after(row)])
+        .collect()
+}
+
+const fn pixtral(text: &'static str) -> Join {
+    Join {
+        text,
+        projector: "pixtral",
+        image_token: "[IMG]",
+        marks: &["[IMG]", "[IMG_BREAK]", "[IMG_END]"],
+        lay_out: rows_with_breaks,
+        boxes: None,
+    }
+}
+
+/// Vocabularies of LLaVA-1.5 may have no token for a picture: the template writes `<image>` as text.
+const LLAVA: Join = Join {
+    text: "llama",
+    projector: "mlp",
+    image_token: "<image>",
+    marks: &[],
+    lay_out: rows_only,
+    boxes: None,
+};
+
+const JOINS: [Join; 7] = [
+    pixtral("mistral3"),
+    pixtral("llama"),
+    LLAVA,
     qwen("qwen2vl", "qwen2vl_merger", Convention::Tagged1000),
     qwen("qwen2vl", "qwen2.5vl_merger", Convention::ResizedPixels),
     qwen("qwen3vl", "qwen3vl_merger", Convention::Relative1000),
@@ -146,7 +201,7 @@ pub fn load_text(
         "qwen3vlmoe" => Ok(Box::new(Qwen3VlMoeText::load(loader)?)),
         "qwen2" => Ok(Box::new(Qwen2Text::load(loader)?)),
         "qwen3" => Ok(Box::new(Qwen3Text::load(loader)?)),
-        "llama" => Ok(Box::new(LlamaText::load(loader)?)),
+        "llama" | "mistral3" => Ok(Box::new(LlamaText::load(loader)?)),
         other => Err(Error::UnsupportedArchitecture {
             file: gguf.name().to_owned(),
             found: shown(other),
@@ -167,6 +222,8 @@ pub fn load_vision(
     let (projector, _) = classify(gguf)?;
     let loader = Loader::new(gguf, backend, normalise(gguf, Part::Vision)?).with_progress(report);
     match projector {
+        Projector::Llava => Ok(Box::new(LlavaVision::load(loader)?)),
+        Projector::Pixtral => Ok(Box::new(PixtralVision::load(loader)?)),
         Projector::Qwen2Vl => Ok(Box::new(Qwen2VlVision::load(loader)?)),
         Projector::Qwen25Vl => Ok(Box::new(Qwen25VlVision::load(loader)?)),
         Projector::Qwen3Vl => Ok(Box::new(Qwen3VlVision::load(loader)?)),
@@ -252,6 +309,19 @@ mod tests {
         assert_eq!(step("qwen2vl_merger"), Some(1.0));
         assert_eq!(step("qwen2.5vl_merger"), Some(1.0));
         assert_eq!(step("qwen3vl_merger"), None);
+    }
+
+    #[test]
+    fn a_break_follows_each_row_of_a_picture_and_an_end_the_last() {
+        let grid = Grid {
+            t: 1,
+            h: 4,
+            w: 6,
+            merge: 2,
+        };
+        let (row, mark) = (LaidOut::Rows(3), LaidOut::Mark);
+        assert_eq!(rows_with_breaks(&grid), [row, mark(1), row, mark(2)]);
+        assert_eq!(pixtral("llama").tokens(&grid), 2 * (3 + 1));
     }
 
     #[test]

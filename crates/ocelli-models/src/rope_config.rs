@@ -2,7 +2,7 @@
 
 use crate::config::{Keys, TextConfig};
 use crate::error::shown;
-use crate::parts::{AxisOfFrequency, Rotary, Scaling};
+use crate::parts::{AxisOfFrequency, Rotary, Scaling, Temperature};
 use crate::{Error, Scope};
 
 impl Rotary {
@@ -57,18 +57,72 @@ fn scaling(keys: &Keys<'_>, config: &TextConfig) -> Result<Scaling, Error> {
         "yarn" => Ok(Scaling::Yarn {
             factor,
             original_context: original_context(keys, config)? as f32,
-            beta_fast: keys.positive("rope.scaling.yarn_beta_fast", Some(32.0))?,
-            beta_slow: keys.positive("rope.scaling.yarn_beta_slow", Some(1.0))?,
-            attention: match number("rope.scaling.yarn_attn_factor")? {
-                Some(_) => keys.positive("rope.scaling.yarn_attn_factor", None)?,
-                None => keys.positive("rope.scaling.attn_factor", Some(1.0))?,
-            },
+            beta_fast: yarn_number(keys, ["yarn_beta_fast", "beta_fast"], 32.0)?,
+            beta_slow: yarn_number(keys, ["yarn_beta_slow", "beta_slow"], 1.0)?,
+            attention: yarn_number(keys, ["yarn_attn_factor", "attn_factor"], 1.0)?
+                * magnitude_share(keys, factor)?,
         }),
         other => Err(keys.invalid(format!(
             "rope.scaling.type is '{}', need none, linear or yarn",
             shown(other)
         ))),
     }
+}
+
+/// A number above 0 under the first of two names that the file has: current files', then Ollama's.
+fn yarn_number(keys: &Keys<'_>, names: [&str; 2], default: f32) -> Result<f32, Error> {
+    for name in names.map(|name| format!("rope.scaling.{name}")) {
+        if keys.metadata().get(&keys.key(&name)).is_some() {
+            return keys.positive(&name, None);
+        }
+    }
+    Ok(default)
+}
+
+/// What is left of YaRN's usual magnitude `m(1)`, with `m(a) = 0.1 a ln(factor) + 1`: files that state a
+/// magnitude for all dimensions want `m(mscale) / m(mscale_all_dim)` in its place. Source: HF
+/// `_compute_yarn_parameters`.
+fn magnitude_share(keys: &Keys<'_>, factor: f32) -> Result<f32, Error> {
+    let read = |name: &str| -> Result<Option<f32>, Error> {
+        let name = format!("rope.scaling.{name}");
+        match keys.metadata().f32(&keys.key(&name))? {
+            None | Some(0.0) => Ok(None),
+            Some(_) => keys.positive(&name, None).map(Some),
+        }
+    };
+    let all = match read("yarn_log_multiplier")? {
+        Some(all) => Some(all),
+        None => read("mscale_all_dim")?,
+    };
+    let Some(all) = all else { return Ok(1.0) };
+    let magnitude = |share: f32| 0.1 * share * factor.ln() + 1.0;
+    Ok(magnitude(read("mscale")?.unwrap_or(1.0)) / magnitude(all) / magnitude(1.0))
+}
+
+/// How queries grow with their position, if the file says so.
+pub(crate) fn temperature(
+    keys: &Keys<'_>,
+    config: &TextConfig,
+) -> Result<Option<Temperature>, Error> {
+    for name in ["attention.temperature_scale", "rope.scaling_beta"] {
+        let Some(beta) = keys.metadata().f32(&keys.key(name))? else {
+            continue;
+        };
+        if beta == 0.0 {
+            return Ok(None);
+        }
+        let beta = keys.positive(name, None)?;
+        let turned = keys.u32("rope.dimension_count")?;
+        if turned.is_some_and(|turned| turned as usize != config.heads.dim) {
+            return Err(keys.invalid(format!(
+                "{name} needs rope.dimension_count {} (a whole head), found {turned:?}",
+                config.heads.dim
+            )));
+        }
+        let period = original_context(keys, config)? as u32;
+        return Ok(Some(Temperature { beta, period }));
+    }
+    Ok(None)
 }
 
 fn original_context(keys: &Keys<'_>, config: &TextConfig) -> Result<usize, Error> {

@@ -94,7 +94,12 @@ pub fn run_step(model: &dyn TextModel, pass: &mut Pass<'_>, step: &Step<'_>) -> 
         step.positions.len(),
         "a position a token"
     );
-    let x = model.embed(pass, step.tokens, step.prompt_rows);
+    // The id of a picture's rows may lie behind the table; what is read for them is replaced below.
+    let mut tokens = step.tokens.to_vec();
+    for image in step.images {
+        tokens[image.rows.clone()].fill(0);
+    }
+    let x = model.embed(pass, &tokens, step.prompt_rows);
     for image in step.images {
         let mark = pass.mark();
         let features = &image.features;

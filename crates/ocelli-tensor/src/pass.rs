@@ -292,8 +292,20 @@ impl<'a> Pass<'a> {
         bias: Option<&Vector>,
         eps: f32,
     ) -> Tensor {
-        assert_eq!(x.columns(), weight.len(), "one weight per column");
         let out = self.take_like(x, x.columns());
+        self.layer_norm_into(x, (weight, bias), eps, &out);
+        out
+    }
+
+    /// [`Pass::layer_norm`] into a tensor, which may be `x` itself.
+    pub fn layer_norm_into(
+        &mut self,
+        x: &Tensor,
+        (weight, bias): (&Vector, Option<&Vector>),
+        eps: f32,
+        out: &Tensor,
+    ) {
+        assert_eq!(x.columns(), weight.len(), "one weight per column");
         self.backend.layer_norm(
             self.memory.storage(),
             LayerNorm {
@@ -301,10 +313,9 @@ impl<'a> Pass<'a> {
                 weight,
                 bias,
                 eps,
-                out,
+                out: *out,
             },
         );
-        out
     }
 
     /// Rotates every head of each row in place; `angles` as in [`Rope`].

@@ -9,7 +9,7 @@ use std::time::Instant;
 use ocelli_cpu::{CpuBackend, CpuOptions, Precision};
 use ocelli_engine::{Engine, Settings};
 use ocelli_gguf::Gguf;
-use ocelli_image::{Budget, Grid};
+use ocelli_image::Budget;
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
 use ocelli_models::{Join, TextModel, VisionModel};
 use ocelli_store::Pairing;
@@ -213,12 +213,11 @@ fn read_text(
     }
     vocabulary.truncate(rows);
     let tokenizer = Tokenizer::new(vocabulary).map_err(wrong)?;
-    if let Some(token) = join.map(|join| join.image_token)
-        && tokenizer.token_id(token).is_none()
-    {
+    let mut needed = join.into_iter().flat_map(|join| join.marks);
+    if let Some(token) = needed.find(|token| tokenizer.token_id(token).is_none()) {
         return Err(Error::Model(ocelli_models::Error::MissingToken {
             file: file.name().to_owned(),
-            token: token.to_owned(),
+            token: (*token).to_owned(),
         }));
     }
     let template = ChatTemplate::from_metadata(file.metadata(), &tokenizer).map_err(wrong)?;
@@ -227,6 +226,9 @@ fn read_text(
 
 pub(crate) fn picture_budget(vision: &dyn VisionModel, options: &Options) -> Result<Budget, Error> {
     let own = vision.budget();
+    if own.min_pixels == own.max_pixels {
+        return fixed_budget(own, options);
+    }
     let area = u64::from(own.factor) * u64::from(own.factor);
     let default = own.max_pixels.min(DEFAULT_IMAGE_TOKENS * area);
     let most = options
@@ -242,6 +244,22 @@ pub(crate) fn picture_budget(vision: &dyn VisionModel, options: &Options) -> Res
         None => most.max(least),
     };
     Budget::new(own.factor, least, most).map_err(|error| Error::Settings(error.to_string()))
+}
+
+/// Of encoders that see every picture at one size.
+fn fixed_budget(own: Budget, options: &Options) -> Result<Budget, Error> {
+    let tokens = own.max_tokens();
+    let asked = [options.image_min_tokens, options.image_max_tokens];
+    match asked
+        .into_iter()
+        .flatten()
+        .find(|t| u64::from(*t) != tokens)
+    {
+        None => Ok(own),
+        Some(asked) => Err(Error::Settings(format!(
+            "{asked} tokens for a picture, but every picture of this model has {tokens}"
+        ))),
+    }
 }
 
 fn engine_settings(
@@ -277,7 +295,7 @@ fn engine_settings(
     };
     let largest_picture = vision
         .zip(budget)
-        .map(|(vision, budget)| largest_picture(vision, &budget));
+        .map(|(vision, budget)| vision.largest_grid(&budget));
     Ok(Settings {
         context,
         sequences: 1,
@@ -286,17 +304,6 @@ fn engine_settings(
         feature_bytes: FEATURE_BYTES,
         largest_picture,
     })
-}
-
-/// A grid with as many tokens as any picture can have; its shape does not matter for memory.
-pub(crate) fn largest_picture(vision: &dyn VisionModel, budget: &Budget) -> Grid {
-    let merge = budget.factor / vision.patch_size();
-    Grid {
-        t: 1,
-        h: merge,
-        w: merge * budget.most_tokens() as u32,
-        merge,
-    }
 }
 
 fn check_memory(what: &str, needed: u64, free: u64, hint: &'static str) -> Result<(), Error> {

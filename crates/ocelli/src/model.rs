@@ -181,11 +181,12 @@ impl Model {
     /// an answer leaves out.
     fn boxes(&self, outcome: &Outcome, record: Option<&ImageRecord>) -> Vec<Located> {
         let model = self.parts.engine.model();
-        let (Some(join), Some(record)) = (model.join, record) else {
+        let boxes = model.join.and_then(|join| join.boxes);
+        let (Some(boxes), Some(record)) = (boxes, record) else {
             return Vec::new();
         };
         let shown;
-        let text = match join.boxes {
+        let text = match boxes {
             Convention::Tagged1000 => {
                 shown = model
                     .tokenizer
@@ -194,7 +195,7 @@ impl Model {
             }
             Convention::Relative1000 | Convention::ResizedPixels => &outcome.text,
         };
-        locate(text, join.boxes, &View::from(record))
+        locate(text, boxes, &View::from(record))
     }
 
     fn prepare(&self, request: &Request) -> Result<Asked, Error> {
@@ -208,7 +209,7 @@ impl Model {
                 Part::Text(_) => None,
             })
             .collect();
-        let prepared = match (&model.vision, &self.parts.budget) {
+        let mut prepared = match (&model.vision, &self.parts.budget) {
             _ if sources.is_empty() => Prepared::default(),
             (Some(vision), Some(budget)) => Prepared::new(&sources, vision.as_ref(), budget)?,
             _ => {
@@ -225,7 +226,12 @@ impl Model {
             self.context().saturating_mul(self.parts.longest_token),
         )?;
         let images: Vec<_> = prepared.pictures.iter().map(|p| p.slot()).collect();
-        let prompt = Prompt::new(&ids, &slots, &images, model.join)?;
+        let prompt = Prompt::new(&ids, &slots, &images, model.layout().as_ref())?;
+        if let Some(join) = model.join {
+            for record in &mut prepared.records {
+                record.tokens = join.tokens(&record.grid);
+            }
+        }
         Ok(Asked { prompt, prepared })
     }
 }

@@ -60,6 +60,9 @@ macro_rules! golden {
 golden! {
     llama_equals_the_reference_at_every_stage: "llama",
     llama_with_scaled_frequencies_equals_the_reference: "llama3-scaled",
+    llava_equals_the_reference_at_every_stage: "llava",
+    mistral3_equals_the_reference_at_every_stage: "mistral3",
+    pixtral_equals_the_reference_at_every_stage: "pixtral",
     qwen2_equals_the_reference_at_every_stage: "qwen2",
     qwen2_5vl_equals_the_reference_at_every_stage: "qwen2.5vl",
     qwen2vl_equals_the_reference_at_every_stage: "qwen2vl",

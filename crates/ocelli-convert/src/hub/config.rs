@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::settings::{Settings, read_json};
+use super::still::{self, Still};
 use crate::Error;
 
 /// The families that can be converted.
@@ -17,11 +18,14 @@ pub(crate) enum Family {
     Qwen2,
     Qwen3,
     Llama,
+    Mistral3,
+    Llava,
+    Pixtral,
 }
 
 impl Family {
     /// `model_type`, family, `general.architecture`, `clip.projector_type`.
-    const TABLE: [(&'static str, Self, &'static str, Option<&'static str>); 7] = [
+    const TABLE: [(&'static str, Self, &'static str, Option<&'static str>); 10] = [
         ("qwen2_vl", Self::Qwen2Vl, "qwen2vl", Some("qwen2vl_merger")),
         (
             "qwen2_5_vl",
@@ -39,13 +43,21 @@ impl Family {
         ("qwen2", Self::Qwen2, "qwen2", None),
         ("qwen3", Self::Qwen3, "qwen3", None),
         ("llama", Self::Llama, "llama", None),
+        ("mistral3", Self::Mistral3, "mistral3", Some("pixtral")),
+        ("llava", Self::Llava, "llama", Some("mlp")),
+        // Told from the one above by its encoder.
+        ("llava", Self::Pixtral, "llama", Some("pixtral")),
     ];
 
     fn of(model_type: &str) -> Result<Self, Error> {
         let found = Self::TABLE.iter().find(|row| row.0 == model_type);
         found.map(|row| row.1).ok_or_else(|| Error::Architecture {
             found: format!("'{model_type}'"),
-            need: Self::TABLE.map(|row| row.0).join(", "),
+            need: Self::TABLE[..9]
+                .iter()
+                .map(|row| row.0)
+                .collect::<Vec<_>>()
+                .join(", "),
         })
     }
 
@@ -55,6 +67,16 @@ impl Family {
 
     pub(crate) fn projector_type(self) -> Option<&'static str> {
         Self::TABLE[self as usize].3
+    }
+
+    /// Whether the encoder takes still pictures alone.
+    pub(crate) fn is_still(self) -> bool {
+        matches!(self, Self::Mistral3 | Self::Llava | Self::Pixtral)
+    }
+
+    /// Whether rows of queries and keys are stored so that neighbours turn together.
+    pub(crate) fn has_paired_rows(self) -> bool {
+        self == Self::Llama || self.is_still()
     }
 
     /// Whether queries and keys are normalised for each head.
@@ -82,6 +104,8 @@ pub(crate) enum RopeScaling {
     Yarn {
         factor: f32,
         original_context: Option<u32>,
+        /// Metadata below the architecture that only Mistral's models have.
+        details: Vec<(&'static str, f32)>,
     },
     /// Each frequency is divided by its own factor: Llama 3.1.
     Llama3 {
@@ -138,6 +162,8 @@ pub(crate) struct VisionConfig {
     pub(crate) window_pattern: Option<u32>,
     pub(crate) mean: Vec<f32>,
     pub(crate) std: Vec<f32>,
+    /// Of encoders of still pictures.
+    pub(crate) still: Option<Still>,
 }
 
 const CONFIG: &str = "config.json";
@@ -170,7 +196,10 @@ pub(crate) fn read(folder: &Path) -> Result<(TextConfig, Option<VisionConfig>), 
     };
     let model_type = root.str("model_type")?;
     let model_type = model_type.ok_or_else(|| root.error("model_type", "nothing", "a string"))?;
-    let family = Family::of(model_type)?;
+    let family = match Family::of(model_type)? {
+        Family::Llava => still::kind_of_llava(root)?,
+        family => family,
+    };
     if root.get("quantization_config").is_some() {
         return Err(Error::Unsupported {
             what: "config.json: quantization_config".to_owned(),
@@ -189,10 +218,11 @@ pub(crate) fn read(folder: &Path) -> Result<(TextConfig, Option<VisionConfig>), 
 fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig, Error> {
     // Older files have the text model's settings beside those of the vision encoder.
     let text = root.inside("text_config").unwrap_or(root);
-    let (width, heads) = (
-        text.count("hidden_size")?,
-        text.count("num_attention_heads")?,
-    );
+    let count = |key: &str| match (text.u32(key)?, still::usual(family, key)) {
+        (None, Some(usual)) => Ok(usual as usize),
+        _ => text.count(key),
+    };
+    let (width, heads) = (count("hidden_size")?, count("num_attention_heads")?);
     let stated = text.u32("head_dim")?.map(|dim| dim as usize);
     let head_dim = stated.unwrap_or(width / heads);
     if head_dim == 0 || head_dim > 1 << 16 || head_dim % 2 != 0 {
@@ -221,9 +251,9 @@ fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig, Error> {
     };
     Ok(TextConfig {
         family,
-        layers: text.count("num_hidden_layers")?,
+        layers: count("num_hidden_layers")?,
         width,
-        mlp_hidden: text.count("intermediate_size")?,
+        mlp_hidden: count("intermediate_size")?,
         heads,
         kv_heads,
         head_dim,
@@ -248,7 +278,7 @@ fn rope_base(text: Settings<'_>, rope: Option<Settings<'_>>, family: Family) -> 
     }
     match (text.f32("rope_theta")?, family) {
         (Some(base), _) => Ok(base),
-        (None, Family::Llama) => Ok(10_000.0),
+        (None, Family::Llama | Family::Llava | Family::Pixtral) => Ok(10_000.0),
         (None, _) => Err(text.error("rope_theta", "nothing", "a number")),
     }
 }
@@ -258,7 +288,7 @@ fn rope_sections(
     rope: Option<Settings<'_>>,
     family: Family,
 ) -> Result<Option<Vec<u32>>, Error> {
-    if family.projector_type().is_none() {
+    if family.projector_type().is_none() || family.is_still() {
         return Ok(None);
     }
     let sections = match rope {
@@ -292,11 +322,34 @@ fn rope_scaling(
         "yarn" => Ok(RopeScaling::Yarn {
             factor: rope.needed_f32("factor")?,
             original_context: rope.u32("original_max_position_embeddings")?,
+            details: match family {
+                Family::Mistral3 => yarn_details(rope)?,
+                _ => Vec::new(),
+            },
         }),
         "llama3" if family == Family::Llama => Ok(RopeScaling::Llama3 {
             factors: llama3_factors(rope, rope_base(text, Some(rope), family)?, head_dim)?,
         }),
         other => Err(rope.error("rope_type", other, "default, linear, yarn or llama3")),
+    }
+}
+
+/// The rest of Ministral 3's settings: bounds of the ramp, share of the magnitude, growth of queries.
+fn yarn_details(rope: Settings<'_>) -> Result<Vec<(&'static str, f32)>, Error> {
+    let mut details = Vec::new();
+    for (key, name) in [
+        ("beta_fast", "rope.scaling.yarn_beta_fast"),
+        ("beta_slow", "rope.scaling.yarn_beta_slow"),
+        ("mscale_all_dim", "rope.scaling.yarn_log_multiplier"),
+        ("llama_4_scaling_beta", "attention.temperature_scale"),
+    ] {
+        details.extend(rope.f32(key)?.map(|value| (name, value)));
+    }
+    match (rope.f32("mscale")?, rope.f32("mscale_all_dim")?) {
+        (Some(own), Some(all)) if own != 1.0 && own != all => {
+            Err(rope.error("mscale", own, format!("1 or mscale_all_dim ({all})")))
+        }
+        _ => Ok(details),
     }
 }
 
@@ -345,6 +398,9 @@ fn read_vision(folder: &Path, root: Settings<'_>, family: Family) -> Result<Visi
     let Some(vision) = root.inside("vision_config") else {
         return Err(root.error("vision_config", "nothing", "the vision encoder's settings"));
     };
+    if family.is_still() {
+        return still::read(root, vision, family, normalization(folder)?);
+    }
     for (key, need) in [
         ("spatial_merge_size", 2),
         ("temporal_patch_size", 2),
@@ -398,6 +454,7 @@ fn read_vision(folder: &Path, root: Settings<'_>, family: Family) -> Result<Visi
         },
         mean,
         std,
+        still: None,
     })
 }
 

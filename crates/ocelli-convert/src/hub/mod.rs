@@ -3,6 +3,7 @@
 mod config;
 mod settings;
 mod shards;
+mod still;
 mod tensor;
 mod tokenizer;
 
@@ -11,5 +12,6 @@ pub(crate) use config::{
 };
 pub(crate) use settings::{Settings, read_json};
 pub(crate) use shards::Shelf;
+pub(crate) use still::Still;
 pub(crate) use tensor::HubTensor;
 pub(crate) use tokenizer::Tokenizer;

@@ -145,6 +145,19 @@ impl Shelf {
         }
     }
 
+    /// Leaves every tensor of a prefix out on purpose; false when there is none.
+    pub(crate) fn discard_all(&mut self, prefix: &str) -> bool {
+        let mut found = false;
+        for (_, entry) in self
+            .tensors
+            .iter_mut()
+            .filter(|(name, _)| name.starts_with(prefix))
+        {
+            (entry.is_taken, found) = (true, true);
+        }
+        found
+    }
+
     /// An error when tensors were neither taken nor known as not needed.
     pub(crate) fn finish(self) -> Result<(), Error> {
         let is_needless =
@@ -176,6 +189,8 @@ fn normal_name(name: &str) -> String {
         ("language_model.model.", ""),
         ("language_model.lm_head.", "lm_head."),
         ("model.visual.", "visual."),
+        ("model.vision_tower.", "vision_tower."),
+        ("model.multi_modal_projector.", "multi_modal_projector."),
         ("model.lm_head.", "lm_head."),
         ("model.", ""),
     ] {

@@ -19,6 +19,8 @@ const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
+const UNKNOWN: i32 = 2;
+const BYTE: i32 = 6;
 
 /// Vocabulary, merges, special ids and templates.
 #[derive(Debug, Default)]
@@ -28,6 +30,8 @@ pub(crate) struct Tokenizer {
     tokens: Vec<String>,
     types: Vec<i32>,
     merges: Vec<String>,
+    /// Pieces with scores and byte fallback in place of byte-level merges.
+    is_sentencepiece: bool,
     /// `bos`, `eos`, `unknown` and `padding` ids that the files state.
     ids: Vec<(&'static str, u32)>,
     adds_bos: Option<bool>,
@@ -51,6 +55,7 @@ struct Vocabulary {
     merges: Vec<String>,
     added: Vec<Added>,
     pre: String,
+    is_sentencepiece: bool,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +63,8 @@ struct Main {
     model: Model,
     #[serde(default)]
     added_tokens: Vec<Added>,
+    #[serde(default)]
+    normalizer: serde_json::Value,
     #[serde(default)]
     pre_tokenizer: serde_json::Value,
 }
@@ -104,6 +111,7 @@ impl Tokenizer {
         let mut tokenizer = Self {
             pre: vocabulary.pre,
             merges: vocabulary.merges,
+            is_sentencepiece: vocabulary.is_sentencepiece,
             adds_bos: settings.bool("add_bos_token")?,
             ..Self::default()
         };
@@ -139,6 +147,12 @@ impl Tokenizer {
         }
         for (id, place) in placed.into_iter().enumerate() {
             let (token, ty) = match place {
+                Some((token, _)) if self.is_sentencepiece && token == "<unk>" => {
+                    (token.to_owned(), UNKNOWN)
+                }
+                Some((token, NORMAL)) if self.is_sentencepiece && is_byte(token) => {
+                    (token.to_owned(), BYTE)
+                }
                 Some((token, ty)) => (token.to_owned(), ty),
                 None => (format!("[PAD{id}]"), UNUSED),
             };
@@ -208,16 +222,21 @@ impl Tokenizer {
         let is_llama = self.pre == "llama-bpe";
         let mut metadata: Vec<(String, Value)> = Vec::new();
         let mut set = |key: &str, value: Value| metadata.push((format!("tokenizer.{key}"), value));
-        set("ggml.model", "gpt2".into());
+        if self.is_sentencepiece {
+            set("ggml.model", "llama".into());
+            set("ggml.scores", scores(&self.types).into());
+        } else {
+            set("ggml.model", "gpt2".into());
+            set("ggml.merges", self.merges.into());
+        }
         set("ggml.pre", self.pre.into());
         set("ggml.tokens", self.tokens.into());
         set("ggml.token_type", self.types.into());
-        set("ggml.merges", self.merges.into());
         for (name, id) in self.ids {
             set(&format!("ggml.{name}_token_id"), id.into());
         }
         // Readers of llama-bpe add the first token unless told otherwise, readers of the others do not.
-        match (self.adds_bos, is_llama) {
+        match (self.adds_bos, is_llama || self.is_sentencepiece) {
             (Some(adds), _) => set("ggml.add_bos_token", adds.into()),
             (None, false) => set("ggml.add_bos_token", false.into()),
             (None, true) => {}
@@ -249,14 +268,26 @@ fn unsupported(found: impl Into<String>, need: &str) -> Error {
 }
 
 fn from_main(main: Main) -> Result<Vocabulary, Error> {
-    let kind = main.model.kind.unwrap_or_else(|| "BPE".to_owned());
-    if kind != "BPE" || main.model.byte_fallback == Some(true) {
+    let kind = main.model.kind.clone();
+    let kind = kind.unwrap_or_else(|| "BPE".to_owned());
+    let is_sentencepiece = main.model.byte_fallback == Some(true);
+    if kind != "BPE" || (is_sentencepiece && !has_llama_spaces(&main)) {
         return Err(unsupported(
             format!("a {kind} vocabulary without byte level"),
-            "byte-level BPE",
+            "byte-level BPE, or Llama's pieces",
         ));
     }
+    if is_sentencepiece {
+        return Ok(Vocabulary {
+            ids: main.model.vocab,
+            merges: Vec::new(),
+            added: main.added_tokens,
+            pre: "default".to_owned(),
+            is_sentencepiece,
+        });
+    }
     Ok(Vocabulary {
+        is_sentencepiece,
         ids: main.model.vocab,
         merges: main.model.merges.into_iter().map(Merge::text).collect(),
         added: main.added_tokens,
@@ -264,9 +295,31 @@ fn from_main(main: Main) -> Result<Vocabulary, Error> {
     })
 }
 
+/// True where text gets a space in front and spaces become a character of pieces, as in Llama 2.
+fn has_llama_spaces(main: &Main) -> bool {
+    let normalizer = main.normalizer.to_string();
+    let cutter = main.pre_tokenizer.to_string();
+    (normalizer.contains("\"Prepend\"") && normalizer.contains("\"Replace\""))
+        || (cutter.contains("\"Metaspace\"") && !cutter.contains("\"never\""))
+}
+
+/// `<0x0A>`.
+fn is_byte(token: &str) -> bool {
+    token.len() == 6 && token.starts_with("<0x") && token.ends_with('>')
+}
+
+/// Earlier pieces are merged first; tokens that are no pieces have no score.
+fn scores(types: &[i32]) -> Vec<f32> {
+    let score = |(id, ty): (usize, &i32)| match *ty {
+        NORMAL => -(id as f32),
+        _ => 0.0,
+    };
+    types.iter().enumerate().map(score).collect()
+}
+
 /// The name of the rule that cuts text, by its regular expression.
 fn pre_name(pre_tokenizer: &serde_json::Value) -> Result<&'static str, Error> {
-    const RULES: [(&str, &str); 3] = [
+    const RULES: [(&str, &str); 4] = [
         (
             "qwen2",
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -274,6 +327,10 @@ fn pre_name(pre_tokenizer: &serde_json::Value) -> Result<&'static str, Error> {
         (
             "llama-bpe",
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ),
+        (
+            "tekken",
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         ),
         (
             "qwen35",
@@ -296,7 +353,7 @@ fn pre_name(pre_tokenizer: &serde_json::Value) -> Result<&'static str, Error> {
         Some((name, _)) => Ok(name),
         None => Err(unsupported(
             format!("the cutting rule {found}"),
-            "that of Qwen2, Qwen3, Qwen3.5 or Llama 3",
+            "that of Qwen2, Qwen3, Qwen3.5, Llama 3 or tekken",
         )),
     }
 }
@@ -329,6 +386,7 @@ fn from_parts(folder: &Path, family: Family) -> Result<Vocabulary, Error> {
         merges: merges.lines().filter(is_merge).map(str::to_owned).collect(),
         added: added.collect(),
         pre: "qwen2".to_owned(),
+        is_sentencepiece: false,
     })
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Remakes the checkpoints beside this file and what tools/reference/to_gguf.py makes of them.
 
-    python make_data.py        (with the packages of tools/reference/requirements.txt)
+    python make_data.py [NAME]...    (with the packages of tools/reference/requirements.txt)
 
 Each folder is a tiny random checkpoint in one of the layouts that are in use, with `expected.json`: type, shape and
 CRC-32 of each tensor, and the metadata, of the files that `to_gguf.py` writes. That tool reads the checkpoint through
@@ -61,11 +61,21 @@ SETS = {
             ),
         },
     ),
+    "mistral3": dict(
+        family="mistral3", types=("q8_0", "f32"), dtype=torch.bfloat16,
+        changes={"text.num_hidden_layers": 1, "text.head_dim": 8, "vision.num_hidden_layers": 2, "vision.hidden_size": 16},
+    ),
+    "llava": dict(
+        family="llava", types=("f16", "f16"), dtype=torch.float16,
+        changes={"text.num_hidden_layers": 1, "vision.num_hidden_layers": 3, "vision.hidden_size": 16},
+    ),
 }
 
 
 def main() -> None:
     for number, (name, recipe) in enumerate(SETS.items()):
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         with tempfile.TemporaryDirectory() as scratch:
             made = Path(scratch) / "made"
             make_checkpoint.make(recipe["family"], made, 10 + number, recipe["changes"])

@@ -68,7 +68,7 @@ impl Bench {
         let largest = Grid {
             t: 1,
             h: 2,
-            w: 80,
+            w: 160,
             merge: 2,
         };
         let settings = Settings {
@@ -119,7 +119,7 @@ impl Bench {
         let pad = self.model.image_token().unwrap();
         let slots: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == pad).collect();
         let images: Vec<_> = pictures.iter().map(Picture::slot).collect();
-        let prompt = Prompt::new(&ids, &slots, &images, self.model.join).unwrap();
+        let prompt = Prompt::new(&ids, &slots, &images, self.model.layout().as_ref()).unwrap();
         Generate {
             client: ClientId(question.len() as u64),
             ..Generate::new(prompt, pictures, 12)

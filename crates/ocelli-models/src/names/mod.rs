@@ -20,6 +20,7 @@ pub struct NameTable {
     in_file: BTreeMap<String, String>,
     notes: Vec<String>,
     prefix: String,
+    depth: Option<usize>,
 }
 
 impl NameTable {
@@ -43,6 +44,11 @@ impl NameTable {
     /// What the part's metadata keys start with: `qwen3vl`, `clip.vision`, or `qwen25vl.vision`.
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// How many vision layers are run, where the file says that not all of them are.
+    pub(crate) fn depth(&self) -> Option<usize> {
+        self.depth
     }
 
     /// True for the vision part of a file that also holds the text model and states its sizes as the
@@ -124,7 +130,8 @@ fn text(gguf: &Gguf, architecture: &str) -> NameTable {
             continue;
         }
         // Only LLaMA's files mean these factors.
-        let has_unread_factors = name == "rope_freqs.weight" && architecture != "llama";
+        let is_llama = matches!(architecture, "llama" | "mistral3");
+        let has_unread_factors = name == "rope_freqs.weight" && !is_llama;
         if has_unread_factors || rules::is_ignored_text(name) {
             table.note(left_out(name));
         } else {
@@ -150,14 +157,20 @@ fn vision(gguf: &Gguf, architecture: &str) -> Result<NameTable, Error> {
     let (projector, notes) = classify(gguf)?;
     notes.into_iter().for_each(|note| table.note(note));
     let taps = taps(gguf, &mut table)?;
+    if projector == Projector::Llava {
+        table.depth = feature_layer(gguf)?;
+    }
     for name in gguf.tensors().iter().map(|info| info.name()) {
         // A projector's file holds nothing else; a merged one also holds the text model.
         if architecture != "clip" && !is_vision(name) {
             continue;
         }
-        let has_no_positions = matches!(projector, Projector::Qwen2Vl | Projector::Qwen25Vl);
-        if rules::is_ignored_vision(name) || (has_no_positions && name == "v.position_embd.weight")
-        {
+        let is_unused = match projector {
+            Projector::Qwen2Vl | Projector::Qwen25Vl => name == "v.position_embd.weight",
+            Projector::Llava => name.starts_with("v.post_ln.") || is_behind(name, table.depth),
+            _ => false,
+        };
+        if rules::is_ignored_vision(name) || is_unused {
             table.note(left_out(name));
             continue;
         }
@@ -169,6 +182,29 @@ fn vision(gguf: &Gguf, architecture: &str) -> Result<NameTable, Error> {
     }
     unswap_mlp(gguf, &mut table);
     Ok(table)
+}
+
+/// The layer of LLaVA's encoder whose rows are taken, counted from 1, where the file has layers behind it.
+fn feature_layer(gguf: &Gguf) -> Result<Option<usize>, Error> {
+    let invalid = |what| Error::Invalid {
+        file: gguf.name().to_owned(),
+        what,
+    };
+    let Some(layers) = gguf.metadata().i32_array("clip.vision.feature_layer")? else {
+        return Ok(None);
+    };
+    match layers[..] {
+        [layer @ 1..=1024] => Ok(Some(layer as usize)),
+        _ => Err(invalid(format!(
+            "clip.vision.feature_layer is {layers:?}, need one layer of 1..=1024"
+        ))),
+    }
+}
+
+/// True for tensors of layers that are not run.
+fn is_behind(name: &str, depth: Option<usize>) -> bool {
+    let layer = || name.strip_prefix("v.blk.")?.split('.').next()?.parse().ok();
+    depth.is_some_and(|depth| layer().is_some_and(|layer: usize| layer >= depth))
 }
 
 /// The layers that deepstack mergers tap, for files that number the mergers themselves.

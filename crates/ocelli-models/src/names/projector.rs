@@ -8,6 +8,8 @@ use crate::error::shown;
 /// A kind of vision encoder with its projector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Projector<'a> {
+    Llava,
+    Pixtral,
     Qwen2Vl,
     Qwen25Vl,
     Qwen3Vl,
@@ -19,6 +21,8 @@ impl<'a> Projector<'a> {
     /// The name in current files.
     pub(crate) fn name(self) -> &'a str {
         match self {
+            Self::Llava => "mlp",
+            Self::Pixtral => "pixtral",
             Self::Qwen2Vl => "qwen2vl_merger",
             Self::Qwen25Vl => "qwen2.5vl_merger",
             Self::Qwen3Vl => "qwen3vl_merger",
@@ -54,6 +58,8 @@ pub(crate) fn classify(gguf: &Gguf) -> Result<(Projector<'_>, Vec<String>), Erro
         found => found,
     };
     let projector = match (stated, by_tensors) {
+        (Some("mlp"), _) => Projector::Llava,
+        (Some("pixtral"), _) => Projector::Pixtral,
         (Some("qwen3vl_merger"), _) => Projector::Qwen3Vl,
         // The same string stood for both generations for a while.
         (Some("qwen2vl_merger"), Some(Projector::Qwen25Vl)) => Projector::Qwen25Vl,
@@ -78,6 +84,12 @@ fn from_tensors(gguf: &Gguf) -> Option<Projector<'static>> {
     let starts = |prefix: &str| gguf.tensors().iter().any(|t| t.name().starts_with(prefix));
     if starts("v.deepstack.") || starts("v.deepstack_merger.") {
         return Some(Projector::Qwen3Vl);
+    }
+    if has("v.patch_conv.weight") || has("mm.patch_merger.weight") {
+        return Some(Projector::Pixtral);
+    }
+    if has("v.class_embd") && has("mm.0.weight") {
+        return Some(Projector::Llava);
     }
     let has_bias = has("v.patch_embd.bias") || has("v.patch_embed.bias");
     let is_temporal = has("v.patch_embd.weight.1") || has("v.patch_embd_1.weight");

@@ -10,8 +10,8 @@ const fn rule(from: &'static str, to: &'static str) -> Rule {
     Rule { from, to }
 }
 
-/// Names of Ollama's merged files, of `qwen25vl` and `qwen3vl`.
-const VISION: [Rule; 14] = [
+/// Names of Ollama's merged files: of `qwen25vl` and `qwen3vl`, then of `mistral3`.
+const VISION: [Rule; 23] = [
     rule("v.patch_embd_0.weight", "v.patch_embd.weight"),
     rule("v.patch_embd_1.weight", "v.patch_embd.weight.1"),
     rule("v.patch_embed.weight", "v.patch_embd.packed"),
@@ -26,6 +26,15 @@ const VISION: [Rule; 14] = [
     rule("v.merger.linear_fc2.", "mm.2."),
     rule(".mlp.linear_fc1.", ".ffn_up."),
     rule(".mlp.linear_fc2.", ".ffn_down."),
+    rule("v.patch_conv.", "v.patch_embd."),
+    rule("v.encoder_norm.", "v.pre_ln."),
+    rule(".attn_norm.", ".ln1."),
+    rule(".ffn_norm.", ".ln2."),
+    rule(".attn_output.", ".attn_out."),
+    rule("mm.norm.", "mm.input_norm."),
+    rule("mm.patch_merger.merging_layer.", "mm.patch_merger."),
+    rule("mm.linear_1.", "mm.1."),
+    rule("mm.linear_2.", "mm.2."),
 ];
 
 /// Deepstack mergers by their place in the list, here by the layer they tap.
@@ -113,6 +122,11 @@ mod tests {
             ("v.blk.7.norm1.weight", "v.blk.7.ln1.weight"),
             ("v.blk.7.mlp.linear_fc2.bias", "v.blk.7.ffn_down.bias"),
             ("v.merger.mlp.2.bias", "mm.2.bias"),
+            ("v.blk.7.attn_norm.weight", "v.blk.7.ln1.weight"),
+            (
+                "mm.patch_merger.merging_layer.weight",
+                "mm.patch_merger.weight",
+            ),
             ("v.merger.linear_fc1.weight", "mm.0.weight"),
             (
                 "v.deepstack_merger.1.linear_fc2.bias",

@@ -5,6 +5,28 @@ use ocelli_tensor::{AttentionPlan, Heads, Pass, RopeStyle, Tensor};
 use super::{Linear, RmsNorm};
 use crate::{Error, Scope};
 
+/// What turns queries and keys: angles of each row, `[rows, dim]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Angles {
+    /// Nothing: places stand in the rows already.
+    None,
+    /// Queries and keys turn alike.
+    Both(Tensor),
+    /// Each has its own, so that queries can also be made longer.
+    Each {
+        /// Of the queries.
+        queries: Tensor,
+        /// Of the keys.
+        keys: Tensor,
+    },
+}
+
+impl From<&Tensor> for Angles {
+    fn from(both: &Tensor) -> Self {
+        Self::Both(*both)
+    }
+}
+
 /// RMS norms on each head of the queries and keys, before rotation.
 #[derive(Debug)]
 pub struct QkNorm {
@@ -25,7 +47,7 @@ impl QkNorm {
     }
 }
 
-/// `out(softmax(q k^T / sqrt(dim)) v)` with rotated queries and keys.
+/// `out(softmax(scale q k^T) v)` with rotated queries and keys; `scale` is `1 / sqrt(dim)` unless stated.
 #[derive(Debug)]
 pub struct SelfAttention {
     queries: Linear,
@@ -34,6 +56,7 @@ pub struct SelfAttention {
     norm: Option<QkNorm>,
     out: Linear,
     heads: Heads,
+    scale: f32,
     style: RopeStyle,
 }
 
@@ -70,6 +93,7 @@ impl SelfAttention {
             norm: None,
             out: Linear::load(&scope.at(out), hidden, wide)?,
             heads,
+            scale: 1.0 / (heads.dim as f32).sqrt(),
             style: RopeStyle::Halves,
         })
     }
@@ -88,15 +112,47 @@ impl SelfAttention {
         self
     }
 
-    /// `x += attention(h)`; `angles` `[rows, dim]` turn queries and keys.
+    /// Another factor on the scores.
+    #[must_use]
+    pub fn with_scale(mut self, scale: f32) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// `x += attention(h)`; `angles` turn queries and keys.
     pub fn add_to(
         &self,
         pass: &mut Pass<'_>,
         (x, h): (&Tensor, &Tensor),
-        angles: &Tensor,
+        angles: impl Into<Angles>,
         plan: AttentionPlan<'_>,
     ) {
         let mark = pass.mark();
+        let mixed = self.mix(pass, h, angles.into(), plan);
+        self.out.add_to(pass, &mixed, x);
+        pass.release(mark);
+    }
+
+    /// `attention(h)`, for layers that do something to it before they add it.
+    pub fn forward(
+        &self,
+        pass: &mut Pass<'_>,
+        h: &Tensor,
+        angles: impl Into<Angles>,
+        plan: AttentionPlan<'_>,
+    ) -> Tensor {
+        let mixed = self.mix(pass, h, angles.into(), plan);
+        self.out.forward(pass, &mixed)
+    }
+
+    /// What the heads see, side by side: `[rows, query heads * dim]`.
+    fn mix(
+        &self,
+        pass: &mut Pass<'_>,
+        h: &Tensor,
+        angles: Angles,
+        plan: AttentionPlan<'_>,
+    ) -> Tensor {
         let queries = self.queries.forward(pass, h);
         let keys = self.keys.forward(pass, h);
         let values = self.values.forward(pass, h);
@@ -104,11 +160,15 @@ impl SelfAttention {
             norm.queries.in_place(pass, &queries);
             norm.keys.in_place(pass, &keys);
         }
-        pass.rope(&queries, angles, self.heads.dim, self.style);
-        pass.rope(&keys, angles, self.heads.dim, self.style);
-        let scale = 1.0 / (self.heads.dim as f32).sqrt();
-        let mixed = pass.attend((&queries, &keys, &values), self.heads, scale, plan);
-        self.out.add_to(pass, &mixed, x);
-        pass.release(mark);
+        let turns = match angles {
+            Angles::None => None,
+            Angles::Both(both) => Some((both, both)),
+            Angles::Each { queries, keys } => Some((queries, keys)),
+        };
+        if let Some((of_queries, of_keys)) = turns {
+            pass.rope(&queries, &of_queries, self.heads.dim, self.style);
+            pass.rope(&keys, &of_keys, self.heads.dim, self.style);
+        }
+        pass.attend((&queries, &keys, &values), self.heads, self.scale, plan)
     }
 }

@@ -2,7 +2,7 @@
 
 use ocelli_tensor::{AttentionPlan, Pass, Tensor};
 
-use super::{Experts, GatedMlp, RmsNorm, SelfAttention};
+use super::{Angles, Experts, GatedMlp, RmsNorm, SelfAttention};
 use crate::{Error, Scope};
 
 /// What follows the attention.
@@ -47,7 +47,7 @@ impl DecoderLayer {
         &self,
         pass: &mut Pass<'_>,
         x: &Tensor,
-        angles: &Tensor,
+        angles: impl Into<Angles>,
         plan: AttentionPlan<'_>,
     ) {
         let mark = pass.mark();

@@ -3,6 +3,7 @@
 mod attention;
 mod decoder;
 mod deepstack;
+mod encoder;
 mod experts;
 mod linear;
 mod mlp;
@@ -12,14 +13,17 @@ mod rope;
 mod tokens;
 mod windows;
 
-pub use attention::{QkNorm, SelfAttention};
+pub use attention::{Angles, QkNorm, SelfAttention};
 pub use decoder::{DecoderLayer, DecoderMlp};
 pub use deepstack::add_deepstack;
+pub use encoder::{EncoderLayer, EncoderSizes};
 pub use experts::{ExpertSizes, Experts};
 pub use linear::Linear;
 pub use mlp::{GatedMlp, Mlp};
 pub use norm::{LayerNorm, RmsNorm};
 pub use patch::{PatchEmbedding, PositionTable};
-pub use rope::{AxisOfFrequency, Rotary, Scaling, grid_angles};
+pub use rope::{
+    AxisOfFrequency, Rotary, Scaling, Temperature, grid_angles, interleaved_grid_angles,
+};
 pub use tokens::TokenTable;
 pub use windows::Windows;

@@ -59,4 +59,9 @@ impl LayerNorm {
     pub fn forward(&self, pass: &mut Pass<'_>, x: &Tensor) -> Tensor {
         pass.layer_norm(x, &self.weight, self.bias.as_ref(), self.eps)
     }
+
+    /// Normalises `x` in place.
+    pub fn in_place(&self, pass: &mut Pass<'_>, x: &Tensor) {
+        pass.layer_norm_into(x, (&self.weight, self.bias.as_ref()), self.eps, x);
+    }
 }

@@ -58,7 +58,20 @@ impl PatchEmbedding {
         })
     }
 
-    /// `[patches, 6 P P]` -> `[patches, width]`.
+    /// Reads the one kernel `weight` (`[P, P, 3, width]`) of an encoder for still pictures, and `bias` if the
+    /// file has it.
+    ///
+    /// # Errors
+    /// When the kernel is missing or a shape is wrong.
+    pub fn load_still(scope: &Scope<'_>, width: usize, patch: usize) -> Result<Self, Error> {
+        let values = scope.values("weight", &[patch, patch, 3, width])?;
+        Ok(Self {
+            weight: scope.pack_values(&values, width, 3 * patch * patch)?,
+            bias: scope.optional_vector("bias", width)?,
+        })
+    }
+
+    /// `[patches, pixels of a patch]` -> `[patches, width]`.
     pub fn forward(&self, pass: &mut Pass<'_>, patches: &Patches) -> Tensor {
         let columns = self.weight.inputs();
         let count = patches.grid.patches();

@@ -3,6 +3,8 @@
 use ocelli_image::Grid;
 use ocelli_tensor::{Pass, Tensor};
 
+use super::Angles;
+
 /// How the frequencies of a head are shared among the axes time, height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AxisOfFrequency {
@@ -132,17 +134,63 @@ impl Rotary {
         positions: &[[u32; 3]],
         prompt_rows: usize,
     ) -> Tensor {
+        self.stretched_angles(pass, positions, prompt_rows, |_| 1.0)
+    }
+
+    /// Angles that also make what they turn `length(position)` times as long.
+    fn stretched_angles(
+        &self,
+        pass: &mut Pass<'_>,
+        positions: &[[u32; 3]],
+        prompt_rows: usize,
+        length: impl Fn([u32; 3]) -> f32,
+    ) -> Tensor {
         let half = self.frequencies.len();
         let mut values = vec![0.0; positions.len() * 2 * half];
         for (row, position) in values.chunks_exact_mut(2 * half).zip(positions) {
             let (cosines, sines) = row.split_at_mut(half);
+            let magnitude = self.magnitude * length(*position);
             for (i, (frequency, axis)) in self.frequencies.iter().enumerate() {
                 let (sine, cosine) = (position[*axis] as f32 * frequency).sin_cos();
-                sines[i] = sine * self.magnitude;
-                cosines[i] = cosine * self.magnitude;
+                sines[i] = sine * magnitude;
+                cosines[i] = cosine * magnitude;
             }
         }
         pass.upload(&values, 2 * half, prompt_rows)
+    }
+}
+
+/// Longer queries far into a context, so that attention stays sharp among many keys: a factor of
+/// `1 + beta ln(1 + floor(position / period))`. Source: HF `modeling_ministral3.py`,
+/// `get_llama_4_attn_scale`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temperature {
+    /// How much.
+    pub beta: f32,
+    /// Positions to the first and between later steps.
+    pub period: u32,
+}
+
+impl Temperature {
+    fn factor(self, position: u32) -> f32 {
+        1.0 + self.beta * ((1 + position / self.period) as f32).ln()
+    }
+
+    /// Angles of rows at plain positions: queries are turned and made longer, keys are turned.
+    pub fn angles(
+        self,
+        pass: &mut Pass<'_>,
+        rotary: &Rotary,
+        positions: &[[u32; 3]],
+        prompt_rows: usize,
+    ) -> Angles {
+        let keys = rotary.angles(pass, positions, prompt_rows);
+        if positions.iter().all(|p| p[0] < self.period) {
+            return Angles::Both(keys);
+        }
+        let length = |position: [u32; 3]| self.factor(position[0]);
+        let queries = rotary.stretched_angles(pass, positions, prompt_rows, length);
+        Angles::Each { queries, keys }
     }
 }
 
@@ -160,19 +208,36 @@ fn inverse_frequencies(dim: usize, theta: f32) -> impl Iterator<Item = f32> {
 /// with the frequencies `10000^(-2 k / (dim / 2))`.
 pub fn grid_angles(pass: &mut Pass<'_>, grid: &Grid, dim: usize) -> Tensor {
     let frequencies: Vec<f32> = inverse_frequencies(dim / 2, 10_000.0).collect();
-    let (half, quarter) = (dim / 2, dim / 4);
+    angles_of_axes(pass, grid, [&frequencies, &frequencies])
+}
+
+/// Like [`grid_angles`], but rows and columns share out the frequencies `theta^(-2 k / dim)`: rows have
+/// the even ones, columns the odd ones (Pixtral).
+pub fn interleaved_grid_angles(pass: &mut Pass<'_>, grid: &Grid, dim: usize, theta: f32) -> Tensor {
+    let all: Vec<f32> = inverse_frequencies(dim, theta).collect();
+    let every_second = |first: usize| all.iter().skip(first).step_by(2).copied();
+    let [rows, columns] = [0, 1].map(|first| every_second(first).collect::<Vec<f32>>());
+    angles_of_axes(pass, grid, [&rows, &columns])
+}
+
+/// Angles of patches whose row and column turn with `dim / 4` frequencies each: `[patches, dim]`.
+fn angles_of_axes(pass: &mut Pass<'_>, grid: &Grid, axes: [&[f32]; 2]) -> Tensor {
+    let quarter = axes[0].len();
+    let half = 2 * quarter;
     // One sine and cosine per side position: a large picture has few of them.
-    let side = grid.h.max(grid.w) as usize;
-    let table: Vec<(f32, f32)> = (0..side)
-        .flat_map(|p| frequencies.iter().map(move |f| (p as f32 * f).sin_cos()))
-        .collect();
+    let table = |side: u32, frequencies: &[f32]| -> Vec<(f32, f32)> {
+        (0..side)
+            .flat_map(|p| frequencies.iter().map(move |f| (p as f32 * f).sin_cos()))
+            .collect()
+    };
+    let tables = [table(grid.h, axes[0]), table(grid.w, axes[1])];
     let mut values = vec![0.0; grid.patches() * 2 * half];
     for (row, (y, x)) in values
         .chunks_exact_mut(2 * half)
         .zip(super::patch::block_order(grid))
     {
         let (cosines, sines) = row.split_at_mut(half);
-        for (offset, position) in [(0, y), (quarter, x)] {
+        for ((offset, position), table) in [(0, y), (quarter, x)].into_iter().zip(&tables) {
             let turned = &table[position * quarter..(position + 1) * quarter];
             for (k, (sine, cosine)) in turned.iter().enumerate() {
                 cosines[offset + k] = *cosine;
@@ -262,6 +327,25 @@ mod tests {
             );
         }
         assert!((rotary.magnitude - 1.109_861_2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn queries_grow_at_each_period_as_the_reference_says() {
+        let temperature = Temperature {
+            beta: 0.1,
+            period: 16_384,
+        };
+        for (position, factor) in [
+            (16_383, 1.0),
+            (16_384, 1.069_31),
+            (40_000, 1.109_86),
+            (262_143, 1.277_26),
+        ] {
+            assert!(
+                (temperature.factor(position) - factor).abs() < 1e-5,
+                "{position}"
+            );
+        }
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! LLaMA text decoder, without eyes (Llama 2 and 3, Mistral 7B and what is stored like them).
+//! LLaMA text decoder (Llama 2 and 3, Vicuna, Mistral and what is stored like them: `llama`, `mistral3`).
 //!
 //! Converters permute the rows of query and key weights of this architecture, so that neighbours turn
-//! together. Llama 3.1 and later keep a factor for each frequency in `rope_freqs.weight`.
+//! together. Llama 3.1 and later keep a factor for each frequency in `rope_freqs.weight`; Ministral 3
+//! makes queries longer far into its context. Pictures' rows count like words.
 //!
-//! Source: HF `modeling_llama.py`.
+//! Source: HF `modeling_llama.py`, `modeling_ministral3.py`.
 
 use ocelli_tensor::{AttentionPlan, Mask, Pass, Tensor};
 
 use crate::config::{Keys, TextConfig};
-use crate::parts::{AxisOfFrequency, DecoderLayer, Rotary, TokenTable};
-use crate::{Error, Loader, Positions, Segment, Step, TextModel, TextShape, three_axis_positions};
+use crate::parts::{Angles, AxisOfFrequency, DecoderLayer, Rotary, Temperature, TokenTable};
+use crate::rope_config::temperature;
+use crate::{Error, Loader, Positions, Segment, Step, TextModel, TextShape, one_axis_positions};
 
 /// See the module.
 #[derive(Debug)]
@@ -17,11 +19,12 @@ pub struct LlamaText {
     tokens: TokenTable,
     layers: Vec<DecoderLayer>,
     rotary: Rotary,
+    temperature: Option<Temperature>,
     shape: TextShape,
 }
 
 impl LlamaText {
-    /// Reads the decoder of an architecture `llama` file.
+    /// Reads the decoder of an architecture `llama` or `mistral3` file.
     ///
     /// # Errors
     /// When metadata or tensors are missing, contradict each other, or are left over.
@@ -40,7 +43,11 @@ impl LlamaText {
                 })
                 .collect::<Result<_, Error>>()?,
             rotary: Rotary::load(&keys, &root, &config, AxisOfFrequency::One)?,
-            shape: config.shape(loader.finish("llama")?),
+            temperature: temperature(&keys, &config)?,
+            shape: config.shape({
+                let name = loader.names().prefix().to_owned();
+                loader.finish(&name)?
+            }),
         })
     }
 }
@@ -51,7 +58,7 @@ impl TextModel for LlamaText {
     }
 
     fn positions(&self, prompt: &[Segment]) -> Positions {
-        three_axis_positions(prompt)
+        one_axis_positions(prompt)
     }
 
     fn embed(&self, pass: &mut Pass<'_>, tokens: &[u32], prompt_rows: usize) -> Tensor {
@@ -59,14 +66,18 @@ impl TextModel for LlamaText {
     }
 
     fn forward(&self, pass: &mut Pass<'_>, x: Tensor, step: &Step<'_>) -> Tensor {
-        let angles = self.rotary.angles(pass, step.positions, step.prompt_rows);
+        let (positions, prompt_rows) = (step.positions, step.prompt_rows);
+        let angles = match &self.temperature {
+            Some(t) => t.angles(pass, &self.rotary, positions, prompt_rows),
+            None => Angles::Both(self.rotary.angles(pass, positions, prompt_rows)),
+        };
         for (i, layer) in self.layers.iter().enumerate() {
             let plan = AttentionPlan::Paged {
                 layer: i,
                 spans: step.spans,
                 mask: Mask::Causal,
             };
-            layer.forward(pass, &x, &angles, plan);
+            layer.forward(pass, &x, angles, plan);
             pass.probe(format_args!("layer.{i}"), &x);
         }
         self.tokens.logits(pass, &x, step.output_rows)

@@ -1,8 +1,8 @@
 //! What the Qwen vision encoders are described by: mostly the shapes of their tensors, since several
 //! converters wrote wrong sizes into metadata.
 
-use ocelli_image::{Budget, Normalization};
-use ocelli_tensor::Heads;
+use ocelli_image::{Budget, Filter, Normalization};
+use ocelli_tensor::{Activation, Heads};
 
 use crate::config::Keys;
 use crate::{Error, Scope, VisionShape};
@@ -95,12 +95,13 @@ impl VisionConfig {
             merge: MERGE as u32,
             moments: 2,
             budget: self.budget,
+            filter: Filter::Bicubic,
             normalization: self.normalization,
         }
     }
 }
 
-fn shape<const N: usize>(
+pub(super) fn shape<const N: usize>(
     keys: &Keys<'_>,
     root: &Scope<'_>,
     name: &str,
@@ -182,7 +183,7 @@ fn check_layers(keys: &Keys<'_>, root: &Scope<'_>, config: &VisionConfig) -> Res
     Ok(())
 }
 
-fn read_normalization(keys: &Keys<'_>) -> Result<Normalization, Error> {
+pub(super) fn read_normalization(keys: &Keys<'_>) -> Result<Normalization, Error> {
     let read = |name: &str| -> Result<[f32; 3], Error> {
         let values = keys
             .metadata()
@@ -225,4 +226,16 @@ fn read_budget(keys: &Keys<'_>, factor: u32, least_tokens: u64) -> Result<Budget
     let least = least.unwrap_or(least_tokens * area);
     let most = most.unwrap_or(MOST_TOKENS * area);
     Budget::new(factor, least, most).map_err(|error| keys.invalid(format!("size rule: {error}")))
+}
+
+/// The function of the MLPs: what the file says, else the family's own.
+pub(super) fn activation(keys: &Keys<'_>, usual: Activation) -> Result<Activation, Error> {
+    let flag = |name: &str| keys.metadata().bool(&format!("clip.{name}"));
+    let (gelu, silu) = (flag("use_gelu")?, flag("use_silu")?);
+    match (gelu.unwrap_or(false), silu.unwrap_or(false)) {
+        (true, true) => Err(keys.invalid("clip.use_gelu and clip.use_silu are both true")),
+        (true, false) => Ok(Activation::GeluTanh),
+        (false, true) => Ok(Activation::Silu),
+        (false, false) => Ok(usual),
+    }
 }

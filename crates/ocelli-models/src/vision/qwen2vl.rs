@@ -6,7 +6,7 @@
 use ocelli_image::{Normalization, Patches};
 use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
 
-use super::config::{BIASED, Family, VisionConfig};
+use super::config::{BIASED, Family, VisionConfig, activation};
 use crate::config::Keys;
 use crate::parts::{LayerNorm, Mlp, PatchEmbedding, SelfAttention, grid_angles};
 use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel, VisionShape};
@@ -74,7 +74,7 @@ impl Qwen2VlVision {
         };
         let config = VisionConfig::read(&keys, &root, &family)?;
         root.require_biases(&["v.post_ln", "mm.0", "mm.2"])?;
-        let activation = activation(&keys)?;
+        let activation = activation(&keys, Activation::QuickGelu)?;
         let (vision, block) = (root.at("v"), config.block());
         let (width, eps) = (config.width, config.norm_eps);
         let sizes = [block, block, config.output];
@@ -105,18 +105,6 @@ impl Qwen2VlVision {
         };
         pass.release(mark);
         features
-    }
-}
-
-/// The function of the MLPs: what the file says, else the family's own.
-fn activation(keys: &Keys<'_>) -> Result<Activation, Error> {
-    let flag = |name: &str| keys.metadata().bool(&format!("clip.{name}"));
-    let (gelu, silu) = (flag("use_gelu")?, flag("use_silu")?);
-    match (gelu.unwrap_or(false), silu.unwrap_or(false)) {
-        (true, true) => Err(keys.invalid("clip.use_gelu and clip.use_silu are both true")),
-        (true, false) => Ok(Activation::GeluTanh),
-        (false, true) => Ok(Activation::Silu),
-        (false, false) => Ok(Activation::QuickGelu),
     }
 }
 

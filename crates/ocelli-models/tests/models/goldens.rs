@@ -62,6 +62,22 @@ fn qwen25vl_equals_the_reference_with_whole_and_ragged_windows() {
 }
 
 #[test]
+fn mistral3_and_pixtral_equal_the_reference() {
+    assert_suite("mistral3");
+    assert_suite("pixtral");
+}
+
+#[test]
+fn mistral3_gives_the_same_bits_however_the_prompt_is_cut() {
+    assert_cuts("mistral3", "second_turn_with_second_image");
+}
+
+#[test]
+fn llava_equals_the_reference() {
+    assert_suite("llava");
+}
+
+#[test]
 fn text_models_without_eyes_equal_the_reference() {
     for name in ["qwen2", "qwen3", "llama", "llama3-scaled"] {
         assert_suite(name);
@@ -73,6 +89,9 @@ fn every_suite_is_run() {
     let run = [
         "llama",
         "llama3-scaled",
+        "llava",
+        "mistral3",
+        "pixtral",
         "qwen2",
         "qwen2.5vl",
         "qwen2vl",

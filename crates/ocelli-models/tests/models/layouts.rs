@@ -32,7 +32,7 @@ pub(crate) fn changed(suite: &str, change: impl FnOnce(&mut Draft, &mut Draft)) 
 }
 
 /// Makes one file of a suite's pair, runs it, and gives what was assumed about its vision part.
-fn merged(suite: &str, merge: impl FnOnce(&mut Draft, Draft)) -> Vec<String> {
+pub(crate) fn merged(suite: &str, merge: impl FnOnce(&mut Draft, Draft)) -> Vec<String> {
     let suite = Suite::load(suite);
     let (mut text, projector) = pair(&suite);
     merge(&mut text, projector);
@@ -45,7 +45,7 @@ fn notes(file: &Gguf) -> Vec<String> {
     normalise(file, Part::Vision).unwrap().notes().to_vec()
 }
 
-fn assert_noted(notes: &[String], words: &str) {
+pub(crate) fn assert_noted(notes: &[String], words: &str) {
     assert!(
         notes.iter().any(|n| n.contains(words)),
         "{words}: {notes:#?}"

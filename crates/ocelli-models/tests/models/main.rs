@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what goes wrong")]
 
+#[macro_use]
 mod broken;
 mod draft;
 mod experts;
 mod goldens;
 mod invariance;
 mod layouts;
+mod mistral;
 mod monkey;
 mod run;
 mod storage;

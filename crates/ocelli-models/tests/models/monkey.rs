@@ -46,15 +46,19 @@ fn try_vision(file: &Gguf) {
     let Ok(model) = load_vision(file, &Measure, &|_| ()) else {
         return;
     };
-    let grid = Grid {
-        t: 1,
-        h: 6,
-        w: 10,
-        merge: 2,
+    let (budget, merge) = (model.budget(), model.shape().merge);
+    // Some encoders see every picture at one size.
+    let grid = match budget.min_pixels == budget.max_pixels {
+        true => model.largest_grid(&budget),
+        false => Grid {
+            t: 1,
+            h: 3 * merge,
+            w: 5 * merge,
+            merge,
+        },
     };
-    let patch = model.patch_size() as usize;
     let patches = Patches {
-        pixels: vec![0.0; grid.patches() * 6 * patch * patch],
+        pixels: vec![0.0; grid.patches() * model.patch_elements()],
         grid,
     };
     let mut memory = Memory::reserve(&Measure, usize::MAX);

@@ -7,7 +7,8 @@ use ocelli_gguf::{Array, Gguf, Value};
 use ocelli_image::{Budget, DecodeOptions};
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
 use ocelli_models::{
-    ImageFeatures, ImageRows, Join, Progress, Segment, Step, TextModel, VisionModel, run_step,
+    ImageFeatures, ImageRows, Join, LaidOut, Progress, Segment, Step, TextModel, VisionModel,
+    run_step,
 };
 use ocelli_tensor::{
     Backend as _, KvElement, KvLayout, KvStore, Memory, PageId, Pass, Probe, Span, Stage,
@@ -152,8 +153,7 @@ impl Run<'_> {
             let rows = start..count.min(start + chunk);
             let images: Vec<ImageRows<'_>> = places
                 .iter()
-                .zip(features)
-                .filter_map(|(place, features)| image_rows(place, features, &rows))
+                .filter_map(|place| image_rows(place, &features[place.image], &rows))
                 .collect();
             let input = (&tokens[rows.clone()], &positions.tokens[rows.clone()]);
             logits = self.step(kv.as_mut(), input, (start, rows.len()), &images);
@@ -176,25 +176,42 @@ impl Run<'_> {
     }
 
     /// Segments of the prompt, and where each picture's tokens stand in it.
-    fn segments(
-        &self,
-        tokens: &[u32],
-        features: &[ImageFeatures],
-    ) -> (Vec<Segment>, Vec<Range<usize>>) {
+    fn segments(&self, tokens: &[u32], features: &[ImageFeatures]) -> (Vec<Segment>, Vec<Place>) {
         let (mut segments, mut places) = (Vec::new(), Vec::new());
-        let (mut at, mut features) = (0, features.iter());
+        let (mut at, mut image) = (0, 0);
         while at < tokens.len() {
-            if Some(tokens[at]) == self.model.image_token {
-                let grid = features.next().expect("a picture a run of pads").grid;
-                let join = self.model.join.expect("a join");
-                assert_eq!((join.lay_out)(&grid).len(), 1);
-                segments.push(Segment::Image(grid));
-                places.push(at..at + grid.tokens());
-                at += grid.tokens();
-            } else {
+            if Some(tokens[at]) != self.model.image_token {
                 segments.push(Segment::Text(1));
                 at += 1;
+                continue;
             }
+            let grid = features.get(image).expect("a picture a run of pads").grid;
+            let pieces = (self.model.join.expect("a join").lay_out)(&grid);
+            let (is_whole, mut first) = (pieces.len() == 1, 0);
+            for piece in pieces {
+                let LaidOut::Rows(rows) = piece else {
+                    segments.push(Segment::Text(1));
+                    at += 1;
+                    continue;
+                };
+                assert!(
+                    tokens[at..at + rows]
+                        .iter()
+                        .all(|t| Some(*t) == self.model.image_token)
+                );
+                match is_whole {
+                    true => segments.push(Segment::Image(grid)),
+                    false => segments.push(Segment::Text(rows)),
+                }
+                places.push(Place {
+                    image,
+                    first,
+                    tokens: at..at + rows,
+                });
+                (at, first) = (at + rows, first + rows);
+            }
+            assert_eq!(first, grid.tokens(), "every row is laid out");
+            image += 1;
         }
         (segments, places)
     }
@@ -239,16 +256,25 @@ impl Run<'_> {
     }
 }
 
-/// The part of a picture that falls into a step.
+/// Where a run of a picture's rows stands among the tokens.
+struct Place {
+    image: usize,
+    /// The run's first row.
+    first: usize,
+    tokens: Range<usize>,
+}
+
+/// The part of a run that falls into a step.
 fn image_rows<'a>(
-    place: &Range<usize>,
+    place: &Place,
     features: &'a ImageFeatures,
     step: &Range<usize>,
 ) -> Option<ImageRows<'a>> {
-    let (start, end) = (place.start.max(step.start), place.end.min(step.end));
+    let tokens = &place.tokens;
+    let (start, end) = (tokens.start.max(step.start), tokens.end.min(step.end));
     (start < end).then(|| ImageRows {
         features,
-        from: start - place.start..end - place.start,
+        from: place.first + start - tokens.start..place.first + end - tokens.start,
         rows: start - step.start..end - step.start,
     })
 }

@@ -8,7 +8,7 @@ use ocelli_models::{TextModel, VisionModel};
 use ocelli_tensor::{KvElement, KvLayout, Measure};
 use serde::Serialize;
 
-use crate::load::{DEFAULT_CONTEXT, largest_picture, picture_budget};
+use crate::load::{DEFAULT_CONTEXT, picture_budget};
 use crate::memory::available;
 use crate::{Error, Options};
 
@@ -92,6 +92,5 @@ fn add_up(
 
 /// Temporaries for the largest picture that a budget allows.
 fn image_memory(vision: &dyn VisionModel, budget: &Budget) -> u64 {
-    let patch = vision.patch_size() as usize;
-    vision_memory(vision, largest_picture(vision, budget), 6 * patch * patch) as u64
+    vision_memory(vision, vision.largest_grid(budget), vision.patch_elements()) as u64
 }

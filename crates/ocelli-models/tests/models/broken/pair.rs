@@ -36,6 +36,16 @@ fn projector_of_another_family_is_refused_whatever_its_width() {
 }
 
 #[test]
+fn projectors_of_mistral_and_llava_do_not_go_with_each_others_architecture() {
+    let message = misfit(&text_of("mistral3"), &projector_of("llava"));
+    assert!(message.contains("'mlp' does not go with architecture 'mistral3'"));
+    let message = misfit(&text_of("llava"), &projector_of("mistral3"));
+    assert!(message.contains("mmproj outputs 40, model expects 48"));
+    let message = misfit(&text_of("qwen2vl"), &projector_of("pixtral"));
+    assert!(message.contains("'pixtral' does not go with architecture 'qwen2vl'"));
+}
+
+#[test]
 fn deepstack_counts_that_differ_are_refused() {
     let mut text = text_of("qwen3vl");
     text.set("qwen3vl.n_deepstack_layers", 3u32);

@@ -9,8 +9,8 @@ fn projectors_of_other_kinds_are_refused_with_the_kinds_there_are() {
         "qwen3vl",
         &[
             (
-                set!("clip.projector_type", "mlp"),
-                "projector type 'mlp' not supported; supported: qwen2vl_merger, qwen2.5vl_merger, qwen3vl_merger",
+                set!("clip.projector_type", "ldp"),
+                "projector type 'ldp' not supported; supported: qwen2vl_merger, qwen2.5vl_merger, qwen3vl_merger",
             ),
             (set!("clip.projector_type", 3u32), "clip.projector_type"),
             (

@@ -1,0 +1,167 @@
+//! LLaVA-1.5 vision encoder: CLIP's ViT over the middle square of a picture, with a class token in front that
+//! the projector does not see. Files end with the layer whose rows are taken, the last but one of CLIP.
+//!
+//! Source: HF `modeling_clip.py`, `modeling_llava.py`.
+
+use ocelli_image::{
+    Budget, Filter, Grid, Normalization, Patches, RgbImage, middle_square, patchify,
+};
+use ocelli_tensor::{Activation, AttentionPlan, Pass};
+
+use super::config::{activation, shape};
+use super::square::SquareConfig;
+use crate::config::Keys;
+use crate::parts::{Angles, EncoderLayer, EncoderSizes, LayerNorm, Mlp, PatchEmbedding};
+use crate::{Encoding, Error, ImageFeatures, Loader, Progress, VisionModel, VisionShape};
+
+/// See the module.
+#[derive(Debug)]
+pub struct LlavaVision {
+    grid: Grid,
+    patch_embedding: PatchEmbedding,
+    /// `[1 + patches, width]`: the class token at its position, then the positions of patches.
+    places: Vec<f32>,
+    first_norm: LayerNorm,
+    layers: Vec<EncoderLayer>,
+    projector: Mlp,
+    shape: VisionShape,
+}
+
+impl LlavaVision {
+    /// Reads a projector of type `mlp`.
+    ///
+    /// # Errors
+    /// When metadata or tensors are missing, contradict each other, or are left over.
+    pub fn load(loader: Loader<'_>) -> Result<Self, Error> {
+        let keys = Keys::new(loader.gguf(), loader.names().prefix());
+        let root = loader.root();
+        let config = SquareConfig::read(&keys, &root, Normalization::CLIP)?;
+        root.require_biases(&["v.pre_ln", "mm.0", "mm.2"])?;
+        let (vision, width, eps) = (root.at("v"), config.width, config.norm_eps);
+        // CLIP's own `projection_dim` is something else.
+        let [_, output] = shape(&keys, &root, "mm.2.weight")?;
+        let rows = 1 + config.side * config.side;
+        let mut places = vision.values("position_embd.weight", &[width, rows])?;
+        let class = vision.values("class_embd", &[width])?;
+        places.iter_mut().zip(class).for_each(|(p, c)| *p += c);
+        let sizes = EncoderSizes {
+            width,
+            heads: config.heads,
+            middle: config.mlp_hidden,
+            eps,
+            activation: activation(&keys, Activation::QuickGelu)?,
+        };
+        let load_layer = |i| EncoderLayer::load(&vision.at("blk").at(i), &sizes);
+        let side = config.side as u32;
+        Ok(Self {
+            grid: Grid {
+                t: 1,
+                h: side,
+                w: side,
+                merge: 1,
+            },
+            patch_embedding: PatchEmbedding::load_still(
+                &vision.at("patch_embd"),
+                width,
+                config.patch,
+            )?,
+            places,
+            first_norm: LayerNorm::load(&vision.at("pre_ln"), width, eps)?,
+            layers: (0..config.layers)
+                .map(load_layer)
+                .collect::<Result<_, _>>()?,
+            projector: Mlp::load(
+                &root.at("mm"),
+                ("0", "2"),
+                [width, output, output],
+                Activation::GeluErf,
+            )?,
+            shape: config.shape(&keys, (1, output, Filter::Bicubic), loader.finish("mlp")?)?,
+        })
+    }
+
+    fn finish(&self, pass: &mut Pass<'_>, encoding: &Encoding) -> ImageFeatures {
+        let mark = pass.mark();
+        let patches = encoding.x.slice_rows(1..encoding.x.rows());
+        let rows = self.projector.forward(pass, &patches);
+        pass.probe(format_args!("output"), &rows);
+        let features = ImageFeatures {
+            grid: encoding.grid,
+            width: rows.columns(),
+            rows: pass.download(&rows),
+            deepstack: Vec::new(),
+        };
+        pass.release(mark);
+        features
+    }
+}
+
+impl VisionModel for LlavaVision {
+    fn shape(&self) -> &VisionShape {
+        &self.shape
+    }
+
+    fn largest_grid(&self, _: &Budget) -> Grid {
+        self.grid
+    }
+
+    /// Always the same; a picture's shape is not kept.
+    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
+        // Refuses shapes that no picture has.
+        Grid::for_image(width, height, budget, self.shape.patch_size, 1)?;
+        Ok(self.grid)
+    }
+
+    fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error> {
+        let [frame] = frames else {
+            return Err(Error::NoFrames);
+        };
+        self.grid(frame.width, frame.height, budget)?;
+        let shape = &self.shape;
+        let square = middle_square(frame, self.grid.w * shape.patch_size, shape.filter)?;
+        Ok(patchify(
+            &[square],
+            shape.patch_size,
+            1,
+            1,
+            &shape.normalization,
+        ))
+    }
+
+    fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding {
+        let rows = 1 + patches.grid.patches();
+        let width = self.places.len() / rows;
+        let x = pass.upload(&self.places, width, rows);
+        let mark = pass.mark();
+        let embedded = self.patch_embedding.forward(pass, patches);
+        pass.probe(format_args!("patch_embed"), &embedded);
+        pass.add(&embedded, &x.slice_rows(1..rows));
+        pass.release(mark);
+        self.first_norm.in_place(pass, &x);
+        Encoding {
+            grid: patches.grid,
+            x,
+            // Positions are in the rows: nothing turns.
+            angles: x.slice_rows(0..0),
+            layer: 0,
+            deepstack: Vec::new(),
+        }
+    }
+
+    fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress {
+        let whole = 0..encoding.x.rows();
+        let plan = AttentionPlan::Within {
+            segments: std::slice::from_ref(&whole),
+        };
+        let end = self.layers.len().min(encoding.layer + layers);
+        for i in encoding.layer..end {
+            self.layers[i].forward(pass, &encoding.x, Angles::None, plan);
+            pass.probe(format_args!("layer.{i}"), &encoding.x);
+        }
+        encoding.layer = end;
+        if end < self.layers.len() {
+            return Progress::Layers(end, self.layers.len());
+        }
+        Progress::Done(self.finish(pass, encoding))
+    }
+}

@@ -1,0 +1,263 @@
+//! Pixtral vision encoder, of Mistral Small 3.1 and later, Ministral 3 and Pixtral-12B: a ViT with RMS norms
+//! and gated MLPs over a picture of any shape, whose patches know their place by 2-D rotary angles alone. A
+//! merger turns 2 x 2 patches into one row (Pixtral-12B has none), a projector gives it the text's width.
+//!
+//! Source: HF `modeling_pixtral.py`, `modeling_mistral3.py`.
+
+use ocelli_image::{Budget, Filter, Grid, Normalization, Patches};
+use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor, Weight};
+
+use super::config::{activation, shape};
+use super::square::SquareConfig;
+use crate::config::Keys;
+use crate::parts::{
+    GatedMlp, Mlp, PatchEmbedding, RmsNorm, SelfAttention, interleaved_grid_angles,
+};
+use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel, VisionShape};
+
+/// See the module.
+#[derive(Debug)]
+pub struct PixtralVision {
+    patch_embedding: PatchEmbedding,
+    first_norm: RmsNorm,
+    layers: Vec<Layer>,
+    merger: Option<Merger>,
+    projector: Mlp,
+    /// Elements of a head, and the base of its frequencies.
+    rotation: (usize, f32),
+    /// Pixels of the longest side.
+    longest: u32,
+    shape: VisionShape,
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: RmsNorm,
+    attention: SelfAttention,
+    mlp_norm: RmsNorm,
+    mlp: GatedMlp,
+}
+
+impl Layer {
+    fn load(
+        scope: &Scope<'_>,
+        config: &SquareConfig,
+        activation: Activation,
+    ) -> Result<Self, Error> {
+        let (width, eps) = (config.width, config.norm_eps);
+        let attention = SelfAttention::load(scope, width, config.heads, "attn_out")?;
+        Ok(Self {
+            attention_norm: RmsNorm::load(&scope.at("ln1"), width, eps)?,
+            // Converters permute the rows of queries and keys, so that neighbours turn together; Ollama's
+            // do not, and name their norms otherwise.
+            attention: match scope.name_in_file("ln1.weight") {
+                Some(name) if name.contains("attn_norm") => attention,
+                _ => attention.with_pairs(),
+            },
+            mlp_norm: RmsNorm::load(&scope.at("ln2"), width, eps)?,
+            mlp: GatedMlp::load(scope, width, config.mlp_hidden, activation)?,
+        })
+    }
+
+    /// `x`: `[patches, width]`, updated in place.
+    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor, angles: &Tensor, plan: AttentionPlan<'_>) {
+        let mark = pass.mark();
+        let h = self.attention_norm.forward(pass, x);
+        self.attention.add_to(pass, (x, &h), angles, plan);
+        pass.release(mark);
+        let h = self.mlp_norm.forward(pass, x);
+        self.mlp.add_to(pass, &h, x);
+        pass.release(mark);
+    }
+}
+
+/// `side` x `side` patches, normalised one by one and side by side in a row, to one of the same width.
+#[derive(Debug)]
+struct Merger {
+    norm: RmsNorm,
+    weight: Weight,
+}
+
+impl Merger {
+    fn load(mm: &Scope<'_>, (width, side): (usize, usize), eps: f32) -> Result<Self, Error> {
+        let (patches, block) = (side * side, side * side * width);
+        let stored = mm.values("patch_merger.weight", &[block, width])?;
+        // Stored channel by channel with the patches inside; rows here are patch by patch.
+        let mut values = vec![0.0; stored.len()];
+        for (to, from) in values
+            .chunks_exact_mut(block)
+            .zip(stored.chunks_exact(block))
+        {
+            for (channel, of_patches) in from.chunks_exact(patches).enumerate() {
+                for (patch, value) in of_patches.iter().enumerate() {
+                    to[patch * width + channel] = *value;
+                }
+            }
+        }
+        Ok(Self {
+            norm: RmsNorm::load(&mm.at("input_norm"), width, eps)?,
+            weight: mm.pack_values(&values, width, block)?,
+        })
+    }
+
+    /// `[patches, width]` -> `[tokens, width]`.
+    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor) -> Tensor {
+        let h = self.norm.forward(pass, x);
+        let block = self.weight.inputs();
+        pass.linear(&h.reshape(h.len() / block, block), &self.weight, None, None)
+    }
+}
+
+impl PixtralVision {
+    /// Reads a projector of type `pixtral`.
+    ///
+    /// # Errors
+    /// When metadata or tensors are missing, contradict each other, or are left over.
+    pub fn load(loader: Loader<'_>) -> Result<Self, Error> {
+        let keys = Keys::new(loader.gguf(), loader.names().prefix());
+        let root = loader.root();
+        let config = SquareConfig::read(&keys, &root, Normalization::CLIP)?;
+        let side = merge_side(&keys, &root, config.width)?;
+        let [_, output] = shape(&keys, &root, "mm.2.weight")?;
+        read_rest(&root, output)?;
+        let dim = config.heads.dim;
+        if !dim.is_multiple_of(4) {
+            return Err(keys.invalid(format!(
+                "vision heads have {dim} elements, need a multiple of 4 for two axes"
+            )));
+        }
+        let activation = activation(&keys, Activation::Silu)?;
+        let (vision, mm) = (root.at("v"), root.at("mm"));
+        let (width, eps) = (config.width, config.norm_eps);
+        let load_layer = |i| Layer::load(&vision.at("blk").at(i), &config, activation);
+        let sizes = [width, output, output];
+        Ok(Self {
+            patch_embedding: PatchEmbedding::load_still(
+                &vision.at("patch_embd"),
+                width,
+                config.patch,
+            )?,
+            first_norm: RmsNorm::load(&vision.at("pre_ln"), width, eps)?,
+            layers: (0..config.layers)
+                .map(load_layer)
+                .collect::<Result<_, _>>()?,
+            merger: (side > 1)
+                .then(|| Merger::load(&mm, (width, side), eps))
+                .transpose()?,
+            projector: Mlp::load(&mm, ("1", "2"), sizes, Activation::GeluErf)?,
+            rotation: (dim, theta(&keys)?),
+            longest: (config.side * config.patch) as u32,
+            shape: VisionShape {
+                budget: budget(&keys, &config, side)?,
+                ..config.shape(
+                    &keys,
+                    (side, output, Filter::Bicubic),
+                    loader.finish("pixtral")?,
+                )?
+            },
+        })
+    }
+
+    fn finish(&self, pass: &mut Pass<'_>, encoding: &Encoding) -> ImageFeatures {
+        let mark = pass.mark();
+        let merged = match &self.merger {
+            Some(merger) => merger.forward(pass, &encoding.x),
+            None => encoding.x,
+        };
+        let rows = self.projector.forward(pass, &merged);
+        pass.probe(format_args!("output"), &rows);
+        let features = ImageFeatures {
+            grid: encoding.grid,
+            width: rows.columns(),
+            rows: pass.download(&rows),
+            deepstack: Vec::new(),
+        };
+        pass.release(mark);
+        features
+    }
+}
+
+/// Patches on each side of a block that becomes one row, by the merger's shape.
+fn merge_side(keys: &Keys<'_>, root: &Scope<'_>, width: usize) -> Result<usize, Error> {
+    let side = match root.has("mm.patch_merger.weight") {
+        false => 1,
+        true => (shape::<2>(keys, root, "mm.patch_merger.weight")?[0] / width).isqrt(),
+    };
+    let stated = keys.u32("spatial_merge_size")?.unwrap_or(side as u32) as usize;
+    if side == 0 || side > 16 || stated != side {
+        return Err(keys.invalid(format!(
+            "spatial_merge_size is {stated}, mm.patch_merger.weight is made for {side}; need equal, 1..=16"
+        )));
+    }
+    Ok(side)
+}
+
+/// What is checked without being used, and what must not be missing alone.
+fn read_rest(root: &Scope<'_>, output: usize) -> Result<(), Error> {
+    // A copy of the text model's own row, which stands in the prompt as a token like any other.
+    if root.has("v.token_embd.img_break") {
+        root.values("v.token_embd.img_break", &[output])?;
+    }
+    if root.has("mm.1.bias") || root.has("mm.2.bias") {
+        root.require_biases(&["mm.1", "mm.2"])?;
+    }
+    Ok(())
+}
+
+fn theta(keys: &Keys<'_>) -> Result<f32, Error> {
+    // Projectors state it beside the keys of the encoder, if at all.
+    let outside = keys.metadata().f32("clip.rope.freq_base")?;
+    keys.positive("rope.freq_base", Some(outside.unwrap_or(10_000.0)))
+}
+
+fn budget(keys: &Keys<'_>, config: &SquareConfig, side: usize) -> Result<Budget, Error> {
+    let cells = config.side.div_ceil(side) as u32;
+    let most = cells.saturating_mul(cells);
+    Budget::from_tokens((config.patch * side) as u32, 1, most)
+        .map_err(|error| keys.invalid(format!("size rule: {error}")))
+}
+
+impl VisionModel for PixtralVision {
+    fn shape(&self) -> &VisionShape {
+        &self.shape
+    }
+
+    fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
+        let sizes = (self.shape.patch_size, self.shape.merge);
+        let grid = Grid::within_edge((width, height), self.longest, budget, sizes)?;
+        Ok(grid)
+    }
+
+    fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding {
+        let grid = patches.grid;
+        let x = self.patch_embedding.forward(pass, patches);
+        pass.probe(format_args!("patch_embed"), &x);
+        self.first_norm.in_place(pass, &x);
+        let (dim, theta) = self.rotation;
+        let angles = interleaved_grid_angles(pass, &grid, dim, theta);
+        Encoding {
+            grid,
+            x,
+            angles,
+            layer: 0,
+            deepstack: Vec::new(),
+        }
+    }
+
+    fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress {
+        let segments = encoding.frames();
+        let plan = AttentionPlan::Within {
+            segments: &segments,
+        };
+        let end = self.layers.len().min(encoding.layer + layers);
+        for i in encoding.layer..end {
+            self.layers[i].forward(pass, &encoding.x, &encoding.angles, plan);
+            pass.probe(format_args!("layer.{i}"), &encoding.x);
+        }
+        encoding.layer = end;
+        if end < self.layers.len() {
+            return Progress::Layers(end, self.layers.len());
+        }
+        Progress::Done(self.finish(pass, encoding))
+    }
+}

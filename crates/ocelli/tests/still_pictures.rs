@@ -1,0 +1,94 @@
+//! Mistral 3 and LLaVA-1.5 through the library: vocabularies that lack what pictures need, and sizes that are reported.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::PathBuf;
+
+use ocelli::{ErrorKind, Model, Options, Precision, Request, Source};
+use ocelli_gguf::{Gguf, Value, Writer};
+use ocelli_testkit::{Suite, goldens};
+
+/// The suite's text model with one token called otherwise, in a file of its own.
+struct Renamed(PathBuf);
+
+impl Renamed {
+    fn new(suite: &Suite, from: &str, to: &str) -> Self {
+        let file = Gguf::open(&suite.text).unwrap();
+        let mut writer = Writer::new();
+        for (key, value) in file.metadata().iter() {
+            writer.set(key, value.clone());
+        }
+        let key = "tokenizer.ggml.tokens";
+        let tokens = file.metadata().required_str_array(key).unwrap();
+        let renamed = tokens.iter().map(|token| match token == from {
+            true => to.to_owned(),
+            false => token.to_owned(),
+        });
+        writer.set(key, Value::from(renamed.collect::<Vec<String>>()));
+        for info in file.tensors() {
+            writer.add_tensor(info.name(), info.shape(), info.ty(), file.data(info));
+        }
+        let name = format!("ocelli-{}-{}-{to}.gguf", suite.name, std::process::id());
+        let path = std::env::temp_dir().join(name);
+        writer.write_to(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Renamed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn load(suite: &Suite, text: PathBuf) -> Result<Model, ocelli::Error> {
+    let options = Options {
+        projector: suite.mmproj.clone(),
+        precision: Precision::F32,
+        ..Options::default()
+    };
+    Model::load(&Source::File(text), &options, &mut |_, _| {})
+}
+
+fn request() -> Request {
+    let picture = goldens().join("images").join("photo.png");
+    let mut request = Request::new("Describe the image.").image(picture);
+    request.max_tokens = 6;
+    request
+}
+
+#[test]
+fn mistral_without_a_token_for_breaks_is_refused_by_its_name() {
+    let suite = Suite::load("mistral3");
+    for token in ["[IMG]", "[IMG_BREAK]", "[IMG_END]"] {
+        let text = Renamed::new(&suite, token, "gone");
+        let error = load(&suite, text.0.clone()).err().unwrap();
+        assert!(error.to_string().contains(token), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Pair);
+    }
+}
+
+#[test]
+fn llava_whose_vocabulary_has_no_token_for_pictures_answers_the_same() {
+    let suite = Suite::load("llava");
+    let own = load(&suite, suite.text.clone())
+        .unwrap()
+        .ask(request())
+        .unwrap();
+    let text = Renamed::new(&suite, "<image>", "other");
+    let other = load(&suite, text.0.clone())
+        .unwrap()
+        .ask(request())
+        .unwrap();
+    assert_eq!(own.usage.prompt_tokens, other.usage.prompt_tokens);
+    assert_eq!(own.text, other.text);
+}
+
+#[test]
+fn tokens_of_a_picture_count_its_breaks() {
+    let suite = Suite::load("mistral3");
+    let mut model = load(&suite, suite.text.clone()).unwrap();
+    let answer = model.ask(request()).unwrap();
+    let record = &answer.images[0];
+    assert_eq!((record.resized_width, record.resized_height), (80, 64));
+    assert_eq!(record.tokens, 4 * (5 + 1));
+}
