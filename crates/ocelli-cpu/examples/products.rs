@@ -1,14 +1,15 @@
 //! Rates of products against the machine's limits, measured in the same run:
-//! `cargo run --release -p ocelli-cpu --example products [-- ISA]`.
+//! `cargo run --release -p ocelli-cpu --example products [-- ISA [f32|bf16|int8|auto [THREADS]]]`.
 
 #![allow(clippy::print_stdout, reason = "the table is the purpose")]
 
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::Instant;
 
-use ocelli_cpu::{CpuBackend, CpuOptions, Isa};
+use ocelli_cpu::{CpuBackend, CpuOptions, Isa, Precision};
 use ocelli_quant::TensorType;
-use ocelli_tensor::{Backend, Memory, Use, Weight, WeightSource};
+use ocelli_tensor::{Attend, Backend, Heads, Memory, Tensor, Use, Weight, WeightSource};
 
 const INPUTS: usize = 2048;
 const OUTPUTS: usize = 6144;
@@ -18,11 +19,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .nth(1)
         .map(|name| name.parse::<Isa>())
         .transpose()?;
-    for threads in [1, 4] {
+    let precision = match std::env::args().nth(2).as_deref() {
+        Some("f32") => Precision::F32,
+        Some("bf16") => Precision::Bf16,
+        Some("int8") => Precision::Int8,
+        Some("auto") | None => Precision::Auto,
+        Some(other) => return Err(format!("precision {other}").into()),
+    };
+    let threads = std::env::args().nth(3).map(|n| n.parse()).transpose()?;
+    for threads in threads.map_or(vec![1, 4], |n: usize| vec![n]) {
         let options = CpuOptions {
             threads: Some(threads),
             isa,
-            ..CpuOptions::default()
+            precision,
         };
         let backend = CpuBackend::new(&options)?;
         println!("{}", backend.describe());
@@ -58,8 +67,46 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             println!("{line}");
         }
+        attention(&backend);
     }
     Ok(())
+}
+
+/// Attention of a picture of 1024 x 1024 pixels: 4096 patches, 16 heads of 64.
+fn attention(backend: &CpuBackend) {
+    const PATCHES: usize = 4096;
+    let heads = Heads {
+        query: 16,
+        key_value: 16,
+        dim: 64,
+    };
+    let mut memory = Memory::reserve(backend, 1 << 25);
+    let tensors: [Tensor; 4] =
+        std::array::from_fn(|_| memory.take(PATCHES, heads.query_columns(), PATCHES));
+    for (i, tensor) in tensors.iter().enumerate().take(3) {
+        let values: Vec<f32> = (0..tensor.len())
+            .map(|k| ((k * (31 + i)) % 97) as f32 / 48.0 - 1.0)
+            .collect();
+        backend.upload(memory.storage(), &values, *tensor);
+    }
+    let [queries, keys, values, out] = tensors;
+    let attend = Attend {
+        queries,
+        heads,
+        scale: 0.125,
+        out,
+    };
+    let whole = [Range {
+        start: 0,
+        end: PATCHES,
+    }];
+    let time = seconds(3, || {
+        let start = Instant::now();
+        backend.attend_within(memory.storage(), attend, (keys, values), &whole);
+        start.elapsed().as_secs_f64()
+    });
+    let flops = 4.0 * (PATCHES * PATCHES * heads.query_columns()) as f64;
+    println!("  attention {:7.1} GFLOP/s", flops / time / 1e9);
 }
 
 /// Enough weights that no cache holds them.

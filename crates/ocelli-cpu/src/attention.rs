@@ -12,6 +12,9 @@ use crate::memory::CpuStorage;
 /// Query rows (tokens times heads of a group) of a tile: enough to pay for turning keys into panels.
 const TILE_QUERIES: usize = 192;
 
+/// The same where keys and values are rounded too, and products are faster.
+const TILE_QUERIES_OF_PAIRS: usize = 768;
+
 /// The part of a run of rows that lies in a tile, as rows of the tile.
 fn inside(run: &Range<usize>, tile: &Range<usize>) -> Option<Range<usize>> {
     let start = run.start.max(tile.start);
@@ -57,7 +60,7 @@ impl CpuBackend {
                 );
                 let visible = |_: usize| 0..segment.len();
                 self.attend_rows(
-                    &attend,
+                    (&attend, self.arithmetic.attends_in_pairs),
                     (queries, keys_values, &visible),
                     (&mut out, part),
                     workspace,
@@ -84,8 +87,14 @@ impl CpuBackend {
                 columns,
                 mut out,
             } = tile;
-            for span in spans {
-                let Some(part) = inside(&span.rows, &rows) else {
+            let prompt = attend.queries.prompt_rows();
+            let kinds = [(0..prompt, true), (prompt..attend.queries.rows(), false)];
+            for (span, (kind, is_prompt)) in spans
+                .iter()
+                .flat_map(|span| kinds.iter().map(move |kind| (span, kind)))
+            {
+                let span_rows = span.rows.start.max(kind.start)..span.rows.end.min(kind.end);
+                let Some(part) = inside(&span_rows, &rows) else {
                     continue;
                 };
                 let first = part.start + rows.start;
@@ -94,7 +103,7 @@ impl CpuBackend {
                 let keys_values = KeyValues::Paged(kv.head(layer, head, &page));
                 let visible = |row: usize| visible(span, mask, first + row - span.rows.start);
                 self.attend_rows(
-                    &attend,
+                    (&attend, *is_prompt && self.arithmetic.attends_in_pairs),
                     (queries, keys_values, &visible),
                     (&mut out, part),
                     workspace,
@@ -116,9 +125,12 @@ impl CpuBackend {
         let wanted = 4 * self.pool.threads();
         let bands = wanted.div_ceil(heads.key_value);
         let least = 24_usize.div_ceil(group);
-        let rows = (TILE_QUERIES / group)
-            .min(out.rows().div_ceil(bands))
-            .max(least);
+        let queries = if self.arithmetic.attends_in_pairs {
+            TILE_QUERIES_OF_PAIRS
+        } else {
+            TILE_QUERIES
+        };
+        let rows = (queries / group).min(out.rows().div_ceil(bands)).max(least);
         self.pool
             .tiles(Tiles::new(out, rows, width), |tile, workspace| {
                 let head = tile.columns.start / width;
@@ -128,7 +140,7 @@ impl CpuBackend {
 
     fn attend_rows(
         &self,
-        attend: &Attend,
+        (attend, in_pairs): (&Attend, bool),
         (queries, keys_values, visible): (
             Matrix<'_>,
             KeyValues<'_>,
@@ -145,7 +157,12 @@ impl CpuBackend {
             visible,
         };
         let columns = out.columns();
-        attention.run(&*self.kernels, &mut out.part(part, 0..columns), workspace);
+        let mut out = out.part(part, 0..columns);
+        if in_pairs {
+            self.kernels.attend_pairs(&attention, &mut out, workspace);
+        } else {
+            attention.run(&*self.kernels, &mut out, workspace);
+        }
     }
 }
 

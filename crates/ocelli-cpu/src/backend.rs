@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ocelli_kernels::{Finish, Kernels};
 use ocelli_tensor::{
@@ -10,10 +10,11 @@ use ocelli_tensor::{
     PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
 };
 
+use crate::arithmetic::Arithmetic;
 use crate::kv::CpuKv;
-use crate::memory::CpuStorage;
+use crate::memory::{CpuStorage, Numbers};
 use crate::pool::Pool;
-use crate::product::Multiply;
+use crate::product::{Engine, Multiply};
 use crate::rows::activation;
 use crate::weight::CpuWeight;
 use crate::{CpuError, CpuOptions, Isa, Precision};
@@ -26,6 +27,10 @@ pub struct CpuBackend {
     pub(crate) kernels: Box<dyn Kernels>,
     pub(crate) pool: Pool,
     precision: Precision,
+    pub(crate) arithmetic: Arithmetic,
+    rounded: Mutex<Numbers<f32>>,
+    /// Why a faster set than the chosen one is not used, though the processor has it.
+    refused: Option<String>,
 }
 
 impl fmt::Debug for CpuBackend {
@@ -40,9 +45,10 @@ impl CpuBackend {
     /// # Errors
     /// An instruction set that is absent or has no kernels, a number of threads that cannot be.
     pub fn new(options: &CpuOptions) -> Result<Self, CpuError> {
-        let kernels = options
-            .isa
-            .map_or_else(|| Ok(Isa::fastest()), Isa::kernels)?;
+        let (kernels, refused) = match options.isa {
+            Some(isa) => (isa.kernels()?, None),
+            None => Isa::fastest(),
+        };
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or_else(available);
         if threads == 0 || threads > MOST_THREADS {
@@ -51,7 +57,11 @@ impl CpuBackend {
                 most: MOST_THREADS,
             });
         }
+        let arithmetic = Arithmetic::new(options.precision, kernels.rates());
         Ok(Self {
+            arithmetic,
+            rounded: Mutex::new(Numbers::zeros(0)),
+            refused,
             kernels,
             pool: Pool::new(threads)?,
             precision: options.precision,
@@ -73,14 +83,24 @@ impl CpuBackend {
         self.precision
     }
 
-    fn multiply_into(&self, storage: &mut dyn Storage, multiply: &Multiply<'_>) {
-        multiply.run(&*self.kernels, &self.pool, storage);
+    fn multiply_into(&self, storage: &mut dyn Storage, products: &[Multiply<'_>]) {
+        let engine = Engine {
+            kernels: &*self.kernels,
+            pool: &self.pool,
+            arithmetic: self.arithmetic,
+            rounded: &self.rounded,
+        };
+        engine.run(storage, products);
     }
 }
 
 impl Backend for CpuBackend {
     fn describe(&self) -> String {
-        format!("cpu, {}, {} threads", self.isa(), self.threads())
+        let mut line = format!("cpu, {}, {} threads", self.isa(), self.threads());
+        if let Some(refused) = &self.refused {
+            line += &format!(" ({refused})");
+        }
+        line
     }
 
     fn storage(&self, len: usize) -> Box<dyn Storage> {
@@ -92,7 +112,7 @@ impl Backend for CpuBackend {
     }
 
     fn pack(&self, sources: &[WeightSource<'_>], purpose: Use) -> Result<Weight, PackError> {
-        CpuWeight::pack(&self.pool, sources, purpose)
+        CpuWeight::pack(&self.pool, self.arithmetic, sources, purpose)
     }
 
     fn vector(&self, values: &[f32]) -> Vector {
@@ -137,16 +157,14 @@ impl Backend for CpuBackend {
     }
 
     fn product(&self, storage: &mut dyn Storage, x: Tensor, weight: &Weight, out: Tensor) {
-        self.multiply_into(
-            storage,
-            &Multiply {
-                x,
-                weight,
-                bias: None,
-                finish: Finish::Store,
-                out,
-            },
-        );
+        let product = Multiply {
+            x,
+            weight,
+            bias: None,
+            finish: Finish::Store,
+            out,
+        };
+        self.multiply_into(storage, &[product]);
     }
 
     fn add(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
@@ -224,31 +242,24 @@ impl Backend for CpuBackend {
     }
 
     fn linear(&self, storage: &mut dyn Storage, op: Linear<'_>, _scratch: Tensor) {
-        self.multiply_into(storage, &op.into());
+        self.multiply_into(storage, &[op.into()]);
     }
 
     fn gated_mlp(&self, storage: &mut dyn Storage, op: GatedMlp<'_>, _scratch: Tensor) {
-        let finish = Finish::Activate(activation(op.activation));
-        self.multiply_into(
-            storage,
-            &Multiply {
-                x: op.x,
-                weight: op.gate,
-                bias: op.gate_bias,
-                finish,
-                out: op.out,
-            },
-        );
-        let finish = Finish::Multiply;
-        self.multiply_into(
-            storage,
-            &Multiply {
-                x: op.x,
-                weight: op.up,
-                bias: op.up_bias,
-                finish,
-                out: op.out,
-            },
-        );
+        let gate = Multiply {
+            x: op.x,
+            weight: op.gate,
+            bias: op.gate_bias,
+            finish: Finish::Activate(activation(op.activation)),
+            out: op.out,
+        };
+        let up = Multiply {
+            x: op.x,
+            weight: op.up,
+            bias: op.up_bias,
+            finish: Finish::Multiply,
+            out: op.out,
+        };
+        self.multiply_into(storage, &[gate, up]);
     }
 }

@@ -6,6 +6,8 @@ use half::f16;
 use ocelli_kernels::{Element, Kernels, LANES, Matrix, PagedHead};
 use ocelli_tensor::{KvElement, KvLayer, KvLayout, KvStore, Span, WriteKv};
 
+use crate::memory::Numbers;
+
 /// See [`PagedHead`] for the order of elements.
 pub(crate) struct CpuKv {
     layout: KvLayout,
@@ -18,39 +20,49 @@ struct Layer {
 }
 
 enum Elements {
-    F32(Vec<f32>),
-    F16(Vec<u16>),
+    F32(Numbers<f32>),
+    F16(Numbers<u16>),
 }
 
 impl Elements {
     fn zeros(element: KvElement, len: usize) -> Self {
         match element {
-            KvElement::F32 => Self::F32(vec![0.0; len]),
-            KvElement::F16 => Self::F16(vec![0; len]),
+            KvElement::F32 => Self::F32(Numbers::zeros(len)),
+            KvElement::F16 => Self::F16(Numbers::zeros(len)),
         }
     }
 
     fn view(&self) -> Element<'_> {
         match self {
-            Self::F32(values) => Element::F32(values),
-            Self::F16(values) => Element::F16(values),
+            Self::F32(values) => Element::F32(values.values()),
+            Self::F16(values) => Element::F16(values.values()),
         }
     }
 
     /// Writes `row` to `start`, `start + step`, ...
     fn write(&mut self, kernels: &dyn Kernels, row: &[f32], start: usize, step: usize) {
         match self {
-            Self::F32(values) if step == 1 => values[start..start + row.len()].copy_from_slice(row),
+            Self::F32(values) if step == 1 => {
+                values.values_mut()[start..start + row.len()].copy_from_slice(row);
+            }
             Self::F16(values) if step == 1 => {
-                kernels.narrow(row, &mut values[start..start + row.len()])
+                kernels.narrow(row, &mut values.values_mut()[start..start + row.len()]);
             }
             Self::F32(values) => {
-                for (target, value) in values[start..].iter_mut().step_by(step).zip(row) {
+                for (target, value) in values.values_mut()[start..]
+                    .iter_mut()
+                    .step_by(step)
+                    .zip(row)
+                {
                     *target = *value;
                 }
             }
             Self::F16(values) => {
-                for (target, value) in values[start..].iter_mut().step_by(step).zip(row) {
+                for (target, value) in values.values_mut()[start..]
+                    .iter_mut()
+                    .step_by(step)
+                    .zip(row)
+                {
                     *target = f16::from_f32(*value).to_bits();
                 }
             }

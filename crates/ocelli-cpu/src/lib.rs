@@ -10,6 +10,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod arithmetic;
 mod attention;
 mod backend;
 mod kv;

@@ -1,59 +1,144 @@
-//! Blocks of memory: aligned to cache lines, committed by the system only when touched.
+//! Blocks of memory: aligned to cache lines, committed by the system only when touched, in huge pages where it has them.
 //!
-//! Huge pages and memory near a processor belong here.
+//! Memory near a processor belongs here.
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::ops::Range;
 
+use memmap2::{MmapMut, MmapOptions};
 use ocelli_kernels::{Matrix, MatrixMut};
 use ocelli_tensor::{Storage, Tensor};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Bytes from which a block is mapped by itself: two huge pages, so that at least one fits.
+const LARGE: usize = 4 << 20;
+
 /// Bytes of zeros that start at a cache line.
 #[derive(Debug)]
 pub(crate) struct AlignedBytes {
-    bytes: Vec<u8>,
+    block: Block,
     start: usize,
     len: usize,
+}
+
+#[derive(Debug)]
+enum Block {
+    Heap(Vec<u8>),
+    Mapped(MmapMut),
 }
 
 impl AlignedBytes {
     /// `len` zeros, or `None` when the system has no memory for them.
     pub(crate) fn zeros(len: usize) -> Option<Self> {
         let padded = len.checked_add(LINE)?;
+        if len >= LARGE {
+            let map = MmapOptions::new().len(padded).map_anon().ok()?;
+            // One entry of the processor's tables for 2 MiB rather than 4 KiB; without them all works the same, slower.
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage);
+            let block = Block::Mapped(map);
+            return Some(Self {
+                block,
+                start: 0,
+                len,
+            });
+        }
         // `vec!` takes zeroed pages, which cost nothing until touched; this only finds out that it would abort.
         Vec::<u8>::new().try_reserve_exact(padded).ok()?;
         let bytes = vec![0; padded];
         let start = bytes.as_ptr().align_offset(LINE).min(LINE);
-        Some(Self { bytes, start, len })
+        Some(Self {
+            block: Block::Heap(bytes),
+            start,
+            len,
+        })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.len]
+        let bytes: &[u8] = match &self.block {
+            Block::Heap(bytes) => bytes,
+            Block::Mapped(map) => map,
+        };
+        &bytes[self.start..self.start + self.len]
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + self.len]
+        let bytes: &mut [u8] = match &mut self.block {
+            Block::Heap(bytes) => bytes,
+            Block::Mapped(map) => map,
+        };
+        &mut bytes[self.start..self.start + self.len]
+    }
+}
+
+/// Numbers for which all bits are valid.
+pub(crate) trait Number: Copy {}
+impl Number for f32 {}
+impl Number for u16 {}
+
+/// Zeros that start at a cache line.
+pub(crate) struct Numbers<T> {
+    bytes: AlignedBytes,
+    element: PhantomData<T>,
+}
+
+impl<T: Number> Numbers<T> {
+    /// # Panics
+    /// When the system has no memory; callers ask it before.
+    pub(crate) fn zeros(len: usize) -> Self {
+        let bytes = len
+            .checked_mul(size_of::<T>())
+            .and_then(AlignedBytes::zeros);
+        Self {
+            bytes: bytes.unwrap_or_else(|| panic!("no memory for {len} numbers")),
+            element: PhantomData,
+        }
+    }
+
+    pub(crate) fn values(&self) -> &[T] {
+        numbers::of(self.bytes.bytes())
+    }
+
+    pub(crate) fn values_mut(&mut self) -> &mut [T] {
+        numbers::of_mut(self.bytes.bytes_mut())
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "all bits are valid for plain numbers; alignment is checked"
+)]
+mod numbers {
+    use super::Number;
+
+    pub(super) fn of<T: Number>(bytes: &[u8]) -> &[T] {
+        // SAFETY: all bits are valid for a `Number`; `align_to` keeps to aligned ones.
+        let (before, values, after) = unsafe { bytes.align_to() };
+        assert!(before.is_empty() && after.is_empty(), "aligned numbers");
+        values
+    }
+
+    pub(super) fn of_mut<T: Number>(bytes: &mut [u8]) -> &mut [T] {
+        // SAFETY: as above.
+        let (before, values, after) = unsafe { bytes.align_to_mut() };
+        assert!(before.is_empty() && after.is_empty(), "aligned numbers");
+        values
     }
 }
 
 /// Temporaries of a pass: a block of `f32` that starts at a cache line.
 pub(crate) struct CpuStorage {
-    values: Vec<f32>,
-    start: usize,
-    len: usize,
+    values: Numbers<f32>,
 }
 
 impl CpuStorage {
     pub(crate) fn zeros(len: usize) -> Self {
-        let values = vec![0.0; len + LINE / size_of::<f32>()];
-        let start = values
-            .as_ptr()
-            .align_offset(LINE)
-            .min(LINE / size_of::<f32>());
-        Self { values, start, len }
+        Self {
+            values: Numbers::zeros(len),
+        }
     }
 
     /// The backend's own type back.
@@ -73,11 +158,11 @@ impl CpuStorage {
     }
 
     fn values(&self) -> &[f32] {
-        &self.values[self.start..self.start + self.len]
+        self.values.values()
     }
 
     fn values_mut(&mut self) -> &mut [f32] {
-        &mut self.values[self.start..self.start + self.len]
+        self.values.values_mut()
     }
 
     /// A tensor to read.
@@ -158,7 +243,7 @@ mod tests {
 
     #[test]
     fn blocks_start_at_cache_lines_and_are_zero() {
-        for len in [0, 1, 63, 64, 65, 1000] {
+        for len in [0, 1, 63, 64, 65, 1000, LARGE + 3] {
             let mut block = AlignedBytes::zeros(len).unwrap();
             assert_eq!(block.bytes().len(), len);
             assert!(block.bytes().as_ptr().addr().is_multiple_of(LINE));

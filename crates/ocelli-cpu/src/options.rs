@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(target_arch = "x86_64")]
+use ocelli_kernels::AmxRefusal;
 use ocelli_kernels::{Kernels, Scalar};
 
 /// Settings of a [`crate::CpuBackend`].
@@ -21,7 +23,11 @@ pub struct CpuOptions {
 pub enum Precision {
     /// `f32` activations and sums, for verification.
     F32,
-    /// What is fast and holds the stated error bounds. Now the same as [`Precision::F32`].
+    /// Activations of prompts and weights rounded to BF16, sums in `f32`.
+    Bf16,
+    /// Activations rounded to bytes against weights that are quantised, [`Precision::Bf16`] against others.
+    Int8,
+    /// What this machine is fast at and what holds the error bounds of `docs/numerics.md`.
     #[default]
     Auto,
 }
@@ -85,16 +91,47 @@ impl Isa {
                 Some(kernels) => Ok(Box::new(kernels)),
                 None => Err(CpuError::AbsentIsa { isa: self }),
             },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => match ocelli_kernels::Avx512Vnni::detect() {
+                Some(kernels) => Ok(Box::new(kernels)),
+                None => Err(CpuError::AbsentIsa { isa: self }),
+            },
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => match ocelli_kernels::Avx512Vnni::detect_amx() {
+                Ok(kernels) => Ok(Box::new(kernels)),
+                Err(AmxRefusal::Absent) => Err(CpuError::AbsentIsa { isa: self }),
+                Err(refusal) => Err(CpuError::RefusedIsa {
+                    isa: self,
+                    reason: refusal.to_string(),
+                }),
+            },
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => Err(CpuError::AbsentIsa { isa: self }),
-            Self::Amx | Self::Avx512Vnni | Self::Neon => Err(CpuError::UnwrittenIsa { isa: self }),
+            Self::Amx | Self::Avx512Vnni | Self::Avx2 | Self::Avx512 => {
+                Err(CpuError::AbsentIsa { isa: self })
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => match ocelli_kernels::Neon::detect() {
+                Some(kernels) => Ok(Box::new(kernels)),
+                None => Err(CpuError::AbsentIsa { isa: self }),
+            },
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::Neon => Err(CpuError::AbsentIsa { isa: self }),
         }
     }
 
-    /// The fastest that can be used here.
-    pub(crate) fn fastest() -> Box<dyn Kernels> {
-        let usable = Self::ALL.into_iter().find_map(|isa| isa.kernels().ok());
-        usable.unwrap_or_else(|| Box::new(Scalar))
+    /// The fastest that can be used here, and why a faster one that is here cannot.
+    pub(crate) fn fastest() -> (Box<dyn Kernels>, Option<String>) {
+        let mut refused = None;
+        for isa in Self::ALL {
+            match isa.kernels() {
+                Ok(kernels) => return (kernels, refused),
+                Err(CpuError::RefusedIsa { isa, reason }) => {
+                    refused = Some(format!("{isa} is not used: {reason}"));
+                }
+                Err(_) => {}
+            }
+        }
+        (Box::new(Scalar), refused)
     }
 }
 
@@ -132,13 +169,15 @@ pub enum CpuError {
         /// What was asked for.
         isa: Isa,
     },
-    /// There are no kernels for it yet.
+    /// The processor has the instructions, but they cannot be used.
     #[error(
-        "isa: `{isa}` was asked for but this version has no kernels for it. Use avx512, avx2 or scalar"
+        "isa: `{isa}` was asked for and this processor has it, but {reason}. Leave it out to use the next fastest"
     )]
-    UnwrittenIsa {
+    RefusedIsa {
         /// What was asked for.
         isa: Isa,
+        /// Why not.
+        reason: String,
     },
     /// A number of threads that cannot be.
     #[error("threads: found {threads}, need 1 to {most}")]

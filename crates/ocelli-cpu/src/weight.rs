@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use half::bf16;
 use ocelli_kernels::{Kernels, LANES, PanelFormat, Panels, Workspace};
 use ocelli_quant::{TensorType, dequantize};
 use ocelli_tensor::{PackError, Use, Weight, WeightSource};
 
+use crate::arithmetic::Arithmetic;
 use crate::memory::AlignedBytes;
 use crate::pool::Pool;
 
@@ -42,6 +44,7 @@ impl CpuWeight {
     /// Takes sources into memory of the backend.
     pub(crate) fn pack(
         pool: &Pool,
+        arithmetic: Arithmetic,
         sources: &[WeightSource<'_>],
         purpose: Use,
     ) -> Result<Weight, PackError> {
@@ -54,7 +57,7 @@ impl CpuWeight {
                 "stacked matrices have the same columns"
             );
             let end = outputs + source.rows;
-            parts.push(Part::pack(pool, source, purpose, outputs..end)?);
+            parts.push(Part::pack(pool, arithmetic, source, purpose, outputs..end)?);
             outputs = end;
         }
         let bytes = parts.iter().map(|part| part.bytes.bytes().len()).sum();
@@ -83,12 +86,18 @@ impl CpuWeight {
 impl Part {
     fn pack(
         pool: &Pool,
+        arithmetic: Arithmetic,
         source: &WeightSource<'_>,
         purpose: Use,
         outputs: Range<usize>,
     ) -> Result<Self, PackError> {
         let unsupported = PackError::UnsupportedType(source.ty.name());
-        let Some(format) = PanelFormat::for_type(source.ty) else {
+        // Rows that are looked up are given back as they were.
+        let format = match purpose {
+            Use::Product => arithmetic.format(source.ty),
+            Use::Rows | Use::Both => PanelFormat::for_type(source.ty),
+        };
+        let Some(format) = format else {
             return Err(unsupported);
         };
         let Some(row_bytes) = source.ty.row_bytes(source.columns) else {
@@ -156,6 +165,14 @@ impl Part {
     }
 }
 
+/// Rows of another type as upper halves of singles, to nearest even.
+fn upper_halves(ty: TensorType, rows: &[u8]) -> Vec<u8> {
+    let mut values = vec![0.0; rows.len() / ty.block_bytes()];
+    dequantize(ty, rows, &mut values).expect("numbers of a type that can be run");
+    let halves = values.iter().map(|x| bf16::from_f32(*x).to_le_bytes());
+    halves.flatten().collect()
+}
+
 /// Packs runs of panels on all threads.
 fn pack_panels(
     pool: &Pool,
@@ -175,11 +192,13 @@ fn pack_panels(
         let mut target = runs[index].lock().unwrap_or_else(PoisonError::into_inner);
         for (panel, target) in (index * run..).zip(target.chunks_exact_mut(panel_bytes)) {
             let rows = panel * LANES..((panel + 1) * LANES).min(source.rows);
-            format.pack(
-                &source.data[rows.start * row_bytes..rows.end * row_bytes],
-                row_bytes,
-                target,
-            );
+            let rows = &source.data[rows.start * row_bytes..rows.end * row_bytes];
+            if format.source_type() == source.ty {
+                format.pack(rows, row_bytes, target);
+            } else {
+                let halves = upper_halves(source.ty, rows);
+                format.pack(&halves, 2 * source.columns, target);
+            }
         }
     });
 }

@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use crate::workspace::{AttentionSpace, room};
+use crate::workspace::{AttentionSpace, Buffer, room};
 use crate::{Element, Kernels, LANES, Matrix, MatrixMut, PagedHead, Softmax, ValueRows, Workspace};
 
 /// Keys of one step of the online softmax.
@@ -87,6 +87,7 @@ impl Attention<'_> {
             sums,
             largest,
             total,
+            ..
         } = &mut workspace.attention;
         let queries = self.scaled_queries(room(queries, count * self.dim));
         let sums = room(sums, count * width);
@@ -97,11 +98,8 @@ impl Attention<'_> {
         largest.fill(f32::NEG_INFINITY);
         let scores = room(scores, TILE * BLOCK);
 
-        let end = (0..queries.rows()).map(|q| self.seen(q, group).end);
-        let end = end.max().unwrap_or(0);
-        let first = (0..queries.rows()).map(|q| self.seen(q, group).start);
-        let first = first.min().unwrap_or(0) / BLOCK * BLOCK;
-        for start in (first..end).step_by(BLOCK) {
+        let Range { start: first, end } = self.seen_by_all();
+        for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
             let tokens = start..(start + BLOCK).min(end);
             let block = self.block(kernels, tokens, count > TILE, (&mut *keys, &mut *values));
             for tile in (0..count).step_by(TILE) {
@@ -134,6 +132,13 @@ impl Attention<'_> {
         }
     }
 
+    /// From the first to the last token that any row sees.
+    pub(crate) fn seen_by_all(&self) -> Range<usize> {
+        let seen = || (0..self.queries.rows()).map(|row| (self.visible)(row));
+        let first = seen().map(|seen| seen.start).min().unwrap_or(0);
+        first..seen().map(|seen| seen.end).max().unwrap_or(0)
+    }
+
     /// Tokens that a query (row times heads of the group) sees.
     fn seen(&self, query: usize, group: usize) -> Range<usize> {
         (self.visible)(query / group)
@@ -156,7 +161,7 @@ impl Attention<'_> {
         kernels: &dyn Kernels,
         tokens: Range<usize>,
         many_rows: bool,
-        (keys, values): (&'b mut Vec<f32>, &'b mut Vec<f32>),
+        (keys, values): (&'b mut Buffer<f32>, &'b mut Buffer<f32>),
     ) -> Block<'b> {
         let dim = self.dim;
         let width = dim.next_multiple_of(LANES);

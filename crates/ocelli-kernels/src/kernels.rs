@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Matrix, MatrixMut, Panels, Workspace};
+use crate::{Attention, Matrix, MatrixMut, Operand, Panels, Workspace};
 
 /// A function of one element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,9 @@ pub enum RopeStyle {
 /// `y = x W^T + b` for some rows and some panels of a weight, then [`Finish`].
 #[derive(Debug)]
 pub struct Product<'a> {
-    /// `[rows, inputs]`.
+    /// How the rows of `x` were rounded.
+    pub operand: Operand,
+    /// `[rows, inputs]`, or as many words as the rounded rows have.
     pub x: Matrix<'a>,
     /// `[outputs, inputs]`, a run of panels.
     pub weight: Panels<'a>,
@@ -60,7 +62,7 @@ impl Product<'_> {
     pub fn check(&self) {
         assert_eq!(
             self.x.columns(),
-            self.weight.inputs(),
+            self.operand.row_words(self.weight.inputs()),
             "inputs of a product"
         );
         assert_eq!(self.x.rows(), self.out.rows(), "rows of a product");
@@ -151,6 +153,17 @@ impl Softmax<'_> {
     }
 }
 
+/// Which rounded operands an instruction set multiplies faster than `f32`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// [`Operand::Bf16`].
+    pub pairs: bool,
+    /// [`Operand::Int8Chunks`].
+    pub bytes: bool,
+    /// [`Operand::Int8Groups`].
+    pub few_bytes: bool,
+}
+
 /// An instruction set. One call is a whole loop, so a virtual call costs nothing that can be measured.
 ///
 /// Row `i` of a result depends only on row `i` of the operands, bit for bit, whatever rows stand beside it.
@@ -158,16 +171,29 @@ pub trait Kernels: Send + Sync {
     /// The name that a user would force it by.
     fn name(&self) -> &'static str;
 
+    /// What it is good at.
+    fn rates(&self) -> Rates;
+
+    /// Rounds a row for a product; `out` is as long as [`Operand::row_words`] says.
+    fn round(&self, operand: Operand, x: &[f32], out: &mut [f32]);
+
     /// Values of some inputs of a panel, transposed: `out[k][lane] = W[16 panel + lane][inputs.start + k]`.
     ///
     /// `inputs` starts at a multiple of [`crate::CHUNK`] and is at most that long.
     fn unpack(&self, weight: Panels<'_>, panel: usize, inputs: Range<usize>, out: &mut [f32]);
 
-    /// A product for rows of prompts: weights are unpacked to `f32` once for many rows, and each sum runs over the
-    /// inputs in order.
+    /// A product for rows of prompts: weights are unpacked to what the rows are rounded to, once for many rows, and each sum runs
+    /// over the inputs in order.
+    ///
+    /// # Panics
+    /// When rows are rounded for generated tokens, or to bytes and the weight has no codes.
     fn product(&self, product: Product<'_>, workspace: &mut Workspace);
 
-    /// A product for generated rows: weights are read once and decoded in registers.
+    /// A product for generated rows: weights are read once and decoded in registers. Rows are not rounded, or to
+    /// [`Operand::Int8Groups`].
+    ///
+    /// # Panics
+    /// When rows are rounded in another way, or to bytes and the weight has no codes.
     fn product_few(&self, product: Product<'_>, workspace: &mut Workspace);
 
     /// `out += x`.
@@ -208,6 +234,14 @@ pub trait Kernels: Send + Sync {
     /// Turns scores into weights: with `m' = max(m, scores)`, `a = exp(m - m')` and `p = exp(scores - m')` (0 where
     /// not visible): `total = a total + sum(p)`, `sums = a sums`, `scores = p`.
     fn softmax(&self, softmax: Softmax<'_>);
+
+    /// [`Attention::run`] with operands rounded to [`Operand::Bf16`], for rows of prompts and pictures.
+    fn attend_pairs(
+        &self,
+        attention: &Attention<'_>,
+        out: &mut MatrixMut<'_>,
+        workspace: &mut Workspace,
+    );
 
     /// `sums[r] += weights[r][t] * values[t]`, tokens in order. `weights` is `[rows, tokens]`, `sums` is `[rows, width]`.
     fn weigh(&self, weights: Matrix<'_>, values: ValueRows<'_>, sums: &mut [f32]);

@@ -346,7 +346,7 @@ fn engine_settings(
 fn kv_element(options: &Options) -> KvElement {
     match options.precision {
         Precision::F32 => KvElement::F32,
-        Precision::Auto => KvElement::F16,
+        Precision::Auto | Precision::Bf16 | Precision::Int8 => KvElement::F16,
     }
 }
 

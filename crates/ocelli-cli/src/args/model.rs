@@ -32,7 +32,7 @@ pub(crate) struct ModelArgs {
     #[arg(short, long, value_name = "N", value_parser = values::threads, help_heading = MODEL)]
     pub(crate) threads: Option<usize>,
 
-    /// Arithmetic of products: what is fast, or everything in f32
+    /// Arithmetic of products: f32, bf16, int8, or auto for what is fast and holds the error bounds
     #[arg(long, value_name = "KIND", help_heading = MODEL)]
     pub(crate) precision: Option<Precision>,
 
@@ -80,6 +80,10 @@ pub(crate) enum Precision {
     Auto,
     /// 32-bit floating point everywhere
     F32,
+    /// Activations of prompts and weights rounded to 16 bits
+    Bf16,
+    /// Activations rounded to bytes where weights are quantised, to 16 bits elsewhere
+    Int8,
 }
 
 impl From<Precision> for ocelli::Precision {
@@ -87,6 +91,8 @@ impl From<Precision> for ocelli::Precision {
         match precision {
             Precision::Auto => Self::Auto,
             Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+            Precision::Int8 => Self::Int8,
         }
     }
 }

@@ -1,27 +1,53 @@
-//! Bytes of panels as the numbers they are.
+//! Bytes and words as the numbers they are.
 #![allow(
     unsafe_code,
     reason = "plain numbers are valid for all bits; alignment is checked"
 )]
 
-/// Little-endian IEEE singles.
-pub(super) fn singles(bytes: &[u8]) -> &[f32] {
-    // SAFETY: every four bytes are an `f32`; `align_to` keeps to aligned ones.
-    let (before, values, after) = unsafe { bytes.align_to() };
-    assert!(
-        before.is_empty() && after.is_empty(),
-        "panels start at a multiple of 4 bytes"
-    );
-    values
+/// Implements a cast between slices of plain numbers.
+macro_rules! casts {
+    ($($(#[$doc:meta])* fn $name:ident($from:ty) -> $to:ty;)*) => { $(
+        $(#[$doc])*
+        pub(crate) fn $name(from: &[$from]) -> &[$to] {
+            // SAFETY: all bits are valid for both kinds of number; `align_to` keeps to aligned ones.
+            let (before, values, after) = unsafe { from.align_to() };
+            assert!(before.is_empty() && after.is_empty(), "whole numbers, aligned");
+            values
+        }
+    )* };
 }
 
-/// Little-endian words of 16 bits.
-pub(super) fn halves(bytes: &[u8]) -> &[u16] {
-    // SAFETY: every two bytes are a `u16`; `align_to` keeps to aligned ones.
-    let (before, values, after) = unsafe { bytes.align_to() };
-    assert!(
-        before.is_empty() && after.is_empty(),
-        "panels start at a multiple of 2 bytes"
-    );
-    values
+/// The same for slices to write.
+macro_rules! casts_mut {
+    ($($(#[$doc:meta])* fn $name:ident($from:ty) -> $to:ty;)*) => { $(
+        $(#[$doc])*
+        pub(crate) fn $name(from: &mut [$from]) -> &mut [$to] {
+            // SAFETY: all bits are valid for both kinds of number; `align_to` keeps to aligned ones.
+            let (before, values, after) = unsafe { from.align_to_mut() };
+            assert!(before.is_empty() && after.is_empty(), "whole numbers, aligned");
+            values
+        }
+    )* };
+}
+
+casts! {
+    /// Little-endian IEEE singles.
+    fn singles(u8) -> f32;
+    /// Little-endian words of 16 bits.
+    fn halves(u8) -> u16;
+    /// Little-endian words of 32 bits.
+    fn words(u8) -> i32;
+    /// The bits of singles.
+    fn bits(f32) -> i32;
+}
+
+casts_mut! {
+    /// Two words of 16 bits for each single.
+    fn halves_mut(f32) -> u16;
+    /// Two words of 16 bits for each word of 32.
+    fn word_halves_mut(i32) -> u16;
+    /// Four bytes for each single.
+    fn bytes_mut(f32) -> u8;
+    /// The bits of singles.
+    fn bits_mut(f32) -> i32;
 }

@@ -15,12 +15,15 @@ pub use coded::Code;
 use coded::Coding;
 
 mod blocks;
-mod cast;
+pub(crate) mod cast;
 pub(crate) mod coded;
 mod pack;
 
 /// Outputs in a panel, and lanes of a vector.
 pub const LANES: usize = 16;
+
+/// Inputs of a tile of pairs.
+const TILE: usize = 32;
 
 /// Inputs that are unpacked at a time; a multiple of every block length.
 pub const CHUNK: usize = 256;
@@ -33,7 +36,8 @@ pub enum PanelFormat {
     F32,
     /// `[inputs][16]` IEEE halves.
     F16,
-    /// `[inputs][16]` upper halves of IEEE singles.
+    /// `[pairs][16][2]` upper halves of IEEE singles: a word of a lane is two inputs, the even one low. Zeros follow the last
+    /// input up to a whole tile of 32.
     BF16,
     /// Interleaved blocks of a quantised type.
     Coded(Code),
@@ -65,7 +69,8 @@ impl PanelFormat {
         }
         let row = match self {
             Self::F32 => inputs.checked_mul(4),
-            Self::F16 | Self::BF16 => inputs.checked_mul(2),
+            Self::F16 => inputs.checked_mul(2),
+            Self::BF16 => inputs.checked_next_multiple_of(TILE)?.checked_mul(2),
             _ => self.source_type().row_bytes(inputs),
         };
         row?.checked_mul(LANES)
@@ -173,6 +178,11 @@ impl<'a> Panels<'a> {
     /// All elements, as bits, of panels with elements of 16 bits.
     pub(crate) fn halves(&self) -> &'a [u16] {
         cast::halves(self.bytes)
+    }
+
+    /// All words of 32 bits.
+    pub(crate) fn words(&self) -> &'a [i32] {
+        cast::words(self.bytes)
     }
 
     /// The panels of a run of outputs, which starts at a multiple of 16 and ends at one or at the last output.

@@ -18,7 +18,8 @@ impl PanelFormat {
         panel.fill(0);
         match self {
             Self::F32 => interleave::<4>(rows, row_bytes, panel),
-            Self::F16 | Self::BF16 => interleave::<2>(rows, row_bytes, panel),
+            Self::F16 => interleave::<2>(rows, row_bytes, panel),
+            Self::BF16 => interleave_pairs(rows, row_bytes, panel),
             Self::Coded(code) => pack_coded(code, rows, row_bytes, panel),
             Self::Blocks(_) => panel[..rows.len()].copy_from_slice(rows),
         }
@@ -66,6 +67,17 @@ fn interleave<const SIZE: usize>(rows: &[u8], row_bytes: usize, panel: &mut [u8]
             .step_by(LANES);
         for (target, element) in targets.zip(elements) {
             *target = *element;
+        }
+    }
+}
+
+/// `panel[i / 2][lane][i % 2] = rows[lane][i]` for elements of two bytes.
+fn interleave_pairs(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
+    interleave::<4>(rows, row_bytes, panel);
+    if row_bytes % 4 == 2 {
+        let last = row_bytes / 4 * LANES * 4;
+        for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+            panel[last + 4 * lane..][..2].copy_from_slice(&row[row_bytes - 2..]);
         }
     }
 }

@@ -7,11 +7,12 @@ use half::f16;
 use crate::plain;
 use crate::workspace::room;
 use crate::{
-    Activation, CHUNK, Element, Finish, Kernels, LANES, Matrix, Panels, Product, RopeStyle,
-    Softmax, ValueRows, Workspace,
+    Activation, Attention, CHUNK, Element, Finish, Kernels, LANES, Matrix, MatrixMut, Operand,
+    Panels, Product, Rates, RopeStyle, Softmax, ValueRows, Workspace,
 };
 
 pub(crate) mod functions;
+mod rounded;
 pub(crate) mod unpack;
 
 /// Plain Rust; every processor has it.
@@ -23,12 +24,23 @@ impl Kernels for Scalar {
         "scalar"
     }
 
+    fn rates(&self) -> Rates {
+        Rates::default()
+    }
+
+    fn round(&self, operand: Operand, x: &[f32], out: &mut [f32]) {
+        rounded::round(operand, x, out);
+    }
+
     fn unpack(&self, weight: Panels<'_>, panel: usize, inputs: Range<usize>, out: &mut [f32]) {
         unpack::unpack(weight, panel, inputs, out);
     }
 
     fn product(&self, mut product: Product<'_>, workspace: &mut Workspace) {
         product.check();
+        if product.operand != Operand::F32 {
+            return rounded::product(&mut product);
+        }
         let rows = product.x.rows();
         let inputs = product.weight.inputs();
         let weights = room(&mut workspace.weights, CHUNK * LANES);
@@ -172,6 +184,16 @@ impl Kernels for Scalar {
                 *sum *= decay;
             }
         }
+    }
+
+    /// Rounds nothing: this is what the others are compared with.
+    fn attend_pairs(
+        &self,
+        attention: &Attention<'_>,
+        out: &mut MatrixMut<'_>,
+        workspace: &mut Workspace,
+    ) {
+        attention.run(self, out, workspace);
     }
 
     fn weigh(&self, weights: Matrix<'_>, values: ValueRows<'_>, sums: &mut [f32]) {

@@ -27,8 +27,12 @@ pub(crate) fn unpack(weight: Panels<'_>, panel: usize, inputs: Range<usize>, out
             convert(values, out, |b| f16::from_le_bytes(*b).to_f32());
         }
         PanelFormat::BF16 => {
-            let values = &bytes.as_chunks().0[elements];
-            convert(values, out, |b| bf16::from_le_bytes(*b).to_f32());
+            let values: &[[u8; 2]] = bytes.as_chunks().0;
+            for (i, out) in out.iter_mut().enumerate() {
+                let (input, lane) = (inputs.start + i / LANES, i % LANES);
+                let value = values[(input / 2 * LANES + lane) * 2 + input % 2];
+                *out = bf16::from_le_bytes(value).to_f32();
+            }
         }
         PanelFormat::Coded(code) => {
             let coding = code.coding();
@@ -51,29 +55,12 @@ fn convert<const SIZE: usize>(
 
 /// `scale * (code - offset) - minimum` for interleaved blocks.
 fn unpack_coded(coding: &Coding, blocks: &[u8], out: &mut [f32]) {
-    let half = |block: &[u8], start: usize, lane: usize| {
-        f16::from_le_bytes([block[start + 2 * lane], block[start + 2 * lane + 1]]).to_f32()
-    };
     let values = out.chunks_exact_mut(coding.elements * LANES);
     for (block, values) in blocks.chunks_exact(coding.bytes).zip(values) {
         for (i, value) in values.iter_mut().enumerate() {
             let (input, lane) = (i / LANES, i % LANES);
-            let group = input / coding.group * LANES + lane;
-            let scale_byte = || block[coding.scales_at + group];
-            let scale = match coding.scales {
-                GroupScales::None => 1.0,
-                GroupScales::Unsigned => f32::from(scale_byte()),
-                GroupScales::Signed => f32::from(scale_byte() as i8),
-                GroupScales::Nibbles => f32::from(scale_byte() & 15),
-            };
-            let code = coding.code(block, lane, input) - coding.offset;
-            let minimum = match coding.minima {
-                Minima::None => 0.0,
-                Minima::Block => -half(block, HALVES, lane),
-                Minima::Bytes(start) => half(block, HALVES, lane) * f32::from(block[start + group]),
-                Minima::Nibbles => half(block, HALVES, lane) * f32::from(scale_byte() >> 4),
-            };
-            let scaled = half(block, 0, lane) * scale * code as f32;
+            let (scale, minimum) = scale_and_minimum(coding, block, input / coding.group, lane);
+            let scaled = scale * (coding.code(block, lane, input) - coding.offset) as f32;
             *value = if coding.minima == Minima::None {
                 scaled
             } else {
@@ -81,6 +68,33 @@ fn unpack_coded(coding: &Coding, blocks: &[u8], out: &mut [f32]) {
             };
         }
     }
+}
+
+/// Scale and minimum of a row's group of inputs.
+pub(super) fn scale_and_minimum(
+    coding: &Coding,
+    block: &[u8],
+    group: usize,
+    lane: usize,
+) -> (f32, f32) {
+    let half = |start: usize| {
+        f16::from_le_bytes([block[start + 2 * lane], block[start + 2 * lane + 1]]).to_f32()
+    };
+    let group = group * LANES + lane;
+    let scale_byte = || block[coding.scales_at + group];
+    let scale = match coding.scales {
+        GroupScales::None => 1.0,
+        GroupScales::Unsigned => f32::from(scale_byte()),
+        GroupScales::Signed => f32::from(scale_byte() as i8),
+        GroupScales::Nibbles => f32::from(scale_byte() & 15),
+    };
+    let minimum = match coding.minima {
+        Minima::None => 0.0,
+        Minima::Block => -half(HALVES),
+        Minima::Bytes(start) => half(HALVES) * f32::from(block[start + group]),
+        Minima::Nibbles => half(HALVES) * f32::from(scale_byte() >> 4),
+    };
+    (half(0) * scale, minimum)
 }
 
 /// 16 rows of blocks as in the file.

@@ -8,7 +8,7 @@
 //! A lane is an output, so nothing is added across lanes, and the order does not depend on the number of rows.
 
 use crate::panels::coded::{Coding, GroupScales, HALVES, Minima};
-use crate::vector::Simd;
+use crate::vector::{Simd, bytes};
 use crate::{Code, LANES, Matrix, Panels};
 
 /// A [`Coding`] as a type, so that its layout is known when a loop is compiled.
@@ -40,6 +40,32 @@ macro_rules! codings {
             }
         }
 
+        /// Calls [`bytes::multiply_as`] for a code.
+        #[inline(always)]
+        pub(crate) fn multiply_bytes<S: Simd>(
+            s: S,
+            code: Code,
+            (x, weight): (Matrix<'_>, Panels<'_>),
+            sums: &mut [f32],
+        ) {
+            match code {
+                $(Code::$name => bytes::multiply_as::<S, $name>(s, (x, weight), sums),)*
+            }
+        }
+
+        /// Calls [`bytes::recode_as`] for a code.
+        #[inline(always)]
+        pub(crate) fn recode<S: Simd>(
+            s: S,
+            code: Code,
+            blocks: &[u8],
+            out: (&mut [i32], &mut [f32]),
+        ) {
+            match code {
+                $(Code::$name => bytes::recode_as::<S, $name>(s, blocks, out),)*
+            }
+        }
+
         /// Calls [`unpack_as`] for a code.
         #[inline(always)]
         pub(crate) fn unpack<S: Simd>(s: S, code: Code, blocks: &[u8], out: &mut [f32]) {
@@ -60,7 +86,7 @@ mod types {
         Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS
     );
 }
-pub(crate) use types::{multiply, unpack};
+pub(crate) use types::{multiply, multiply_bytes, recode, unpack};
 
 /// Repeats a block for each input of a unit. A loop is not always unrolled, and then its shifts are by variables.
 macro_rules! each_of_unit {
@@ -73,14 +99,14 @@ macro_rules! each_of_unit {
 }
 
 /// Inputs that are decoded together: one word of nibbles.
-const UNIT: usize = 8;
+pub(super) const UNIT: usize = 8;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// How far ahead of the codes being read lines are asked for: memory answers within the time that this much takes. The
 /// planes of a block are short streams, which hardware does not follow by itself.
-const AHEAD: usize = 4096;
+pub(super) const AHEAD: usize = 4096;
 
 /// Most activation rows that share a decoded weight.
 const MOST_ROWS: usize = 4;
@@ -191,7 +217,7 @@ fn scales<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) -> (S::Floats, S:
 }
 
 #[inline(always)]
-fn scale_and_minimum<S: Simd, C: Coded>(
+pub(super) fn scale_and_minimum<S: Simd, C: Coded>(
     s: S,
     block: &[u8],
     group: usize,
@@ -225,7 +251,7 @@ fn group_bytes(block: &[u8], start: usize, group: usize) -> &[u8; LANES] {
 }
 
 #[inline(always)]
-const fn has_minima<C: Coded>() -> bool {
+pub(super) const fn has_minima<C: Coded>() -> bool {
     !matches!(C::CODING.minima, Minima::None)
 }
 
@@ -242,14 +268,14 @@ fn halves<S: Simd>(s: S, block: &[u8], start: usize) -> S::Floats {
 
 /// 16 words of a plane of bits.
 #[inline(always)]
-fn word<S: Simd>(s: S, block: &[u8], start: usize, index: usize) -> S::Ints {
+pub(super) fn word<S: Simd>(s: S, block: &[u8], start: usize, index: usize) -> S::Ints {
     let bytes = block[start + index * 4 * LANES..].first_chunk();
     s.load_words(bytes.expect("16 words"))
 }
 
 /// The words with the second and third plane's bits of a group, its first input lowest.
 #[inline(always)]
-fn upper_planes<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) -> [S::Ints; 2] {
+pub(super) fn upper_planes<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) -> [S::Ints; 2] {
     let mut words = [s.splat_int(0); 2];
     for (plane, words) in words.iter_mut().enumerate() {
         if let Some(plane) = C::CODING.planes[plane + 1] {
@@ -315,7 +341,7 @@ fn codes<S: Simd, C: Coded>(
 
 /// Shifted to the right, or to the left where `bits` is negative.
 #[inline(always)]
-fn moved<S: Simd>(s: S, words: S::Ints, bits: i32) -> S::Ints {
+pub(super) fn moved<S: Simd>(s: S, words: S::Ints, bits: i32) -> S::Ints {
     if bits >= 0 {
         s.shift_right(words, bits)
     } else {

@@ -4,26 +4,36 @@
 //! [`kernels!`](kernels), which compiles each algorithm once with that set's instructions. Every function here is
 //! `#[inline(always)]`, because a function that is not inlined would be compiled without them.
 
+mod attend_pairs;
 mod attention;
+mod bytes;
 mod decode;
 mod math;
 mod product;
+mod round;
+mod rounded;
 mod rows;
 mod simd;
 mod tile;
 mod unpack;
+mod words;
 
+pub(crate) use crate::word_job::WordJob;
+pub(crate) use attend_pairs::attend_pairs;
 pub(crate) use attention::{scores, softmax, transpose, weigh};
-pub(crate) use product::{product, product_few};
+pub(crate) use product::{product, product_bytes, product_few, product_few_bytes};
+pub(crate) use round::round;
 pub(crate) use rows::{activate, is_finite, layer_norm, narrow, rms_norm, widen};
 pub(crate) use simd::{Simd, operations};
 pub(crate) use tile::{Lanes, TileJob, run_tiles, tile};
-pub(crate) use unpack::unpack;
+pub(crate) use unpack::{halves_of, unpack};
+pub(crate) use words::{Bytes, Dot, Pairs, word_tile};
 
 /// Implements [`crate::Kernels`] for the proof token of an instruction set.
 macro_rules! kernels {
-    ($token:ty, $name:literal, $features:tt) => {
-        kernels! { @entries $token, $name, $features;
+    ($token:ty, $features:tt) => {
+        kernels! { @entries $token, $features;
+            fn round(operand: Operand, x: &[f32], out: &mut [f32]) = vector::round;
             fn unpack(weight: Panels<'_>, panel: usize, inputs: Range<usize>, out: &mut [f32]) = vector::unpack;
             fn product(product: Product<'_>, workspace: &mut Workspace) = vector::product;
             fn product_few(product: Product<'_>, workspace: &mut Workspace) = vector::product_few;
@@ -39,15 +49,19 @@ macro_rules! kernels {
             fn transpose(x: Matrix<'_>, out: &mut [f32]) = vector::transpose;
             fn scores(queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize) = vector::scores;
             fn softmax(softmax: Softmax<'_>) = vector::softmax;
+            fn attend_pairs(attention: &Attention<'_>, out: &mut MatrixMut<'_>, workspace: &mut Workspace) = vector::attend_pairs;
             fn weigh(weights: Matrix<'_>, values: ValueRows<'_>, sums: &mut [f32]) = vector::weigh;
         }
     };
-    (@entries $token:ty, $name:literal, $features:tt;
+    (@entries $token:ty, $features:tt;
         $(fn $entry:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? = $module:ident::$function:ident;)*
     ) => {
         impl crate::Kernels for $token {
             fn name(&self) -> &'static str {
-                $name
+                self.set_name()
+            }
+            fn rates(&self) -> Rates {
+                self.set_rates()
             }
             $(
                 fn $entry(&self, $($argument: $type),*) $(-> $result)? {

@@ -8,10 +8,12 @@
 //! finish: bias, activation, store or add
 //! ```
 
-use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob, UpperHalves};
-use crate::vector::{Simd, activate, decode, unpack};
+use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
+use crate::vector::{Simd, activate, decode, rounded, unpack};
 use crate::workspace::room;
-use crate::{CHUNK, Finish, LANES, Matrix, PanelFormat, Panels, Product, Workspace, plain};
+use crate::{
+    CHUNK, Finish, LANES, Matrix, Operand, PanelFormat, Panels, Product, Workspace, plain,
+};
 
 /// See [`crate::Kernels::product`].
 #[inline(always)]
@@ -19,6 +21,16 @@ pub(crate) fn product<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut W
     product.check();
     let Product { x, weight, .. } = product;
     let columns = weight.count() * LANES;
+    match product.operand {
+        Operand::F32 => {}
+        Operand::Bf16 => {
+            rounded::multiply_pairs(s, &product, workspace);
+            let sums = room(&mut workspace.sums, x.rows() * columns);
+            return finish(s, &mut product, sums);
+        }
+        Operand::Int8Chunks => return product_bytes(s, product, workspace),
+        Operand::Int8Groups => panic!("rows of prompts are rounded to chunks"),
+    }
     let sums = room(&mut workspace.sums, x.rows() * columns);
     let rows = room(&mut workspace.rows, TILE_ROWS * ROW_STRIDE);
     if weight.format() == PanelFormat::F32 {
@@ -45,11 +57,16 @@ pub(crate) fn product<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut W
 pub(crate) fn product_few<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut Workspace) {
     let Product { x, weight, .. } = product;
     let format = weight.format();
-    if matches!(format, PanelFormat::Blocks(_)) {
+    if matches!(format, PanelFormat::Blocks(_)) && product.operand == Operand::F32 {
         return self::product(s, product, workspace);
     }
     product.check();
     let sums = room(&mut workspace.sums, x.rows() * weight.count() * LANES);
+    match product.operand {
+        Operand::F32 => {}
+        Operand::Int8Groups => return product_few_bytes(s, product, workspace),
+        operand => panic!("generated rows are not rounded to {operand:?}"),
+    }
     let rows = room(&mut workspace.rows, TILE_ROWS * ROW_STRIDE);
     let groups = format
         .coding()
@@ -63,11 +80,37 @@ pub(crate) fn product_few<S: Simd>(s: S, mut product: Product<'_>, workspace: &m
             multiply_as_stored::<S, Halves>(s, x, (weight, weight.halves()), (rows, sums))
         }
         PanelFormat::BF16 => {
-            multiply_as_stored::<S, UpperHalves>(s, x, (weight, weight.halves()), (rows, sums))
+            rounded::multiply_few(s, x, weight, sums);
         }
         PanelFormat::Coded(code) => decode::multiply(s, code, (x, weight), totals, sums),
         PanelFormat::Blocks(_) => {}
     }
+    finish(s, &mut product, sums);
+}
+
+/// [`product`] for [`Operand::Int8Chunks`].
+#[inline(always)]
+pub(crate) fn product_bytes<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut Workspace) {
+    product.check();
+    rounded::multiply_bytes(s, &product, workspace);
+    let len = product.x.rows() * product.weight.count() * LANES;
+    finish(s, &mut product, room(&mut workspace.sums, len));
+}
+
+/// [`product_few`] for [`Operand::Int8Groups`].
+#[inline(always)]
+pub(crate) fn product_few_bytes<S: Simd>(
+    s: S,
+    mut product: Product<'_>,
+    workspace: &mut Workspace,
+) {
+    product.check();
+    let Product { x, weight, .. } = product;
+    let PanelFormat::Coded(code) = weight.format() else {
+        panic!("{:?} has no codes", weight.format());
+    };
+    let sums = room(&mut workspace.sums, x.rows() * weight.count() * LANES);
+    decode::multiply_bytes(s, code, (x, weight), sums);
     finish(s, &mut product, sums);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! 16 lanes everywhere, in however many registers, make results the same on all sets.
 
-use crate::vector::{Lanes, TileJob};
+use crate::vector::{Lanes, TileJob, WordJob};
 
 /// A vector instruction set; the value is the proof that the processor has it.
 ///
@@ -14,6 +14,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type Ints: Copy;
     /// Activation rows for which a quantised weight is decoded once: what the registers hold.
     const ROWS: usize;
+    /// What byte products want added to signed weights: 128 where an instruction takes unsigned ones only, else 0.
+    const BIAS: i32;
 
     /// All lanes the same.
     fn splat(self, x: f32) -> Self::Floats;
@@ -25,14 +27,21 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn load_f16(self, from: &[u16; 16]) -> Self::Floats;
     /// `f32` to half precision, to nearest even.
     fn store_f16(self, x: Self::Floats, to: &mut [u16; 16]);
-    /// 16 upper halves of `f32`.
-    fn load_bf16(self, from: &[u16; 16]) -> Self::Floats;
     /// 16 words of 32 bits.
     fn load_words(self, from: &[u8; 64]) -> Self::Ints;
     /// 16 bytes, each to an `i32`.
     fn load_u8(self, from: &[u8; 16]) -> Self::Ints;
     /// 16 signed bytes, each to an `i32`.
     fn load_i8(self, from: &[u8; 16]) -> Self::Ints;
+
+    /// 16 words of 32 bits.
+    fn load_ints(self, from: &[i32; 16]) -> Self::Ints;
+    /// 16 words of 32 bits.
+    fn store_ints(self, x: Self::Ints, to: &mut [i32; 16]);
+    /// The low halves of 16 words.
+    fn store_halves(self, x: Self::Ints, to: &mut [u16; 16]);
+    /// The low bytes of 16 words.
+    fn store_bytes(self, x: Self::Ints, to: &mut [u8; 16]);
 
     /// `a + b`.
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
@@ -67,6 +76,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn and(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
     /// Bits of either.
     fn or(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// Bits of one of them.
+    fn xor(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// `a * b` of each half of 16 bits, wrapping.
+    fn multiply_halves(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// `a + b` of each half of 16 bits, wrapping.
+    fn add_halves(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// `sum + weights x` over the four bytes of each word: weights below 64, `x` in -127..=127.
+    fn dot(self, sum: Self::Ints, weights: Self::Ints, x: Self::Ints) -> Self::Ints;
+    /// `sum + weights x` over the four bytes of each word: signed weights with [`Simd::BIAS`] added, `x` in -127..=127.
+    fn dot_biased(self, sum: Self::Ints, weights: Self::Ints, x: Self::Ints) -> Self::Ints;
     /// Shifts to the left by a constant below 32.
     fn shift_left(self, a: Self::Ints, bits: i32) -> Self::Ints;
     /// Shifts to the right by a constant below 32, zeros in.
@@ -81,12 +100,31 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn round(self, a: Self::Floats) -> Self::Ints;
     /// The `f32` with these bits.
     fn float(self, bits: Self::Ints) -> Self::Floats;
+    /// The bits of an `f32`.
+    fn bits(self, x: Self::Floats) -> Self::Ints;
 
     /// Asks for the cache line `offset` bytes behind the start of `bytes`, which may lie behind their end.
     fn prefetch(self, bytes: &[u8], offset: usize);
 
     /// Register tiles of a product; see [`TileJob`].
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>);
+
+    /// Register tiles, or tiles of a matrix unit, of a product of pairs; see [`WordJob`].
+    fn pair_tiles(self, job: &mut WordJob<'_>);
+
+    /// The same for a product of bytes.
+    fn byte_tiles(self, job: &mut WordJob<'_>);
+
+    /// The upper half of each `f32`, to nearest even, in the low half of its word.
+    #[inline(always)]
+    fn upper_half(self, x: Self::Floats) -> Self::Ints {
+        let bits = self.bits(x);
+        let odd = self.and(self.shift_right(bits, 16), self.splat_int(1));
+        let rounded = self.add_int(self.add_int(bits, odd), self.splat_int(0x7FFF));
+        // What is not a number could wrap round to one: it is cut instead.
+        let finite = self.select_less(x, self.splat(f32::INFINITY), self.float(rounded), x);
+        self.shift_right(self.bits(finite), 16)
+    }
 
     /// The sum of all lanes: halves are added until one is left.
     #[inline(always)]

@@ -33,8 +33,6 @@ pub(crate) trait Lanes {
 pub(crate) struct Singles;
 /// IEEE half, as bits.
 pub(crate) struct Halves;
-/// The upper half of an IEEE single, as bits.
-pub(crate) struct UpperHalves;
 
 impl Lanes for Singles {
     type Element = f32;
@@ -49,14 +47,6 @@ impl Lanes for Halves {
     #[inline(always)]
     fn load<S: Simd>(s: S, from: &[u16; LANES]) -> S::Floats {
         s.load_f16(from)
-    }
-}
-
-impl Lanes for UpperHalves {
-    type Element = u16;
-    #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[u16; LANES]) -> S::Floats {
-        s.load_bf16(from)
     }
 }
 
@@ -105,7 +95,7 @@ impl<L: Lanes> TileJob<'_, L> {
 
 /// Runs a job on register tiles of `$panels` panels and as many rows as the first of the list that fits.
 macro_rules! run_tiles {
-    ($token:expr, $job:expr, $panels:literal, [$($rows:literal),*]) => {{
+    ($token:expr, $job:expr, $tile:ident, $panels:literal, [$($rows:literal),*]) => {{
         let (token, job) = ($token, $job);
         job.check();
         let mut panel = 0;
@@ -116,9 +106,9 @@ macro_rules! run_tiles {
                 $(
                     if job.rows - row >= $rows {
                         if is_whole {
-                            crate::vector::tile::<_, _, $rows, $panels>(token, job, row, panel);
+                            crate::vector::$tile::<_, _, $rows, $panels>(token, job, row, panel);
                         } else {
-                            crate::vector::tile::<_, _, $rows, 1>(token, job, row, panel);
+                            crate::vector::$tile::<_, _, $rows, 1>(token, job, row, panel);
                         }
                         row += $rows;
                         continue;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::scalar::unpack::unpack as unpack_scalar;
-use crate::vector::tile::{Halves, Lanes, Singles, UpperHalves};
+use crate::vector::tile::{Halves, Lanes, Singles};
 use crate::vector::{Simd, decode};
 use crate::{CHUNK, LANES, PanelFormat, Panels};
 
@@ -26,7 +26,15 @@ pub(crate) fn unpack<S: Simd>(
     match weight.format() {
         PanelFormat::F32 => convert::<S, Singles>(s, &panels.singles()[elements], out),
         PanelFormat::F16 => convert::<S, Halves>(s, &panels.halves()[elements], out),
-        PanelFormat::BF16 => convert::<S, UpperHalves>(s, &panels.halves()[elements], out),
+        PanelFormat::BF16 => {
+            let words = &panels.words()[inputs.start / 2 * LANES..];
+            for (out, words) in out.chunks_mut(2 * LANES).zip(words.as_chunks::<LANES>().0) {
+                let values = halves_of(s, s.load_ints(words));
+                for (value, out) in values.into_iter().zip(out.as_chunks_mut::<LANES>().0) {
+                    s.store(value, out);
+                }
+            }
+        }
         PanelFormat::Coded(code) => {
             let coding = code.coding();
             let block = |input: usize| input / coding.elements * coding.bytes;
@@ -35,6 +43,13 @@ pub(crate) fn unpack<S: Simd>(
         }
         PanelFormat::Blocks(_) => unpack_scalar(weight, panel, inputs, out),
     }
+}
+
+/// Two inputs of a word of pairs.
+#[inline(always)]
+pub(crate) fn halves_of<S: Simd>(s: S, words: S::Ints) -> [S::Floats; 2] {
+    let high = s.and(words, s.splat_int(!0xFFFF));
+    [s.float(s.shift_left(words, 16)), s.float(high)]
 }
 
 #[inline(always)]

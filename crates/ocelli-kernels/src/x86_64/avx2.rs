@@ -7,9 +7,10 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::vector::{Lanes, Simd, TileJob, kernels, operations, run_tiles};
+use crate::vector::{Bytes, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations, run_tiles};
 use crate::{
-    Activation, Element, Matrix, Panels, Product, RopeStyle, Softmax, ValueRows, Workspace,
+    Activation, Attention, Element, Matrix, MatrixMut, Operand, Panels, Product, Rates, RopeStyle,
+    Softmax, ValueRows, Workspace,
 };
 
 /// Proof that this processor has AVX2, FMA and F16C.
@@ -26,7 +27,20 @@ impl Avx2 {
     }
 }
 
-kernels!(Avx2, "avx2", "avx2,fma,f16c");
+kernels!(Avx2, "avx2,fma,f16c");
+
+impl Avx2 {
+    fn set_name(self) -> &'static str {
+        "avx2"
+    }
+
+    fn set_rates(self) -> Rates {
+        Rates {
+            few_bytes: true,
+            ..Rates::default()
+        }
+    }
+}
 
 /// 16 `f32`.
 type Floats = [__m256; 2];
@@ -57,6 +71,14 @@ fn load_halves(from: &[u16; 8]) -> __m128i {
     unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
 }
 
+/// `sum + weights x` over the four bytes of each word, weights unsigned.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dot_8(sum: __m256i, weights: __m256i, x: __m256i) -> __m256i {
+    let pairs = _mm256_maddubs_epi16(weights, x);
+    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
 /// Two equal parts of an array.
 #[inline(always)]
 fn halves<T, const N: usize>(all: &[T]) -> [&[T; N]; 2] {
@@ -68,6 +90,7 @@ impl Simd for Avx2 {
     type Floats = Floats;
     type Ints = Ints;
     const ROWS: usize = 2;
+    const BIAS: i32 = 0;
 
     operations! { "avx2,fma,f16c";
         fn splat(x: f32) -> Floats {
@@ -99,14 +122,6 @@ impl Simd for Avx2 {
             // SAFETY: as above.
             unsafe { _mm_storeu_si128(parts[1].as_mut_ptr().cast(), high) };
         }
-        fn load_bf16(from: &[u16; 16]) -> Floats {
-            let [low, high] = halves::<u16, 8>(from);
-            let [low, high] = [_mm256_cvtepu16_epi32(load_halves(low)), _mm256_cvtepu16_epi32(load_halves(high))];
-            [
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
-            ]
-        }
         fn load_words(from: &[u8; 64]) -> Ints {
             let [low, high] = halves::<u8, 32>(from);
             [load_32(low), load_32(high)]
@@ -118,6 +133,32 @@ impl Simd for Avx2 {
         fn load_i8(from: &[u8; 16]) -> Ints {
             let bytes = load_16(from);
             [_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes))]
+        }
+        fn load_ints(from: &[i32; 16]) -> Ints {
+            // SAFETY: 32 readable bytes; the load needs no alignment.
+            halves::<i32, 8>(from).map(|half| unsafe { _mm256_loadu_si256(half.as_ptr().cast()) })
+        }
+        fn store_ints(x: Ints, to: &mut [i32; 16]) {
+            let (parts, _) = to.as_chunks_mut::<8>();
+            // SAFETY: 32 writable bytes; the store needs no alignment.
+            unsafe { _mm256_storeu_si256(parts[0].as_mut_ptr().cast(), x[0]) };
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_si256(parts[1].as_mut_ptr().cast(), x[1]) };
+        }
+        fn store_halves(x: Ints, to: &mut [u16; 16]) {
+            let low = _mm256_set1_epi32(0xFFFF);
+            let packed = _mm256_packus_epi32(_mm256_and_si256(x[0], low), _mm256_and_si256(x[1], low));
+            let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
+            // SAFETY: 32 writable bytes; the store needs no alignment.
+            unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), ordered) };
+        }
+        fn store_bytes(x: Ints, to: &mut [u8; 16]) {
+            let low = _mm256_set1_epi32(0xFF);
+            let packed = _mm256_packus_epi32(_mm256_and_si256(x[0], low), _mm256_and_si256(x[1], low));
+            let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
+            let bytes = _mm_packus_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256::<1>(ordered));
+            // SAFETY: 16 writable bytes; the store needs no alignment.
+            unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), bytes) };
         }
         fn add(a: Floats, b: Floats) -> Floats {
             [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])]
@@ -161,6 +202,25 @@ impl Simd for Avx2 {
         fn or(a: Ints, b: Ints) -> Ints {
             [_mm256_or_si256(a[0], b[0]), _mm256_or_si256(a[1], b[1])]
         }
+        fn xor(a: Ints, b: Ints) -> Ints {
+            [_mm256_xor_si256(a[0], b[0]), _mm256_xor_si256(a[1], b[1])]
+        }
+        fn multiply_halves(a: Ints, b: Ints) -> Ints {
+            [_mm256_mullo_epi16(a[0], b[0]), _mm256_mullo_epi16(a[1], b[1])]
+        }
+        fn add_halves(a: Ints, b: Ints) -> Ints {
+            [_mm256_add_epi16(a[0], b[0]), _mm256_add_epi16(a[1], b[1])]
+        }
+        fn dot(sum: Ints, weights: Ints, x: Ints) -> Ints {
+            [dot_8(sum[0], weights[0], x[0]), dot_8(sum[1], weights[1], x[1])]
+        }
+        fn dot_biased(sum: Ints, weights: Ints, x: Ints) -> Ints {
+            // |w| sign(w) x keeps every sum of two products below 2^15.
+            [
+                dot_8(sum[0], _mm256_abs_epi8(weights[0]), _mm256_sign_epi8(x[0], weights[0])),
+                dot_8(sum[1], _mm256_abs_epi8(weights[1]), _mm256_sign_epi8(x[1], weights[1])),
+            ]
+        }
         fn shift_left(a: Ints, bits: i32) -> Ints {
             let bits = _mm256_set1_epi32(bits);
             [_mm256_sllv_epi32(a[0], bits), _mm256_sllv_epi32(a[1], bits)]
@@ -191,11 +251,24 @@ impl Simd for Avx2 {
         fn float(bits: Ints) -> Floats {
             [_mm256_castsi256_ps(bits[0]), _mm256_castsi256_ps(bits[1])]
         }
+        fn bits(x: Floats) -> Ints {
+            [_mm256_castps_si256(x[0]), _mm256_castps_si256(x[1])]
+        }
     }
 
     /// 6 rows of 16 outputs: 12 sums, 2 weights and an activation fill the 16 registers.
     #[inline(always)]
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>) {
-        run_tiles!(self, job, 1, [6, 3, 2, 1]);
+        run_tiles!(self, job, tile, 1, [6, 3, 2, 1]);
+    }
+
+    #[inline(always)]
+    fn pair_tiles(self, job: &mut WordJob<'_>) {
+        run_tiles!((self, Pairs), job, word_tile, 1, [4, 2, 1]);
+    }
+
+    #[inline(always)]
+    fn byte_tiles(self, job: &mut WordJob<'_>) {
+        run_tiles!((self, Bytes), job, word_tile, 1, [4, 2, 1]);
     }
 }

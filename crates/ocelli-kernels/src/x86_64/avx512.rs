@@ -7,14 +7,36 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::vector::{Lanes, Simd, TileJob, kernels, operations, run_tiles};
+use super::amx::{Amx, AmxRefusal};
+use super::pairs::pair_tiles;
+use crate::vector::{
+    self, Bytes, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations, run_tiles,
+};
 use crate::{
-    Activation, Element, Matrix, Panels, Product, RopeStyle, Softmax, ValueRows, Workspace,
+    Activation, Attention, Element, Kernels, Matrix, MatrixMut, Operand, Panels, Product, Rates,
+    RopeStyle, Softmax, ValueRows, Workspace,
 };
 
-/// Proof that this processor has AVX-512 F, BW, DQ and VL.
+/// AVX-512 F, BW, DQ and VL; with `VNNI` also dot products of bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx512(());
+pub struct Avx512Set<const VNNI: bool>(Unit);
+
+/// Proof that this processor has AVX-512 F, BW, DQ and VL.
+pub type Avx512 = Avx512Set<false>;
+
+/// Proof that this processor has the same and dot products of bytes; those of pairs of halves are used where it has them.
+pub type Avx512Vnni = Avx512Set<true>;
+
+/// What multiplies rounded operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    /// Registers, without products of pairs.
+    Bytes,
+    /// Registers, with AVX512-BF16.
+    Pairs,
+    /// Tiles of the matrix unit, which comes with both.
+    Tiles(Amx),
+}
 
 impl Avx512 {
     /// The proof, if the processor and the system have the instructions.
@@ -25,15 +47,148 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        present.then_some(Self(()))
+        present.then_some(Self(Unit::Bytes))
+    }
+}
+
+impl Avx512Vnni {
+    /// The proof, if the processor and the system have the instructions.
+    pub fn detect() -> Option<Self> {
+        let present = Avx512::detect().is_some() && is_x86_feature_detected!("avx512vnni");
+        let unit = if is_x86_feature_detected!("avx512bf16") {
+            Unit::Pairs
+        } else {
+            Unit::Bytes
+        };
+        present.then_some(Self(unit))
+    }
+
+    /// The same with the matrix unit for products of prompts.
+    ///
+    /// # Errors
+    /// Why the matrix unit cannot be used.
+    pub fn detect_amx() -> Result<Self, AmxRefusal> {
+        match Self::detect() {
+            Some(Self(Unit::Pairs)) => Amx::detect().map(|amx| Self(Unit::Tiles(amx))),
+            _ => Err(AmxRefusal::Absent),
+        }
+    }
+
+    /// The same with an emulation of the matrix unit: for tests of what surrounds its instructions.
+    #[doc(hidden)]
+    pub fn with_emulated_amx() -> Option<Self> {
+        Self::detect().map(|_| Self(Unit::Tiles(Amx::Emulated)))
+    }
+}
+
+impl<const VNNI: bool> Avx512Set<VNNI> {
+    fn set_name(self) -> &'static str {
+        match (VNNI, self.0) {
+            (false, _) => "avx512",
+            (true, Unit::Tiles(_)) => "amx",
+            (true, _) => "avx512vnni",
+        }
+    }
+
+    fn set_rates(self) -> Rates {
+        Rates {
+            pairs: self.0 != Unit::Bytes,
+            bytes: VNNI,
+            few_bytes: true,
+        }
     }
 }
 
 kernels!(
-    Avx512,
-    "avx512",
+    Avx512Set<false>,
     "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c"
 );
+/// Implements [`crate::Kernels`] by the set without byte products, but for what they are used in.
+macro_rules! forward {
+    ($(fn $entry:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        impl Kernels for Avx512Vnni {
+            $(
+                fn $entry(&self, $($argument: $type),*) $(-> $result)? {
+                    Kernels::$entry(&Avx512Set::<false>(self.0), $($argument),*)
+                }
+            )*
+
+            fn name(&self) -> &'static str {
+                self.set_name()
+            }
+
+            fn rates(&self) -> Rates {
+                self.set_rates()
+            }
+
+            fn product(&self, product: Product<'_>, workspace: &mut Workspace) {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512vnni")]
+                fn entry(s: Avx512Vnni, product: Product<'_>, workspace: &mut Workspace) {
+                    vector::product_bytes(s, product, workspace);
+                }
+                if product.operand == Operand::Int8Chunks {
+                    // SAFETY: the token exists only if the processor has these features.
+                    return unsafe { entry(*self, product, workspace) };
+                }
+                Kernels::product(&Avx512Set::<false>(self.0), product, workspace);
+            }
+
+            fn product_few(&self, product: Product<'_>, workspace: &mut Workspace) {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512vnni")]
+                fn entry(s: Avx512Vnni, product: Product<'_>, workspace: &mut Workspace) {
+                    vector::product_few_bytes(s, product, workspace);
+                }
+                if product.operand == Operand::Int8Groups {
+                    // SAFETY: the token exists only if the processor has these features.
+                    return unsafe { entry(*self, product, workspace) };
+                }
+                Kernels::product_few(&Avx512Set::<false>(self.0), product, workspace);
+            }
+        }
+    };
+}
+
+forward! {
+    fn round(operand: Operand, x: &[f32], out: &mut [f32]);
+    fn unpack(weight: Panels<'_>, panel: usize, inputs: Range<usize>, out: &mut [f32]);
+    fn add(x: &[f32], out: &mut [f32]);
+    fn multiply(x: &[f32], out: &mut [f32]);
+    fn activate(activation: Activation, values: &mut [f32]);
+    fn rms_norm(x: &mut [f32], weight: &[f32], eps: f32);
+    fn layer_norm(x: &mut [f32], weight: &[f32], bias: Option<&[f32]>, eps: f32);
+    fn rope(head: &mut [f32], angles: &[f32], style: RopeStyle);
+    fn is_finite(x: &[f32]) -> bool;
+    fn narrow(x: &[f32], out: &mut [u16]);
+    fn widen(x: &[u16], out: &mut [f32]);
+    fn transpose(x: Matrix<'_>, out: &mut [f32]);
+    fn scores(queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize);
+    fn softmax(softmax: Softmax<'_>);
+    fn attend_pairs(attention: &Attention<'_>, out: &mut MatrixMut<'_>, workspace: &mut Workspace);
+    fn weigh(weights: Matrix<'_>, values: ValueRows<'_>, sums: &mut [f32]);
+}
+
+/// `sum + weights x` over the four bytes of each word, weights unsigned and below 129.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
+fn dot_16(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+    let pairs = _mm512_maddubs_epi16(weights, x);
+    _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
+}
+
+/// The same for weights with a sign.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
+fn dot_signed(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+    let turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(weights), _mm512_setzero_si512(), x);
+    dot_16(sum, _mm512_abs_epi8(weights), turned)
+}
+
+/// The same in one instruction, for all unsigned weights.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512vnni")]
+fn dot_vnni(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+    _mm512_dpbusd_epi32(sum, weights, x)
+}
 
 /// A load of 16 bytes.
 #[inline]
@@ -51,10 +206,11 @@ fn load_halves(from: &[u16; 16]) -> __m256i {
     unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
 }
 
-impl Simd for Avx512 {
+impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
     type Floats = __m512;
     type Ints = __m512i;
     const ROWS: usize = 4;
+    const BIAS: i32 = if VNNI { 128 } else { 0 };
 
     operations! { "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c";
         fn splat(x: f32) -> __m512 {
@@ -76,9 +232,6 @@ impl Simd for Avx512 {
             // SAFETY: 32 writable bytes; the store needs no alignment.
             unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), halves) }
         }
-        fn load_bf16(from: &[u16; 16]) -> __m512 {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(load_halves(from))))
-        }
         fn load_words(from: &[u8; 64]) -> __m512i {
             // SAFETY: 64 readable bytes; the load needs no alignment.
             unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
@@ -88,6 +241,24 @@ impl Simd for Avx512 {
         }
         fn load_i8(from: &[u8; 16]) -> __m512i {
             _mm512_cvtepi8_epi32(load_16(from))
+        }
+        fn load_ints(from: &[i32; 16]) -> __m512i {
+            // SAFETY: 64 readable bytes; the load needs no alignment.
+            unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+        }
+        fn store_ints(x: __m512i, to: &mut [i32; 16]) {
+            // SAFETY: 64 writable bytes; the store needs no alignment.
+            unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), x) }
+        }
+        fn store_halves(x: __m512i, to: &mut [u16; 16]) {
+            let halves = _mm512_cvtepi32_epi16(x);
+            // SAFETY: 32 writable bytes; the store needs no alignment.
+            unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), halves) }
+        }
+        fn store_bytes(x: __m512i, to: &mut [u8; 16]) {
+            let bytes = _mm512_cvtepi32_epi8(x);
+            // SAFETY: 16 writable bytes; the store needs no alignment.
+            unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), bytes) }
         }
         fn add(a: __m512, b: __m512) -> __m512 {
             _mm512_add_ps(a, b)
@@ -128,6 +299,15 @@ impl Simd for Avx512 {
         fn or(a: __m512i, b: __m512i) -> __m512i {
             _mm512_or_si512(a, b)
         }
+        fn xor(a: __m512i, b: __m512i) -> __m512i {
+            _mm512_xor_si512(a, b)
+        }
+        fn multiply_halves(a: __m512i, b: __m512i) -> __m512i {
+            _mm512_mullo_epi16(a, b)
+        }
+        fn add_halves(a: __m512i, b: __m512i) -> __m512i {
+            _mm512_add_epi16(a, b)
+        }
         fn shift_left(a: __m512i, bits: i32) -> __m512i {
             _mm512_sllv_epi32(a, _mm512_set1_epi32(bits))
         }
@@ -155,11 +335,55 @@ impl Simd for Avx512 {
         fn float(bits: __m512i) -> __m512 {
             _mm512_castsi512_ps(bits)
         }
+        fn bits(x: __m512) -> __m512i {
+            _mm512_castps_si512(x)
+        }
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+        if VNNI {
+            // SAFETY: `self` exists only if the processor has these features.
+            unsafe { dot_vnni(sum, weights, x) }
+        } else {
+            // SAFETY: as above.
+            unsafe { dot_16(sum, weights, x) }
+        }
+    }
+
+    #[inline(always)]
+    fn dot_biased(self, sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+        if VNNI {
+            // SAFETY: `self` exists only if the processor has these features.
+            unsafe { dot_vnni(sum, weights, x) }
+        } else {
+            // SAFETY: as above.
+            unsafe { dot_signed(sum, weights, x) }
+        }
     }
 
     /// 12 rows of 32 outputs: 24 sums, 2 weights and an activation of the 32 registers.
     #[inline(always)]
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>) {
-        run_tiles!(self, job, 2, [12, 6, 3, 2, 1]);
+        run_tiles!(self, job, tile, 2, [12, 6, 3, 2, 1]);
+    }
+
+    #[inline(always)]
+    fn pair_tiles(self, job: &mut WordJob<'_>) {
+        match self.0 {
+            Unit::Bytes => run_tiles!((self, Pairs), job, word_tile, 2, [6, 3, 2, 1]),
+            // SAFETY: the unit was found on this processor.
+            Unit::Pairs => unsafe { pair_tiles(self, job) },
+            Unit::Tiles(amx) => amx.pair_tiles(job),
+        }
+    }
+
+    #[inline(always)]
+    fn byte_tiles(self, job: &mut WordJob<'_>) {
+        match self.0 {
+            // SAFETY: the unit was found on this processor, and AVX-512 with it.
+            Unit::Tiles(amx) => unsafe { amx.byte_tiles(job) },
+            _ => run_tiles!((self, Bytes), job, word_tile, 2, [12, 6, 3, 2, 1]),
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Instruction sets of 64-bit x86 processors.
 
+mod amx;
 mod avx2;
 mod avx512;
+mod pairs;
 
+pub use amx::AmxRefusal;
 pub use avx2::Avx2;
-pub use avx512::Avx512;
+pub use avx512::{Avx512, Avx512Vnni};

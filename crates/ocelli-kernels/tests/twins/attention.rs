@@ -191,3 +191,53 @@ fn attention_is_that_of_the_twin_and_reads_nothing_behind_its_rows() {
         }
     }
 }
+
+#[test]
+fn attention_in_pairs_is_near_that_of_the_twin_and_rows_stand_alone() {
+    for kernels in vector_sets() {
+        for (dim, rows, tokens) in [
+            (7, 5, 260),
+            (12, 1, 1),
+            (18, 3, 129),
+            (64, 61, 300),
+            (72, 7, 17),
+            (80, 50, 128),
+            (128, 17, 150),
+        ] {
+            let [queries, keys, values] =
+                [rows, tokens, tokens].map(|n| guarded(&random(n as u64, n * dim)));
+            let run = |kernels: &dyn Kernels, which: std::ops::Range<usize>| {
+                let count = which.len();
+                let mut out = guarded(&vec![f32::NAN; count * dim]);
+                let queries = guarded(&queries[which.start * dim..which.end * dim]);
+                let attention = Attention {
+                    queries: Matrix::new(&queries, count, dim),
+                    dim,
+                    scale: 0.5,
+                    keys_values: KeyValues::Rows {
+                        keys: Matrix::new(&keys, tokens, dim),
+                        values: Matrix::new(&values, tokens, dim),
+                    },
+                    visible: &|row| {
+                        let row = which.start + row;
+                        row % 3 * tokens / 5..(row + 1).max(tokens / 2).min(tokens)
+                    },
+                };
+                kernels.attend_pairs(
+                    &attention,
+                    &mut MatrixMut::new(&mut out, count, dim),
+                    &mut Workspace::new(),
+                );
+                out.to_vec()
+            };
+            let name = format!("{}, dim {dim}", kernels.name());
+            let found = run(&*kernels, 0..rows);
+            assert_close(&name, &found, &run(&Scalar, 0..rows), (2e-2, 1.0));
+            for which in [0..1, rows - 1..rows, rows / 3..rows / 3 + rows.div_ceil(2)] {
+                let part = run(&*kernels, which.clone());
+                let whole = &found[which.start * dim..which.end * dim];
+                assert_same(&format!("{name}, rows {which:?}"), &part, whole);
+            }
+        }
+    }
+}

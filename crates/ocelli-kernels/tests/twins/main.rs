@@ -3,5 +3,6 @@
 
 mod attention;
 mod products;
+mod rounded;
 mod rows;
 mod support;

@@ -2,12 +2,12 @@
 
 use crate::support::{all_sets, assert_close, assert_same, guarded, random, vector_sets};
 use ocelli_kernels::{
-    Activation, CHUNK, Finish, Kernels, LANES, Matrix, MatrixMut, PanelFormat, Panels, Product,
-    Scalar, Workspace,
+    Activation, CHUNK, Finish, Kernels, LANES, Matrix, MatrixMut, Operand, PanelFormat, Panels,
+    Product, Scalar, Workspace,
 };
 use ocelli_quant::{TensorType, dequantize};
 
-fn runnable_types() -> impl Iterator<Item = TensorType> {
+pub(crate) fn runnable_types() -> impl Iterator<Item = TensorType> {
     TensorType::ALL
         .into_iter()
         .filter(|ty| PanelFormat::for_type(*ty).is_some())
@@ -62,16 +62,16 @@ fn scales(ty: TensorType) -> &'static [usize] {
 }
 
 /// A packed weight and the values it stands for.
-struct Weight {
-    format: PanelFormat,
-    outputs: usize,
-    inputs: usize,
+pub(crate) struct Weight {
+    pub(crate) format: PanelFormat,
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
     bytes: crate::support::Guarded<u8>,
-    values: Vec<f32>,
+    pub(crate) values: Vec<f32>,
 }
 
 impl Weight {
-    fn new(ty: TensorType, outputs: usize, inputs: usize) -> Self {
+    pub(crate) fn new(ty: TensorType, outputs: usize, inputs: usize) -> Self {
         let bytes = match ty {
             TensorType::F32 => random(4, outputs * inputs)
                 .iter()
@@ -109,16 +109,16 @@ impl Weight {
         }
     }
 
-    fn panels(&self) -> Panels<'_> {
+    pub(crate) fn panels(&self) -> Panels<'_> {
         Panels::new(self.format, self.outputs, self.inputs, &self.bytes)
     }
 
-    fn largest(&self) -> f32 {
+    pub(crate) fn largest(&self) -> f32 {
         self.values.iter().fold(0.0, |m: f32, w| m.max(w.abs()))
     }
 }
 
-fn shapes(ty: TensorType) -> Vec<(usize, usize)> {
+pub(crate) fn shapes(ty: TensorType) -> Vec<(usize, usize)> {
     match ty.block_elements() {
         1 => vec![(1, 1), (5, 3), (16, 16), (33, 255), (17, 300), (48, 520)],
         32 => vec![(1, 32), (17, 96), (40, 288), (48, 512)],
@@ -161,6 +161,7 @@ fn run(kernels: &dyn Kernels, weight: &Weight, x: &[f32], few: bool) -> Vec<f32>
     let rows = x.len() / weight.inputs;
     let mut out = guarded(&vec![f32::NAN; rows * weight.outputs]);
     let product = Product {
+        operand: Operand::F32,
         x: Matrix::new(x, rows, weight.inputs),
         weight: weight.panels(),
         bias: None,
@@ -237,6 +238,7 @@ fn every_finish_is_that_of_the_twin() {
         let [found, wanted] = [&**kernels, &Scalar].map(|kernels: &dyn Kernels| {
             let mut out = guarded(&start);
             let product = Product {
+                operand: Operand::F32,
                 x: Matrix::new(&x, 3, 40),
                 weight: weight.panels(),
                 bias: Some(&bias),
@@ -261,6 +263,7 @@ fn a_product_of_the_wrong_shape_panics_with_its_reason() {
     let weight = Weight::new(TensorType::F32, 16, 32);
     let mut out = vec![0.0; 16];
     let product = Product {
+        operand: Operand::F32,
         x: Matrix::new(&[0.0; 31], 1, 31),
         weight: weight.panels(),
         bias: None,

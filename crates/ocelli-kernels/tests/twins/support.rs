@@ -17,6 +17,22 @@ pub(crate) fn vector_sets() -> Vec<Box<dyn Kernels>> {
             Some(kernels) => sets.push(Box::new(kernels)),
             None => eprintln!("avx512 is not tested: this processor does not have it"),
         }
+        match ocelli_kernels::Avx512Vnni::detect() {
+            Some(kernels) => sets.push(Box::new(kernels)),
+            None => eprintln!("avx512vnni is not tested: this processor does not have it"),
+        }
+        if let Some(kernels) = ocelli_kernels::Avx512Vnni::with_emulated_amx() {
+            sets.push(Box::new(kernels));
+        }
+        match ocelli_kernels::Avx512Vnni::detect_amx() {
+            Ok(kernels) => sets.push(Box::new(kernels)),
+            Err(refusal) => eprintln!("amx is not tested: {refusal}"),
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    match ocelli_kernels::Neon::detect() {
+        Some(kernels) => sets.push(Box::new(kernels)),
+        None => eprintln!("neon is not tested: this processor does not have it"),
     }
     sets
 }

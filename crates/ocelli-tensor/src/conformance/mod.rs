@@ -19,21 +19,40 @@ pub use rows::{check_moves, check_row_operations};
 /// # Panics
 /// When the backend breaks its contract.
 pub fn check_all(backend: &dyn Backend) {
-    check_moves(backend);
-    check_row_operations(backend);
-    check_products(backend);
-    check_embedding(backend);
-    check_fused(backend);
-    check_segment_attention(backend);
-    check_paged_attention(backend);
+    check_all_within(backend, EXACT);
 }
 
-/// Checks that two settings of a backend, such as numbers of threads, give the same bits in products.
+/// Everything, for a backend that rounds operands of products and of attention: their errors may be as large as
+/// `tolerance`, relative to the terms of a sum. Rows must stand alone all the same.
+///
+/// # Panics
+/// When the backend breaks its contract.
+pub fn check_all_within(backend: &dyn Backend, tolerance: f64) {
+    check_moves(backend);
+    check_row_operations(backend);
+    check_products(backend, tolerance);
+    check_embedding(backend);
+    check_fused(backend, tolerance);
+    // Weights of attention are exponentials: errors of scores, which are larger than 1, multiply.
+    let of_attention = if tolerance == EXACT {
+        5e-6
+    } else {
+        3.0 * tolerance
+    };
+    check_segment_attention(backend, of_attention);
+    check_paged_attention(backend, of_attention);
+}
+
+/// Errors of products in `f32`, relative to the terms of a sum.
+pub const EXACT: f64 = 1e-5;
+
+/// Checks that two settings of a backend, such as numbers of threads, give the same bits in products, with an error of
+/// `tolerance`.
 ///
 /// # Panics
 /// When they differ.
-pub fn same_bits(one: &dyn Backend, other: &dyn Backend) {
-    products::same_bits(one, other);
+pub fn same_bits(one: &dyn Backend, other: &dyn Backend, tolerance: f64) {
+    products::same_bits(one, other, tolerance);
 }
 
 /// Rows in the largest runs.

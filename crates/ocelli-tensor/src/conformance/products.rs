@@ -108,18 +108,18 @@ fn pack(backend: &dyn Backend, sources: &[&Source], purpose: Use) -> Weight {
     weight
 }
 
-/// Products with every type of weight, alone and stacked.
+/// Products with every type of weight, alone and stacked, to an error of `tolerance`.
 ///
 /// # Panics
 /// When the backend breaks its contract.
-pub fn check_products(backend: &dyn Backend) {
+pub fn check_products(backend: &dyn Backend, tolerance: f64) {
     for ty in runnable_types() {
         for (index, (rows, columns)) in shapes(ty).into_iter().enumerate() {
             let source = Source::new(ty, rows, columns);
             let purpose = [Use::Product, Use::Both][index % 2];
             let weight = pack(backend, &[&source], purpose);
             let name = format!("product with {ty} [{rows}, {columns}] for {purpose:?}");
-            check_product(backend, (&name, source.terms()), &weight, &|x| {
+            check_product(backend, (&name, source.terms(), tolerance), &weight, &|x| {
                 source.product(x)
             });
         }
@@ -129,7 +129,7 @@ pub fn check_products(backend: &dyn Backend) {
     let weight = pack(backend, &[&parts[0], &parts[1], &parts[2]], Use::Product);
     check_product(
         backend,
-        ("product with a stack", parts[0].terms()),
+        ("product with a stack", parts[0].terms(), tolerance),
         &weight,
         &|x| parts.iter().flat_map(|part| part.product(x)).collect(),
     );
@@ -137,7 +137,7 @@ pub fn check_products(backend: &dyn Backend) {
 
 fn check_product(
     backend: &dyn Backend,
-    (name, terms): (&str, f64),
+    (name, terms, tolerance): (&str, f64, f64),
     weight: &Weight,
     reference: &dyn Fn(&[f32]) -> Vec<f64>,
 ) {
@@ -152,7 +152,7 @@ fn check_product(
                 out
             },
             reference: &|_, x| reference(x),
-            tolerance: 1e-5,
+            tolerance,
             terms,
         },
     );
@@ -185,20 +185,20 @@ pub fn check_embedding(backend: &dyn Backend) {
     }
 }
 
-/// `linear` with every epilogue and `gated_mlp`, against the same in primitives.
+/// `linear` with every epilogue and `gated_mlp`, against the same in primitives, to an error of `tolerance`.
 ///
 /// # Panics
 /// When the backend breaks its contract.
-pub fn check_fused(backend: &dyn Backend) {
+pub fn check_fused(backend: &dyn Backend, tolerance: f64) {
     let fused = Fused {
         gate: Source::new(TensorType::Q8_0, OUTPUTS, INPUTS),
         up: Source::new(TensorType::F16, OUTPUTS, INPUTS),
         bias: Random::new(3).values(OUTPUTS),
     };
     for after in [After::Store, After::Activate(Activation::Silu), After::Add] {
-        fused.check_linear(backend, after);
+        fused.check_linear(backend, after, tolerance);
     }
-    fused.check_gated(backend);
+    fused.check_gated(backend, tolerance);
 }
 
 const OUTPUTS: usize = 53;
@@ -221,7 +221,7 @@ impl Fused {
             .collect()
     }
 
-    fn check_linear(&self, backend: &dyn Backend, after: After) {
+    fn check_linear(&self, backend: &dyn Backend, after: After, tolerance: f64) {
         let weight = pack(backend, &[&self.gate], Use::Product);
         let bias = backend.vector(&self.bias);
         check_rows(
@@ -248,13 +248,19 @@ impl Fused {
                     After::Add => self.sum(x).iter().map(|y| y + 0.5).collect(),
                     After::Activate(_) => self.sum(x).iter().map(|y| silu(*y)).collect(),
                 },
-                tolerance: 1e-5,
+                tolerance,
                 terms: 5.0,
             },
         );
     }
 
-    fn check_gated(&self, backend: &dyn Backend) {
+    fn check_gated(&self, backend: &dyn Backend, tolerance: f64) {
+        // The product of two sums has the errors of both, each times the other sum.
+        let tolerance = if tolerance == super::EXACT {
+            tolerance
+        } else {
+            3.0 * tolerance
+        };
         let gate = pack(backend, &[&self.gate], Use::Product);
         let up = pack(backend, &[&self.up], Use::Product);
         let bias = backend.vector(&self.bias);
@@ -275,7 +281,7 @@ impl Fused {
                         .map(|(g, u)| silu(g) * u)
                         .collect()
                 },
-                tolerance: 1e-5,
+                tolerance,
                 terms: 5.0,
             },
         );
@@ -307,7 +313,7 @@ fn silu(x: f64) -> f64 {
 }
 
 /// See [`super::same_bits`].
-pub(super) fn same_bits(one: &dyn Backend, other: &dyn Backend) {
+pub(super) fn same_bits(one: &dyn Backend, other: &dyn Backend, tolerance: f64) {
     for ty in runnable_types() {
         let source = Source::new(ty, 200, 512);
         for (kind, rows) in Kind::ALL
@@ -326,7 +332,12 @@ pub(super) fn same_bits(one: &dyn Backend, other: &dyn Backend) {
             let (one, other) = (run(one), run(other));
             assert_same(&format!("{ty}, {kind:?}, {rows} rows"), &one, &other);
             let wanted: Vec<f64> = values.chunks(512).flat_map(|x| source.product(x)).collect();
-            assert_close("the same product", &one, &wanted, (1e-5, source.terms()));
+            assert_close(
+                "the same product",
+                &one,
+                &wanted,
+                (tolerance, source.terms()),
+            );
         }
     }
 }

@@ -1,0 +1,94 @@
+//! Which arithmetic products use: what `--precision` means on an instruction set.
+
+use ocelli_kernels::{Operand, PanelFormat, Rates};
+use ocelli_quant::TensorType;
+
+use crate::Precision;
+
+/// Arithmetic of products, by kind of row and of weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arithmetic {
+    /// Prompt rows against weights that are numbers.
+    plain: Operand,
+    /// Prompt rows against weights that are blocks of codes.
+    coded: Operand,
+    /// Generated rows against weights that are blocks of codes. Those against numbers stay in `f32`: reading the weights bounds
+    /// them.
+    generated: Operand,
+    /// Whether attention of prompt rows and pictures rounds its operands to pairs.
+    pub(crate) attends_in_pairs: bool,
+    /// Whether weights of 32 and of 16 bits become pairs when they are packed.
+    recodes: (bool, bool),
+}
+
+impl Arithmetic {
+    pub(crate) fn new(precision: Precision, rates: Rates) -> Self {
+        let pairs = if rates.pairs {
+            Operand::Bf16
+        } else {
+            Operand::F32
+        };
+        match precision {
+            Precision::F32 => Self {
+                plain: Operand::F32,
+                coded: Operand::F32,
+                generated: Operand::F32,
+                attends_in_pairs: false,
+                recodes: (false, false),
+            },
+            Precision::Bf16 => Self {
+                plain: Operand::Bf16,
+                coded: Operand::Bf16,
+                generated: Operand::F32,
+                attends_in_pairs: true,
+                recodes: (true, true),
+            },
+            Precision::Int8 => Self {
+                plain: Operand::Bf16,
+                coded: Operand::Int8Chunks,
+                generated: Operand::Int8Groups,
+                attends_in_pairs: true,
+                recodes: (true, true),
+            },
+            Precision::Auto => Self {
+                plain: pairs,
+                // Bytes in chunks are faster still, but change answers: see docs/numerics.md.
+                coded: pairs,
+                generated: if rates.few_bytes {
+                    Operand::Int8Groups
+                } else {
+                    Operand::F32
+                },
+                attends_in_pairs: rates.pairs,
+                recodes: (false, rates.pairs),
+            },
+        }
+    }
+
+    /// What prompt rows are rounded to.
+    pub(crate) fn prompt(&self, format: PanelFormat) -> Operand {
+        match format {
+            PanelFormat::Coded(_) => self.coded,
+            // Whoever stored a weight in 32 bits wanted them, for example for a router of experts.
+            PanelFormat::F32 => Operand::F32,
+            _ => self.plain,
+        }
+    }
+
+    /// What generated rows are rounded to.
+    pub(crate) fn generated(&self, format: PanelFormat) -> Operand {
+        match format {
+            PanelFormat::Coded(_) => self.generated,
+            _ => Operand::F32,
+        }
+    }
+
+    /// The layout for products with weights of a type, if the type can be run.
+    pub(crate) fn format(&self, ty: TensorType) -> Option<PanelFormat> {
+        match ty {
+            TensorType::F32 if self.recodes.0 => Some(PanelFormat::BF16),
+            TensorType::F16 if self.recodes.1 => Some(PanelFormat::BF16),
+            _ => PanelFormat::for_type(ty),
+        }
+    }
+}

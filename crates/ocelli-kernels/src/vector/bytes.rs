@@ -1,0 +1,311 @@
+//! Quantised panels against rows of bytes: products of few rows in the panels' own codes, and recoding for many rows.
+//!
+//! Few rows, for each group of inputs (`x = scale_x * byte`):
+//! ```text
+//! t = sum over k of (code[k] - offset) byte[k]           whole numbers
+//! y += scale scale_x t - minimum scale_x sum(byte)
+//! ```
+//! Recoding gives each output of a chunk of inputs one scale, so that whole chunks are summed in whole numbers:
+//! ```text
+//! bound = the largest |value| that the codes of any group can stand for
+//! byte  = (code * A + B) / 256 rounded,  A = 256 scale 127 / bound,  B = -256 (offset scale + minimum) 127 / bound
+//! value = byte * bound / 127
+//! ```
+//! in 16 bits, which `A` and `B` are chosen to fit. The error is at most 0.5 of a byte for the rounding and as much for that of `A`.
+
+use crate::operand::{GROUP, SUM};
+use crate::panels::cast::bits;
+use crate::vector::Simd;
+use crate::vector::decode::{
+    AHEAD, Coded, LINE, UNIT, has_minima, moved, scale_and_minimum, upper_planes, word,
+};
+use crate::{LANES, Matrix, Operand, Panels};
+
+/// Whether codes are signed bytes: kept so, or looked up so.
+#[inline(always)]
+pub(super) const fn is_signed<C: Coded>() -> bool {
+    let wide = match C::CODING.planes[0] {
+        Some(plane) => plane.bits == 8,
+        None => false,
+    };
+    wide || C::CODING.table.is_some()
+}
+
+/// Each byte of a word the same.
+#[inline(always)]
+fn four(byte: i32) -> i32 {
+    byte.wrapping_mul(0x0101_0101)
+}
+
+/// Codes of 8 inputs, four in a word, unit `unit` of group `group`.
+///
+/// `upper` holds the group's bits of the upper planes, this unit's lowest; they are shifted on to the next unit's.
+#[inline(always)]
+fn code_words<S: Simd, C: Coded>(
+    s: S,
+    block: &[u8],
+    (group, unit): (usize, usize),
+    upper: &mut [S::Ints; 2],
+) -> [S::Ints; 2] {
+    let coding = &C::CODING;
+    let place = group * (coding.group / UNIT) + unit;
+    let mut words = [s.splat_int(0); 2];
+    let mut have = 0;
+    if let Some(plane) = coding.planes[0] {
+        if plane.bits == 8 {
+            let first = word(s, block, plane.start, 2 * place);
+            return [first, word(s, block, plane.start, 2 * place + 1)];
+        }
+        let nibbles = word(s, block, plane.start, place);
+        let mask = s.splat_int(four(15));
+        words = [s.and(nibbles, mask), s.and(s.shift_right(nibbles, 4), mask)];
+        if let Some(table) = coding.table {
+            return [s.look_up(table, words[0]), s.look_up(table, words[1])];
+        }
+        have = 4;
+    }
+    for (index, plane) in coding.planes[1..].iter().enumerate() {
+        let Some(plane) = plane else { continue };
+        let bits = plane.bits as i32;
+        let mask = s.splat_int(four(((1 << bits) - 1) << have));
+        words[0] = s.or(words[0], s.and(moved(s, upper[index], -have), mask));
+        words[1] = s.or(words[1], s.and(moved(s, upper[index], bits - have), mask));
+        upper[index] = s.shift_right(upper[index], 2 * bits);
+        have += bits;
+    }
+    words
+}
+
+/// `sums[row][16 panel + lane] = x[row] * W[16 panel + lane]` for rows rounded to [`Operand::Int8Groups`].
+#[inline(always)]
+pub(super) fn multiply_as<S: Simd, C: Coded>(
+    s: S,
+    (x, weight): (Matrix<'_>, Panels<'_>),
+    sums: &mut [f32],
+) {
+    let stride = weight.count() * LANES;
+    for panel in 0..weight.count() {
+        let mut row = 0;
+        while row < x.rows() {
+            let left = x.rows() - row;
+            let sums = &mut sums[row * stride + panel * LANES..];
+            let job = (x, row, weight.inputs());
+            let panel = weight.panel(panel);
+            row += if left >= 4 && S::ROWS >= 4 {
+                rows::<S, C, 4>(s, panel, job, (sums, stride))
+            } else if left >= 2 {
+                rows::<S, C, 2>(s, panel, job, (sums, stride))
+            } else {
+                rows::<S, C, 1>(s, panel, job, (sums, stride))
+            };
+        }
+    }
+}
+
+/// The parts of a rounded row.
+#[derive(Clone, Copy, Default)]
+struct Row<'a> {
+    codes: &'a [i32],
+    scales: &'a [f32],
+    totals: &'a [i32],
+}
+
+impl<'a> Row<'a> {
+    fn new(x: &'a [f32], inputs: usize) -> Self {
+        let operand = Operand::Int8Groups;
+        let (codes, totals) = (operand.code_words(inputs), operand.totals_at(inputs));
+        Self {
+            codes: &bits(x)[..codes],
+            scales: &x[codes..totals],
+            totals: &bits(x)[totals..],
+        }
+    }
+}
+
+/// One panel times `ROWS` rows; the number of rows.
+#[inline(always)]
+fn rows<S: Simd, C: Coded, const ROWS: usize>(
+    s: S,
+    panel: &[u8],
+    (x, first, inputs): (Matrix<'_>, usize, usize),
+    (sums, stride): (&mut [f32], usize),
+) -> usize {
+    let coding = &C::CODING;
+    let groups = coding.elements / coding.group;
+    let group_bytes = coding.bytes / groups;
+    let mut x_rows = [Row::default(); ROWS];
+    for (r, row) in x_rows.iter_mut().enumerate() {
+        *row = Row::new(x.row(first + r), inputs);
+    }
+    let offset = coding.offset + if is_signed::<C>() { S::BIAS } else { 0 };
+    let bias = s.splat_int(four(if is_signed::<C>() { S::BIAS } else { 0 }));
+    let mut results = [s.splat(0.0); ROWS];
+    for (index, block) in panel.chunks_exact(coding.bytes).enumerate() {
+        for group in 0..groups {
+            let place = index * groups + group;
+            if first == 0 {
+                let passed = index * coding.bytes + group * group_bytes;
+                for line in 0..group_bytes.div_ceil(LINE) {
+                    s.prefetch(panel, passed + AHEAD + line * LINE);
+                }
+            }
+            let mut totals = [0; ROWS];
+            let mut dots = [s.splat_int(0); ROWS];
+            for ((row, total), dot) in x_rows.iter().zip(&mut totals).zip(&mut dots) {
+                let sums = coding.group / SUM;
+                *total = row.totals[place * sums..][..sums].iter().sum();
+                if offset != 0 {
+                    *dot = s.splat_int(-offset * *total);
+                }
+            }
+            let mut planes = upper_planes::<S, C>(s, block, group);
+            for unit in 0..coding.group / UNIT {
+                let words = code_words::<S, C>(s, block, (group, unit), &mut planes);
+                for (half, codes) in words.into_iter().enumerate() {
+                    let at = (place * coding.group + unit * UNIT) / 4 + half;
+                    for (row, dot) in x_rows.iter().zip(&mut dots) {
+                        let x = s.splat_int(row.codes[at]);
+                        *dot = if is_signed::<C>() {
+                            s.dot_biased(*dot, s.xor(codes, bias), x)
+                        } else {
+                            s.dot(*dot, codes, x)
+                        };
+                    }
+                }
+            }
+            let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+            for (r, (row, result)) in x_rows.iter().zip(&mut results).enumerate() {
+                let of_row = row.scales[place * coding.group / GROUP];
+                let both = s.mul(scale, s.splat(of_row));
+                *result = s.fma(both, s.to_float(dots[r]), *result);
+                if has_minima::<C>() {
+                    let total = s.splat(-(of_row * totals[r] as f32));
+                    *result = s.fma(minimum, total, *result);
+                }
+            }
+        }
+    }
+    store_rows(s, results, (sums, stride));
+    ROWS
+}
+
+/// A panel's results of some rows to where they belong.
+#[inline(always)]
+fn store_rows<S: Simd, const ROWS: usize>(
+    s: S,
+    results: [S::Floats; ROWS],
+    (sums, stride): (&mut [f32], usize),
+) {
+    for (r, result) in results.into_iter().enumerate() {
+        let target = sums[r * stride..].first_chunk_mut();
+        s.store(result, target.expect("16 sums for each panel"));
+    }
+}
+
+/// The least and the largest code.
+const fn limits<C: Coded>() -> (i32, i32) {
+    if is_signed::<C>() {
+        return (-128, 127);
+    }
+    let (mut bits, mut plane) = (0, 0);
+    while plane < 3 {
+        if let Some(plane) = &C::CODING.planes[plane] {
+            bits += plane.bits;
+        }
+        plane += 1;
+    }
+    (0, (1 << bits) - 1)
+}
+
+/// Bytes and scales for blocks of a chunk of a panel: `[words][16]` biased words, `[16]` scales. Words behind the blocks
+/// are those of zeros.
+#[inline(always)]
+pub(super) fn recode_as<S: Simd, C: Coded>(
+    s: S,
+    blocks: &[u8],
+    (words, scales): (&mut [i32], &mut [f32]),
+) {
+    let coding = &C::CODING;
+    let groups = coding.elements / coding.group;
+    let (least, most) = limits::<C>();
+    let offset = s.splat(coding.offset as f32);
+    let (least, most) = (s.splat(least as f32), s.splat(most as f32));
+    let zero = s.splat(0.0);
+    let mut bound = zero;
+    for block in blocks.chunks_exact(coding.bytes) {
+        for group in 0..groups {
+            let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+            for code in [least, most] {
+                let value = s.sub(s.mul(scale, s.sub(code, offset)), minimum);
+                bound = s.max(bound, s.max(value, s.sub(zero, value)));
+            }
+        }
+    }
+    let scale = s.mul(bound, s.splat(1.0 / 127.0));
+    let (scales, _) = scales.as_chunks_mut::<LANES>();
+    s.store(scale, &mut scales[0]);
+    let inverse = s.div(s.splat(127.0 * 256.0), bound);
+    let inverse = s.select_less(bound, s.splat(1e-30), zero, inverse);
+    let (targets, _) = words.as_chunks_mut::<LANES>();
+    let mut targets = targets.iter_mut();
+    for block in blocks.chunks_exact(coding.bytes) {
+        for group in 0..groups {
+            let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+            let base = s.sub(s.sub(zero, s.mul(scale, offset)), minimum);
+            let slope = s.round(s.mul(scale, inverse));
+            let base = s.add_int(s.round(s.mul(base, inverse)), s.splat_int(128));
+            let (slope, base) = both_halves::<S, C>(s, slope, base);
+            let mut planes = upper_planes::<S, C>(s, block, group);
+            for unit in 0..coding.group / UNIT {
+                for codes in code_words::<S, C>(s, block, (group, unit), &mut planes) {
+                    let bytes = recode_word::<S, C>(s, codes, (slope, base));
+                    if let Some(target) = targets.next() {
+                        s.store_ints(bytes, target);
+                    }
+                }
+            }
+        }
+    }
+    for target in targets {
+        s.store_ints(s.splat_int(four(S::BIAS)), target);
+    }
+}
+
+/// Slope and base in both halves of a word, for unsigned codes.
+#[inline(always)]
+fn both_halves<S: Simd, C: Coded>(s: S, slope: S::Ints, base: S::Ints) -> (S::Ints, S::Ints) {
+    let low = s.splat_int(0xFFFF);
+    let double = |x: S::Ints| {
+        let x = s.and(x, low);
+        s.or(x, s.shift_left(x, 16))
+    };
+    let base = if is_signed::<C>() {
+        // Signed codes are made unsigned by adding 128, which is taken off here.
+        s.sub_int(base, s.shift_left(slope, 7))
+    } else {
+        base
+    };
+    (double(slope), double(base))
+}
+
+/// `(code * slope + base) / 256` of each byte, biased.
+#[inline(always)]
+fn recode_word<S: Simd, C: Coded>(
+    s: S,
+    codes: S::Ints,
+    (slope, base): (S::Ints, S::Ints),
+) -> S::Ints {
+    let unsigned = if is_signed::<C>() {
+        s.xor(codes, s.splat_int(four(128)))
+    } else {
+        codes
+    };
+    let even = s.splat_int(0x00FF_00FF);
+    let first = s.and(unsigned, even);
+    let second = s.and(s.shift_right(unsigned, 8), even);
+    let first = s.add_halves(s.multiply_halves(first, slope), base);
+    let second = s.add_halves(s.multiply_halves(second, slope), base);
+    let first = s.and(s.shift_right(first, 8), even);
+    let bytes = s.or(first, s.and(second, s.splat_int(!0x00FF_00FF)));
+    s.xor(bytes, s.splat_int(four(S::BIAS)))
+}

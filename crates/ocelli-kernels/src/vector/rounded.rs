@@ -1,0 +1,222 @@
+//! Products of rounded rows: panels become words of pairs or of bytes, a chunk at a time, and word tiles multiply them.
+//!
+//! ```text
+//! for each chunk of inputs:
+//!     words of the chunk of all panels: as stored, or recoded   (stay in the second-level cache)
+//!     word tiles of all rows, sums in and out of memory
+//! ```
+
+use crate::panels::cast::bits;
+use crate::vector::{Simd, decode, halves_of, unpack};
+use crate::word_job::{Scales, WordJob};
+use crate::workspace::room;
+use crate::{CHUNK, LANES, Matrix, Operand, PanelFormat, Panels, Product, Workspace};
+
+/// Inputs of a chunk of pairs that are used as they are stored: two panels of it fill half a first-level cache.
+const LONG_CHUNK: usize = 2 * CHUNK;
+
+/// `workspace.sums = x W^T` for rows rounded to pairs.
+#[inline(always)]
+pub(super) fn multiply_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
+    if product.weight.format() == PanelFormat::BF16 {
+        multiply_stored_pairs(s, product, workspace);
+    } else {
+        multiply_halves(s, product, workspace);
+    }
+}
+
+#[inline(always)]
+fn multiply_stored_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
+    let Product { x, weight, .. } = product;
+    let stride = weight.count() * LANES;
+    let sums = room(&mut workspace.sums, x.rows() * stride);
+    if weight.inputs() == 0 {
+        sums.fill(0.0);
+    }
+    let words = Operand::Bf16.code_words(weight.inputs());
+    for start in (0..words).step_by(LONG_CHUNK / 2) {
+        let depth = (words - start).min(LONG_CHUNK / 2);
+        s.pair_tiles(&mut WordJob {
+            a: &bits(x.values())[start.min(x.values().len())..],
+            a_stride: x.stride(),
+            rows: x.rows(),
+            depth,
+            b: &weight.words()[start * LANES..],
+            panel_step: words * LANES,
+            panels: weight.count(),
+            scales: Scales::default(),
+            sums,
+            stride,
+            is_first: start == 0,
+        });
+    }
+}
+
+/// A product of pairs with weights that are unpacked and rounded.
+#[inline(always)]
+fn multiply_halves<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
+    let Product { x, weight, .. } = product;
+    let stride = weight.count() * LANES;
+    let sums = room(&mut workspace.sums, x.rows() * stride);
+    let values = room(&mut workspace.weights, CHUNK * LANES);
+    let panel_step = CHUNK / 2 * LANES;
+    let pairs = room(&mut workspace.words, weight.count() * panel_step);
+    if weight.inputs() == 0 {
+        sums.fill(0.0);
+    }
+    for start in (0..weight.inputs()).step_by(CHUNK) {
+        let chunk = start..(start + CHUNK).min(weight.inputs());
+        // Whole tiles: what is behind the last input is 0.
+        let depth = Operand::Bf16.code_words(chunk.len());
+        for panel in 0..weight.count() {
+            unpack(
+                s,
+                *weight,
+                panel,
+                chunk.clone(),
+                &mut values[..chunk.len() * LANES],
+            );
+            values[chunk.len() * LANES..].fill(0.0);
+            let pairs = &mut pairs[panel * panel_step..][..depth * LANES];
+            round_pairs(s, values, pairs);
+        }
+        s.pair_tiles(&mut WordJob {
+            a: &bits(x.values())[(start / 2).min(x.values().len())..],
+            a_stride: x.stride(),
+            rows: x.rows(),
+            depth,
+            b: pairs,
+            panel_step,
+            panels: weight.count(),
+            scales: Scales::default(),
+            sums,
+            stride,
+            is_first: start == 0,
+        });
+    }
+}
+
+/// `[inputs][16]` values to `[inputs / 2][16]` words of pairs.
+#[inline(always)]
+fn round_pairs<S: Simd>(s: S, values: &[f32], pairs: &mut [i32]) {
+    let values = values.as_chunks::<{ 2 * LANES }>().0;
+    for (values, pairs) in values.iter().zip(pairs.as_chunks_mut::<LANES>().0) {
+        let (even, odd) = values.split_at(LANES);
+        let half = |x: &[f32]| s.upper_half(s.load(x.first_chunk().expect("16 values")));
+        s.store_ints(s.or(half(even), s.shift_left(half(odd), 16)), pairs);
+    }
+}
+
+/// `workspace.sums = x W^T` for rows rounded to bytes in chunks.
+#[inline(always)]
+pub(super) fn multiply_bytes<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
+    let Product { x, weight, .. } = product;
+    let PanelFormat::Coded(code) = weight.format() else {
+        panic!("{:?} has no codes", weight.format());
+    };
+    let coding = code.coding();
+    let inputs = weight.inputs();
+    let stride = weight.count() * LANES;
+    let sums = room(&mut workspace.sums, x.rows() * stride);
+    let panel_step = CHUNK / 4 * LANES;
+    let words = room(&mut workspace.words, weight.count() * panel_step);
+    let scales = room(&mut workspace.scales, stride);
+    if inputs == 0 {
+        sums.fill(0.0);
+    }
+    let operand = Operand::Int8Chunks;
+    let (scales_at, totals_at) = (operand.code_words(inputs), operand.totals_at(inputs));
+    let behind = |at: usize| at.min(x.values().len());
+    for start in (0..inputs).step_by(CHUNK) {
+        let chunk = start..(start + CHUNK).min(inputs);
+        let depth = operand.code_words(chunk.len());
+        for panel in 0..weight.count() {
+            let block = |input: usize| input / coding.elements * coding.bytes;
+            let blocks = &weight.panel(panel)[block(chunk.start)..block(chunk.end)];
+            let words = &mut words[panel * panel_step..][..depth * LANES];
+            let scales = &mut scales[panel * LANES..][..LANES];
+            decode::recode(s, code, blocks, (words, scales));
+        }
+        let index = start / CHUNK;
+        s.byte_tiles(&mut WordJob {
+            a: &bits(x.values())[behind(start / 4)..],
+            a_stride: x.stride(),
+            rows: x.rows(),
+            depth,
+            b: words,
+            panel_step,
+            panels: weight.count(),
+            scales: Scales {
+                rows: &x.values()[behind(scales_at + index)..],
+                totals: &bits(x.values())[behind(totals_at + index)..],
+                panels: scales,
+            },
+            sums,
+            stride,
+            is_first: start == 0,
+        });
+    }
+}
+
+/// `sums = x W^T` for rows that are not rounded and pairs as they are stored.
+#[inline(always)]
+pub(super) fn multiply_few<S: Simd>(s: S, x: Matrix<'_>, weight: Panels<'_>, sums: &mut [f32]) {
+    let stride = weight.count() * LANES;
+    for panel in 0..weight.count() {
+        let mut row = 0;
+        while row < x.rows() {
+            let left = x.rows() - row;
+            let job = (x, row);
+            let words = weight.part(panel * LANES..((panel + 1) * LANES).min(weight.outputs()));
+            let sums = &mut sums[row * stride + panel * LANES..];
+            row += if left >= 8 && S::ROWS >= 4 {
+                pair_rows::<S, 8>(s, words.words(), job, (sums, stride))
+            } else if left >= 4 {
+                pair_rows::<S, 4>(s, words.words(), job, (sums, stride))
+            } else if left >= 2 {
+                pair_rows::<S, 2>(s, words.words(), job, (sums, stride))
+            } else {
+                pair_rows::<S, 1>(s, words.words(), job, (sums, stride))
+            };
+        }
+    }
+}
+
+/// One panel times `ROWS` rows, two sums each: even and odd inputs. The number of rows.
+#[inline(always)]
+fn pair_rows<S: Simd, const ROWS: usize>(
+    s: S,
+    words: &[i32],
+    (x, first): (Matrix<'_>, usize),
+    (sums, stride): (&mut [f32], usize),
+) -> usize {
+    let mut results = [[s.splat(0.0); 2]; ROWS];
+    let mut x_rows: [&[[f32; 2]]; ROWS] = [&[]; ROWS];
+    let pairs = x.columns() / 2;
+    for (r, row) in x_rows.iter_mut().enumerate() {
+        *row = &x.row(first + r).as_chunks().0[..pairs];
+    }
+    let words = words.as_chunks::<LANES>().0;
+    for (k, words) in words[..pairs].iter().enumerate() {
+        let [even, odd] = halves_of(s, s.load_ints(words));
+        for (row, result) in x_rows.iter().zip(&mut results) {
+            let [first, second] = row[k];
+            result[0] = s.fma(s.splat(first), even, result[0]);
+            result[1] = s.fma(s.splat(second), odd, result[1]);
+        }
+    }
+    if x.columns() % 2 == 1 {
+        let [even, _] = halves_of(s, s.load_ints(&words[pairs]));
+        for (r, result) in results.iter_mut().enumerate() {
+            let last = x.row(first + r)[x.columns() - 1];
+            result[0] = s.fma(s.splat(last), even, result[0]);
+        }
+    }
+    for (r, [even, odd]) in results.into_iter().enumerate() {
+        let target = sums[r * stride..]
+            .first_chunk_mut()
+            .expect("16 sums for each panel");
+        s.store(s.add(even, odd), target);
+    }
+    ROWS
+}

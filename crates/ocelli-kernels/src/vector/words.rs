@@ -1,0 +1,156 @@
+//! The register tile of a product of rounded operands: words of two halves or of four bytes.
+//!
+//! ```text
+//! for k in 0..depth:
+//!     for each panel p, row r:   sums[r][p] = dot(sums[r][p], b[p][k], splat(a[r][k]))
+//! ```
+//! The same loop serves matrix units: they take the same job, see [`crate::tiles`].
+#![allow(
+    unsafe_code,
+    reason = "bounds are checked once for a tile, not in its inner loop"
+)]
+
+use crate::LANES;
+use crate::vector::{Simd, halves_of};
+use crate::word_job::WordJob;
+
+/// What is done to a word of each operand, as a type so that it is inlined.
+pub(crate) trait Dot<S: Simd> {
+    /// A sum while it grows.
+    type Sum: Copy;
+    /// Where the sum of a row and a panel starts.
+    fn first(s: S, job: &WordJob<'_>, place: (usize, usize)) -> Self::Sum;
+    /// `sum` and the products of a word of weights and a word of activations.
+    fn dot(s: S, sum: Self::Sum, b: S::Ints, a: i32) -> Self::Sum;
+    /// Puts the sum of a row and a panel where it belongs.
+    fn last(s: S, sum: Self::Sum, job: &mut WordJob<'_>, place: (usize, usize));
+}
+
+/// Words of two halves.
+#[derive(Clone, Copy)]
+pub(crate) struct Pairs;
+
+impl<S: Simd> Dot<S> for Pairs {
+    type Sum = S::Floats;
+
+    #[inline(always)]
+    fn first(s: S, job: &WordJob<'_>, (row, panel): (usize, usize)) -> S::Floats {
+        if job.is_first {
+            return s.splat(0.0);
+        }
+        s.load(sums(job.sums, row * job.stride + panel * LANES))
+    }
+
+    #[inline(always)]
+    fn dot(s: S, sum: S::Floats, b: S::Ints, a: i32) -> S::Floats {
+        let [low, high] = halves_of(s, b);
+        let even = f32::from_bits((a as u32) << 16);
+        let odd = f32::from_bits(a as u32 & !0xFFFF);
+        s.fma(s.splat(odd), high, s.fma(s.splat(even), low, sum))
+    }
+
+    #[inline(always)]
+    fn last(s: S, sum: S::Floats, job: &mut WordJob<'_>, (row, panel): (usize, usize)) {
+        s.store(sum, sums_mut(job.sums, row * job.stride + panel * LANES));
+    }
+}
+
+/// Words of four bytes; weights are biased as [`Simd::BIAS`] says.
+#[derive(Clone, Copy)]
+pub(crate) struct Bytes;
+
+impl<S: Simd> Dot<S> for Bytes {
+    type Sum = S::Ints;
+
+    #[inline(always)]
+    fn first(s: S, job: &WordJob<'_>, (row, _): (usize, usize)) -> S::Ints {
+        if S::BIAS == 0 {
+            return s.splat_int(0);
+        }
+        s.splat_int(-S::BIAS * job.scales.totals[row * job.a_stride])
+    }
+
+    #[inline(always)]
+    fn dot(s: S, sum: S::Ints, b: S::Ints, a: i32) -> S::Ints {
+        s.dot_biased(sum, b, s.splat_int(a))
+    }
+
+    #[inline(always)]
+    fn last(s: S, sum: S::Ints, job: &mut WordJob<'_>, (row, panel): (usize, usize)) {
+        scale_and_add(s, s.to_float(sum), job, (row, panel));
+    }
+}
+
+/// `sums += sum * (scale of the output * scale of the row)`.
+#[inline(always)]
+pub(crate) fn scale_and_add<S: Simd>(
+    s: S,
+    sum: S::Floats,
+    job: &mut WordJob<'_>,
+    (row, panel): (usize, usize),
+) {
+    let output = s.load(sums(job.scales.panels, panel * LANES));
+    let scale = s.mul(output, s.splat(job.scales.rows[row * job.a_stride]));
+    let target = sums_mut(job.sums, row * job.stride + panel * LANES);
+    let before = if job.is_first {
+        s.splat(0.0)
+    } else {
+        s.load(target)
+    };
+    s.store(s.fma(sum, scale, before), target);
+}
+
+/// `ROWS` rows times `PANELS` panels; `job` was checked.
+#[inline(always)]
+pub(crate) fn word_tile<S: Simd, D: Dot<S>, const ROWS: usize, const PANELS: usize>(
+    (s, _): (S, D),
+    job: &mut WordJob<'_>,
+    row: usize,
+    panel: usize,
+) {
+    assert!(
+        row + ROWS <= job.rows && panel + PANELS <= job.panels,
+        "a tile inside the job"
+    );
+    let mut tile = [[D::first(s, job, (row, panel)); PANELS]; ROWS];
+    for (r, tile) in tile.iter_mut().enumerate() {
+        for (p, sum) in tile.iter_mut().enumerate() {
+            *sum = D::first(s, job, (row + r, panel + p));
+        }
+    }
+    let a = &job.a[(row * job.a_stride).min(job.a.len())..];
+    let b = &job.b[(panel * job.panel_step).min(job.b.len())..];
+    for k in 0..job.depth {
+        let mut weights = [s.splat_int(0); PANELS];
+        for (p, weights) in weights.iter_mut().enumerate() {
+            // SAFETY: `WordJob::check` found the last word of the last panel inside `b`.
+            let lanes = unsafe { b.get_unchecked(k * LANES + p * job.panel_step..) };
+            // SAFETY: as above, there are 16 words.
+            *weights = s.load_ints(unsafe { lanes.first_chunk().unwrap_unchecked() });
+        }
+        for (r, tile) in tile.iter_mut().enumerate() {
+            // SAFETY: `WordJob::check` found the last word of the last row inside `a`.
+            let x = unsafe { *a.get_unchecked(r * job.a_stride + k) };
+            for (sum, weights) in tile.iter_mut().zip(weights) {
+                *sum = D::dot(s, *sum, weights, x);
+            }
+        }
+    }
+    for (r, tile) in tile.iter().enumerate() {
+        for (p, sum) in tile.iter().enumerate() {
+            D::last(s, *sum, job, (row + r, panel + p));
+        }
+    }
+}
+
+#[inline(always)]
+fn sums(sums: &[f32], at: usize) -> &[f32; LANES] {
+    sums[at..].first_chunk().expect("16 sums for each panel")
+}
+
+#[inline(always)]
+fn sums_mut(sums: &mut [f32], at: usize) -> &mut [f32; LANES] {
+    sums[at..]
+        .first_chunk_mut()
+        .expect("16 sums for each panel")
+}

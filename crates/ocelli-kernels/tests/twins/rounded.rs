@@ -1,0 +1,191 @@
+//! Products of rounded rows: rounding bit for bit, products against the twin and against `f32`, rows against themselves.
+
+use crate::products::{Weight, runnable_types, shapes};
+use crate::support::{all_sets, assert_close, assert_same, extremes, guarded, random, vector_sets};
+use ocelli_kernels::{
+    Finish, Kernels, Matrix, MatrixMut, Operand, PanelFormat, Product, Scalar, Workspace,
+};
+use ocelli_quant::TensorType;
+
+const ROUNDED: [Operand; 3] = [Operand::Bf16, Operand::Int8Chunks, Operand::Int8Groups];
+
+/// Operands that products with a weight take.
+fn operands(format: PanelFormat) -> &'static [Operand] {
+    match format {
+        PanelFormat::Coded(_) => &ROUNDED,
+        _ => &ROUNDED[..1],
+    }
+}
+
+/// Rounded rows that end where memory ends.
+fn round(
+    kernels: &dyn Kernels,
+    operand: Operand,
+    x: &[f32],
+    inputs: usize,
+) -> crate::support::Guarded<f32> {
+    let words = operand.row_words(inputs);
+    let rows = x.len() / inputs;
+    let mut out = guarded(&vec![f32::NAN; rows * words]);
+    for (x, out) in x.chunks_exact(inputs).zip(out.chunks_exact_mut(words)) {
+        let mut row = guarded(&vec![f32::NAN; words]);
+        kernels.round(operand, &guarded(x), &mut row);
+        out.copy_from_slice(&row);
+    }
+    out
+}
+
+fn run(kernels: &dyn Kernels, weight: &Weight, x: &[f32], operand: Operand) -> Vec<f32> {
+    let rows = x.len() / weight.inputs;
+    let rounded = round(kernels, operand, x, weight.inputs);
+    let mut out = guarded(&vec![f32::NAN; rows * weight.outputs]);
+    let product = Product {
+        operand,
+        x: Matrix::new(&rounded, rows, operand.row_words(weight.inputs)),
+        weight: weight.panels(),
+        bias: None,
+        finish: Finish::Store,
+        out: MatrixMut::new(&mut out, rows, weight.outputs),
+    };
+    let mut workspace = Workspace::new();
+    match operand {
+        Operand::Int8Groups => kernels.product_few(product, &mut workspace),
+        _ => kernels.product(product, &mut workspace),
+    }
+    out.to_vec()
+}
+
+#[test]
+fn rounded_rows_have_the_bits_of_the_twin() {
+    for (kernels, operand) in vector_sets().iter().flat_map(|k| ROUNDED.map(|o| (k, o))) {
+        for inputs in [1, 2, 15, 16, 17, 31, 33, 64, 255, 257, 300, 512] {
+            for mut x in [
+                random(inputs as u64, inputs),
+                extremes(inputs),
+                vec![0.0; inputs],
+            ] {
+                if operand != Operand::Bf16 {
+                    x.iter_mut().for_each(|x| {
+                        if !x.is_finite() {
+                            *x = 3.0;
+                        }
+                    });
+                }
+                let name = format!("{}, {operand:?}, {inputs}", kernels.name());
+                let found = round(&**kernels, operand, &x, inputs);
+                let wanted = round(&Scalar, operand, &x, inputs);
+                let used = match operand {
+                    Operand::Bf16 => inputs.div_ceil(2),
+                    _ => inputs.next_multiple_of(64) / 4 + 2,
+                };
+                let used = used.min(wanted.len());
+                if x.iter().any(|x| x.is_nan()) {
+                    continue;
+                }
+                assert_same(&name, &found[..used], &wanted[..used]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_not_lost() {
+    for (kernels, operand) in all_sets().iter().flat_map(|k| ROUNDED.map(|o| (k, o))) {
+        for (place, bad) in [0, 17, 299]
+            .into_iter()
+            .flat_map(|p| [f32::NAN, f32::INFINITY, f32::from_bits(0x7FFF_FFFF)].map(|b| (p, b)))
+        {
+            let weight = Weight::new(TensorType::Q8_0, 16, 320);
+            let mut x = random(3, 320);
+            x[place] = bad;
+            let out = run(&**kernels, &weight, &x, operand);
+            let name = format!("{}, {operand:?}, {bad} at {place}", kernels.name());
+            assert!(!kernels.is_finite(&out), "{name}");
+        }
+    }
+}
+
+#[test]
+fn products_of_rounded_rows_are_those_of_the_twin_and_rows_stand_alone() {
+    for (kernels, ty) in vector_sets()
+        .iter()
+        .flat_map(|k| runnable_types().map(move |ty| (k, ty)))
+    {
+        for (outputs, inputs) in shapes(ty) {
+            let weight = Weight::new(ty, outputs, inputs);
+            let x = guarded(&random(8, 13 * inputs));
+            let terms = weight.largest() * (inputs as f32).sqrt();
+            for operand in operands(weight.format).iter().copied() {
+                let name = format!(
+                    "{}, {ty} [{outputs}, {inputs}], {operand:?}",
+                    kernels.name()
+                );
+                let wanted = run(&Scalar, &weight, &x, operand);
+                let found = run(&**kernels, &weight, &x, operand);
+                assert_close(&name, &found, &wanted, (1e-5, terms));
+                for rows in [0, 1, 2, 3, 5, 6, 7, 12] {
+                    let part = guarded(&x[inputs..(1 + rows) * inputs]);
+                    let part = run(&**kernels, &weight, &part, operand);
+                    assert_same(
+                        &format!("{name}, {rows} rows"),
+                        &part,
+                        &found[outputs..(1 + rows) * outputs],
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_of_rounded_rows_are_near_those_of_singles() {
+    for (kernels, ty) in all_sets()
+        .iter()
+        .flat_map(|k| runnable_types().map(move |ty| (k, ty)))
+    {
+        let weight = Weight::new(ty, 33, 512);
+        let x = random(5, 4 * 512);
+        let mut wanted = vec![0.0; 4 * 33];
+        for (row, wanted) in wanted.chunks_exact_mut(33).enumerate() {
+            for (output, wanted) in wanted.iter_mut().enumerate() {
+                let weights = &weight.values[output * 512..][..512];
+                *wanted = weights
+                    .iter()
+                    .zip(&x[row * 512..])
+                    .map(|(w, x)| w * x)
+                    .sum();
+            }
+        }
+        let terms = weight.largest() * 512_f32.sqrt();
+        for operand in operands(weight.format).iter().copied() {
+            let found = run(&**kernels, &weight, &x, operand);
+            let name = format!("{}, {ty}, {operand:?}", kernels.name());
+            assert_close(&name, &found, &wanted, (5e-3, terms));
+        }
+    }
+}
+
+#[test]
+fn vector_sets_give_the_same_bits_for_bytes() {
+    let sets = vector_sets();
+    for ty in runnable_types() {
+        let weight = Weight::new(ty, 33, 512);
+        let x = random(8, 5 * 512);
+        for operand in &operands(weight.format)[1..] {
+            let all: Vec<_> = sets
+                .iter()
+                .map(|kernels| run(&**kernels, &weight, &x, *operand))
+                .collect();
+            for other in all.iter().skip(1) {
+                assert_same(&format!("{ty}, {operand:?}"), other, &all[0]);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "has no codes")]
+fn bytes_against_weights_without_codes_panic_with_the_reason() {
+    let weight = Weight::new(TensorType::F32, 16, 32);
+    run(&Scalar, &weight, &random(1, 32), Operand::Int8Chunks);
+}
