@@ -368,6 +368,8 @@ def main() -> None:
     size = None
     if options.image_tokens:
         image = AutoProcessor.from_pretrained(options.model).image_processor
+        if not hasattr(image, "merge_size"):
+            parser.error("--image-tokens is for the Qwen families; this checkpoint's processor has a size rule of its own")
         pixels = (image.patch_size * image.merge_size) ** 2
         least, most = options.image_tokens
         size = {"image": {"shortest_edge": least * pixels, "longest_edge": most * pixels}}
