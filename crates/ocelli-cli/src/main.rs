@@ -6,6 +6,7 @@
 
 mod args;
 mod batch;
+mod bench;
 mod chat;
 mod failure;
 mod history;
@@ -86,6 +87,7 @@ fn command() -> Result<(), Failure> {
         Command::Pull(args) => models::pull(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Verify(args) => verify::verify(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Completions { shell } => completions(shell),
     }
 }

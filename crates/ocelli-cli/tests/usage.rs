@@ -155,7 +155,7 @@ fn help_names_every_flag_and_gives_examples() {
         let first = help.lines().next();
         assert!(first.is_some_and(|line| line.contains(what)), "{help}");
     }
-    for command in ["inspect", "plan", "trace", "verify", "completions"] {
+    for command in ["inspect", "plan", "trace", "verify", "bench", "completions"] {
         assert!(
             ocelli(&[command, "--help"]).ok().contains("Example"),
             "{command}"

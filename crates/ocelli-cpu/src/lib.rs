@@ -14,6 +14,7 @@ mod arithmetic;
 mod attention;
 mod backend;
 mod kv;
+mod machine;
 mod memory;
 mod options;
 mod pool;
@@ -22,4 +23,5 @@ mod rows;
 mod weight;
 
 pub use backend::CpuBackend;
+pub use machine::{Machine, Peak};
 pub use options::{CpuError, CpuOptions, Isa, Precision};

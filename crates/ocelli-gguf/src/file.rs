@@ -100,6 +100,12 @@ impl Source {
         Ok(Self { name, bytes })
     }
 
+    /// Bytes in memory; `name` stands for a file name in messages.
+    pub(crate) fn memory(name: Arc<str>, bytes: Cow<'static, [u8]>) -> Self {
+        let bytes = Bytes::Memory(bytes);
+        Self { name, bytes }
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Mapped { map, .. } => map,
@@ -166,10 +172,7 @@ impl Gguf {
     /// # Errors
     /// As [`Gguf::open`]; a part of a split model cannot be read from memory.
     pub fn from_bytes(name: impl Into<String>, bytes: Cow<'static, [u8]>) -> Result<Self, Error> {
-        let source = Source {
-            name: name.into().into(),
-            bytes: Bytes::Memory(bytes),
-        };
+        let source = Source::memory(name.into().into(), bytes);
         let content = source.parse()?;
         let count = shards::count(&content.metadata)?;
         if count > 1 {

@@ -23,6 +23,7 @@ mod matrix;
 mod operand;
 mod paged;
 mod panels;
+pub mod peak;
 mod plain;
 mod scalar;
 mod tiles;

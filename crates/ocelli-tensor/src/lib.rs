@@ -12,6 +12,7 @@ mod attention;
 mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod count;
 mod kv;
 mod measure;
 mod memory;
@@ -23,6 +24,7 @@ mod weight;
 
 pub use attention::{AttentionPlan, Heads, Mask, Span};
 pub use backend::Backend;
+pub use count::Count;
 pub use kv::{KvElement, KvLayer, KvLayout, KvStore, LayerCache, PageId};
 pub use measure::{Measure, Work};
 pub use memory::{Mark, Memory, Storage};

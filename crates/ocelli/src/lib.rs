@@ -25,6 +25,7 @@
 
 mod answer;
 mod assumed;
+pub mod bench;
 mod chat;
 mod check;
 mod demo;

@@ -33,6 +33,7 @@ const FEATURE_BYTES: usize = 512 << 20;
 /// Vocabularies may be this much smaller than the embedding: converters pad it.
 const PADDING_ROWS: usize = 1024;
 
+/// The files of a model.
 pub(crate) struct Files {
     pub(crate) text: Gguf,
     projector: Option<Gguf>,
@@ -65,6 +66,16 @@ impl Files {
         }
     }
 
+    /// A pair that lies in no file.
+    pub(crate) fn from_memory(text: Gguf, projector: Gguf) -> Self {
+        Self {
+            text,
+            projector: Some(projector),
+            is_merged: false,
+            pairing: None,
+        }
+    }
+
     /// The file with the vision tensors.
     pub(crate) fn vision(&self) -> Option<&Gguf> {
         match self.is_merged {
@@ -82,7 +93,7 @@ impl Files {
         notes
     }
 
-    fn all(&self) -> impl Iterator<Item = &Gguf> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Gguf> {
         std::iter::once(&self.text).chain(&self.projector)
     }
 
@@ -220,7 +231,7 @@ pub(crate) fn model_name(text: &Gguf) -> String {
     name.strip_suffix(".gguf").unwrap_or(name).to_owned()
 }
 
-fn read_text(
+pub(crate) fn read_text(
     file: &Gguf,
     model: &dyn TextModel,
     join: Option<&Join>,
@@ -379,7 +390,12 @@ pub(crate) fn context_tokens(text: &dyn TextModel, options: &Options) -> Result<
     }
 }
 
-fn check_memory(what: &str, needed: u64, free: u64, hint: &'static str) -> Result<(), Error> {
+pub(crate) fn check_memory(
+    what: &str,
+    needed: u64,
+    free: u64,
+    hint: &'static str,
+) -> Result<(), Error> {
     if needed <= free {
         return Ok(());
     }

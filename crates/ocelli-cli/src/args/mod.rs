@@ -1,6 +1,7 @@
 //! The command line: commands, flags, their values and their help. Nothing here acts.
 
 mod answer;
+mod bench;
 mod commands;
 mod folder;
 mod model;
@@ -9,6 +10,7 @@ mod values;
 mod writing;
 
 pub(crate) use answer::AnswerArgs;
+pub(crate) use bench::BenchArgs;
 pub(crate) use commands::{ImageArgs, InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs};
 pub(crate) use folder::{BatchArgs, PlanArgs};
 pub(crate) use model::{ModelArgs, Precision};
@@ -70,6 +72,8 @@ pub(crate) enum Command {
     Trace(Box<TraceArgs>),
     /// Compare every stage of a model with reference values
     Verify(Box<VerifyArgs>),
+    /// Measure how fast a model runs here, as shares of what the machine can do
+    Bench(Box<BenchArgs>),
     /// Print a script that completes commands and flags in a shell
     #[command(
         after_help = "Example:\n  ocelli completions bash > ~/.local/share/bash-completion/completions/ocelli"
@@ -100,7 +104,7 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Parsed::Text(error)),
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
                 Err(Failure::usage(
-                    "no command: need run, batch, plan, inspect, list, pull, convert, quantize, merge, split, repair, trace, verify or completions. Try 'ocelli --help'",
+                    "no command: need run, batch, plan, inspect, list, pull, convert, quantize, merge, split, repair, trace, verify, bench or completions. Try 'ocelli --help'",
                 ))
             }
             _ => Err(Failure::usage(complaint(&error.to_string()))),

@@ -53,6 +53,21 @@ pub(super) fn threads(text: &str) -> Result<usize, String> {
     number_in(text, 1, 1024)
 }
 
+/// Tokens of a measured prompt or answer: a whole number in 1..=1048576.
+pub(super) fn bench_tokens(text: &str) -> Result<usize, String> {
+    number_in(text, 1, 1 << 20)
+}
+
+/// Sequences side by side: a whole number in 1..=1024.
+pub(super) fn sequences(text: &str) -> Result<usize, String> {
+    number_in(text, 1, 1024)
+}
+
+/// Repeats of a measurement: a whole number in 1..=1000.
+pub(super) fn repeats(text: &str) -> Result<usize, String> {
+    number_in(text, 1, 1000)
+}
+
 /// Tokens of one image: a whole number in 1..=65536.
 pub(super) fn image_tokens(text: &str) -> Result<u32, String> {
     number_in(text, 1, 65_536)

@@ -4,6 +4,7 @@ mod amx;
 mod avx2;
 mod avx512;
 mod pairs;
+pub(crate) mod peak;
 
 pub use amx::AmxRefusal;
 pub use avx2::Avx2;

@@ -1,0 +1,206 @@
+//! `ocelli bench` on the tiny shape and on tiny files: what is printed, not how fast it is.
+
+mod common;
+
+use common::{Folder, ocelli};
+use serde_json::Value;
+
+fn json(arguments: &[&str]) -> Value {
+    let mut all = vec!["bench", "--json", "-t", "2", "-r", "1"];
+    if !arguments.contains(&"-n") {
+        all.extend(["-n", "4"]);
+    }
+    all.extend_from_slice(arguments);
+    serde_json::from_str(&ocelli(&all).ok()).unwrap()
+}
+
+/// Asserts a number above zero at each path.
+#[track_caller]
+fn positive(report: &Value, paths: &[&str]) {
+    for path in paths {
+        let value = report.pointer(path).and_then(Value::as_f64);
+        assert!(value.is_some_and(|n| n > 0.0), "{path} in {report:#}");
+    }
+}
+
+/// Asserts that each path is there and null.
+#[track_caller]
+fn null(report: &Value, paths: &[&str]) {
+    for path in paths {
+        assert_eq!(
+            report.pointer(path),
+            Some(&Value::Null),
+            "{path} in {report:#}"
+        );
+    }
+}
+
+#[test]
+fn the_json_has_the_machine_every_stage_and_shares_where_there_are_limits() {
+    let report = json(&[
+        "--shape", "tiny", "--image", "64x64", "-p", "8", "--isa", "scalar",
+    ]);
+    positive(
+        &report,
+        &[
+            "/machine/read_gbps",
+            "/machine/bf16_tflops",
+            "/stages/load/seconds",
+            "/stages/image_decode/seconds",
+            "/stages/preprocess/seconds",
+            "/stages/encode/seconds",
+            "/stages/encode/share_of_limit",
+            "/stages/prefill/seconds",
+            "/stages/prefill/share_of_limit",
+            "/stages/prefill/tokens_per_second",
+            "/stages/decode/seconds",
+            "/stages/decode/share_of_limit",
+            "/stages/decode/tokens_per_second",
+            "/time_to_first_token_s",
+            "/runs/0/stages/encode/tera_operations",
+        ],
+    );
+    null(
+        &report,
+        &[
+            // The scalar set has no products of bytes.
+            "/machine/int8_tops",
+            "/stages/load/share_of_limit",
+            "/stages/image_decode/share_of_limit",
+            "/stages/preprocess/share_of_limit",
+        ],
+    );
+    assert_eq!(report["machine"]["isa"], "scalar");
+    assert_eq!(report["machine"]["threads"], 2);
+    assert_eq!(report["stages"], report["runs"][0]["stages"]);
+    let run = &report["runs"][0];
+    // The family enlarges small pictures to 64 tokens.
+    assert_eq!(run["resized"], "256x256");
+    assert_eq!(
+        (run["patches"].as_u64(), run["image_tokens"].as_u64()),
+        (Some(256), Some(64))
+    );
+    assert_eq!(
+        (run["prompt_tokens"].as_u64(), run["new_tokens"].as_u64()),
+        (Some(72), Some(4))
+    );
+    #[cfg(target_os = "linux")]
+    positive(&report, &["/peak_memory_mb"]);
+}
+
+#[test]
+fn every_combination_is_a_case_and_without_a_picture_its_stages_are_null() {
+    let report = json(&[
+        "--shape", "tiny", "--type", "q8_0", "-p", "5", "-p", "9", "--batch", "1", "--batch", "3",
+    ]);
+    let cases: Vec<_> = report["runs"].as_array().unwrap().iter().collect();
+    let numbers = |name: &str| -> Vec<u64> {
+        cases
+            .iter()
+            .map(|case| case[name].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(numbers("prompt_tokens"), [5, 5, 9, 9]);
+    assert_eq!(numbers("batch"), [1, 3, 1, 3]);
+    assert_eq!(numbers("new_tokens"), [4, 4, 4, 4]);
+    for case in cases {
+        positive(
+            case,
+            &[
+                "/stages/prefill/seconds",
+                "/stages/decode/tokens_per_second",
+            ],
+        );
+        null(
+            case,
+            &[
+                "/image",
+                "/stages/encode/seconds",
+                "/stages/encode/share_of_limit",
+            ],
+        );
+    }
+}
+
+#[test]
+fn one_generated_token_leaves_decoding_without_a_rate() {
+    let report = json(&["--shape", "tiny", "-p", "3", "-n", "1"]);
+    null(
+        &report,
+        &["/stages/decode/seconds", "/stages/decode/tokens_per_second"],
+    );
+    positive(&report, &["/stages/prefill/seconds"]);
+}
+
+#[test]
+fn a_shape_can_be_written_and_its_files_be_measured_and_run() {
+    let folder = Folder::new();
+    let target = folder.path("shapes");
+    let paths = ocelli(&[
+        "bench", "--shape", "tiny", "--type", "bf16", "--write", &target,
+    ])
+    .ok();
+    let paths: Vec<&str> = paths.lines().collect();
+    assert!(paths[0].ends_with("tiny-BF16.gguf") && paths[1].ends_with("mmproj-tiny-F16.gguf"));
+    let report = json(&["-m", paths[0], "--mmproj", paths[1], "--image", "32x64"]);
+    assert_eq!(report["model"]["is_synthetic"], false);
+    positive(&report, &["/stages/load/seconds", "/stages/encode/seconds"]);
+    ocelli(&["run", "-m", paths[0], "-n", "2", "x"]).ok();
+}
+
+#[test]
+fn tables_name_every_stage_and_progress_goes_to_standard_error() {
+    for (flag, mark) in [("--md", "| encode |"), ("-t1", "\n  encode ")] {
+        let ran = ocelli(&[
+            "bench", "--shape", "tiny", "--image", "40x40", "-r", "1", "-n", "2", flag,
+        ]);
+        assert!(ran.stderr.contains("measuring the machine") && ran.stderr.contains("case 1 of 1"));
+        let out = ran.ok();
+        for part in [
+            mark,
+            "read ",
+            "image decode",
+            "prefill",
+            "decode",
+            "%",
+            "tiny-Q4_K_M",
+        ] {
+            assert!(out.contains(part), "{part} is not in\n{out}");
+        }
+    }
+}
+
+#[test]
+fn wrong_flags_are_named_and_end_with_2() {
+    for (arguments, message) in [
+        (&["--shape", "gpt"][..], "need one of qwen3-vl-2b"),
+        (&["--image", "1024"], "need WxH"),
+        (&["--image", "0x9"], "need WxH"),
+        (&["-p", "0"], "--prompt-tokens"),
+        (&["-n", "0"], "--new-tokens"),
+        (&["-r", "0"], "--repeats"),
+        (&["--batch", "0"], "--batch"),
+        (&["--batch", "1025"], "--batch"),
+        (&["--type", "q9"], "unknown type"),
+        (&["--isa", "mmx"], "need one of amx"),
+        (&["--json", "--md"], "--md"),
+        (&["--mmproj", "p.gguf"], "--model"),
+        (&["-m", "m.gguf", "--shape", "tiny"], "--shape"),
+        (&["--shape", "tiny", "--image", "1x400"], "aspect"),
+    ] {
+        let mut all = vec!["bench", "-r", "1"];
+        all.extend_from_slice(arguments);
+        let ran = ocelli(&all);
+        assert!(matches!(ran.code, Some(2 | 6)), "{arguments:?}: {ran:?}");
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+        assert!(
+            ran.stderr.contains(message),
+            "{message:?} is not in {ran:?}"
+        );
+    }
+}
+
+#[test]
+fn a_model_that_is_not_there_ends_with_8() {
+    ocelli(&["bench", "-m", "/nowhere/model.gguf"]).fails(8, "/nowhere/model.gguf");
+}

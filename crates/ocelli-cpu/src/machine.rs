@@ -1,0 +1,164 @@
+//! The limits of this machine, measured on all threads of a backend: reading of memory, and the peak of each
+//! arithmetic unit. What a model reaches is compared with them.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use ocelli_kernels::peak::{self, Operands, Unit};
+
+use crate::CpuBackend;
+use crate::memory::AlignedBytes;
+
+/// Bytes that each thread reads: more than its share of any cache.
+const READ_BYTES: usize = 128 << 20;
+/// Fewest and most bytes in all.
+const READ_BYTES_IN_ALL: (usize, usize) = (256 << 20, 2 << 30);
+/// How long each rate is measured.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How long one run of an arithmetic unit should last.
+const RUN: Duration = Duration::from_millis(10);
+
+/// What the machine can do at most with the threads of a backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// Bytes read from memory in a second, in units of 1e9.
+    pub read_gbps: f64,
+    /// Every arithmetic unit that the processor has, whatever the backend uses.
+    pub peaks: Vec<Peak>,
+    /// The instruction set that the backend uses.
+    pub isa: &'static str,
+    /// Threads that compute.
+    pub threads: usize,
+}
+
+/// The fastest rate of an arithmetic unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peak {
+    /// The instruction set.
+    pub isa: &'static str,
+    /// What is multiplied: `f32`, `bf16` or `int8`.
+    pub operands: &'static str,
+    /// Multiplications and additions in a second, in units of 1e12.
+    pub tera: f64,
+    /// Whether the backend's instruction set includes it.
+    pub is_usable: bool,
+}
+
+impl Machine {
+    /// The fastest rate of products in F32 or BF16 that the backend's instruction set allows.
+    pub fn float_tera(&self) -> f64 {
+        let float = |peak: &&Peak| peak.operands != Operands::Int8.name();
+        self.fastest(float).unwrap_or(0.0)
+    }
+
+    /// The fastest rate of products of bytes, if the backend's instruction set has any.
+    pub fn int8_tera(&self) -> Option<f64> {
+        self.fastest(|peak| peak.operands == Operands::Int8.name())
+    }
+
+    fn fastest(&self, wanted: impl Fn(&&Peak) -> bool) -> Option<f64> {
+        let usable = self.peaks.iter().filter(|peak| peak.is_usable);
+        usable.filter(wanted).map(|peak| peak.tera).reduce(f64::max)
+    }
+}
+
+impl CpuBackend {
+    /// Measures the machine on this backend's threads, which takes about two seconds. `None` when there is no memory
+    /// to read.
+    pub fn measure_machine(&self) -> Option<Machine> {
+        Some(Machine {
+            read_gbps: self.read_rate()? / 1e9,
+            peaks: Unit::ALL
+                .into_iter()
+                .filter(|unit| unit.is_available())
+                .map(|unit| Peak {
+                    isa: unit.isa(),
+                    operands: unit.operands().name(),
+                    tera: self.unit_rate(unit) / 1e12,
+                    is_usable: unit.is_part_of(self.isa()),
+                })
+                .collect(),
+            isa: self.isa(),
+            threads: self.threads(),
+        })
+    }
+
+    /// Bytes a second, the best of some runs.
+    fn read_rate(&self) -> Option<f64> {
+        let (least, most) = READ_BYTES_IN_ALL;
+        let len = (self.threads() * READ_BYTES).clamp(least, most);
+        let mut block = AlignedBytes::zeros(len)?;
+        // Written on one thread each, so that every page is there, and read in runs that threads claim.
+        block.bytes_mut().fill(1);
+        let bytes = block.bytes();
+        let run = len.div_ceil(8 * self.threads());
+        let read_all = || {
+            self.pool.run(len.div_ceil(run), &|index, _| {
+                let end = len.min((index + 1) * run);
+                black_box(peak::read(&bytes[index * run..end]));
+            });
+        };
+        Some(len as f64 / least_seconds(read_all))
+    }
+
+    /// Operations a second, the best of some runs.
+    fn unit_rate(&self, unit: Unit) -> f64 {
+        let mut rounds = 1_000;
+        // Rounds for one run, from a run that is long enough to be timed.
+        let operations = loop {
+            let start = Instant::now();
+            let operations = unit.run(rounds);
+            if start.elapsed() >= RUN || rounds >= u32::MAX / 4 {
+                break operations;
+            }
+            rounds *= 2;
+        };
+        let threads = self.threads();
+        let seconds = least_seconds(|| {
+            self.pool.run(threads, &|_, _| {
+                black_box(unit.run(rounds));
+            });
+        });
+        operations as f64 * threads as f64 / seconds
+    }
+}
+
+/// The least time of runs within the patience, at least three.
+fn least_seconds(mut run: impl FnMut()) -> f64 {
+    let begun = Instant::now();
+    let mut least = f64::INFINITY;
+    for count in 0.. {
+        if count >= 3 && begun.elapsed() > PATIENCE {
+            break;
+        }
+        let start = Instant::now();
+        run();
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    least.max(1e-9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CpuOptions, Isa};
+
+    #[test]
+    fn every_rate_is_above_zero_and_the_float_peak_is_of_the_set_in_use() {
+        let options = CpuOptions {
+            threads: Some(2),
+            isa: Some(Isa::Scalar),
+            ..CpuOptions::default()
+        };
+        let machine = CpuBackend::new(&options)
+            .unwrap()
+            .measure_machine()
+            .unwrap();
+        assert!(machine.read_gbps > 0.0);
+        assert!(machine.peaks.iter().all(|peak| peak.tera > 0.0));
+        let scalar = machine.peaks.iter().find(|peak| peak.isa == "scalar");
+        assert_eq!(machine.float_tera(), scalar.unwrap().tera);
+        assert_eq!(machine.int8_tera(), None);
+        assert_eq!((machine.isa, machine.threads), ("scalar", 2));
+    }
+}

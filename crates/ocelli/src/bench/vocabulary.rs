@@ -1,0 +1,86 @@
+//! A byte-level vocabulary of a real one's size, so that loading costs what it costs: every pair and then triples of
+//! bytes, with a merge for each, and the special tokens of the Qwen vocabulary in their places.
+
+use ocelli_gguf::{Array, Value};
+
+/// Special tokens in their order, after the ordinary ones.
+const SPECIAL: [&str; 14] = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+];
+
+/// Ordinary tokens of the real vocabularies.
+const ORDINARY: usize = 151_643;
+
+const NORMAL: i32 = 1;
+const CONTROL: i32 = 3;
+const UNUSED: i32 = 5;
+
+const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
+{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}\
+{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}\
+{% endfor %}{% endif %}<|im_end|>\n{% endfor %}\
+{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+/// The printable character that stands for a byte in byte-level vocabularies.
+fn byte_character(byte: u8) -> char {
+    let is_printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    if is_printable(byte) {
+        return char::from(byte);
+    }
+    // The other bytes take the characters from U+0100 on, in their order.
+    let before = (0..byte).filter(|&b| !is_printable(b)).count() as u32;
+    char::from_u32(256 + before).unwrap_or('?')
+}
+
+/// The `tokenizer.*` entries for an embedding of `rows` rows, at least 512.
+pub(super) fn metadata(rows: usize) -> Vec<(String, Value)> {
+    let ordinary = ORDINARY.min(rows - 2 * SPECIAL.len());
+    let bytes: Vec<String> = (0..=255).map(|b| byte_character(b).to_string()).collect();
+    let mut tokens = bytes.clone();
+    let mut merges = Vec::with_capacity(ordinary - tokens.len());
+    // Pairs of bytes first, then each pair with a byte behind it: a token's first part is always an earlier token.
+    for index in 0..ordinary - bytes.len() {
+        let (left, right) = (tokens[index / 256].clone(), &bytes[index % 256]);
+        merges.push(format!("{left} {right}"));
+        tokens.push(left + right);
+    }
+    let mut kinds = vec![NORMAL; ordinary];
+    for token in SPECIAL {
+        tokens.push(token.to_owned());
+        kinds.push(CONTROL);
+    }
+    for id in tokens.len()..rows {
+        tokens.push(format!("[PAD{id}]"));
+        kinds.push(UNUSED);
+    }
+    let id = |token: usize| Value::U32((ordinary + token) as u32);
+    let strings = |list: &[String]| Value::Array(Array::String(list.iter().collect()));
+    [
+        ("model", Value::from("gpt2")),
+        ("pre", "qwen2".into()),
+        ("tokens", strings(&tokens)),
+        ("token_type", Value::Array(Array::I32(kinds))),
+        ("merges", strings(&merges)),
+        ("eos_token_id", id(2)),
+        ("padding_token_id", id(0)),
+        ("bos_token_id", id(0)),
+        ("add_bos_token", Value::Bool(false)),
+    ]
+    .into_iter()
+    .map(|(key, value)| (format!("tokenizer.ggml.{key}"), value))
+    .chain([("tokenizer.chat_template".to_owned(), TEMPLATE.into())])
+    .collect()
+}
