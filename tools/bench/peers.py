@@ -81,15 +81,14 @@ class Llama:
         }
         answer = plain(self.server.handle_chat_completions(request))
         times = answer["timings"]
-        text = {"prompt": list(range(300, 300 + times["prompt_n"])), "n_predict": 1, "cache_prompt": False,
-                "temperature": 0, "ignore_eos": True}
-        prefill = plain(self.server.handle_completions(text))
-        if isinstance(prefill, list):
-            prefill = prefill[0]
-        alone = prefill["timings"]["prompt_ms"] / 1e3 if "timings" in prefill else None
+        # The server tells encoding and prompt as one time: a text prompt of about as many tokens tells them apart.
+        words = " ".join(f"{number} words" for number in range(times["prompt_n"] // 6))
+        request["messages"], request["max_tokens"] = [{"role": "user", "content": words}], 1
+        text = plain(self.server.handle_chat_completions(request))["timings"]
+        alone = text["prompt_ms"] / text["prompt_n"] * times["prompt_n"] / 1e3
         whole = times["prompt_ms"] / 1e3
         return {
-            "first_token_s": whole, "prefill_s": alone, "image_s": whole - alone if alone else None,
+            "first_token_s": whole, "prefill_s": alone, "image_s": whole - alone,
             "decode_tokens_per_s": times["predicted_per_second"], "prompt_tokens": times["prompt_n"],
         }
 
@@ -115,7 +114,8 @@ class HuggingFace:
         vision = config.vision_config
         patch = vision.patch_size
         # The fast one lost its suffix in transformers 5.
-        processor = getattr(transformers, "Qwen2VLImageProcessorFast", None) or transformers.Qwen2VLImageProcessor
+        fast = "Qwen2VLImageProcessor" if kind == "new" else "Qwen2VLImageProcessorFast"
+        processor = getattr(transformers, fast)
         self.processor = processor(
             patch_size=patch, size={"shortest_edge": 4 * 784, "longest_edge": 4096 * (2 * patch) ** 2})
 

@@ -6,9 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use ocelli_cpu::Machine;
-use ocelli_engine::{
-    ClientId, Engine, Event, Generate, Output, Picture, Prompt, Sampling, SequenceId,
-};
+use ocelli_engine::{Engine, Event, Generate, Output, Picture, Prompt, SequenceId};
 use ocelli_text::{TokenKind, Tokenizer};
 
 use super::load::{Loaded, slack};
@@ -102,7 +100,7 @@ impl Loaded {
         let start = Instant::now();
         let asked = self.prepare(case, png)?;
         let new_tokens = if case.batch == 1 { self.new_tokens } else { 1 };
-        let request = self.request(&asked, new_tokens, 0);
+        let request = self.request(&asked, asked.prompt.clone(), new_tokens);
         let mut first = None;
         let outcome = self.engine.generate(request, &mut |event| {
             match event {
@@ -117,7 +115,7 @@ impl Loaded {
                         first = Some(start.elapsed().as_secs_f64());
                     }
                 }
-                Event::Text(_) => {}
+                _ => {}
             }
             ControlFlow::Continue(())
         })?;
@@ -144,7 +142,9 @@ impl Loaded {
         let room = self.new_tokens + slack(case, asked.prompt.tokens.len());
         let mut ids = Vec::with_capacity(case.batch);
         for index in 0..case.batch {
-            let request = self.request(asked, room, 1 + index as u64);
+            // A token of its own in front, so that no sequence shares the pages of another.
+            let prompt = self.prompt(case, &asked.prepared, Some(index))?;
+            let request = self.request(asked, prompt, room);
             ids.push(self.engine.submit(request)?);
         }
         let mut waiting = case.batch;
@@ -174,33 +174,40 @@ impl Loaded {
             }
             _ => Prepared::default(),
         };
-        // The picture comes first, so that no text is run before it is encoded.
-        let mut ids = Vec::with_capacity(case.text_tokens + 1);
-        let image_token = model.image_token().filter(|_| png.is_some());
-        ids.extend(image_token);
-        ids.extend(words(&model.tokenizer, case.text_tokens));
         for picture in &mut prepared.pictures {
             picture.key[..8].copy_from_slice(&self.serial.to_le_bytes());
         }
-        let slots: Vec<usize> = image_token.iter().map(|_| 0).collect();
-        let images: Vec<_> = prepared.pictures.iter().map(Picture::slot).collect();
-        let prompt = Prompt::new(&ids, &slots, &images, model.join)?;
+        let prompt = self.prompt(case, &prepared, None)?;
         Ok(Asked { prompt, prepared })
     }
 
-    /// A request that shares no page with any other.
-    fn request(&self, asked: &Asked, max_tokens: usize, index: u64) -> Generate {
+    /// The picture, so that no text is run before it is encoded, and the text behind it; in front of both, the ordinary
+    /// token number `first`.
+    fn prompt(
+        &self,
+        case: &Case,
+        prepared: &Prepared,
+        first: Option<usize>,
+    ) -> Result<Prompt, Error> {
+        let model = self.engine.model();
+        let images: Vec<_> = prepared.pictures.iter().map(Picture::slot).collect();
+        let first = first.and_then(|index| words(&model.tokenizer).nth(index));
+        let mut ids: Vec<u32> = first.into_iter().collect();
+        let slots: Vec<usize> = images.iter().map(|_| ids.len()).collect();
+        ids.extend(model.image_token().filter(|_| !images.is_empty()));
+        ids.extend(words(&model.tokenizer).cycle().take(case.text_tokens));
+        Ok(Prompt::new(&ids, &slots, &images, model.join)?)
+    }
+
+    /// A request that finds nothing of an earlier repeat and is not ended by the model.
+    fn request(&self, asked: &Asked, prompt: Prompt, max_tokens: usize) -> Generate {
         let mut salt = [0; 32];
         salt[..8].copy_from_slice(&self.serial.to_le_bytes());
-        salt[8..16].copy_from_slice(&index.to_le_bytes());
         Generate {
-            prompt: asked.prompt.clone(),
-            pictures: asked.prepared.pictures.clone(),
-            sampling: Sampling::default(),
-            max_tokens,
-            stop: Vec::new(),
-            client: ClientId::default(),
+            ignore_end: true,
+            repetition: None,
             salt,
+            ..Generate::new(prompt, asked.prepared.pictures.clone(), max_tokens)
         }
     }
 
@@ -287,9 +294,8 @@ fn step(engine: &mut Engine) -> Result<usize, Error> {
 }
 
 /// Ordinary tokens, spread over the vocabulary.
-fn words(tokenizer: &Tokenizer, count: usize) -> impl Iterator<Item = u32> {
+fn words(tokenizer: &Tokenizer) -> impl Iterator<Item = u32> + Clone {
     let all = tokenizer.len().max(1);
-    let is_word = |id: &u32| tokenizer.kind(*id) == Some(TokenKind::Normal);
     let spread = (0..all).map(move |index| (index * 7919 % all) as u32);
-    spread.filter(is_word).cycle().take(count)
+    spread.filter(|id| tokenizer.kind(*id) == Some(TokenKind::Normal))
 }

@@ -1,15 +1,13 @@
 //! Opening the measured model, with an engine just large enough for its cases.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ocelli_cpu::CpuBackend;
 use ocelli_engine::{Engine, PAGE_TOKENS, STEP_ROWS, Settings, text_memory, vision_memory};
-use ocelli_gguf::Gguf;
 use ocelli_image::{Budget, Grid};
 use ocelli_models::VisionModel;
 use ocelli_tensor::{Backend, KvElement, KvLayout};
-use ocelli_text::{Tokenizer, Vocabulary};
 
 use super::case::Case;
 use super::report::{ModelReport, Stage};
@@ -58,11 +56,11 @@ impl Loaded {
                 progress(Progress::Detail(format!("{} %", 100 * done / total.max(1))));
             };
             let start = Instant::now();
-            let (loaded, aside) = match &made {
+            let loaded = match &made {
                 Some(files) => Self::once(files, options, backend, &mut report)?,
                 None => Self::once(&open(options)?, options, backend, &mut report)?,
             };
-            seconds.push(start.elapsed().saturating_sub(aside).as_secs_f64());
+            seconds.push(start.elapsed().as_secs_f64());
             let spent: f64 = seconds.iter().sum();
             if seconds.len() >= options.repeats || spent > LOAD_PATIENCE_S {
                 break loaded;
@@ -77,13 +75,12 @@ impl Loaded {
         Ok(loaded)
     }
 
-    /// Loads, and says how much of the time was not the model's.
     fn once(
         files: &Files,
         options: &BenchOptions,
         backend: &Arc<CpuBackend>,
         report: &mut dyn FnMut(u64, u64),
-    ) -> Result<(Self, Duration), Error> {
+    ) -> Result<Self, Error> {
         let stored = files.all().map(work::stored_bytes);
         let stored = stored.fold((0, 0), |sum, file| (sum.0 + file.0, sum.1 + file.1));
         let needed = stored.0 + stored.1;
@@ -96,9 +93,6 @@ impl Loaded {
         let (text, vision) = read_weights(files, backend.as_ref(), report)?;
         let join = check_pair(files, text.as_ref(), vision.as_deref())?;
         let (tokenizer, _) = read_text(&files.text, text.as_ref(), join)?;
-        let start = Instant::now();
-        let tokenizer = without_ends(&files.text, tokenizer);
-        let aside = start.elapsed();
         let budget = vision
             .as_ref()
             .map(|vision| picture_budget(vision.as_ref(), &Options::default()))
@@ -115,7 +109,7 @@ impl Loaded {
         let cases = cases(options, model.vision.is_some());
         let settings = settings(options, &cases, &model, budget.as_ref())?;
         let backend: Arc<dyn Backend> = Arc::clone(backend) as Arc<dyn Backend>;
-        let loaded = Self {
+        Ok(Self {
             engine: Engine::new(Arc::new(model), backend, settings),
             budget,
             cases,
@@ -127,8 +121,7 @@ impl Loaded {
             serial: 0,
             stored,
             name,
-        };
-        Ok((loaded, aside))
+        })
     }
 
     /// What was run.
@@ -237,27 +230,6 @@ fn cache(model: &ocelli_engine::Model, settings: &Settings) -> KvLayout {
         pages: 1,
         page_tokens: settings.cache_tokens,
         element: settings.kv_element,
-    }
-}
-
-/// The same vocabulary with other names for the tokens that end an answer, so that each answer has the length that was
-/// asked for. Where a vocabulary does not allow that, answers may be shorter.
-fn without_ends(file: &Gguf, tokenizer: Tokenizer) -> Tokenizer {
-    let Ok(mut vocabulary) = Vocabulary::from_metadata(file.metadata()) else {
-        return tokenizer;
-    };
-    vocabulary.truncate(tokenizer.len());
-    let names = vocabulary.tokens.iter().enumerate();
-    let rename = |(id, name): (usize, &str)| match tokenizer.is_end(id as u32) {
-        true => format!("[END{id}]"),
-        false => name.to_owned(),
-    };
-    vocabulary.tokens = names.map(rename).collect();
-    (vocabulary.eos, vocabulary.eot, vocabulary.eom) = (None, None, None);
-    vocabulary.further_eos.clear();
-    match Tokenizer::new(vocabulary) {
-        Ok(endless) if endless.end_ids().is_empty() => endless,
-        _ => tokenizer,
     }
 }
 
