@@ -11,7 +11,7 @@ fn json(arguments: &[&str]) -> Value {
         all.extend(["-n", "4"]);
     }
     all.extend_from_slice(arguments);
-    serde_json::from_str(&ocelli(&all).ok()).unwrap()
+    serde_json::from_str(&ocelli(&all).ok()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Asserts a number above zero at each path.

@@ -173,7 +173,7 @@ mod tests {
         let within = |segments: &[Range<usize>]| {
             attended(12, AttentionPlan::Within { segments }).attention()
         };
-        assert_eq!(within(&[0..12]), 4 * 144 * 32);
+        assert_eq!(within(std::slice::from_ref(&(0..12))), 4 * 144 * 32);
         assert_eq!(within(&[0..4, 4..8, 8..12]), 4 * 48 * 32);
     }
 
