@@ -196,7 +196,8 @@ impl Loaded {
         let slots: Vec<usize> = images.iter().map(|_| ids.len()).collect();
         ids.extend(model.image_token().filter(|_| !images.is_empty()));
         ids.extend(words(&model.tokenizer).cycle().take(case.text_tokens));
-        Ok(Prompt::new(&ids, &slots, &images, model.join)?)
+        let layout = model.layout();
+        Ok(Prompt::new(&ids, &slots, &images, layout.as_ref())?)
     }
 
     /// A request that finds nothing of an earlier repeat and is not ended by the model.
