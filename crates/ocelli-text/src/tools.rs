@@ -311,4 +311,42 @@ mod tests {
         }
         assert_eq!(parse(&[], &[""]), []);
     }
+
+    /// Whatever a model writes: nothing panics, cuts do not matter, and text without marks comes back whole.
+    #[test]
+    fn changed_answers_give_the_same_parts_however_they_are_divided() {
+        let seed = "Yes.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"é\"}}\n</tool_call>\n\
+            <tool_call><function=g>\n<parameter=x>\n1\n</parameter>\n</function></tool_call> end";
+        let mut state = 1_u64;
+        let mut draw = |most: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as usize % most
+        };
+        for _ in 0..3000 {
+            let mut letters: Vec<char> = seed.chars().collect();
+            for _ in 0..1 + draw(5) {
+                let at = draw(letters.len());
+                match draw(3) {
+                    0 if letters.len() > 1 => drop(letters.remove(at)),
+                    1 => letters.insert(at, letters[draw(letters.len())]),
+                    _ => letters.truncate(at.max(9)),
+                }
+            }
+            let whole: String = letters.iter().collect();
+            let size = 1 + draw(7);
+            let chunks: Vec<String> = letters.chunks(size).map(|c| c.iter().collect()).collect();
+            let chunks: Vec<&str> = chunks.iter().map(String::as_str).collect();
+            let expected = parse(&[], &[&whole]);
+            assert_eq!(
+                parse(&[], &chunks),
+                expected,
+                "{whole:?} in parts of {size}"
+            );
+            if !whole.contains(OPEN) && !whole.is_empty() {
+                assert_eq!(expected, [text(&whole)]);
+            }
+        }
+    }
 }

@@ -243,4 +243,28 @@ mod tests {
             assert!(error.contains(expected), "{text:?}: {error}");
         }
     }
+
+    #[test]
+    fn changed_grammars_are_translated_or_refused_and_nothing_else() {
+        use rand_core::{RngCore, SeedableRng};
+        let seed = "root ::= \"a\\n\" digit{2,3} (x | [^\\]ä-])* # end\ndigit ::= [0-9]\nx ::= \"/\" root?";
+        let letters: Vec<char> = "\\\"[]{}()|*+?#:=-^.ux0ä\n a".chars().collect();
+        let mut random = rand_pcg::Pcg64Mcg::seed_from_u64(1);
+        let mut draw = |most: usize| (random.next_u64() % most as u64) as usize;
+        let mut translated = 0;
+        for _ in 0..5000 {
+            let mut text: Vec<char> = seed.chars().collect();
+            for _ in 0..1 + draw(4) {
+                let at = draw(text.len());
+                match draw(3) {
+                    0 if text.len() > 1 => drop(text.remove(at)),
+                    1 => text.insert(at, letters[draw(letters.len())]),
+                    _ => text.truncate(at.max(9)),
+                }
+            }
+            let text: String = text.into_iter().collect();
+            translated += usize::from(to_lark(&text).is_ok());
+        }
+        assert!(translated > 100, "{translated}");
+    }
 }
