@@ -132,6 +132,12 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A picture of the web that did not come.
+    #[error("image URL could not be fetched: {why}")]
+    Fetch {
+        /// What happened.
+        why: String,
+    },
     /// The server could not be reached, or broke off, more often than is tried.
     #[error(
         "download failed: {url}: {why}; tried {tries} times. What has arrived is kept; try again later"
@@ -241,6 +247,7 @@ impl Error {
             | Self::NoTextModel { .. } => ErrorKind::Pair,
             Self::Offline { .. }
             | Self::Address { .. }
+            | Self::Fetch { .. }
             | Self::Network { .. }
             | Self::Refused { .. }
             | Self::WrongContent { .. }

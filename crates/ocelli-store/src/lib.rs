@@ -29,7 +29,7 @@ mod search;
 mod shelf;
 
 #[cfg(feature = "download")]
-pub use download::{Hub, Patience, Progress, Pulled, pull};
+pub use download::{Hub, Patience, Progress, Pulled, WebOptions, fetch_public, pull};
 pub use error::{Error, ErrorKind};
 pub use facts::{FileKind, ProjectorFacts, TextFacts, classify};
 pub use fit::{Misfit, fit};

@@ -207,7 +207,7 @@ impl Client {
 }
 
 /// TLS in Rust alone; the system's certificates, else the ones built in.
-fn tls(url: &str) -> Result<TlsConfig, Error> {
+pub(super) fn tls(url: &str) -> Result<TlsConfig, Error> {
     let found = rustls_native_certs::load_native_certs().certs;
     let roots = match found.as_slice() {
         // Small containers come without any.
@@ -283,7 +283,7 @@ fn is_loopback(name: &str) -> bool {
 }
 
 /// The address that a `Location` header means.
-fn join(base: &str, location: &str) -> String {
+pub(super) fn join(base: &str, location: &str) -> String {
     if location.contains("://") {
         return location.to_owned();
     }

@@ -9,7 +9,8 @@
 //! - `wanted.rs` picks a model's files from that list;
 //! - `transfer.rs` brings one file whole, however often the connection breaks;
 //! - `cache.rs` is the layout on disk: locks, links, refs;
-//! - `pull.rs` puts these together.
+//! - `pull.rs` puts these together;
+//! - `web.rs` is apart: it fetches a picture from a public address for a server's client.
 
 mod cache;
 mod http;
@@ -20,6 +21,8 @@ mod tests;
 mod transfer;
 mod volume;
 mod wanted;
+mod web;
 
 pub use hub::{Hub, Patience};
 pub use pull::{Progress, Pulled, pull};
+pub use web::{WebOptions, fetch_public};

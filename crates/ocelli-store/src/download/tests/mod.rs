@@ -2,7 +2,7 @@
 
 mod disk;
 mod faults;
-mod server;
+pub(super) mod server;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -9,80 +9,80 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 /// The repository that every test downloads.
-pub(super) const REPO: &str = "u/eye-GGUF";
-pub(super) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(in crate::download) const REPO: &str = "u/eye-GGUF";
+pub(in crate::download) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) path: String,
+pub(in crate::download) struct Request {
+    pub(in crate::download) method: String,
+    pub(in crate::download) path: String,
     headers: Vec<(String, String)>,
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::download) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
     }
 
     /// True for a request for the bytes of a file.
-    pub(super) fn is_get_of(&self, file: &str) -> bool {
+    pub(in crate::download) fn is_get_of(&self, file: &str) -> bool {
         self.method == "GET" && self.path.ends_with(file)
     }
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+pub(in crate::download) struct Answer {
+    pub(in crate::download) status: u16,
+    pub(in crate::download) headers: Vec<(String, String)>,
+    pub(in crate::download) body: Vec<u8>,
     /// The connection ends after so many bytes of the body.
-    pub(super) cut: Option<usize>,
+    pub(in crate::download) cut: Option<usize>,
     /// Nothing is sent for so long where the body is cut.
-    pub(super) stall: Duration,
+    pub(in crate::download) stall: Duration,
 }
 
 impl Answer {
-    pub(super) fn status(status: u16) -> Self {
+    pub(in crate::download) fn status(status: u16) -> Self {
         Self {
             status,
             ..Self::default()
         }
     }
 
-    pub(super) fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub(in crate::download) fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
 
-    pub(super) fn body(mut self, body: &[u8]) -> Self {
+    pub(in crate::download) fn body(mut self, body: &[u8]) -> Self {
         self.body = body.to_vec();
         self
     }
 
-    pub(super) fn cut(mut self, bytes: usize) -> Self {
+    pub(in crate::download) fn cut(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes);
         self
     }
 }
 
 /// The files of the repository, by path.
-pub(super) type Files = BTreeMap<String, Vec<u8>>;
+pub(in crate::download) type Files = BTreeMap<String, Vec<u8>>;
 /// What a test orders: an answer in place of the right one, which it gets too, with the count of equal requests before.
-pub(super) type Fault = dyn Fn(&Request, usize, Answer) -> Answer + Send + Sync;
+pub(in crate::download) type Fault = dyn Fn(&Request, usize, Answer) -> Answer + Send + Sync;
 
-pub(super) struct Server {
-    pub(super) url: String,
+pub(in crate::download) struct Server {
+    pub(in crate::download) url: String,
     log: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
     /// A hub with these files that makes no mistakes.
-    pub(super) fn good(files: Files) -> Self {
+    pub(in crate::download) fn good(files: Files) -> Self {
         Self::new(files, |_, _, answer| answer)
     }
 
-    pub(super) fn new(
+    pub(in crate::download) fn new(
         files: Files,
         fault: impl Fn(&Request, usize, Answer) -> Answer + Send + Sync + 'static,
     ) -> Self {
@@ -105,13 +105,13 @@ impl Server {
     }
 
     /// All requests for the bytes of a file so far.
-    pub(super) fn gets_of(&self, file: &str) -> Vec<Request> {
+    pub(in crate::download) fn gets_of(&self, file: &str) -> Vec<Request> {
         let mut requests = self.requests();
         requests.retain(|request| request.is_get_of(file));
         requests
     }
 
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(in crate::download) fn requests(&self) -> Vec<Request> {
         self.log.lock().expect("no panic").clone()
     }
 }
@@ -201,7 +201,7 @@ fn right_answer(request: &Request, files: &Files) -> Answer {
 }
 
 /// A file, or the range of it that is asked for.
-pub(super) fn file_answer(request: &Request, bytes: &[u8]) -> Answer {
+pub(in crate::download) fn file_answer(request: &Request, bytes: &[u8]) -> Answer {
     let etag = format!("\"{}\"", sha256(bytes));
     let whole = Answer::status(200).with("etag", &etag);
     let condition = request.header("if-range");
@@ -225,7 +225,7 @@ pub(super) fn file_answer(request: &Request, bytes: &[u8]) -> Answer {
     }
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> String {
+pub(in crate::download) fn sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
