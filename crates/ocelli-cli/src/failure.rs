@@ -93,7 +93,7 @@ impl From<ocelli::Error> for Failure {
             ErrorKind::Network => Code::Network,
             ErrorKind::Stopped => Code::Interrupted,
             ErrorKind::Path => Code::Path,
-            ErrorKind::Internal => Code::Internal,
+            ErrorKind::Busy | ErrorKind::Internal => Code::Internal,
         };
         Self::new(code, error)
     }

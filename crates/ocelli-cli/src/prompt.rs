@@ -69,10 +69,8 @@ pub(crate) fn conversation(system: Option<&str>, media: Vec<Part>, prompt: Strin
 /// A user's message, pictures and videos first.
 pub(crate) fn user_turn(media: Vec<Part>, prompt: String) -> Message {
     let text = (!prompt.is_empty()).then_some(Part::Text(prompt));
-    Message {
-        role: Role::User,
-        parts: media.into_iter().chain(text).collect(),
-    }
+    let parts = media.into_iter().chain(text).collect();
+    Message::new(Role::User, parts)
 }
 
 /// Reads an OpenAI message list; paths in it are relative to its folder.

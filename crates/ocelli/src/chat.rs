@@ -14,7 +14,7 @@ pub(crate) fn tokenize(
     model: &ocelli_engine::Model,
     template: &ChatTemplate,
     messages: &[Message],
-    times: &[Vec<String>],
+    (options, times): (&RenderOptions, &[Vec<String>]),
     most_bytes: usize,
 ) -> Result<(Vec<u32>, Places), Error> {
     let bytes = messages
@@ -29,14 +29,13 @@ pub(crate) fn tokenize(
         return Err(Error::PromptTooLong { bytes, most_bytes });
     }
     let messages: Vec<ocelli_text::Message> = messages.iter().map(to_template).collect();
-    let options = RenderOptions::default();
-    let chat = encode_chat_with_times(&model.tokenizer, template, &messages, &options, times)
+    let chat = encode_chat_with_times(&model.tokenizer, template, &messages, options, times)
         .map_err(ocelli_engine::Error::Text)?;
     let image = model.image_token().unwrap_or_default();
     Ok(chat.ids_with_media(image, model.video_token().unwrap_or_default()))
 }
 
-fn to_template(message: &Message) -> ocelli_text::Message {
+pub(crate) fn to_template(message: &Message) -> ocelli_text::Message {
     let role = match message.role {
         Role::System => ocelli_text::Role::System,
         Role::User => ocelli_text::Role::User,
@@ -48,5 +47,10 @@ fn to_template(message: &Message) -> ocelli_text::Message {
         Part::Image(_) => Content::Image,
         Part::Video(_) => Content::Video,
     });
-    ocelli_text::Message::new(role, content.collect())
+    ocelli_text::Message {
+        reasoning: message.reasoning.clone(),
+        tool_calls: message.tool_calls.clone(),
+        tool_call_id: message.tool_call_id.clone(),
+        ..ocelli_text::Message::new(role, content.collect())
+    }
 }

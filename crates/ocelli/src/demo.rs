@@ -3,12 +3,27 @@
 use crate::Error;
 use ocelli_gguf::Gguf;
 
+#[cfg(feature = "demo")]
+const TEXT: &[u8] = include_bytes!("../models/ocelli-demo-text.gguf");
+#[cfg(feature = "demo")]
+const PROJECTOR: &[u8] = include_bytes!("../models/ocelli-demo-mmproj.gguf");
+
+/// Bytes of both files.
+#[cfg(feature = "demo")]
+pub(crate) fn bytes() -> u64 {
+    (TEXT.len() + PROJECTOR.len()) as u64
+}
+
+/// None, without the files.
+#[cfg(not(feature = "demo"))]
+pub(crate) fn bytes() -> u64 {
+    0
+}
+
 /// Text model and projector of the demo.
 #[cfg(feature = "demo")]
 pub(crate) fn files() -> Result<(Gguf, Gguf), Error> {
     use std::borrow::Cow;
-    const TEXT: &[u8] = include_bytes!("../models/ocelli-demo-text.gguf");
-    const PROJECTOR: &[u8] = include_bytes!("../models/ocelli-demo-mmproj.gguf");
     Ok((
         Gguf::from_bytes("ocelli-demo-text.gguf", Cow::Borrowed(TEXT))?,
         Gguf::from_bytes("ocelli-demo-mmproj.gguf", Cow::Borrowed(PROJECTOR))?,

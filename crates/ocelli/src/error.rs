@@ -80,6 +80,56 @@ pub enum Error {
         /// Most pictures.
         limit: usize,
     },
+    /// A size that a request wants of a picture, and that the model was not opened for.
+    #[error(
+        "image {number}: at least {least} pixels and at most {most} wanted, need least <= most. A request can only narrow the server's own budget"
+    )]
+    PictureBudget {
+        /// Which picture of the request, from 1.
+        number: usize,
+        /// Least pixels of request and model.
+        least: u64,
+        /// Most pixels of request and model.
+        most: u64,
+    },
+    /// A token that the vocabulary does not have.
+    #[error("prompt: found token {token}, need less than {vocabulary}")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// Tokens of the vocabulary.
+        vocabulary: usize,
+    },
+    /// As many requests as may wait wait already.
+    #[error("{waiting} requests run or wait already, limit {limit}. Try again later")]
+    Busy {
+        /// Requests that run or wait.
+        waiting: usize,
+        /// Most of them.
+        limit: usize,
+    },
+    /// A request waited too long for its turn.
+    #[error("waited {seconds} s for a turn, limit {limit} s. Try again later")]
+    Waited {
+        /// How long it waited.
+        seconds: u64,
+        /// How long it may wait.
+        limit: u64,
+    },
+    /// The service is ending.
+    #[error("the model is being unloaded or the server is ending. Try again later")]
+    Ending,
+    /// No model has this name.
+    #[error("model '{name}' not found, there is {known}")]
+    UnknownModel {
+        /// The name, cut to 64 characters.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A fault of our own in the work for one request.
+    #[error("internal: {0}")]
+    Internal(String),
     /// A picture for a model that cannot see.
     #[error("model '{model}' has no vision: {why}. Give its projector with --mmproj FILE")]
     NoVision {
@@ -163,6 +213,8 @@ pub enum ErrorKind {
     Network,
     /// A path that is missing or unreadable, or a full disk: 8.
     Path,
+    /// Too much to do at the moment: 70; a server says when to come back.
+    Busy,
     /// Our own fault, or numbers that went wrong: 70.
     Internal,
     /// The caller stopped it: 130.
@@ -182,10 +234,15 @@ impl Error {
             Self::Image { source, .. } => image_kind(source),
             Self::Video { kind, .. } => *kind,
             Self::NoVision { .. } | Self::NoVideo { .. } => ErrorKind::Pair,
+            Self::Busy { .. } | Self::Waited { .. } | Self::Ending => ErrorKind::Busy,
+            Self::UnknownModel { .. } => ErrorKind::Path,
+            Self::Internal(_) => ErrorKind::Internal,
             Self::Memory { .. } => ErrorKind::Memory,
             Self::TooManyImages { .. }
             | Self::TooManyVideos { .. }
             | Self::PromptTooLong { .. }
+            | Self::PictureBudget { .. }
+            | Self::UnknownToken { .. }
             | Self::Settings(_)
             | Self::Messages { .. }
             | Self::Backend(_) => ErrorKind::Usage,

@@ -39,7 +39,10 @@ mod options;
 mod pictures;
 pub mod plan;
 pub mod quality;
+mod prepare;
 mod request;
+pub mod service;
+mod shorten;
 pub mod trace;
 mod video;
 
@@ -49,11 +52,15 @@ pub use model::Model;
 /// Writing models: converting, quantising, merging, splitting, repairing.
 pub use ocelli_convert as convert;
 pub use ocelli_cpu::{Isa, Precision};
-pub use ocelli_engine::{Event, FinishReason, Sampling};
+pub use ocelli_engine::{
+    Alternative, Channel, ClientId, ContextPolicy, Event, FinishReason, GrammarSource, Sampling,
+    StopCause, Thinking, TokenLogprob,
+};
 pub use ocelli_image::boxes::{Located, Region};
 pub use ocelli_image::{Grid, ImageRecord, Orientation, VideoRecord};
 pub use ocelli_store as store;
+pub use ocelli_text::ToolCall;
 pub use options::{Options, Source};
-pub use pictures::draw;
+pub use pictures::{PictureBudget, draw};
 pub use request::{ImageSource, Message, Part, Request, Role};
 pub use video::{Ffmpeg, Fps, MOST_FRAMES, Video, VideoSource};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ocelli_cpu::{CpuBackend, CpuOptions, Precision};
-use ocelli_engine::{Engine, Settings};
+use ocelli_engine::{Engine, ImageCache, Settings};
 use ocelli_gguf::Gguf;
 use ocelli_image::{Budget, VideoBudget};
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
@@ -15,11 +15,13 @@ use ocelli_models::{Join, Part, TextModel, VisionModel};
 use ocelli_store::Pairing;
 use ocelli_tensor::{Backend, KvElement, KvLayout, Measure};
 use ocelli_text::{ChatTemplate, Tokenizer, Vocabulary};
+use sha2::{Digest as _, Sha256};
 
 use crate::assumed::assumed;
 use crate::check::check_finite;
 use crate::memory::{available, mib};
 use crate::model::Parts;
+use crate::prepare::Preparer;
 use crate::{Error, Model, Options, Sampling, Source, demo};
 
 /// Most tokens of context unless asked otherwise.
@@ -165,25 +167,72 @@ pub(crate) fn load(
     reserve_for_videos(&mut settings, video.as_ref());
     let default_sampling = default_sampling(&files.text)?;
     let longest_token = tokenizer.vocabulary().tokens.iter().map(str::len).max();
-    let model = ocelli_engine::Model {
+    let kv_bytes = token_bytes(text.as_ref(), options).saturating_mul(settings.cache_tokens as u64);
+    let model = Arc::new(ocelli_engine::Model {
         name: model_name(&files.text),
         text,
         vision,
         join,
         tokenizer,
-    };
+    });
     Ok(Model::from_parts(Parts {
-        default_sampling,
-        engine: Engine::new(Arc::new(model), backend, settings),
-        template,
-        budget,
-        video,
-        ffmpeg: options.ffmpeg.clone(),
-        longest_token: longest_token.unwrap_or_default(),
-        why_blind: files.why_blind(),
+        preparer: Preparer {
+            model: model.clone(),
+            template,
+            default_sampling,
+            budget,
+            video,
+            ffmpeg: options.ffmpeg.clone(),
+            context: settings.context,
+            longest_token: longest_token.unwrap_or_default(),
+            why_blind: files.why_blind(),
+        },
+        engine: engine(&files, model, backend, (settings, options))?,
         assumed: files.assumed(),
         load: start.elapsed(),
+        bytes: total + kv_bytes,
+        sequences: settings.sequences,
     }))
+}
+
+/// The engine, with its cache on disk if one is wanted and the model can see.
+fn engine(
+    files: &Files,
+    model: Arc<ocelli_engine::Model>,
+    backend: Arc<dyn Backend>,
+    (settings, options): (Settings, &Options),
+) -> Result<Engine, Error> {
+    let cache = match (&options.image_cache, files.vision()) {
+        (Some((folder, bytes)), Some(vision)) => {
+            let opened = ImageCache::open(folder, *bytes, digest(vision, options));
+            Some(opened.map_err(|source| Error::Path {
+                action: "write",
+                path: folder.clone(),
+                source,
+            })?)
+        }
+        _ => None,
+    };
+    let mut engine = Engine::new(model, backend, settings);
+    if let Some(cache) = cache {
+        engine.set_image_cache(cache);
+    }
+    Ok(engine)
+}
+
+/// Names the weights that pictures are encoded with, and the arithmetic.
+fn digest(vision: &Gguf, options: &Options) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    let arithmetic = format!("{:?} {:?} ", options.precision, options.isa);
+    hasher.update(arithmetic.as_bytes());
+    for tensor in vision.tensors() {
+        hasher.update((tensor.name().len() as u64).to_le_bytes());
+        hasher.update(tensor.name().as_bytes());
+        let data = vision.data(tensor);
+        hasher.update((data.len() as u64).to_le_bytes());
+        hasher.update(data);
+    }
+    hasher.finalize().into()
 }
 
 pub(crate) type Halves = (Box<dyn TextModel>, Option<Box<dyn VisionModel>>);
@@ -344,10 +393,14 @@ fn engine_settings(
     let largest_picture = vision
         .zip(budget)
         .map(|(vision, budget)| vision.largest_grid(&budget));
+    let sequences = options.sequences.unwrap_or(1).max(1);
+    let fits = available() / 2 / token_bytes(text, options).max(1);
+    let fits = usize::try_from(fits).unwrap_or(usize::MAX);
+    let wanted = context.saturating_mul(sequences).min(fits);
     Ok(Settings {
         context,
-        sequences: 1,
-        cache_tokens: context,
+        sequences,
+        cache_tokens: options.cache_tokens.unwrap_or(wanted).max(context),
         kv_element: kv_element(options),
         feature_bytes: FEATURE_BYTES,
         largest_picture,

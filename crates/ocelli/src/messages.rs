@@ -69,7 +69,7 @@ fn read_message(message: &Value, place: &str, base: &Path) -> Result<Message, Er
             .collect::<Result<_, _>>()?,
         _ => return Err(wrong(&place, "need a string or a list of parts")),
     };
-    Ok(Message { role, parts })
+    Ok(Message::new(role, parts))
 }
 
 fn read_part(part: &Value, place: &str, base: &Path) -> Result<Part, Error> {

@@ -4,19 +4,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use ocelli_engine::{Engine, Event, Generate, Outcome, Owner, Picture, Prompt};
-use ocelli_image::boxes::{Convention, Located, View, locate};
-use ocelli_image::{Budget, ImageRecord, VideoBudget, VideoRecord};
-use ocelli_text::{ChatTemplate, ControlTokens};
+use ocelli_engine::{Engine, Event, Generate, Owner};
+use ocelli_image::boxes::View;
+use ocelli_image::{ImageRecord, VideoRecord};
+use ocelli_text::RenderOptions;
 
-use crate::chat::tokenize;
-use crate::pictures::Prepared;
+use crate::prepare::{Asked, Preparer, Seeing};
 use crate::trace::{Recorder, Trace};
-use crate::video::{Clips, Viewer, arrange};
-use crate::{
-    Answer, Error, Ffmpeg, ImageSource, Options, Part, Request, Sampling, Source, Timings, Usage,
-    Video, load,
-};
+use crate::{Answer, Error, Options, Request, Sampling, Source, Timings, Usage, load};
 
 /// A text model with its projector, ready to answer. One request runs at a time; what consecutive
 /// requests begin with in common is not computed again.
@@ -26,19 +21,14 @@ pub struct Model {
 
 pub(crate) struct Parts {
     pub(crate) engine: Engine,
-    pub(crate) template: ChatTemplate,
-    pub(crate) default_sampling: Sampling,
-    pub(crate) budget: Option<Budget>,
-    /// Sizes of videos, if the family sees them.
-    pub(crate) video: Option<VideoBudget>,
-    pub(crate) ffmpeg: Ffmpeg,
-    /// Bytes of the longest token.
-    pub(crate) longest_token: usize,
-    /// Why there is no projector, for the error that a picture gets.
-    pub(crate) why_blind: String,
+    pub(crate) preparer: Preparer,
     /// What was assumed about files of old or foreign layouts.
     pub(crate) assumed: Vec<String>,
     pub(crate) load: Duration,
+    /// Bytes of weights and caches.
+    pub(crate) bytes: u64,
+    /// Requests that can run at the same time.
+    pub(crate) sequences: usize,
 }
 
 impl std::fmt::Debug for Model {
@@ -49,18 +39,13 @@ impl std::fmt::Debug for Model {
     }
 }
 
-/// A request on its way into the engine.
-struct Asked {
-    prompt: Prompt,
-    /// Pictures and temporal patches in the order of the prompt.
-    pictures: Vec<Picture>,
-    prepared: Prepared,
-    videos: Vec<VideoRecord>,
-}
-
 impl Model {
     pub(crate) fn from_parts(parts: Parts) -> Self {
         Self { parts }
+    }
+
+    pub(crate) fn into_parts(self) -> Parts {
+        self.parts
     }
 
     /// The built-in model with default settings.
@@ -114,7 +99,7 @@ impl Model {
 
     /// What the model file recommends, else greedy.
     pub fn default_sampling(&self) -> Sampling {
-        self.parts.default_sampling.clone()
+        self.parts.preparer.default_sampling.clone()
     }
 
     /// Answers.
@@ -139,6 +124,7 @@ impl Model {
             pictures,
             prepared,
             videos,
+            ..
         } = self.prepare(&request)?;
         let owners = prompt.owners.clone();
         let observe = &mut |event: Event<'_>| observe(by_medium(&owners, event));
@@ -146,14 +132,14 @@ impl Model {
             Generate {
                 sampling: request
                     .sampling
-                    .unwrap_or_else(|| self.parts.default_sampling.clone()),
+                    .unwrap_or_else(|| self.parts.preparer.default_sampling.clone()),
                 stop: request.stop,
                 ..Generate::new(prompt, pictures, request.max_tokens)
             },
             observe,
         )?;
         Ok(Answer {
-            boxes: self.boxes(&outcome, view(&prepared.records, &videos)),
+            boxes: self.parts.preparer.boxes(&outcome, view(&prepared.records, &videos)),
             text: outcome.text,
             finish_reason: outcome.finish_reason,
             usage: Usage {
@@ -213,117 +199,15 @@ impl Model {
         Ok(self.prepare(request)?.videos)
     }
 
-    /// Places that an answer names. Some families write them between control tokens, which the text of
-    /// an answer leaves out.
-    fn boxes(&self, outcome: &Outcome, view: Option<View>) -> Vec<Located> {
-        let model = self.parts.engine.model();
-        let boxes = model.join.and_then(|join| join.boxes);
-        let (Some(boxes), Some(view)) = (boxes, view) else {
-            return Vec::new();
-        };
-        let shown;
-        let text = match boxes {
-            Convention::Tagged1000 => {
-                shown = model
-                    .tokenizer
-                    .decode(&outcome.tokens, ControlTokens::Shown);
-                &shown
-            }
-            Convention::Relative1000 | Convention::ResizedPixels => &outcome.text,
-        };
-        locate(text, boxes, &view)
-    }
-
     fn prepare(&self, request: &Request) -> Result<Asked, Error> {
-        let model = self.parts.engine.model();
-        let sources: Vec<&ImageSource> = request
-            .messages
-            .iter()
-            .flat_map(|message| &message.parts)
-            .filter_map(|part| match part {
-                Part::Image(source) => Some(source),
-                Part::Text(_) | Part::Video(_) => None,
-            })
-            .collect();
-        let mut prepared = match (&model.vision, &self.parts.budget) {
-            _ if sources.is_empty() => Prepared::default(),
-            (Some(vision), Some(budget)) => Prepared::new(&sources, vision.as_ref(), budget)?,
-            _ => {
-                return Err(Error::NoVision {
-                    model: model.name.clone(),
-                    why: self.parts.why_blind.clone(),
-                });
-            }
-        };
-        let clips = self.watch(request)?;
-        prepared.decode += clips.time;
-        let (ids, places) = tokenize(
-            model,
-            &self.parts.template,
-            &request.messages,
-            &clips.times(),
-            self.context().saturating_mul(self.parts.longest_token),
-        )?;
-        let videos = clips.records.clone();
-        let arranged = arrange(&places, std::mem::take(&mut prepared.pictures), clips)?;
-        let prompt = Prompt::with_media(
-            &ids,
-            &arranged.slots,
-            &arranged.media,
-            model.layout().as_ref(),
-        )?;
-        if let Some(join) = model.join {
-            for record in &mut prepared.records {
-                record.tokens = join.tokens(&record.grid);
-            }
-        }
-        Ok(Asked {
-            prompt,
-            pictures: arranged.pictures,
-            prepared,
-            videos,
-        })
-    }
-
-    /// The videos of a request, ready for the encoder.
-    fn watch(&self, request: &Request) -> Result<Clips, Error> {
-        let model = self.parts.engine.model();
-        let parts = request.messages.iter().flat_map(|message| &message.parts);
-        let videos: Vec<&Video> = parts
-            .filter_map(|part| match part {
-                Part::Video(video) => Some(video),
-                Part::Text(_) | Part::Image(_) => None,
-            })
-            .collect();
-        if videos.is_empty() {
-            return Ok(Clips::default());
-        }
-        let Some(vision) = &model.vision else {
-            return Err(Error::NoVision {
-                model: model.name.clone(),
-                why: self.parts.why_blind.clone(),
-            });
-        };
-        let rules = model.join.and_then(|join| join.video());
-        let (Some(rules), Some(budget), Some(_)) = (rules, &self.parts.video, model.video_token())
-        else {
-            return Err(Error::NoVideo {
-                model: model.name.clone(),
-            });
-        };
-        let viewer = Viewer {
-            vision: vision.as_ref(),
-            rules,
-            budget,
-            ffmpeg: &self.parts.ffmpeg,
-            salt: [0; 32],
-        };
-        Clips::new(&videos, &viewer)
+        let options = RenderOptions::default();
+        let preparer = &self.parts.preparer;
+        preparer.chat(&request.messages, &options, &Seeing::default())
     }
 }
 
 /// What the places in an answer refer to: the last picture, or the last video where there is none.
-fn view(images: &[ImageRecord], videos: &[VideoRecord]) -> Option<View> {
+pub(crate) fn view(images: &[ImageRecord], videos: &[VideoRecord]) -> Option<View> {
     let of_video = |video: &VideoRecord| View {
         width: video.width,
         height: video.height,

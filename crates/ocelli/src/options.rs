@@ -21,6 +21,11 @@ pub struct Options {
     /// Tokens that prompt and answer may have together; `None` for the least of the model's own, 32768,
     /// and what half of the free memory holds.
     pub context: Option<usize>,
+    /// Requests that run at the same time; `None` for one.
+    pub sequences: Option<usize>,
+    /// Tokens that the cache holds for all of them, at least `context`; `None` for `sequences` times the
+    /// context, if half of the free memory holds that.
+    pub cache_tokens: Option<usize>,
     /// Threads that compute; `None` for as many as the process may use.
     pub threads: Option<usize>,
     /// Instruction set; `None` for the fastest there is.
@@ -39,6 +44,8 @@ pub struct Options {
     pub video_max_tokens: Option<u32>,
     /// The programs that read video files.
     pub ffmpeg: Ffmpeg,
+    /// Folder in which outputs of the vision encoder are kept over restarts, and most bytes of it.
+    pub image_cache: Option<(PathBuf, u64)>,
     /// Reads every weight once at load and refuses files with values that are not finite.
     pub check: bool,
 }

@@ -8,6 +8,7 @@ use ocelli_image::{Budget, DecodeOptions, ImageRecord, decode, read};
 use ocelli_models::VisionModel;
 use sha2::{Digest as _, Sha256};
 
+use crate::prepare::Seeing;
 use crate::{Error, ImageSource};
 
 /// Most pictures of one request.
@@ -22,13 +23,53 @@ pub(crate) struct Prepared {
     pub(crate) preprocess: Duration,
 }
 
+/// Who looks at the pictures of a request, and how.
+pub(crate) struct Viewing<'a> {
+    pub(crate) vision: &'a dyn VisionModel,
+    /// The model's own.
+    pub(crate) budget: &'a Budget,
+    pub(crate) seeing: &'a Seeing<'a>,
+}
+
+/// How many pixels or tokens a request wants a picture to have. It can only narrow what the model was
+/// opened with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureBudget {
+    /// Smaller pictures are scaled up to this many pixels.
+    pub min_pixels: Option<u64>,
+    /// Larger pictures are scaled down to this many pixels.
+    pub max_pixels: Option<u64>,
+    /// Larger pictures are scaled down to this many tokens.
+    pub max_tokens: Option<u32>,
+    /// A coarse look is enough: a quarter of the most pixels.
+    pub coarse: bool,
+}
+
+impl PictureBudget {
+    /// The budget of picture number `index`.
+    fn within(&self, own: &Budget, index: usize) -> Result<Budget, Error> {
+        let area = u64::from(own.factor) * u64::from(own.factor);
+        let by_tokens = self.max_tokens.map(|tokens| u64::from(tokens) * area);
+        let coarse = self
+            .coarse
+            .then(|| (own.max_pixels / 4).max(own.min_pixels));
+        let most = [self.max_pixels, by_tokens, coarse];
+        let most = most.into_iter().flatten().fold(own.max_pixels, u64::min);
+        let least = self.min_pixels.unwrap_or(0).max(own.min_pixels);
+        if least > most {
+            return Err(Error::PictureBudget {
+                number: index + 1,
+                least,
+                most,
+            });
+        }
+        Budget::new(own.factor, least, most).map_err(|error| Error::Settings(error.to_string()))
+    }
+}
+
 impl Prepared {
     /// Decodes and preprocesses every picture.
-    pub(crate) fn new(
-        sources: &[&ImageSource],
-        vision: &dyn VisionModel,
-        budget: &Budget,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(sources: &[&ImageSource], viewing: &Viewing<'_>) -> Result<Self, Error> {
         if sources.len() > MOST_IMAGES {
             return Err(Error::TooManyImages {
                 found: sources.len(),
@@ -37,18 +78,28 @@ impl Prepared {
         }
         let mut prepared = Self::default();
         for (index, source) in sources.iter().enumerate() {
-            prepared.add(index, source, vision, budget)?;
+            prepared.add(index, source, viewing)?;
         }
         Ok(prepared)
+    }
+
+    /// Those pictures alone.
+    pub(crate) fn only(&self, kept: &[usize]) -> Self {
+        Self {
+            pictures: kept.iter().map(|&i| self.pictures[i].clone()).collect(),
+            records: kept.iter().map(|&i| self.records[i]).collect(),
+            decode: self.decode,
+            preprocess: self.preprocess,
+        }
     }
 
     fn add(
         &mut self,
         index: usize,
         source: &ImageSource,
-        vision: &dyn VisionModel,
-        budget: &Budget,
+        viewing: &Viewing<'_>,
     ) -> Result<(), Error> {
+        let Viewing { vision, seeing, .. } = *viewing;
         let name = match source {
             ImageSource::File(path) => Some(path.display().to_string()),
             ImageSource::Bytes(_) => None,
@@ -58,7 +109,11 @@ impl Prepared {
             name: name.clone(),
             source,
         };
-        let options = DecodeOptions::default();
+        let budget = match seeing.budgets.get(index) {
+            Some(asked) => asked.within(viewing.budget, index)?,
+            None => *viewing.budget,
+        };
+        let options = seeing.decode;
         let start = Instant::now();
         let picture = match source {
             ImageSource::File(path) => read(path, &options),
@@ -69,7 +124,7 @@ impl Prepared {
         let start = Instant::now();
         let frames = std::slice::from_ref(&picture.image);
         let patches = vision
-            .preprocess(frames, budget)
+            .preprocess(frames, &budget)
             .map_err(|error| match error {
                 ocelli_models::Error::Image(source) => wrong(source),
                 other => other.into(),
@@ -109,7 +164,7 @@ pub fn draw(picture: &ImageSource, located: &[Located]) -> Result<Vec<u8>, Error
     image.to_png().map_err(wrong)
 }
 
-/// What a picture's features depend on: its pixels and the size at which they are seen. Every part is
+/// What a picture's features depend on: its pixels and the size at which they are seen; and who may share them. Every part is
 /// labelled and has its length, so that no two pictures share a key.
 fn key(image: &ocelli_image::RgbImage, record: &ImageRecord) -> [u8; 32] {
     let mut hasher = Sha256::new();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ocelli_engine::Sampling;
+use ocelli_text::ToolCall;
 
 use crate::Video;
 
@@ -59,21 +60,35 @@ pub enum Part {
 }
 
 /// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
     /// What is said and shown.
     pub parts: Vec<Part>,
+    /// What the model thought before it answered, in a turn of the assistant.
+    pub reasoning: Option<String>,
+    /// Tools that the model called in this turn.
+    pub tool_calls: Vec<ToolCall>,
+    /// Which call a tool's result belongs to.
+    pub tool_call_id: Option<String>,
 }
 
 impl Message {
-    /// A message of text.
-    pub fn text(role: Role, text: impl Into<String>) -> Self {
+    /// A message of these parts.
+    pub fn new(role: Role, parts: Vec<Part>) -> Self {
         Self {
             role,
-            parts: vec![Part::Text(text.into())],
+            parts,
+            reasoning: None,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
         }
+    }
+
+    /// A message of text.
+    pub fn text(role: Role, text: impl Into<String>) -> Self {
+        Self::new(role, vec![Part::Text(text.into())])
     }
 }
 

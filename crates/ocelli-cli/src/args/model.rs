@@ -20,6 +20,13 @@ pub(crate) struct ModelArgs {
     #[arg(long, visible_alias = "projector", value_name = "FILE", help_heading = MODEL)]
     pub(crate) mmproj: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+}
+
+/// How a model is run, whichever it is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HowArgs {
     /// Tokens that prompt and answer may have together. Default: the least of the model's, 32768, and what half of
     /// the free memory holds
     #[arg(
@@ -118,6 +125,19 @@ impl ModelArgs {
     /// # Errors
     /// When the image budget contradicts itself.
     pub(crate) fn options(&self, default_precision: Precision) -> Result<Options, Failure> {
+        Ok(Options {
+            projector: self.mmproj.clone(),
+            ..self.how.options(default_precision)?
+        })
+    }
+}
+
+impl HowArgs {
+    /// The library's options, without a projector.
+    ///
+    /// # Errors
+    /// When the image budget contradicts itself.
+    pub(crate) fn options(&self, default_precision: Precision) -> Result<Options, Failure> {
         if let (Some(least), Some(most)) = (self.image_min_tokens, self.image_max_tokens)
             && least > most
         {
@@ -133,8 +153,11 @@ impl ModelArgs {
             )));
         }
         Ok(Options {
-            projector: self.mmproj.clone(),
+            projector: None,
             context: self.context,
+            sequences: None,
+            cache_tokens: None,
+            image_cache: None,
             threads: self.threads,
             isa: self.isa,
             precision: self.precision.unwrap_or(default_precision).into(),

@@ -1,0 +1,267 @@
+//! From a request to what the engine takes: pictures decoded and cut into patches, text tokenized.
+//!
+//! A [`Preparer`] never changes, so that many threads can use it beside the one that runs the engine.
+
+use std::sync::Arc;
+
+use ocelli_engine::{ContextPolicy, Outcome, Picture, Prompt, drop_oldest};
+use ocelli_image::boxes::{Convention, Located, View, locate};
+use ocelli_image::{Budget, DecodeOptions, VideoBudget, VideoRecord};
+use ocelli_text::{ChatTemplate, ControlTokens, Piece, RenderOptions};
+
+use crate::chat::tokenize;
+use crate::pictures::{Prepared, Viewing};
+use crate::video::{Clips, Viewer, arrange};
+use crate::{
+    Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Sampling, Video, shorten,
+};
+
+/// Times that a conversation is shortened further.
+const SHORTENINGS: usize = 8;
+
+/// See the module.
+pub(crate) struct Preparer {
+    pub(crate) model: Arc<ocelli_engine::Model>,
+    pub(crate) template: ChatTemplate,
+    pub(crate) default_sampling: Sampling,
+    pub(crate) budget: Option<Budget>,
+    /// Sizes of videos, if the family sees them.
+    pub(crate) video: Option<VideoBudget>,
+    pub(crate) ffmpeg: Ffmpeg,
+    /// Tokens that prompt and answer may have together.
+    pub(crate) context: usize,
+    /// Bytes of the longest token.
+    pub(crate) longest_token: usize,
+    /// Why there is no projector, for the error that a picture gets.
+    pub(crate) why_blind: String,
+}
+
+/// A request on its way into the engine.
+pub(crate) struct Asked {
+    pub(crate) prompt: Prompt,
+    /// Pictures and temporal patches in the order of the prompt.
+    pub(crate) pictures: Vec<Picture>,
+    pub(crate) prepared: Prepared,
+    pub(crate) videos: Vec<VideoRecord>,
+    /// What went so that the rest fits, in words.
+    pub(crate) dropped: Vec<String>,
+}
+
+/// How the pictures of a request are looked at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seeing<'a> {
+    /// What a picture file may ask for.
+    pub(crate) decode: DecodeOptions,
+    /// The budget of each picture; those without one have the model's.
+    pub(crate) budgets: &'a [PictureBudget],
+    /// What happens when the conversation does not fit.
+    pub(crate) policy: ContextPolicy,
+    /// Tokens that are kept free for the answer where something goes.
+    pub(crate) room: usize,
+}
+
+impl Preparer {
+    /// Prepares a conversation.
+    pub(crate) fn chat(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        seeing: &Seeing<'_>,
+    ) -> Result<Asked, Error> {
+        let mut prepared = self.pictures(messages, seeing)?;
+        let clips = self.watch(messages)?;
+        prepared.decode += clips.time;
+        let videos = clips.records.clone();
+        let most = self.context.saturating_sub(seeing.room.max(1));
+        let (prompt, pictures) = self.lay_out(messages, options, &prepared, clips)?;
+        let is_long = prompt.tokens.len() > most && videos.is_empty();
+        if seeing.policy == ContextPolicy::DropOldest && is_long {
+            let excess = prompt.tokens.len() - most;
+            if let Some(shorter) = self.shorten(messages, options, &prepared, (most, excess))? {
+                return Ok(shorter);
+            }
+        }
+        Ok(Asked {
+            prompt,
+            pictures,
+            prepared,
+            videos,
+            dropped: Vec::new(),
+        })
+    }
+
+    /// Renders and tokenizes messages with their pictures and videos, and puts these in the order of the prompt.
+    fn lay_out(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        prepared: &Prepared,
+        clips: Clips,
+    ) -> Result<(Prompt, Vec<Picture>), Error> {
+        let (ids, places) = tokenize(
+            &self.model,
+            &self.template,
+            messages,
+            (options, &clips.times()),
+            self.most_bytes(),
+        )?;
+        let arranged = arrange(&places, prepared.pictures.clone(), clips)?;
+        let layout = self.model.layout();
+        let prompt = Prompt::with_media(&ids, &arranged.slots, &arranged.media, layout.as_ref())?;
+        Ok((prompt, arranged.pictures))
+    }
+
+    /// Lets the oldest turns and pictures go until at most `most` tokens are left, `excess` fewer than now. `None`
+    /// when what may go is not enough.
+    fn shorten(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        prepared: &Prepared,
+        (most, mut excess): (usize, usize),
+    ) -> Result<Option<Asked>, Error> {
+        let turns = shorten::turns(&self.model.tokenizer, messages, &prepared.records);
+        // What the template writes around a message is not known: what is still too much is asked for again.
+        for _ in 0..SHORTENINGS {
+            let Some(gone) = drop_oldest(&turns, excess) else {
+                return Ok(None);
+            };
+            let (messages, kept) = shorten::without(messages, &gone);
+            let prepared = prepared.only(&kept);
+            let (prompt, pictures) =
+                self.lay_out(&messages, options, &prepared, Clips::default())?;
+            if prompt.tokens.len() <= most {
+                return Ok(Some(Asked {
+                    prompt,
+                    pictures,
+                    prepared,
+                    videos: Vec::new(),
+                    dropped: gone.iter().map(shorten::describe).collect(),
+                }));
+            }
+            excess += prompt.tokens.len() - most;
+        }
+        Ok(None)
+    }
+
+    /// Prepares a text to go on with. Control tokens in it are plain text.
+    pub(crate) fn text(&self, text: &str) -> Result<Asked, Error> {
+        let (bytes, most_bytes) = (text.len(), self.most_bytes());
+        if bytes > most_bytes {
+            return Err(Error::PromptTooLong { bytes, most_bytes });
+        }
+        self.tokens(&self.model.tokenizer.encode_prompt(&[Piece::user(text)]))
+    }
+
+    /// Prepares tokens to go on with.
+    pub(crate) fn tokens(&self, tokens: &[u32]) -> Result<Asked, Error> {
+        let vocabulary = self.model.tokenizer.len();
+        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
+            return Err(Error::UnknownToken { token, vocabulary });
+        }
+        let prompt = Prompt::new(tokens, &[], &[], self.model.layout().as_ref())?;
+        Ok(Asked {
+            prompt,
+            pictures: Vec::new(),
+            prepared: Prepared::default(),
+            videos: Vec::new(),
+            dropped: Vec::new(),
+        })
+    }
+
+    /// Bytes of text that can fit the context.
+    pub(crate) fn most_bytes(&self) -> usize {
+        self.context.saturating_mul(self.longest_token)
+    }
+
+    fn pictures(&self, messages: &[Message], seeing: &Seeing<'_>) -> Result<Prepared, Error> {
+        let parts = messages.iter().flat_map(|message| &message.parts);
+        let sources: Vec<&ImageSource> = parts
+            .filter_map(|part| match part {
+                Part::Image(source) => Some(source),
+                Part::Text(_) | Part::Video(_) => None,
+            })
+            .collect();
+        let mut prepared = match (&self.model.vision, &self.budget) {
+            _ if sources.is_empty() => return Ok(Prepared::default()),
+            (Some(vision), Some(budget)) => {
+                let vision = vision.as_ref();
+                let viewing = Viewing {
+                    vision,
+                    budget,
+                    seeing,
+                };
+                Prepared::new(&sources, &viewing)?
+            }
+            _ => {
+                return Err(Error::NoVision {
+                    model: self.model.name.clone(),
+                    why: self.why_blind.clone(),
+                });
+            }
+        };
+        if let Some(join) = self.model.join {
+            for record in &mut prepared.records {
+                record.tokens = join.tokens(&record.grid);
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// The videos of a request, ready for the encoder.
+    fn watch(&self, messages: &[Message]) -> Result<Clips, Error> {
+        let model = &self.model;
+        let parts = messages.iter().flat_map(|message| &message.parts);
+        let videos: Vec<&Video> = parts
+            .filter_map(|part| match part {
+                Part::Video(video) => Some(video),
+                Part::Text(_) | Part::Image(_) => None,
+            })
+            .collect();
+        if videos.is_empty() {
+            return Ok(Clips::default());
+        }
+        let Some(vision) = &model.vision else {
+            return Err(Error::NoVision {
+                model: model.name.clone(),
+                why: self.why_blind.clone(),
+            });
+        };
+        let rules = model.join.and_then(|join| join.video());
+        let (Some(rules), Some(budget), Some(_)) = (rules, &self.video, model.video_token())
+        else {
+            return Err(Error::NoVideo {
+                model: model.name.clone(),
+            });
+        };
+        let viewer = Viewer {
+            vision: vision.as_ref(),
+            rules,
+            budget,
+            ffmpeg: &self.ffmpeg,
+            salt: [0; 32],
+        };
+        Clips::new(&videos, &viewer)
+    }
+
+    /// Places that an answer names. Some families write them between control tokens, which the text of
+    /// an answer leaves out.
+    pub(crate) fn boxes(&self, outcome: &Outcome, view: Option<View>) -> Vec<Located> {
+        let model = &self.model;
+        let boxes = model.join.and_then(|join| join.boxes);
+        let (Some(boxes), Some(view)) = (boxes, view) else {
+            return Vec::new();
+        };
+        let shown;
+        let text = match boxes {
+            Convention::Tagged1000 => {
+                shown = model
+                    .tokenizer
+                    .decode(&outcome.tokens, ControlTokens::Shown);
+                &shown
+            }
+            Convention::Relative1000 | Convention::ResizedPixels => &outcome.text,
+        };
+        locate(text, boxes, &view)
+    }
+}

@@ -1,0 +1,80 @@
+//! What is asked of a service.
+
+use ocelli_engine::{ClientId, GrammarSource, Thinking};
+use serde_json::{Map, Value};
+
+use crate::{Message, PictureBudget, Sampling};
+
+/// What an answer goes on from.
+#[derive(Clone, Debug)]
+pub enum AskedFor {
+    /// The next turn of a conversation.
+    Chat(Vec<Message>),
+    /// More of this text. Control tokens in it are plain text.
+    Text(String),
+    /// More of these tokens.
+    Tokens(Vec<u32>),
+}
+
+/// A request: what is asked, how it is answered, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// What the answer goes on from.
+    pub asked: AskedFor,
+    /// Descriptions of tools for the template, as JSON schemas in OpenAI's form.
+    pub tools: Vec<Value>,
+    /// Extra arguments of the template, such as `enable_thinking`.
+    pub arguments: Map<String, Value>,
+    /// How tokens are chosen; `None` for the model's own default.
+    pub sampling: Option<Sampling>,
+    /// Most tokens of the answer; `None` for as many as the context holds.
+    pub max_tokens: Option<usize>,
+    /// Fewest tokens of the answer.
+    pub min_tokens: usize,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+    /// Further tokens that end the answer.
+    pub stop_tokens: Vec<u32>,
+    /// Never chooses a token that ends the answer.
+    pub ignore_end: bool,
+    /// Reports the probability of each token of the answer and of so many alternatives.
+    pub logprobs: Option<usize>,
+    /// What the answer must look like; compiled before the request is queued.
+    pub grammar: Option<GrammarSource>,
+    /// What becomes of reasoning before the answer.
+    pub thinking: Thinking,
+    /// The budget of each picture, in order; those without one have the model's.
+    pub budgets: Vec<PictureBudget>,
+    /// Whose it is; clients take turns.
+    pub client: ClientId,
+    /// Prompts and pictures are shared only with requests of equal salt.
+    pub salt: [u8; 32],
+}
+
+impl Ask {
+    /// The next turn of a conversation, with the model's own sampling.
+    pub fn chat(messages: Vec<Message>) -> Self {
+        Self::new(AskedFor::Chat(messages))
+    }
+
+    /// More of something, with the model's own sampling.
+    pub fn new(asked: AskedFor) -> Self {
+        Self {
+            asked,
+            tools: Vec::new(),
+            arguments: Map::new(),
+            sampling: None,
+            max_tokens: None,
+            min_tokens: 0,
+            stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            ignore_end: false,
+            logprobs: None,
+            grammar: None,
+            thinking: Thinking::default(),
+            budgets: Vec::new(),
+            client: ClientId::default(),
+            salt: [0; 32],
+        }
+    }
+}

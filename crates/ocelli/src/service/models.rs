@@ -1,0 +1,370 @@
+//! Several models under one budget of memory: each is loaded when it is first asked for and unloaded when nobody has
+//! used it for a while, or when another one needs its room.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Service, ServiceOptions};
+use crate::memory::{available, mib};
+use crate::{Error, Model, Options, Source};
+
+/// How long a model stays when nobody uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// Until the end.
+    Forever,
+    /// This long.
+    For(Duration),
+}
+
+/// A model that can be asked for.
+#[derive(Clone, Debug)]
+pub struct ModelEntry {
+    /// The name to ask for it by.
+    pub name: String,
+    /// Where it is.
+    pub source: Source,
+    /// How it is opened.
+    pub options: Options,
+}
+
+impl ModelEntry {
+    /// Bytes of its files, as far as they can be seen without opening them.
+    pub fn file_bytes(&self) -> u64 {
+        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |m| m.len());
+        let text = match &self.source {
+            Source::Demo => crate::demo::bytes(),
+            Source::File(path) => size(path),
+        };
+        text + self.options.projector.as_deref().map_or(0, size)
+    }
+
+    /// When its file was last changed.
+    pub fn modified(&self) -> Option<SystemTime> {
+        match &self.source {
+            Source::Demo => None,
+            Source::File(path) => std::fs::metadata(path).ok()?.modified().ok(),
+        }
+    }
+}
+
+/// Where a model is now.
+#[derive(Clone, Debug)]
+pub enum ModelState {
+    /// Not in memory.
+    Unloaded,
+    /// On its way.
+    Loading,
+    /// Ready.
+    Loaded(Loaded),
+}
+
+/// A model that is in memory.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What answers.
+    pub service: Arc<Service>,
+    /// When it will be unloaded if nobody uses it; `None` for never.
+    pub until: Option<Instant>,
+}
+
+enum State {
+    Unloaded,
+    Loading,
+    Loaded {
+        service: Arc<Service>,
+        used: Instant,
+        keep: KeepAlive,
+    },
+}
+
+struct Kept {
+    entry: ModelEntry,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Kept {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, state: State) {
+        *self.state() = state;
+        self.changed.notify_all();
+    }
+}
+
+/// See the module.
+pub struct Models {
+    kept: Vec<Kept>,
+    service: ServiceOptions,
+    keep: KeepAlive,
+    /// Most bytes of all models together.
+    memory: u64,
+    /// One model is loaded at a time.
+    loading: Mutex<()>,
+}
+
+impl std::fmt::Debug for Models {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.names().collect();
+        f.debug_struct("Models")
+            .field("names", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Models {
+    /// Models that can be asked for; none is loaded yet. `memory` is the most bytes of all together; `None` for nine
+    /// tenths of what is free now.
+    ///
+    /// # Errors
+    /// When there is none, or two have one name.
+    pub fn new(
+        entries: Vec<ModelEntry>,
+        service: ServiceOptions,
+        keep: KeepAlive,
+        memory: Option<u64>,
+    ) -> Result<Self, Error> {
+        if entries.is_empty() {
+            return Err(Error::Settings("no model: need at least one".to_owned()));
+        }
+        for (index, entry) in entries.iter().enumerate() {
+            if entries[..index]
+                .iter()
+                .any(|other| other.name == entry.name)
+            {
+                let name = &entry.name;
+                let what = format!(
+                    "model name '{name}': found twice, need different names. Give one with -m NAME=FILE"
+                );
+                return Err(Error::Settings(what));
+            }
+        }
+        let keep_unloaded = |entry| Kept {
+            entry,
+            state: Mutex::new(State::Unloaded),
+            changed: Condvar::new(),
+        };
+        Ok(Self {
+            kept: entries.into_iter().map(keep_unloaded).collect(),
+            service,
+            keep,
+            memory: memory.unwrap_or_else(|| available() / 10 * 9),
+            loading: Mutex::new(()),
+        })
+    }
+
+    /// The names, in the order in which they were given.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.kept.iter().map(|kept| kept.entry.name.as_str())
+    }
+
+    /// What can be asked for, in the order in which it was given.
+    pub fn entries(&self) -> impl Iterator<Item = &ModelEntry> {
+        self.kept.iter().map(|kept| &kept.entry)
+    }
+
+    /// Where a model is now. `:latest` may follow a name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`].
+    pub fn state(&self, name: &str) -> Result<ModelState, Error> {
+        let state = self.find(name)?.state();
+        Ok(match &*state {
+            State::Unloaded => ModelState::Unloaded,
+            State::Loading => ModelState::Loading,
+            State::Loaded {
+                service,
+                used,
+                keep,
+            } => ModelState::Loaded(Loaded {
+                service: service.clone(),
+                until: match keep {
+                    KeepAlive::Forever => None,
+                    KeepAlive::For(time) => used.checked_add(*time),
+                },
+            }),
+        })
+    }
+
+    /// The model of this name, if it is in memory; it counts as used.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`].
+    pub fn ready(&self, name: &str) -> Result<Option<Arc<Service>>, Error> {
+        Ok(match &mut *self.find(name)?.state() {
+            State::Loaded { service, used, .. } if service.health().is_alive => {
+                *used = Instant::now();
+                Some(service.clone())
+            }
+            _ => None,
+        })
+    }
+
+    /// The model of this name, loaded if it is not in memory. This may take long.
+    ///
+    /// # Errors
+    /// When the name is unknown, or the model cannot be loaded.
+    pub fn load(&self, name: &str) -> Result<Arc<Service>, Error> {
+        let kept = self.find(name)?;
+        let mut state = kept.state();
+        loop {
+            match &mut *state {
+                State::Loaded { service, used, .. } if service.health().is_alive => {
+                    *used = Instant::now();
+                    return Ok(service.clone());
+                }
+                State::Loading => {
+                    let waited = kept.changed.wait(state);
+                    state = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+                State::Loaded { .. } | State::Unloaded => {
+                    let old = std::mem::replace(&mut *state, State::Loading);
+                    drop(state);
+                    drop(old);
+                    return self.load_into(kept);
+                }
+            }
+        }
+    }
+
+    fn load_into(&self, kept: &Kept) -> Result<Arc<Service>, Error> {
+        /// Whatever happens, nobody waits for a model that is no longer on its way.
+        struct Unload<'a>(Option<&'a Kept>);
+        impl Drop for Unload<'_> {
+            fn drop(&mut self) {
+                if let Some(kept) = self.0 {
+                    kept.set(State::Unloaded);
+                }
+            }
+        }
+        let mut on_its_way = Unload(Some(kept));
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = &kept.entry;
+        self.make_room(entry)?;
+        let model = Model::load(&entry.source, &entry.options, &mut |_, _| {})?;
+        let service = Arc::new(Service::start(model, self.service));
+        on_its_way.0 = None;
+        kept.set(State::Loaded {
+            service: service.clone(),
+            used: Instant::now(),
+            keep: self.keep,
+        });
+        Ok(service)
+    }
+
+    /// Unloads models that nobody uses, the one that was used longest ago first, until there is room.
+    fn make_room(&self, entry: &ModelEntry) -> Result<(), Error> {
+        let needed = entry.file_bytes();
+        loop {
+            let taken: u64 = self.kept.iter().map(|kept| bytes(&kept.state())).sum();
+            if taken.saturating_add(needed) <= self.memory {
+                return Ok(());
+            }
+            let idle = self.kept.iter().filter_map(|kept| match &*kept.state() {
+                State::Loaded { service, used, .. } if is_idle(service) => Some((*used, kept)),
+                _ => None,
+            });
+            let Some((_, oldest)) = idle.min_by_key(|(used, _)| *used) else {
+                return Err(Error::Memory {
+                    what: format!("model '{}'", entry.name),
+                    needed_mib: mib(needed),
+                    available_mib: self.memory.saturating_sub(taken) >> 20,
+                    hint: "Other models are in use; try again later",
+                });
+            };
+            unload(oldest);
+        }
+    }
+
+    /// Says how long a model stays from now on, until it is loaded anew.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`].
+    pub fn keep(&self, name: &str, how_long: KeepAlive) -> Result<(), Error> {
+        if let State::Loaded { keep, used, .. } = &mut *self.find(name)?.state() {
+            *keep = how_long;
+            *used = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Unloads the models whose time is over. To be called every second or so.
+    pub fn unload_idle(&self) {
+        for kept in &self.kept {
+            let is_over = match &mut *kept.state() {
+                State::Loaded {
+                    service,
+                    used,
+                    keep,
+                } => {
+                    if !is_idle(service) {
+                        *used = Instant::now();
+                    }
+                    match keep {
+                        KeepAlive::Forever => false,
+                        KeepAlive::For(time) => used.elapsed() >= *time,
+                    }
+                }
+                _ => false,
+            };
+            if is_over {
+                unload(kept);
+            }
+        }
+    }
+
+    /// True while a model is on its way into memory.
+    pub fn is_loading(&self) -> bool {
+        let is_loading = |kept: &Kept| matches!(&*kept.state(), State::Loading);
+        self.kept.iter().any(is_loading)
+    }
+
+    /// Every model that is in memory, by name.
+    pub fn loaded(&self) -> Vec<(&str, Loaded)> {
+        let loaded = |kept: &'_ Kept| match self.state(&kept.entry.name) {
+            Ok(ModelState::Loaded(loaded)) => Some(loaded),
+            _ => None,
+        };
+        let names = self.kept.iter();
+        names
+            .filter_map(|kept| Some((kept.entry.name.as_str(), loaded(kept)?)))
+            .collect()
+    }
+
+    fn find(&self, name: &str) -> Result<&Kept, Error> {
+        let found = self.kept.iter().find(|kept| kept.entry.name == name);
+        let plain = name.strip_suffix(":latest").unwrap_or(name);
+        found
+            .or_else(|| self.kept.iter().find(|kept| kept.entry.name == plain))
+            .ok_or_else(|| Error::UnknownModel {
+                name: name.escape_default().take(64).collect(),
+                known: self.names().collect::<Vec<_>>().join(", "),
+            })
+    }
+}
+
+/// True when nothing but the shelf holds the model, and no request runs on it.
+fn is_idle(service: &Arc<Service>) -> bool {
+    service.live() == 0 && Arc::strong_count(service) == 1
+}
+
+fn bytes(state: &State) -> u64 {
+    match state {
+        State::Loaded { service, .. } => service.bytes(),
+        State::Unloaded | State::Loading => 0,
+    }
+}
+
+fn unload(kept: &Kept) {
+    let mut state = kept.state();
+    if matches!(&*state, State::Loaded { service, .. } if is_idle(service)) {
+        let old = std::mem::replace(&mut *state, State::Unloaded);
+        drop(state);
+        // Joins the engine's thread; nobody waits for the lock meanwhile.
+        drop(old);
+        kept.changed.notify_all();
+    }
+}
