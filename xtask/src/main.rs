@@ -4,6 +4,7 @@
 
 mod check;
 mod goldens;
+mod load;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ usage: cargo xtask <task>
 tasks:
   check [--skip-tests]   format, tidy, clippy, docs, tests: what CI runs
   tidy                   rules of the sources that need no build (seconds)
+  load [--seconds N] [--clients N] [--restarts N] [--server FILE] [SCENARIO]...
+                         many clients on a server: lost, wrong, memory (build it first)
   goldens [ARGUMENT]...  make the golden files again (needs Python, see CONTRIBUTING.md)
 ";
 
@@ -40,6 +43,7 @@ fn run(arguments: &[String]) -> Result<bool> {
         ["check"] => check::run(&root, check::Tests::Run),
         ["check", "--skip-tests"] => check::run(&root, check::Tests::Skip),
         ["tidy"] => tidy::run(&root),
+        ["load", rest @ ..] => load::run(&root, rest),
         ["goldens", rest @ ..] => goldens::run(&root, rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

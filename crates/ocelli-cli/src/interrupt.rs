@@ -1,7 +1,8 @@
 //! Ctrl-C and termination. The only owner of signal handlers in the process.
 //!
 //! Outside an answer of a chat, the first Ctrl-C ends the process with 130. During such an answer the first one
-//! only asks the answer to stop, and the second ends the process. Termination ends it with 143 at once.
+//! only asks the answer to stop, and the second ends the process. Termination ends it with 143 at once. A server ends its
+//! work at the first of either, and at once at the second.
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use signal_hook::flag;
 pub(crate) struct Interrupt {
     exits: Arc<AtomicBool>,
     pressed: Arc<AtomicBool>,
+    terminates: Arc<AtomicBool>,
+    /// Any of the signals came.
+    ends: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -29,8 +33,26 @@ impl Interrupt {
         flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&exits))?;
         flag::register(SIGINT, Arc::clone(&exits))?;
         flag::register(SIGINT, Arc::clone(&pressed))?;
-        flag::register_conditional_shutdown(SIGTERM, 143, Arc::new(AtomicBool::new(true)))?;
-        Ok(Self { exits, pressed })
+        let terminates = Arc::new(AtomicBool::new(true));
+        let ends = Arc::new(AtomicBool::new(false));
+        flag::register_conditional_shutdown(SIGTERM, 143, Arc::clone(&terminates))?;
+        flag::register(SIGTERM, Arc::clone(&terminates))?;
+        for signal in [SIGINT, SIGTERM] {
+            flag::register(signal, Arc::clone(&ends))?;
+        }
+        Ok(Self {
+            exits,
+            pressed,
+            terminates,
+            ends,
+        })
+    }
+
+    /// From now on the first signal only sets the flag that comes back.
+    pub(crate) fn serving(&self) -> &AtomicBool {
+        self.exits.store(false, Ordering::SeqCst);
+        self.terminates.store(false, Ordering::SeqCst);
+        &self.ends
     }
 
     /// From now on one Ctrl-C only stops the answer, until the guard is dropped.

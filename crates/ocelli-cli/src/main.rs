@@ -19,6 +19,7 @@ mod plan;
 mod progress;
 mod prompt;
 mod run;
+mod serve;
 mod trace;
 mod verify;
 mod writing;
@@ -77,6 +78,7 @@ fn command() -> Result<(), Failure> {
         Command::Run(args) => run::run(&args, &interrupt),
         Command::Batch(args) => batch::batch(&args),
         Command::Plan(args) => plan::plan(&args),
+        Command::Serve(args) => serve::serve(&args, &interrupt),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Convert(args) => writing::convert(&args, &interrupt),
         Command::Quantize(args) => writing::quantize(&args, &interrupt),

@@ -141,13 +141,7 @@ pub(crate) fn load(
     }
     let total = files.total_bytes();
     check_memory("weights", total, available(), "Use a smaller quantisation")?;
-    let backend = CpuBackend::new(&CpuOptions {
-        threads: options.threads,
-        isa: options.isa,
-        precision: options.precision,
-    })
-    .map_err(|error| Error::Backend(error.to_string()))?;
-    let backend: Arc<dyn Backend> = Arc::new(backend);
+    let backend = backend(options)?;
     let (text, vision) = read_weights(&files, backend.as_ref(), progress)?;
     let join = check_pair(&files, text.as_ref(), vision.as_deref())?;
     let (tokenizer, template) = read_text(&files.text, text.as_ref(), join)?;
@@ -193,6 +187,17 @@ pub(crate) fn load(
         bytes: total + kv_bytes,
         sequences: settings.sequences,
     }))
+}
+
+fn backend(options: &Options) -> Result<Arc<dyn Backend>, Error> {
+    let backend = CpuBackend::new(&CpuOptions {
+        threads: options.threads,
+        isa: options.isa,
+        precision: options.precision,
+    });
+    Ok(Arc::new(
+        backend.map_err(|error| Error::Backend(error.to_string()))?,
+    ))
 }
 
 /// The engine, with its cache on disk if one is wanted and the model can see.

@@ -139,7 +139,10 @@ impl Model {
             observe,
         )?;
         Ok(Answer {
-            boxes: self.parts.preparer.boxes(&outcome, view(&prepared.records, &videos)),
+            boxes: self
+                .parts
+                .preparer
+                .boxes(&outcome, view(&prepared.records, &videos)),
             text: outcome.text,
             finish_reason: outcome.finish_reason,
             usage: Usage {

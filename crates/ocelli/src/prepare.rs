@@ -12,9 +12,7 @@ use ocelli_text::{ChatTemplate, ControlTokens, Piece, RenderOptions};
 use crate::chat::tokenize;
 use crate::pictures::{Prepared, Viewing};
 use crate::video::{Clips, Viewer, arrange};
-use crate::{
-    Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Sampling, Video, shorten,
-};
+use crate::{Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Sampling, Video, shorten};
 
 /// Times that a conversation is shortened further.
 const SHORTENINGS: usize = 8;
@@ -228,8 +226,7 @@ impl Preparer {
             });
         };
         let rules = model.join.and_then(|join| join.video());
-        let (Some(rules), Some(budget), Some(_)) = (rules, &self.video, model.video_token())
-        else {
+        let (Some(rules), Some(budget), Some(_)) = (rules, &self.video, model.video_token()) else {
             return Err(Error::NoVideo {
                 model: model.name.clone(),
             });

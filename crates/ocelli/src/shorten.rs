@@ -29,6 +29,7 @@ pub(crate) fn turns(
         for part in &message.parts {
             match part {
                 Part::Text(text) => turn.text += tokenizer.encode(&[Piece::user(text)]).len(),
+                Part::Video(_) => {}
                 Part::Image(_) => turn
                     .images
                     .extend(records.next().map(|record| record.tokens)),

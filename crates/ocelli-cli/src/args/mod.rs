@@ -6,6 +6,7 @@ mod commands;
 mod folder;
 mod model;
 mod models;
+mod serve;
 mod values;
 mod writing;
 
@@ -15,6 +16,8 @@ pub(crate) use commands::{ImageArgs, InspectArgs, RunArgs, StageArgs, TraceArgs,
 pub(crate) use folder::{BatchArgs, PlanArgs};
 pub(crate) use model::{ModelArgs, Precision};
 pub(crate) use models::{ListArgs, PullArgs};
+pub(crate) use serve::{ContextPolicy, ImageUrls, ServeArgs};
+pub(crate) use values::Time;
 pub(crate) use writing::{ConvertArgs, MergeArgs, QuantizeArgs, RepairArgs, SplitArgs, WriteArgs};
 
 use clap::error::ErrorKind;
@@ -50,6 +53,8 @@ pub(crate) enum Command {
     Batch(Box<BatchArgs>),
     /// Say what a model would see of pictures and what it would cost, without running it
     Plan(Box<PlanArgs>),
+    /// Answer OpenAI, Ollama and Anthropic clients over HTTP, many at once
+    Serve(Box<ServeArgs>),
     /// Write a Hugging Face model as a text model and a projector
     #[command(after_help = "Example:\n  ocelli convert Qwen3-VL-2B-Instruct --out . --type q4_k_m")]
     Convert(ConvertArgs),
@@ -104,7 +109,7 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Parsed::Text(error)),
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
                 Err(Failure::usage(
-                    "no command: need run, batch, plan, inspect, list, pull, convert, quantize, merge, split, repair, trace, verify, bench or completions. Try 'ocelli --help'",
+                    "no command: need run, batch, plan, serve, inspect, list, pull, convert, quantize, merge, split, repair, trace, verify, bench or completions. Try 'ocelli --help'",
                 ))
             }
             _ => Err(Failure::usage(complaint(&error.to_string()))),

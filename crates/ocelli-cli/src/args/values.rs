@@ -43,6 +43,34 @@ pub(super) fn size(text: &str) -> Result<NonZero<u64>, String> {
     bytes.ok_or_else(|| format!("found '{text}', need a size above 0 as 4G or 500M"))
 }
 
+/// How long: a time, or for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// This long.
+    For(Duration),
+    /// For ever.
+    Forever,
+}
+
+/// A time: a whole number with s, m, h or nothing behind it (seconds), or `-1` for ever.
+pub(super) fn time(text: &str) -> Result<Time, String> {
+    if text == "-1" || text == "forever" {
+        return Ok(Time::Forever);
+    }
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let seconds = number
+        .and_then(|n| n.checked_mul(unit))
+        .filter(|s| *s < 1 << 32);
+    let seconds = seconds.map(|s| Time::For(Duration::from_secs(s)));
+    seconds.ok_or_else(|| format!("found '{text}', need a time as 30s, 5m or 1h, or -1 for ever"))
+}
+
 /// A whole number of at least one.
 pub(super) fn count(text: &str) -> Result<usize, String> {
     number_in(text, 1, 1 << 32)

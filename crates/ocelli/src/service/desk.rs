@@ -85,6 +85,7 @@ impl Service {
             load,
             bytes,
             sequences,
+            ..
         } = model.into_parts();
         let preparer = Arc::new(preparer);
         let status = Arc::new(Status::new());

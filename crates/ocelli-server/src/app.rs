@@ -1,0 +1,227 @@
+//! The server: its state, its start and its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use ocelli::Error as OcelliError;
+use ocelli::service::{KeepAlive, Models, Service};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::failure::Failure;
+use crate::guard::Guard;
+use crate::metrics::Metrics;
+use crate::report::ModelFacts;
+use crate::{Error, Settings, http, routes};
+
+/// Threads that move bytes; the models have their own.
+const THREADS: usize = 2;
+
+/// Pictures that are fetched from the web at the same time.
+const FETCHES: usize = 4;
+
+/// What all requests share.
+pub(crate) struct App {
+    pub(crate) settings: Settings,
+    pub(crate) models: Arc<Models>,
+    pub(crate) facts: Vec<ModelFacts>,
+    pub(crate) guard: Guard,
+    pub(crate) metrics: Metrics,
+    /// KiB of bodies that may be read now.
+    pub(crate) bodies: Arc<Semaphore>,
+    /// Pictures that may be fetched now.
+    pub(crate) fetches: Semaphore,
+    /// Seconds since 1970 at the start.
+    pub(crate) started: u64,
+    /// True once the first model is there.
+    is_ready: AtomicBool,
+    is_ending: AtomicBool,
+    active: AtomicUsize,
+    /// Makes identifiers differ.
+    next_id: AtomicU64,
+    secret: u64,
+}
+
+impl App {
+    fn new(settings: Settings, models: Models) -> Self {
+        let random = std::hash::RandomState::new();
+        let secret = std::hash::BuildHasher::hash_one(&random, Instant::now());
+        let started = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
+        let kib = settings.limits.all_bodies_bytes >> 10;
+        Self {
+            guard: Guard::new(&settings),
+            facts: models.entries().map(ModelFacts::new).collect(),
+            bodies: Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS))),
+            fetches: Semaphore::new(FETCHES),
+            models: Arc::new(models),
+            metrics: Metrics::default(),
+            settings,
+            started,
+            is_ready: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
+            active: AtomicUsize::new(0),
+            next_id: AtomicU64::new(0),
+            secret,
+        }
+    }
+
+    /// An identifier, as in `chatcmpl-0123456789abcdef`.
+    pub(crate) fn id(&self, prefix: &str) -> String {
+        format!("{prefix}{:016x}", self.random())
+    }
+
+    /// A number that differs from call to call and from process to process.
+    pub(crate) fn random(&self) -> u64 {
+        // SplitMix64 over a counter: every value once.
+        let count = self.next_id.fetch_add(1, Relaxed);
+        let mut z = self
+            .secret
+            .wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready.load(Relaxed)
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.load(Relaxed)
+    }
+
+    /// Requests that are being answered.
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Relaxed)
+    }
+
+    /// Counts a request as active until this is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Active {
+        self.active.fetch_add(1, Relaxed);
+        Active(self.clone())
+    }
+
+    /// The model of a request, loaded if need be.
+    pub(crate) async fn service(&self, name: &str) -> Result<Arc<Service>, Failure> {
+        if let Some(service) = self.models.ready(name)? {
+            return Ok(service);
+        }
+        let models = self.models.clone();
+        let wanted = name.to_owned();
+        let loaded = tokio::task::spawn_blocking(move || models.load(&wanted)).await;
+        let loaded = loaded.map_err(|_| Failure::internal("loading the model failed"))?;
+        loaded.map_err(|error: OcelliError| Failure::unloadable(name, &error))
+    }
+
+    /// The model that answers when none is named.
+    pub(crate) fn first_model(&self) -> &str {
+        self.models.names().next().unwrap_or_default()
+    }
+
+    /// What is known of a model without loading it.
+    pub(crate) fn facts(&self, name: &str) -> Option<&ModelFacts> {
+        let plain = name.strip_suffix(":latest").unwrap_or(name);
+        self.facts
+            .iter()
+            .find(|facts| facts.name == name || facts.name == plain)
+    }
+}
+
+/// An active request.
+pub(crate) struct Active(Arc<App>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Serves models until `stop` becomes true, and then until what runs is answered or its time is over. `ready` is told the
+/// address once requests can be answered: when the first model is loaded.
+///
+/// # Errors
+/// When the settings are unsafe, the address is not free, or the first model cannot be loaded.
+pub fn serve(
+    settings: Settings,
+    models: Models,
+    stop: &AtomicBool,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), Error> {
+    settings.check()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .map_err(Error::System)?;
+    let app = Arc::new(App::new(settings, models));
+    let served = runtime.block_on(run(app, stop, ready));
+    // A model that is still being loaded must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    served
+}
+
+async fn run(
+    app: Arc<App>,
+    stop: &AtomicBool,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), Error> {
+    let address = SocketAddr::new(app.settings.host, app.settings.port);
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let (end, ending) = watch::channel(false);
+    let router = routes::router(app.clone());
+    let listening = tokio::spawn(http::listen::listen(listener, router, app.clone(), ending));
+    let models = app.models.clone();
+    let first = app.first_model().to_owned();
+    let loaded = tokio::task::spawn_blocking(move || models.load(&first).map(drop)).await;
+    loaded.map_err(|error| Error::System(std::io::Error::other(error)))??;
+    app.is_ready.store(true, Relaxed);
+    ready(address);
+    let mut beat = tokio::time::interval(Duration::from_millis(50));
+    let mut last_look = Instant::now();
+    while !stop.load(Relaxed) {
+        beat.tick().await;
+        if last_look.elapsed() >= Duration::from_secs(1) {
+            last_look = Instant::now();
+            let models = app.models.clone();
+            tokio::task::spawn_blocking(move || models.unload_idle());
+        }
+    }
+    app.is_ending.store(true, Relaxed);
+    let _ = end.send(true);
+    let _ = listening.await;
+    Ok(())
+}
+
+/// How long a model stays, in the words of Ollama's clients: seconds, `"5m"`, or below zero for ever.
+pub(crate) fn keep_alive(value: &serde_json::Value) -> Option<KeepAlive> {
+    use serde_json::Value;
+    let seconds = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => {
+            let split = text.find(|c: char| c.is_ascii_alphabetic());
+            let (number, unit) = text.split_at(split.unwrap_or(text.len()));
+            let number: f64 = number.parse().ok()?;
+            number
+                * match unit {
+                    "" | "s" => 1.0,
+                    "ms" => 0.001,
+                    "m" => 60.0,
+                    "h" => 3600.0,
+                    _ => return None,
+                }
+        }
+        _ => return None,
+    };
+    match seconds < 0.0 {
+        true => Some(KeepAlive::Forever),
+        false => Duration::try_from_secs_f64(seconds)
+            .ok()
+            .map(KeepAlive::For),
+    }
+}

@@ -1,0 +1,122 @@
+//! Request bodies: JSON only, bounded in bytes, in time, and in bytes of all together.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout_at;
+
+use crate::app::App;
+use crate::failure::Failure;
+
+/// A slow client must bring at least this much a second, beside a fixed time.
+const BYTES_PER_SECOND: u64 = 16 << 10;
+/// Bodies up to this size are parsed where they are; larger ones on a thread that may take its time.
+const SMALL: usize = 64 << 10;
+
+/// A body with its share of the memory for all bodies.
+pub(crate) struct Received {
+    pub(crate) bytes: Bytes,
+    _share: OwnedSemaphorePermit,
+}
+
+/// Reads the body of a request.
+///
+/// # Errors
+/// 415 for anything but JSON, 413 when too large, 408 when too slow, 503 when too much is being read already.
+pub(crate) async fn receive(app: &Arc<App>, request: Request<Body>) -> Result<Received, Failure> {
+    let (parts, mut body) = request.into_parts();
+    check_type(&parts.headers)?;
+    let limits = &app.settings.limits;
+    let too_large = || {
+        let limit = limits.body_bytes;
+        let message = format!("request body is too large, limit {limit} bytes");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    };
+    let length = parts.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let expected = length.unwrap_or(limits.body_bytes);
+    if expected > limits.body_bytes {
+        return Err(too_large());
+    }
+    // Counted in KiB; nothing is held for an empty body.
+    let share = u32::try_from(expected.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+    let share = app.bodies.clone().try_acquire_many_owned(share);
+    let share = share.map_err(|_| {
+        Failure::busy(
+            "too_many_bodies",
+            "too many large requests are being read",
+            1,
+        )
+    })?;
+    let start = Instant::now();
+    let mut bytes = Vec::with_capacity(length.unwrap_or_default().min(SMALL));
+    loop {
+        let seconds = bytes.len() as u64 / BYTES_PER_SECOND;
+        let until = start + limits.body_time + std::time::Duration::from_secs(seconds);
+        let frame = timeout_at(until.into(), body.frame()).await;
+        let frame = match frame {
+            Err(_) => {
+                let message = "the request body did not arrive in time";
+                return Err(Failure::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "timeout",
+                    message,
+                ));
+            }
+            Ok(None) => break,
+            Ok(Some(frame)) => frame.map_err(|_| Failure::bad("the request body broke off"))?,
+        };
+        if let Ok(data) = frame.into_data() {
+            if bytes.len() + data.len() > limits.body_bytes {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(Received {
+        bytes: bytes.into(),
+        _share: share,
+    })
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
+    let unsupported = |message| {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Err(Failure::new(status, "unsupported_media_type", message))
+    };
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return unsupported("Content-Encoding is not supported, send the body as it is");
+    }
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    match kind.eq_ignore_ascii_case("application/json") {
+        true => Ok(()),
+        false => unsupported("Content-Type must be application/json"),
+    }
+}
+
+/// Reads a body and makes something of it, away from the threads that serve others if it is large.
+///
+/// # Errors
+/// Those of [`receive`], and what `parse` says.
+pub(crate) async fn parse<T: Send + 'static>(
+    app: &Arc<App>,
+    request: Request<Body>,
+    parse: impl FnOnce(&serde_json::Map<String, serde_json::Value>) -> Result<T, Failure>
+    + Send
+    + 'static,
+) -> Result<T, Failure> {
+    let received = receive(app, request).await?;
+    let is_small = received.bytes.len() <= SMALL;
+    let work = move || parse(&crate::json::object(&received.bytes)?);
+    if is_small {
+        return work();
+    }
+    let parsed = tokio::task::spawn_blocking(work).await;
+    parsed.unwrap_or_else(|_| Err(Failure::internal("the request could not be read")))
+}

@@ -1,0 +1,5 @@
+//! Connections and bodies: what is bounded before anything is understood.
+
+pub(crate) mod body;
+pub(crate) mod listen;
+mod stalling;

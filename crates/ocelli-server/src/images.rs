@@ -1,0 +1,181 @@
+//! Pictures of requests: inside them as base64, or, where that is allowed, fetched from the web.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use ocelli::service::{Ask, AskedFor};
+use ocelli::store::{self, WebOptions, fetch_public};
+use ocelli::{ImageSource, Part};
+
+use crate::ImageUrls;
+use crate::app::App;
+use crate::failure::Failure;
+
+/// Clients leave out the padding at times.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Most bytes of a fetched picture.
+const MOST_BYTES: u64 = 20 << 20;
+
+/// A picture that is still to be fetched, for a place among the messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetch {
+    pub(crate) message: usize,
+    pub(crate) part: usize,
+    pub(crate) url: String,
+}
+
+/// Where a picture of a request is.
+pub(crate) enum Found {
+    Here(ImageSource),
+    At(String),
+}
+
+/// Reads a picture's address: a data URI, or an address of the web.
+///
+/// # Errors
+/// When it is neither.
+pub(crate) fn from_url(url: &str, place: &str) -> Result<Found, Failure> {
+    let scheme = |scheme: &str| {
+        url.get(..scheme.len())
+            .is_some_and(|s| s.eq_ignore_ascii_case(scheme))
+    };
+    if scheme("data:") {
+        return from_data_uri(url, place).map(Found::Here);
+    }
+    if scheme("http:") || scheme("https:") {
+        return Ok(Found::At(url.to_owned()));
+    }
+    let what = "must be a data URI (data:image/...;base64,...)";
+    Err(image_failure(place, what))
+}
+
+fn image_failure(place: &str, what: &str) -> Failure {
+    Failure {
+        code: "invalid_image",
+        ..Failure::field(place, what)
+    }
+}
+
+fn from_data_uri(url: &str, place: &str) -> Result<ImageSource, Failure> {
+    let wrong = || {
+        let mut failure = image_failure(place, "");
+        failure.message = format!("{place}: data URI must be image/*;base64");
+        failure
+    };
+    let rest = &url["data:".len()..];
+    let (kind, data) = rest.split_once(',').ok_or_else(wrong)?;
+    let kind = kind.to_ascii_lowercase();
+    // What the bytes are is seen from the bytes; an empty type is a careless client's.
+    let is_image = kind.starts_with("image/")
+        || kind == ";base64"
+        || kind.starts_with("application/octet-stream");
+    if !is_image || !kind.ends_with(";base64") {
+        return Err(wrong());
+    }
+    decode(data).map(ImageSource::Bytes).ok_or_else(wrong)
+}
+
+/// Reads a picture in bare base64.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn from_base64(data: &str, place: &str) -> Result<ImageSource, Failure> {
+    let bytes = decode(data).ok_or_else(|| image_failure(place, "must be an image in base64"))?;
+    Ok(ImageSource::Bytes(bytes))
+}
+
+fn decode(data: &str) -> Option<Vec<u8>> {
+    let data = data.trim();
+    match BASE64.decode(data) {
+        Ok(bytes) => Some(bytes),
+        // Lines of base64, as mail programs write it.
+        Err(_) => {
+            let data: Vec<u8> = data.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+            BASE64.decode(data).ok()
+        }
+    }
+}
+
+/// Fetches what is still to be fetched.
+///
+/// # Errors
+/// When that is not allowed, or fails.
+pub(crate) async fn fetch(
+    app: &Arc<App>,
+    ask: &mut Ask,
+    wanted: Vec<Fetch>,
+) -> Result<(), Failure> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    if app.settings.image_urls == ImageUrls::Off {
+        let message = "image URLs are not fetched by this server; send the image as a data URI, or start with --image-urls";
+        return Err(Failure {
+            code: "image_url_not_allowed",
+            ..Failure::bad(message)
+        });
+    }
+    let options = WebOptions {
+        http_too: app.settings.image_urls == ImageUrls::HttpToo,
+        hosts: app.settings.image_url_hosts.clone(),
+        most_bytes: MOST_BYTES,
+    };
+    for Fetch { message, part, url } in wanted {
+        let place = app.fetches.acquire().await;
+        let options = options.clone();
+        let fetched = tokio::task::spawn_blocking(move || fetch_public(&url, &options)).await;
+        drop(place);
+        let fetched = fetched.map_err(|_| Failure::internal("an image could not be fetched"))?;
+        let bytes = fetched.map_err(|error| match error {
+            // One text for every reason: who asks learns nothing of the network here.
+            store::Error::Address { .. } => Failure {
+                code: "image_url_not_allowed",
+                ..Failure::bad("image URL host not allowed")
+            },
+            error => Failure {
+                code: "image_url_failed",
+                ..Failure::bad(error)
+            },
+        })?;
+        if let AskedFor::Chat(messages) = &mut ask.asked
+            && let Some(message) = messages.get_mut(message)
+            && let Some(place) = message.parts.get_mut(part)
+        {
+            *place = Part::Image(ImageSource::Bytes(bytes));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_uris_are_read_with_and_without_padding_and_case() {
+        for url in [
+            "data:image/png;base64,QUI=",
+            "DATA:IMAGE/PNG;BASE64,QUI",
+            "data:;base64,QUI=",
+            "data:image/png;base64, QU\nI= ",
+        ] {
+            let Ok(Found::Here(ImageSource::Bytes(bytes))) = from_url(url, "url") else {
+                panic!("{url}");
+            };
+            assert_eq!(bytes, b"AB", "{url}");
+        }
+        for url in [
+            "data:image/png,QUI=",
+            "data:text/html;base64,QUI=",
+            "data:image/png;base64",
+        ] {
+            assert!(from_url(url, "url").is_err(), "{url}");
+        }
+    }
+}

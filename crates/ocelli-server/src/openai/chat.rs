@@ -1,0 +1,263 @@
+//! `POST /v1/chat/completions`, and the dry run that only counts.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::{IntoResponse as _, Response};
+use ocelli::service::{Ask, Finished, Update};
+use ocelli::{FinishReason, PictureBudget, ToolCall};
+use serde_json::{Map, Value, json};
+
+use super::chat_stream::ChatWriter;
+use super::form;
+use super::messages::{self, Conversation};
+use crate::app::App;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::guard::Caller;
+use crate::http::body;
+use crate::job::{self, Begun, Flow, Job};
+use crate::{report, stream};
+
+/// Most answers to one request.
+const ANSWERS: u64 = 8;
+
+/// How an answer is to be written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Style {
+    stream: bool,
+    /// A last chunk with the usage.
+    pub(super) usage: bool,
+    /// The usage so far in every chunk.
+    pub(super) usage_always: bool,
+    /// Events about encoding and prefill.
+    pub(super) progress: bool,
+}
+
+/// Answers a chat.
+pub(crate) async fn complete(
+    app: Arc<App>,
+    caller: Caller,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
+    let reader = app.clone();
+    let (job, style) = body::parse(&app, request, move |object| read(&reader, object)).await?;
+    let flow = Flow::begin(&app, caller, job).await?;
+    let id = app.id("chatcmpl-");
+    if style.stream {
+        let writer = ChatWriter::new(id, &flow.begun, style);
+        return Ok(stream::respond(flow, writer));
+    }
+    let (begun, answers) = flow.finish().await?;
+    Ok(Json(whole(&id, &begun, &answers)).into_response())
+}
+
+/// `POST /v1/chat/completions/input_tokens`: what the request would take, without answering it.
+pub(crate) async fn count(
+    app: Arc<App>,
+    caller: Caller,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
+    let reader = app.clone();
+    let (mut job, _) = body::parse(&app, request, move |object| read(&reader, object)).await?;
+    let begun = job::prepare(&app, caller, &mut job).await?;
+    let (prompt_tokens, images) = job::look(&begun, job.ask).await?;
+    let context = begun.service.context();
+    Ok(Json(json!({
+        "object": "response.input_tokens",
+        "input_tokens": prompt_tokens,
+        "images": report::images(&images),
+        "context": context,
+        "fits": prompt_tokens < context,
+        "max_completion_tokens": context.saturating_sub(prompt_tokens),
+    }))
+    .into_response())
+}
+
+fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, Style), Failure> {
+    let fields = Fields::new(object);
+    let model = fields.string("model")?.map(str::to_owned);
+    let mut sizes = messages::image_budget(&fields, PictureBudget::default())?;
+    if let Some(value) = fields.get("mm_processor_kwargs") {
+        sizes = messages::image_budget(&Fields::at(value, "mm_processor_kwargs")?, sizes)?;
+    }
+    let list = fields.list("messages")?;
+    let list = list.ok_or_else(|| Failure::field("messages", "missing, need a list"))?;
+    let conversation = Conversation::read(list, sizes)?;
+    let mut ask = Ask::chat(conversation.messages);
+    ask.budgets = conversation.budgets;
+    ask.tools = messages::tools(&fields)?;
+    ask.arguments = template_arguments(&fields)?;
+    ask.stop = fields.stop("stop")?;
+    let newer = fields.max_tokens("max_completion_tokens")?;
+    ask.max_tokens = newer.or(fields.max_tokens("max_tokens")?);
+    form::read(&fields, &mut ask)?;
+    form::choose_tools(&fields, &mut ask)?;
+    let mut job = Job::new(model, ask);
+    job.asking = job::sampling(app, &fields, 2.0)?;
+    job.fetch = conversation.fetch;
+    job.answers = fields.integer("n", 1..=ANSWERS)?.unwrap_or(1) as usize;
+    job.cache_salt = cache_salt(&fields)?;
+    let style = style(&fields)?;
+    fields.ignore(&[
+        "user",
+        "store",
+        "metadata",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "verbosity",
+        "parallel_tool_calls",
+        "modalities",
+        "prediction",
+        "skip_special_tokens",
+        "timings_per_token",
+        "cache_prompt",
+        "id_slot",
+        "add_generation_prompt",
+    ]);
+    job.warnings = warnings(&fields);
+    Ok((job, style))
+}
+
+/// Fields that were not understood.
+pub(super) fn warnings(fields: &Fields<'_>) -> Vec<String> {
+    let unknown = fields.unknown();
+    unknown
+        .into_iter()
+        .map(|key| format!("unknown field '{key}' was ignored"))
+        .collect()
+}
+
+pub(super) fn cache_salt(fields: &Fields<'_>) -> Result<String, Failure> {
+    let salt = fields.string("cache_salt")?.unwrap_or_default();
+    match salt.len() <= 64 {
+        true => Ok(salt.to_owned()),
+        false => Err(fields.wrong("cache_salt", "must have at most 64 bytes")),
+    }
+}
+
+fn template_arguments(fields: &Fields<'_>) -> Result<Map<String, Value>, Failure> {
+    match fields.get("chat_template_kwargs") {
+        None => Ok(Map::new()),
+        Some(Value::Object(arguments)) => Ok(arguments.clone()),
+        Some(_) => Err(fields.wrong("chat_template_kwargs", "must be an object")),
+    }
+}
+
+fn style(fields: &Fields<'_>) -> Result<Style, Failure> {
+    let mut style = Style {
+        stream: fields.bool("stream")?.unwrap_or(false),
+        progress: fields.bool("progress")?.unwrap_or(false),
+        ..Style::default()
+    };
+    if let Some(options) = fields.get("stream_options") {
+        if !style.stream {
+            return Err(fields.wrong("stream_options", "is only allowed with stream: true"));
+        }
+        let options = Fields::at(options, "stream_options")?;
+        style.usage = options.bool("include_usage")?.unwrap_or(false);
+        style.usage_always = options.bool("continuous_usage_stats")?.unwrap_or(false);
+    }
+    Ok(style)
+}
+
+/// Tokens of prompt and answers, and what became of each picture.
+pub(super) fn usage(answers: &[Finished]) -> Value {
+    let first = answers.first();
+    let prompt = first.map_or(0, |answer| answer.usage.prompt_tokens);
+    let cached = first.map_or(0, |answer| answer.usage.cached_tokens);
+    let completion: usize = answers.iter().map(|a| a.usage.completion_tokens).sum();
+    let images = first.map_or(&[][..], |answer| &answer.images);
+    let mut usage = json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {
+            "cached_tokens": cached,
+            "image_tokens": images.iter().map(|image| image.tokens).sum::<usize>(),
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": answers.iter().map(|a| a.reasoning_tokens).sum::<usize>(),
+        },
+    });
+    if !images.is_empty() {
+        usage["images"] = report::images(images);
+    }
+    usage
+}
+
+fn whole(id: &str, begun: &Begun, answers: &[Finished]) -> Value {
+    let choice = |(index, answer): (usize, &Finished)| {
+        let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null});
+        if !answer.boxes.is_empty() {
+            message["boxes"] = report::boxes(&answer.boxes);
+        }
+        if !answer.reasoning.is_empty() {
+            message["reasoning_content"] = json!(answer.reasoning);
+        }
+        if !answer.tool_calls.is_empty() {
+            let calls = answer.tool_calls.iter().enumerate();
+            message["tool_calls"] = calls
+                .map(|(i, call)| tool_call(&begun.app, i, call))
+                .collect();
+            if answer.text.is_empty() {
+                message["content"] = Value::Null;
+            }
+        }
+        let logprobs = (!answer.logprobs.is_empty()).then(|| form::logprobs_of(&answer.logprobs));
+        json!({
+            "index": index,
+            "message": message,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason(answer),
+        })
+    };
+    let mut body = json!({
+        "id": id,
+        "object": "chat.completion",
+        "created": report::now(),
+        "model": begun.model,
+        "choices": answers.iter().enumerate().map(choice).collect::<Vec<_>>(),
+        "usage": usage(answers),
+        "system_fingerprint": concat!("ocelli-", env!("CARGO_PKG_VERSION")),
+    });
+    if let Some(answer) = answers.first() {
+        body["timings"] = report::timings(answer);
+    }
+    if !begun.warnings.is_empty() {
+        body["warnings"] = json!(begun.warnings);
+    }
+    body
+}
+
+/// Why an answer ended, in this API's words.
+pub(super) fn finish_reason(answer: &Finished) -> &'static str {
+    match answer.finish_reason {
+        FinishReason::Stop if !answer.tool_calls.is_empty() => "tool_calls",
+        reason => reason.name(),
+    }
+}
+
+/// A call of a tool; its arguments travel as text.
+pub(super) fn tool_call(app: &App, index: usize, call: &ToolCall) -> Value {
+    json!({"index": index, "id": app.id("call_"), "type": "function", "function": {
+        "name": call.name,
+        "arguments": call.arguments.to_string(),
+    }})
+}
+
+/// What happened on the way to an answer, for clients that asked for it.
+pub(super) fn progress(index: usize, update: &Update) -> Option<Value> {
+    match update {
+        Update::Encoding { image, done, total } => Some(json!({
+            "index": index, "stage": "encoding", "image": image, "layer": done, "of": total,
+        })),
+        Update::Prefill { done, total } => Some(json!({
+            "index": index, "stage": "prefill", "tokens": done, "of": total,
+        })),
+        _ => None,
+    }
+}

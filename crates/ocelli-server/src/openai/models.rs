@@ -1,0 +1,56 @@
+//! `GET /v1/models`: what can be asked for.
+
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::report::ModelFacts;
+
+fn describe(app: &App, facts: &ModelFacts) -> Value {
+    let loaded = app.models.loaded();
+    let loaded = loaded.iter().find(|(name, _)| *name == facts.name);
+    let context = match loaded {
+        Some((_, loaded)) => Some(loaded.service.context() as u64),
+        None => facts.context_length,
+    };
+    let can_see = match loaded {
+        Some((_, loaded)) => loaded.service.can_see(),
+        None => facts.can_see,
+    };
+    let modalities = match can_see {
+        true => json!(["text", "image"]),
+        false => json!(["text"]),
+    };
+    json!({
+        "id": facts.name,
+        "object": "model",
+        "created": app.started,
+        "owned_by": "ocelli",
+        "max_model_len": context,
+        "architecture": {"input_modalities": modalities, "output_modalities": ["text"]},
+        "loaded": loaded.is_some(),
+        "meta": {
+            "size": facts.bytes,
+            "n_params": facts.parameters,
+            "n_ctx_train": facts.context_length,
+        },
+    })
+}
+
+/// All models.
+pub(crate) fn list(app: &App) -> Response {
+    let models: Vec<Value> = app.facts.iter().map(|facts| describe(app, facts)).collect();
+    Json(json!({"object": "list", "data": models})).into_response()
+}
+
+/// One model.
+pub(crate) fn show(app: &App, name: &str) -> Result<Response, Failure> {
+    // The error names the models there are.
+    app.models.state(name)?;
+    let facts = app
+        .facts(name)
+        .ok_or_else(|| Failure::internal("the model is not described"))?;
+    Ok(Json(describe(app, facts)).into_response())
+}

@@ -1,0 +1,276 @@
+//! `POST /v1/responses`, without memory: every request brings its whole conversation.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::{IntoResponse as _, Response};
+use ocelli::service::{Ask, Finished};
+use ocelli::{FinishReason, Message, Part, PictureBudget, Role, ToolCall};
+use serde_json::{Map, Value, json};
+
+use super::chat::warnings;
+use super::form;
+use super::messages::{self, Conversation};
+use super::responses_stream::ResponseWriter;
+use crate::app::App;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::guard::Caller;
+use crate::http::body;
+use crate::job::{self, Flow, Job};
+use crate::{report, stream};
+
+/// Answers a conversation.
+pub(crate) async fn create(
+    app: Arc<App>,
+    caller: Caller,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
+    let reader = app.clone();
+    let (job, is_stream) = body::parse(&app, request, move |object| read(&reader, object)).await?;
+    let flow = Flow::begin(&app, caller, job).await?;
+    let names = Names {
+        response: app.id("resp_"),
+        message: app.id("msg_"),
+        model: flow.begun.model.clone(),
+        created: report::now(),
+    };
+    if is_stream {
+        return Ok(stream::respond(flow, ResponseWriter::new(names)));
+    }
+    let (begun, answers) = flow.finish().await?;
+    let finished = answers
+        .first()
+        .ok_or_else(|| Failure::internal("no answer"))?;
+    let mut response = names.complete(finished);
+    if !begun.warnings.is_empty() {
+        response["warnings"] = json!(begun.warnings);
+    }
+    Ok(Json(response).into_response())
+}
+
+fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, bool), Failure> {
+    let fields = Fields::new(object);
+    let model = fields.string("model")?.map(str::to_owned);
+    if fields.string("previous_response_id")?.is_some() {
+        let what = "is not supported: send the whole conversation as input";
+        return Err(fields.wrong("previous_response_id", what));
+    }
+    if fields.bool("background")? == Some(true) {
+        return Err(fields.wrong("background", "is not supported"));
+    }
+    let conversation = conversation(&fields)?;
+    let mut ask = Ask::chat(conversation.messages);
+    ask.budgets = conversation.budgets;
+    ask.tools = tools(&fields)?;
+    ask.max_tokens = fields.max_tokens("max_output_tokens")?;
+    if let Some(text) = fields.get("text").and_then(|text| text.get("format")) {
+        ask.grammar = form::response_format(&Fields::at(text, "text.format")?)?;
+    }
+    form::choose_tools(&fields, &mut ask)?;
+    ask.thinking.separate = true;
+    if fields
+        .get("reasoning")
+        .is_some_and(|reasoning| reasoning["effort"] == "none")
+    {
+        ask.arguments
+            .insert("enable_thinking".to_owned(), Value::Bool(false));
+    }
+    let mut job = Job::new(model, ask);
+    job.asking = job::sampling(app, &fields, 2.0)?;
+    job.fetch = conversation.fetch;
+    job.max_tokens_field = "max_output_tokens";
+    let stream = fields.bool("stream")?.unwrap_or(false);
+    fields.ignore(&[
+        "store",
+        "metadata",
+        "user",
+        "include",
+        "truncation",
+        "parallel_tool_calls",
+        "reasoning",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "top_logprobs",
+        "stream_options",
+        "max_tool_calls",
+        "conversation",
+        "prompt",
+    ]);
+    job.warnings = warnings(&fields);
+    Ok((job, stream))
+}
+
+/// Reads `instructions` and `input`.
+fn conversation(fields: &Fields<'_>) -> Result<Conversation, Failure> {
+    let sizes = messages::image_budget(fields, PictureBudget::default())?;
+    let mut conversation = Conversation::default();
+    if let Some(text) = fields.string("instructions")? {
+        conversation
+            .messages
+            .push(Message::text(Role::System, text));
+    }
+    match fields.get("input") {
+        Some(Value::String(text)) => conversation.messages.push(Message::text(Role::User, text)),
+        Some(Value::Array(items)) if !items.is_empty() && items.len() <= 4096 => {
+            for (index, item) in items.iter().enumerate() {
+                read_item(&mut conversation, item, &format!("input[{index}]"), sizes)?;
+            }
+        }
+        _ => return Err(fields.wrong("input", "must be a string or a list of items")),
+    }
+    Ok(conversation)
+}
+
+/// Tools stand flat here, and nested in templates.
+fn tools(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
+    let list = fields.list("tools")?.map(Vec::as_slice).unwrap_or_default();
+    let tool = |(index, tool): (usize, &Value)| {
+        if tool["type"] != "function" || !tool["name"].is_string() {
+            let place = format!("tools[{index}]");
+            return Err(Failure::field(place, "must be a function with a name"));
+        }
+        Ok(json!({"type": "function", "function": {
+            "name": tool["name"],
+            "description": tool["description"].as_str().unwrap_or_default(),
+            "parameters": tool["parameters"],
+        }}))
+    };
+    list.iter().take(128).enumerate().map(tool).collect()
+}
+
+fn read_item(
+    conversation: &mut Conversation,
+    item: &Value,
+    place: &str,
+    sizes: PictureBudget,
+) -> Result<(), Failure> {
+    let fields = Fields::at(item, place)?;
+    match fields.string("type")?.unwrap_or("message") {
+        "message" => conversation.read_message(item, place, sizes),
+        "reasoning" => Ok(()),
+        "function_call" => {
+            let mut message = Message::new(Role::Assistant, Vec::new());
+            let arguments = fields.string("arguments")?.unwrap_or("{}");
+            message.tool_calls.push(ToolCall {
+                id: fields.string("call_id")?.map(str::to_owned),
+                name: fields.string("name")?.unwrap_or_default().to_owned(),
+                arguments: serde_json::from_str(arguments)
+                    .unwrap_or_else(|_| Value::String(arguments.to_owned())),
+            });
+            conversation.messages.push(message);
+            Ok(())
+        }
+        "function_call_output" => {
+            let parts = match fields.get("output") {
+                Some(Value::String(text)) => vec![Part::Text(text.clone())],
+                Some(Value::Array(parts)) => {
+                    conversation.read_parts(parts, &fields.place("output"), sizes)?
+                }
+                _ => return Err(fields.wrong("output", "must be a string or a list of parts")),
+            };
+            let mut message = Message::new(Role::Tool, parts);
+            message.tool_call_id = fields.string("call_id")?.map(str::to_owned);
+            conversation.messages.push(message);
+            Ok(())
+        }
+        other => {
+            let other: String = other.escape_default().take(64).collect();
+            Err(fields.wrong("type", format_args!("'{other}' is unknown, need message")))
+        }
+    }
+}
+
+/// What a response and its message are called.
+pub(super) struct Names {
+    response: String,
+    pub(super) message: String,
+    model: String,
+    created: u64,
+}
+
+impl Names {
+    /// The response with its status and what it has brought so far.
+    pub(super) fn response(&self, status: &str, output: Value) -> Value {
+        json!({
+            "id": self.response,
+            "object": "response",
+            "created_at": self.created,
+            "status": status,
+            "error": null,
+            "incomplete_details": null,
+            "instructions": null,
+            "metadata": {},
+            "model": self.model,
+            "output": output,
+            "parallel_tool_calls": false,
+            "temperature": null,
+            "tool_choice": "auto",
+            "tools": [],
+            "top_p": null,
+            "usage": null,
+        })
+    }
+
+    /// The message of the answer.
+    pub(super) fn message(&self, status: &str, content: Value) -> Value {
+        json!({
+            "id": self.message,
+            "type": "message",
+            "status": status,
+            "role": "assistant",
+            "content": content,
+        })
+    }
+
+    /// A call of a tool.
+    pub(super) fn call(&self, index: usize, call: &ToolCall) -> Value {
+        json!({
+            "id": format!("fc_{index}_{}", self.message),
+            "type": "function_call",
+            "status": "completed",
+            "call_id": format!("call_{index}_{}", self.message),
+            "name": call.name,
+            "arguments": call.arguments.to_string(),
+        })
+    }
+
+    /// The response when all is said.
+    pub(super) fn complete(&self, finished: &Finished) -> Value {
+        let status = match finished.finish_reason {
+            FinishReason::Length => "incomplete",
+            _ => "completed",
+        };
+        let mut output = Vec::new();
+        if !finished.text.is_empty() || finished.tool_calls.is_empty() {
+            output.push(self.message(status, json!([text_part(&finished.text)])));
+        }
+        for (index, call) in finished.tool_calls.iter().enumerate() {
+            output.push(self.call(index, call));
+        }
+        let mut response = self.response(status, json!(output));
+        if status == "incomplete" {
+            response["incomplete_details"] = json!({"reason": "max_output_tokens"});
+        }
+        let usage = &finished.usage;
+        response["usage"] = json!({
+            "input_tokens": usage.prompt_tokens,
+            "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+            "output_tokens": usage.completion_tokens,
+            "output_tokens_details": {"reasoning_tokens": finished.reasoning_tokens},
+            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        });
+        if !finished.images.is_empty() {
+            response["usage"]["images"] = report::images(&finished.images);
+        }
+        response
+    }
+}
+
+/// A part of text.
+pub(super) fn text_part(text: &str) -> Value {
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+}

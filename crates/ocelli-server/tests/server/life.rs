@@ -1,0 +1,121 @@
+//! Clients that leave, queues that are full, and a server that ends.
+
+use std::io::{BufReader, Read as _};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::{Reply, Server, picture_chat, text_chat};
+
+const CHAT: &str = "/v1/chat/completions";
+
+/// A chat whose answer takes a while, as a stream.
+fn long() -> Value {
+    let mut chat = text_chat("Tell me a long story.");
+    chat["max_tokens"] = json!(1500);
+    chat["ignore_eos"] = json!(true);
+    chat["stream"] = json!(true);
+    chat
+}
+
+#[test]
+fn a_client_that_leaves_gives_its_place_to_the_next() {
+    let server = Server::with(|setup| {
+        setup.sequences = 1;
+        setup.service.most_requests = 2;
+    });
+    for _ in 0..3 {
+        let mut stream = server.begin(CHAT, &long());
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        drop(stream);
+        server.wait_for("ocelli_requests_running{", 0.0);
+    }
+    // The others left before their answer began.
+    for _ in 0..3 {
+        drop(server.begin(CHAT, &picture_chat("What is it?")));
+    }
+    server.wait_for("ocelli_requests_waiting{", 0.0);
+    server.wait_for("ocelli_requests_running{", 0.0);
+    server.post(CHAT, &picture_chat("What is it?")).ok();
+}
+
+#[test]
+fn a_full_queue_says_when_to_come_back() {
+    let server = Server::with(|setup| {
+        setup.sequences = 1;
+        setup.service.most_requests = 2;
+    });
+    let running = server.begin(CHAT, &long());
+    server.wait_for("ocelli_requests_running{", 1.0);
+    let waiting = server.begin(CHAT, &long());
+    server.wait_for("ocelli_requests_waiting{", 1.0);
+    let reply = server.post(CHAT, &text_chat("Hello"));
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert!(reply.header("retry-after").is_some());
+    assert_eq!(reply.json()["error"]["code"], "queue_full");
+    drop((running, waiting));
+    server.wait_for("ocelli_requests_running{", 0.0);
+    server.post(CHAT, &text_chat("Hello")).ok();
+}
+
+#[test]
+fn a_request_does_not_wait_for_ever() {
+    let server = Server::with(|setup| {
+        setup.sequences = 1;
+        setup.service.most_waiting = Duration::from_millis(100);
+    });
+    let running = server.begin(CHAT, &long());
+    server.wait_for("ocelli_requests_running{", 1.0);
+    let reply = server.post(CHAT, &text_chat("Hello"));
+    // On a fast machine the long answer may be over by then.
+    assert!(matches!(reply.status, 200 | 503), "{}", reply.text());
+    if reply.status == 503 {
+        assert_eq!(reply.json()["error"]["code"], "queue_timeout");
+    }
+    drop(running);
+}
+
+#[test]
+fn an_ending_server_answers_what_it_has_begun_and_nothing_new() {
+    let mut server = Server::start();
+    let stream = server.begin(CHAT, &long());
+    server.wait_for("ocelli_requests_running{", 1.0);
+    server.stop();
+    let begun = std::time::Instant::now();
+    while server.get("/readyz").status != 503 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "still ready");
+    }
+    let refused = server.post(CHAT, &text_chat("Hello"));
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    let reply = Reply::read(&mut BufReader::new(stream));
+    assert!(
+        reply.text().ends_with("data: [DONE]\n\n"),
+        "the answer was cut off"
+    );
+    server.join();
+}
+
+#[test]
+fn health_is_told_to_those_who_ask() {
+    let server = Server::start();
+    for path in ["/livez", "/readyz", "/health"] {
+        assert_eq!(server.get(path).ok()["status"], "ok", "{path}");
+    }
+    server.post(CHAT, &picture_chat("What is it?")).ok();
+    let page = server.get("/metrics").text();
+    for name in [
+        "vllm:num_requests_running{model_name=\"ocelli-demo\"} 0",
+        "vllm:num_requests_waiting{",
+        "vllm:prompt_tokens_total{",
+        "vllm:generation_tokens_total{",
+        "vllm:time_to_first_token_seconds_bucket{model_name=\"ocelli-demo\",le=\"+Inf\"} 1",
+        "vllm:e2e_request_latency_seconds_count{",
+        "ocelli_images_total{model_name=\"ocelli-demo\"} 1",
+        "ocelli_panics_total{model_name=\"ocelli-demo\"} 0",
+    ] {
+        assert!(page.contains(name), "{name} is not in {page}");
+    }
+}

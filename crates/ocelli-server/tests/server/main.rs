@@ -1,0 +1,10 @@
+//! A server of the demo model in this process, asked as its clients would ask it.
+#![allow(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
+
+mod anthropic;
+mod client;
+mod hostile;
+mod life;
+mod models;
+mod ollama;
+mod openai;

@@ -1,0 +1,182 @@
+"""Asks `ocelli serve` with the official clients of OpenAI, Ollama and Anthropic.
+
+usage: check.py OCELLI
+
+Starts the server with the built-in demo model and ends it. Exit code 0: all passed; 1: something failed;
+77: a package is missing (said loudly).
+"""
+
+import base64
+import pathlib
+import signal
+import subprocess
+import sys
+import traceback
+
+try:
+    import anthropic
+    import ollama
+    import openai
+except ImportError as error:
+    print(f"SKIPPED: official clients were NOT tested: {error}. Install openai, ollama and anthropic.", file=sys.stderr)
+    sys.exit(77)
+
+SCENE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "scene.png"
+PICTURE = base64.b64encode(SCENE.read_bytes()).decode()
+QUESTION = "What is in this picture?"
+MODEL = "ocelli-demo"
+
+
+def question_for_openai():
+    url = f"data:image/png;base64,{PICTURE}"
+    content = [{"type": "text", "text": QUESTION}, {"type": "image_url", "image_url": {"url": url}}]
+    return [{"role": "user", "content": content}]
+
+
+def openai_chat(url):
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    assert MODEL in [model.id for model in client.models.list()]
+    asked = dict(model=MODEL, messages=question_for_openai(), temperature=0, max_tokens=32)
+    whole = client.chat.completions.create(**asked)
+    text = whole.choices[0].message.content
+    assert text and whole.usage.prompt_tokens > 32, whole
+    assert whole.usage.model_extra["images"][0]["tokens"] > 0, whole.usage
+    streamed, usage = "", None
+    for chunk in client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}):
+        streamed += "".join(choice.delta.content or "" for choice in chunk.choices)
+        usage = chunk.usage or usage
+    assert streamed == text, (streamed, text)
+    assert usage.completion_tokens == whole.usage.completion_tokens, usage
+
+
+def openai_completions(url):
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    whole = client.completions.create(model=MODEL, prompt="A red", max_tokens=4, temperature=0)
+    parts = client.completions.create(model=MODEL, prompt="A red", max_tokens=4, temperature=0, stream=True)
+    assert "".join(part.choices[0].text for part in parts) == whole.choices[0].text
+
+
+def openai_responses(url):
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    content = [
+        {"type": "input_text", "text": QUESTION},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}", "detail": "auto"},
+    ]
+    asked = dict(model=MODEL, input=[{"role": "user", "content": content}], max_output_tokens=32, temperature=0)
+    whole = client.responses.create(**asked)
+    assert whole.output_text, whole
+    streamed = ""
+    for event in client.responses.create(**asked, stream=True):
+        if event.type == "response.output_text.delta":
+            streamed += event.delta
+    assert streamed == whole.output_text
+
+
+def openai_errors(url):
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    try:
+        client.chat.completions.create(model="nosuch", messages=[{"role": "user", "content": "x"}])
+        raise AssertionError("an unknown model was answered")
+    except openai.NotFoundError as error:
+        assert error.code == "model_not_found", error
+    bad = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,QUI="}}]}]
+    try:
+        client.chat.completions.create(model=MODEL, messages=bad)
+        raise AssertionError("a broken picture was answered")
+    except openai.BadRequestError as error:
+        assert error.code == "invalid_image" and "not a supported image" in error.message, error
+
+
+def ollama_chat(url):
+    client = ollama.Client(host=url)
+    assert MODEL in [model.model for model in client.list().models]
+    assert "vision" in client.show(MODEL).capabilities
+    message = {"role": "user", "content": QUESTION, "images": [str(SCENE)]}
+    options = {"temperature": 0, "num_predict": 32}
+    whole = client.chat(model=MODEL, messages=[message], options=options)
+    assert whole.message.content and whole.done and whole.eval_count > 0 and whole.eval_duration > 0, whole
+    parts = list(client.chat(model=MODEL, messages=[message], options=options, stream=True))
+    assert "".join(part.message.content for part in parts) == whole.message.content
+    assert parts[-1].done and parts[-1].prompt_eval_count == whole.prompt_eval_count
+    answer = client.generate(model=MODEL, prompt=QUESTION, images=[PICTURE], options=options)
+    assert answer.response, answer
+    assert client.ps().models[0].model == MODEL
+
+
+def ollama_errors(url):
+    client = ollama.Client(host=url)
+    try:
+        client.chat(model="nosuch", messages=[{"role": "user", "content": "x"}])
+        raise AssertionError("an unknown model was answered")
+    except ollama.ResponseError as error:
+        assert error.status_code == 404 and "not found" in error.error, error
+    try:
+        client.pull("other")
+        raise AssertionError("a model was pulled")
+    except ollama.ResponseError as error:
+        assert error.status_code == 501, error
+
+
+def anthropic_messages(url):
+    client = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0)
+    source = {"type": "base64", "media_type": "image/png", "data": PICTURE}
+    content = [{"type": "image", "source": source}, {"type": "text", "text": QUESTION}]
+    messages = [{"role": "user", "content": content}]
+    counted = client.messages.count_tokens(model=MODEL, messages=messages)
+    whole = client.messages.create(model=MODEL, max_tokens=32, messages=messages)
+    text = whole.content[0].text
+    assert text and whole.stop_reason in ("end_turn", "max_tokens"), whole
+    cached = whole.usage.cache_read_input_tokens or 0
+    assert whole.usage.input_tokens + cached == counted.input_tokens, (whole.usage, counted)
+    with client.messages.stream(model=MODEL, max_tokens=32, messages=messages) as stream:
+        assert "".join(stream.text_stream) == text
+        assert stream.get_final_message().stop_reason == whole.stop_reason
+
+
+def anthropic_errors(url):
+    client = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0)
+    try:
+        client.messages.create(model="nosuch", max_tokens=4, messages=[{"role": "user", "content": "x"}])
+        raise AssertionError("an unknown model was answered")
+    except anthropic.NotFoundError as error:
+        assert error.body["error"]["type"] == "not_found_error", error
+
+
+CHECKS = [
+    openai_chat,
+    openai_completions,
+    openai_responses,
+    openai_errors,
+    ollama_chat,
+    ollama_errors,
+    anthropic_messages,
+    anthropic_errors,
+]
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit("usage: check.py OCELLI")
+    server = subprocess.Popen([sys.argv[1], "serve", "--port", "0"], stderr=subprocess.PIPE, text=True)
+    failed = []
+    try:
+        line = server.stderr.readline()
+        assert line.startswith("listening on http://"), line
+        url = line.removeprefix("listening on ").strip()
+        for check in CHECKS:
+            try:
+                check(url)
+                print(f"passed: {check.__name__}")
+            except Exception:
+                failed.append(check.__name__)
+                print(f"FAILED: {check.__name__}\n{traceback.format_exc()}")
+    finally:
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(timeout=60)
+    if code != 0:
+        failed.append(f"the server ended with {code}")
+    print(f"{len(CHECKS) - len(failed)} of {len(CHECKS)} passed" if not failed else f"failed: {', '.join(failed)}")
+    sys.exit(1 if failed else 0)
+
+
+main()
