@@ -12,7 +12,8 @@ use ocelli_text::{TokenKind, Tokenizer};
 use super::load::{Loaded, slack};
 use super::report::{Run, Stage, Stages, TokenStage};
 use super::{OnProgress, Progress, picture, work};
-use crate::pictures::Prepared;
+use crate::pictures::{Prepared, Viewing};
+use crate::prepare::Seeing;
 use crate::{Error, ImageSource};
 
 /// What is run.
@@ -170,7 +171,12 @@ impl Loaded {
         let model = self.engine.model();
         let mut prepared = match (png, &model.vision, &self.budget) {
             (Some(png), Some(vision), Some(budget)) => {
-                Prepared::new(&[png], vision.as_ref(), budget)?
+                let viewing = Viewing {
+                    vision: vision.as_ref(),
+                    budget,
+                    seeing: &Seeing::default(),
+                };
+                Prepared::new(&[png], &viewing)?
             }
             _ => Prepared::default(),
         };
