@@ -19,6 +19,7 @@ import torch
 import transformers
 from transformers import AutoProcessor
 
+import gemma3
 import still_towers
 import tiny_tokenizer
 
@@ -77,7 +78,7 @@ PRESETS = {
         ),
         tied=False,
     ),
-} | still_towers.PRESETS
+} | still_towers.PRESETS | gemma3.PRESETS
 
 CLASSES = {
     "qwen3vl": ("Qwen3VLConfig", "Qwen3VLForConditionalGeneration", "qwen3vl.jinja"),
@@ -87,6 +88,8 @@ CLASSES = {
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", "chatml.jinja"),
     "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", "chatml.jinja"),
     "llama": ("LlamaConfig", "LlamaForCausalLM", "llama3.jinja"),
+    "gemma3": ("Gemma3Config", "Gemma3ForConditionalGeneration", "gemma3.jinja"),
+    "gemma3-text": ("Gemma3TextConfig", "Gemma3ForCausalLM", "gemma3.jinja"),
 } | still_towers.CLASSES
 TOKENIZERS = {
     "llama": tiny_tokenizer.llama, "mistral3": tiny_tokenizer.tekken, "pixtral": tiny_tokenizer.tekken,
@@ -96,6 +99,8 @@ TOKENIZERS = {
 
 def build_config(family: str, preset: dict, tokenizer):
     """The HF config object: one level for text-only families, text and vision inside for the others."""
+    if gemma3.is_ours(family):
+        return gemma3.config(preset, tokenizer)
     config_class = getattr(transformers, CLASSES[family][0])
     text = dict(preset["text"])
     ids = dict(eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id, pad_token_id=None)
@@ -141,7 +146,7 @@ def scale_of(name: str, shape: torch.Size) -> tuple[float, float]:
     return (0.0, (1.5 if hidden_side else 1.0) / math.sqrt(fan_in))
 
 
-def fill(model: torch.nn.Module, seed: int) -> None:
+def fill(model: torch.nn.Module, seed: int, scale_of=scale_of) -> None:
     """Random weights; each tensor depends on the seed and its own name only."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -155,6 +160,8 @@ def fill(model: torch.nn.Module, seed: int) -> None:
 
 def build_processor(family: str, preset: dict, tokenizer, pixels: tuple[int, int]):
     """The family's HF processor with the given least and most pixels."""
+    if gemma3.is_ours(family):
+        return gemma3.processor(preset, tokenizer)
     patch = preset["vision"]["patch_size"]
     ours = family.startswith("qwen3")
     common = dict(
@@ -182,11 +189,15 @@ def make(family: str, out: Path, seed: int, changes: dict | None = None, tokens:
         else:
             preset[part] = value
     _, model_class, template = CLASSES[family]
-    tokenizer = TOKENIZERS.get(family, tiny_tokenizer.qwen)(template)
+    tokenizer = tiny_tokenizer.gemma(template) if gemma3.is_ours(family) else TOKENIZERS.get(family, tiny_tokenizer.qwen)(template)
     model = getattr(transformers, model_class)._from_config(
         build_config(family, preset, tokenizer), dtype=torch.float32, attn_implementation="eager"
     )
-    fill(model, seed)
+    if gemma3.is_ours(family):
+        fill(model, seed, gemma3.scale_of)
+        gemma3.silence_padding(model)
+    else:
+        fill(model, seed)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(out)
     if family in still_towers.PRESETS:

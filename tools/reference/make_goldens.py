@@ -20,6 +20,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+import gemma3
 import make_checkpoint
 import pictures
 import to_gguf
@@ -104,6 +105,26 @@ QWEN2_CASES = [*FEWER_CASES, SIZES]
 STILL_CASES = [
     TEXT_CASES[1], ONE_IMAGE, SIZES | dict(pixels=["too_small"]), BETWEEN, SECOND_TURN,
 ]
+LONG = (
+    "The red circle is at the top left of the picture, the blue square stands below it, and the green triangle is to "
+    "the right of the square. How many shapes are there? Describe the image."
+)
+GEMMA_CASES = [
+    dict(name="text_longer_than_the_window", decode=8, prompt=LONG),
+    dict(name="one_image", decode=8, images=["photo"], prompt="Describe the image."),
+    dict(
+        name="two_adjacent_images", decode=4, images=["same_size_a", "same_size_b"],
+        prompt="Compare the first picture with the second picture.",
+    ),
+    dict(
+        name="image_between_texts", decode=4,
+        messages=[system("One word."), user(text("Look at "), picture("too_small"), text(" and tell: how many?"))],
+    ),
+    SECOND_TURN,
+]
+GEMMA_CROPS = dict(
+    name="pan_and_scan", decode=2, images=["panorama"], prompt="What does the text say?", pan_and_scan=True
+)
 
 # `video_tokens`: least and most of a whole video. Nine is so few that the frames shrink.
 VIDEO_CASES = [
@@ -126,7 +147,10 @@ VIDEO_CASES = [
 ]
 
 # By patch size, pictures whose pixels are left out to keep the folder small: others show the same.
-WITHOUT_PIXELS = {14: {"ragged", "photo", "wide", "tall"}, 16: {"photo", "tall", "tie28"}}
+WITHOUT_PIXELS = {
+    "cells4": {"too_large", "same_size_b"}, "patch14": {"ragged", "photo", "wide", "tall"},
+    "patch16": {"photo", "tall", "tie28"},
+}
 
 GOLDEN_SETS = {
     "qwen3vl": dict(family="qwen3vl", seed=1, cases=VISION_CASES),
@@ -173,6 +197,23 @@ GOLDEN_SETS = {
         "projector with biases.",
     ),
     "llava": dict(family="llava", seed=12, cases=STILL_CASES, types=("f16", "f16"), tokens=(16, 16)),
+    "gemma3": dict(family="gemma3", seed=10, cases=GEMMA_CASES, types=("f16", "f16")),
+    "gemma3-mixed": dict(
+        family="gemma3", seed=11, cases=[*GEMMA_CASES[2:3], GEMMA_CROPS], types=("q8_0", "bf16"),
+        about="A picture's block longer than the window, cells of 2 x 2 patches, no scaling, one key/value head.",
+        changes={
+            "image_tokens": 16, "text.sliding_window": 7, "text.num_key_value_heads": 1,
+            "text.query_pre_attn_scalar": 16,
+            "text.rope_parameters": dict(
+                full_attention=dict(rope_type="default", rope_theta=1e5),
+                sliding_attention=dict(rope_type="default", rope_theta=1e3),
+            ),
+        },
+    ),
+    "gemma3-text": dict(
+        family="gemma3-text", seed=12, types=("bf16", None), about="Text only, as the 270M and 1B models.",
+        cases=[GEMMA_CASES[0], dict(name="text_turns", decode=8, messages=TEXT_CASES[1]["messages"])],
+    ),
 }
 
 
@@ -200,7 +241,7 @@ def check_files(folder: Path, checkpoint: Path) -> None:
         for tensor in gguf.GGUFReader(path).tensors:
             if tensor.name == "rope_freqs.weight":
                 continue
-            data = wanted.pop(tensor.name)
+            data = to_gguf.in_file(kind, tensor.name, wanted.pop(tensor.name))
             stored = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(data.shape)
             assert np.array_equal(stored, data), f"{path}: {tensor.name}"
     assert not wanted, f"not written: {sorted(wanted)}"
@@ -219,18 +260,39 @@ def video_size(case: dict, checkpoint: Path, side: int) -> dict:
     return {"kwargs": {"size": size, "cap_pixels_per_frame": True}, "total": most * 10 // 9}
 
 
+def pixel_rows(family: str, checkpoint: Path, vision: dict) -> dict:
+    """Under which name pixel rows of one kind are kept, and what a budget of tokens is in pixels."""
+    if gemma3.is_ours(family):
+        tokens = json.loads((checkpoint / "config.json").read_text())["mm_tokens_per_image"]
+        return {"name": f"cells{gemma3.pool(vision, tokens)}", "tokens": (tokens, tokens)}
+    return {"name": f"patch{vision['patch_size']}", "side": 2 * vision["patch_size"]}
+
+
+def cut_padding(checkpoint: Path, tensors: dict) -> None:
+    """Leaves out the logits of rows that files do not keep."""
+    if not gemma3.is_ours(json.loads((checkpoint / "config.json").read_text())["model_type"]):
+        return
+    rows = gemma3.file_tokens(checkpoint)
+    if "decode.tokens" in tensors and int(tensors["decode.tokens"].max()) >= rows:
+        raise NearTie("a row behind the vocabulary won")
+    for name in [name for name in tensors if name.endswith("logits")]:
+        tensors[name] = tensors[name][:rows].clone()
+
+
 def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict | None, tokens: tuple[int, int]) -> dict:
     """Runs one case, writes its stages, moves pixels to `shared`; returns its entry for cases.json."""
     names = [f"../images/{image}.png" for image in case.get("images", [])]
     messages = case.get("messages") or trace_hf.one_turn(case["prompt"], names)
-    least, most = case.get("tokens", tokens)
+    least, most = shared["tokens"] if shared and "tokens" in shared else case.get("tokens", tokens)
     sizes = {}
-    if shared is not None:
+    if shared is not None and "side" in shared:
         side = shared["side"]
         sizes["image"] = {"shortest_edge": least * side**2, "longest_edge": most * side**2}
     if "video_tokens" in case:
         sizes["video"] = video_size(case, checkpoint, side)
-    tensors, metadata = trace_hf.trace(checkpoint, messages, folder, case["decode"], sizes)
+    crops = case.get("pan_and_scan", False)
+    tensors, metadata = trace_hf.trace(checkpoint, messages, folder, case["decode"], sizes, crops)
+    cut_padding(checkpoint, tensors)
     check_margins(f"{folder.name}/{case['name']}", tensors)
     metadata.update(model=f"tiny random {folder.name}", command="make_goldens.py", case=case["name"])
     used = [
@@ -240,13 +302,14 @@ def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict | None, t
     ]
     if not case.get("video_pixels"):
         tensors = {name: value for name, value in tensors.items() if not name.startswith("video.") or "grid" in name}
-    for index, image in enumerate(used):
+    # Those of crops stay with their case.
+    for index, image in enumerate([] if crops else used):
         if shared is None:
             if image not in case.get("pixels", []):
                 del tensors[f"image.{index}.pixels"]
             continue
         pixels = tensors.pop(f"image.{index}.pixels")
-        if image in WITHOUT_PIXELS[shared["side"] // 2]:
+        if image in WITHOUT_PIXELS.get(shared["name"], ()):
             continue
         key = f"{image}.pixels"
         assert key not in shared or torch.equal(shared[key], pixels), key
@@ -256,6 +319,7 @@ def make_case(case: dict, checkpoint: Path, folder: Path, shared: dict | None, t
     entry = {"name": case["name"], "images": [f"../images/{image}.png" for image in used]}
     entry |= {"prompt": case["prompt"]} if "prompt" in case else {"messages": messages}
     entry |= {"rendered": metadata["rendered"], "decode": case["decode"]}
+    entry |= {"pan_and_scan": True} if crops else {}
     if used:
         entry |= {"image_min_tokens": least, "image_max_tokens": most}
     if "video_tokens" in case:
@@ -295,14 +359,15 @@ def make_set_with_seed(name: str, recipe: dict, seed: int, scratch: Path, pixels
     still = recipe["family"] in make_checkpoint.still_towers.PRESETS
     shared = None
     if vision and not still:
-        shared = pixels.setdefault(vision["patch_size"], {"side": 2 * vision["patch_size"]})
+        about = pixel_rows(recipe["family"], checkpoint, vision)
+        shared = pixels.setdefault(about["name"], about)
     tokens = recipe.get("tokens", TOKENS)
     cases = [make_case(case, rounded, folder, shared, tokens) for case in recipe["cases"]]
     listing = {"family": recipe["family"], "text": "text.gguf"}
     if vision:
         listing |= {"mmproj": "mmproj.gguf"}
     if shared:
-        listing |= {"pixels": f"../images/patch{vision['patch_size']}.safetensors"}
+        listing |= {"pixels": f"../images/{shared['name']}.safetensors"}
     listing |= {"cases": cases}
     (folder / "cases.json").write_text(json.dumps(listing, indent=1, ensure_ascii=False) + "\n")
     write_readme(folder, name, recipe | {"seed": seed})
@@ -356,14 +421,14 @@ def main() -> None:
     if unknown := set(names) - set(GOLDEN_SETS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     pictures.write_all(GOLDENS / "images")
-    pixels: dict[int, dict] = {}
+    pixels: dict[str, dict] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
             make_set(name, Path(scratch), pixels)
             print(name)
-    for patch, tensors in pixels.items():
-        tensors.pop("side")
-        path = GOLDENS / "images" / f"patch{patch}.safetensors"
+    for name, tensors in pixels.items():
+        tensors = {key: value for key, value in tensors.items() if key.endswith(".pixels")}
+        path = GOLDENS / "images" / f"{name}.safetensors"
         if options.names and path.exists():
             # Copies: the file that they are mapped from is about to be written.
             tensors = {key: value.clone() for key, value in load_file(path).items()} | tensors

@@ -20,6 +20,8 @@ PICTURES = {
     "tie28": (42, 70, 9),
     # 22 x 18 patches of 14: windows of 8 x 8 patches leave ragged edges on both sides.
     "ragged": (308, 252, 10),
+    # Long enough for two crops of at least 256 pixels.
+    "panorama": (520, 256, 11),
 }
 
 

@@ -11,6 +11,8 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
+import gemma3
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 QWEN_SPLIT = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
@@ -148,3 +150,8 @@ def sentencepiece(template: str, size: int = 240) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     tokenizer.chat_template = (TEMPLATES / template).read_text()
     return tokenizer
+
+
+def gemma(template: str):
+    """Gemma 3's pieces."""
+    return gemma3.tokenizer(TEMPLATES / template, CORPUS)

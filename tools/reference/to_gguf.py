@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
+import gemma3
 import still_towers
 
 TYPES = {
@@ -30,11 +31,11 @@ TYPES = {
 }
 ARCHITECTURES = {
     "qwen2_vl": "qwen2vl", "qwen2_5_vl": "qwen2vl", "qwen3_vl": "qwen3vl", "qwen3_vl_moe": "qwen3vlmoe",
-    "qwen2": "qwen2", "qwen3": "qwen3", "llama": "llama",
+    "qwen2": "qwen2", "qwen3": "qwen3", "llama": "llama", "gemma3": "gemma3", "gemma3_text": "gemma3",
 } | still_towers.TEXT_ARCHITECTURES
 PROJECTORS = {
     "qwen2_vl": "qwen2vl_merger", "qwen2_5_vl": "qwen2.5vl_merger",
-    "qwen3_vl": "qwen3vl_merger", "qwen3_vl_moe": "qwen3vl_merger",
+    "qwen3_vl": "qwen3vl_merger", "qwen3_vl_moe": "qwen3vl_merger", "gemma3": "gemma3",
 }
 
 TEXT_NAMES = {
@@ -84,6 +85,9 @@ def permute_llama(weight: np.ndarray, heads: int) -> np.ndarray:
 
 def text_tensors(model, kind: str):
     """Yields (HF name, GGUF name, row-major array) of the text model."""
+    if gemma3.is_ours(model.config.model_type):
+        yield from gemma3.text_tensors(model)
+        return
     tied = model.config.tie_word_embeddings
     text = model.config.get_text_config()
     for name, tensor in model.state_dict().items():
@@ -115,6 +119,9 @@ def text_tensors(model, kind: str):
 
 def vision_tensors(model, kind: str):
     """Yields (HF name, GGUF name, row-major array) of the vision tower and the projector."""
+    if gemma3.is_ours(kind):
+        yield from gemma3.vision_tensors(model)
+        return
     if still_towers.is_still(model):
         yield from still_towers.vision_tensors(model, permute_llama if kind != "no permutation" else lambda data, _: data)
         return
@@ -153,10 +160,15 @@ def encode(name: str, data: np.ndarray, wanted: str) -> tuple[np.ndarray, gguf.G
     return gguf.quants.quantize(np.ascontiguousarray(data, dtype=np.float32), kind), kind
 
 
-def write_tensors(writer: gguf.GGUFWriter, tensors, wanted: str) -> None:
+def in_file(kind: str, name: str, data: np.ndarray) -> np.ndarray:
+    """What a file of a kind of model holds of a tensor's values."""
+    return gemma3.stored(name, data) if gemma3.is_ours(kind) else data
+
+
+def write_tensors(writer: gguf.GGUFWriter, tensors, wanted: str, kind: str) -> None:
     for _, name, data in tensors:
-        stored, kind = encode(name, data, wanted)
-        writer.add_tensor(name, stored, raw_dtype=kind)
+        stored, stored_type = encode(name, in_file(kind, name, data), wanted)
+        writer.add_tensor(name, stored, raw_dtype=stored_type)
 
 
 def finish(writer: gguf.GGUFWriter) -> None:
@@ -246,10 +258,14 @@ def write_text(directory: Path, model, path: Path, wanted: str) -> None:
     writer.add_feed_forward_length(text.intermediate_size)
     writer.add_head_count(text.num_attention_heads)
     writer.add_head_count_kv(text.num_key_value_heads)
-    rope = text.rope_parameters
+    ours = gemma3.is_ours(kind)
+    if ours:
+        gemma3.add_text_keys(writer, text)
+    rope = {} if ours else text.rope_parameters
     if sections := rope.get("mrope_section"):
         writer.add_rope_dimension_sections(list(sections) + [0] * (4 - len(sections)))
-    writer.add_rope_freq_base(rope["rope_theta"])
+    if rope:
+        writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_layer_norm_rms_eps(text.rms_norm_eps)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     if "head_dim" in text.to_dict() and (arch != "llama" or kind == "llava"):
@@ -267,8 +283,11 @@ def write_text(directory: Path, model, path: Path, wanted: str) -> None:
         writer.add_expert_count(text.num_experts)
         writer.add_expert_used_count(text.num_experts_per_tok)
         writer.add_expert_feed_forward_length(text.moe_intermediate_size)
-    add_tokenizer(writer, directory, text.vocab_size, arch)
-    write_tensors(writer, text_tensors(model, arch), wanted)
+    if ours:
+        gemma3.add_tokenizer(writer, directory)
+    else:
+        add_tokenizer(writer, directory, text.vocab_size, arch)
+    write_tensors(writer, text_tensors(model, arch), wanted, kind)
     finish(writer)
 
 
@@ -289,6 +308,11 @@ def write_projector(directory: Path, model, path: Path, wanted: str) -> None:
     writer.add_bool("clip.has_vision_encoder", True)
     writer.add_string("clip.projector_type", PROJECTORS[kind])
     writer.add_uint32("clip.vision.projection_dim", config.get_text_config().hidden_size)
+    if gemma3.is_ours(kind):
+        gemma3.add_projector_keys(writer, config)
+        write_tensors(writer, vision_tensors(model, kind), wanted, kind)
+        finish(writer)
+        return
     side = int(vision.num_position_embeddings**0.5) * vision.patch_size if qwen3 else 560
     writer.add_uint32("clip.vision.image_size", side)
     writer.add_uint32("clip.vision.patch_size", vision.patch_size)
@@ -314,7 +338,7 @@ def write_projector(directory: Path, model, path: Path, wanted: str) -> None:
         writer.add_uint32("clip.vision.spatial_merge_size", vision.spatial_merge_size)
         taps = set(vision.deepstack_visual_indexes)
         writer.add_array("clip.vision.is_deepstack_layers", [layer in taps for layer in range(vision.depth)])
-    write_tensors(writer, vision_tensors(model, kind), wanted)
+    write_tensors(writer, vision_tensors(model, kind), wanted, kind)
     finish(writer)
 
 

@@ -4,8 +4,8 @@
     trace_hf.py --model DIR [--image F]... --prompt TEXT [--decode N] --out T.safetensors
     trace_hf.py --model DIR --messages FILE [--decode N] --out T.safetensors
 
-DIR is a local checkpoint of Qwen2-VL, Qwen2.5-VL, Qwen3-VL (dense or MoE), Mistral 3, Pixtral-12B, LLaVA-1.5, or of a
-text-only Qwen2, Qwen3 or Llama.
+DIR is a local checkpoint of Qwen2-VL, Qwen2.5-VL, Qwen3-VL (dense or MoE), Mistral 3, Pixtral-12B, LLaVA-1.5, Gemma 3, or
+of a text-only Qwen2, Qwen3, Llama or Gemma 3.
 FILE is an OpenAI message list (JSON) whose images are paths, relative to FILE, or data URLs; a video is a part
 {"type": "video", "video": [paths of its frames], "fps": frames a second}. With --prompt the conversation is one user
 turn, images first. Runs in float32 on the CPU with eager attention, so give it memory:
@@ -37,6 +37,7 @@ import transformers
 from PIL import Image, ImageOps
 from transformers import AutoProcessor, AutoTokenizer
 
+import gemma3
 import still_towers
 from to_gguf import load_model
 
@@ -291,13 +292,17 @@ def trace_tower(visual, inputs: dict, recorder: Recorder) -> None:
             raise AssertionError(f"{kind}s encoded alone and together differ by {difference:.2e}")
 
 
-def trace(checkpoint: Path, messages: list[dict], base: Path, decode: int, sizes: dict | None = None):
+def trace(
+    checkpoint: Path, messages: list[dict], base: Path, decode: int, sizes: dict | None = None, pan_and_scan=False
+):
     """All stages of one conversation: (tensors, metadata). `sizes` replaces the processor's pixel budgets."""
     model = load_model(checkpoint)
     converted, images, videos, hashes = from_openai(messages, base)
     recorder = Recorder()
     with torch.no_grad():
-        if still_towers.is_still(model):
+        if gemma3.is_ours(model.config.model_type):
+            inputs, rendered = gemma3.prepare(model, checkpoint, converted, images, recorder, pan_and_scan)
+        elif still_towers.is_still(model):
             processor = AutoProcessor.from_pretrained(checkpoint)
             rendered = processor.apply_chat_template(converted, add_generation_prompt=True, tokenize=False)
             inputs = processor(text=[rendered], images=images or None, return_tensors="pt")
@@ -358,6 +363,7 @@ def main() -> None:
     parser.add_argument("--decode", type=int, default=0, metavar="N")
     parser.add_argument("--image-tokens", type=int, nargs=2, metavar=("LEAST", "MOST"),
                         help="pixel budget in image tokens; default: the checkpoint's own")
+    parser.add_argument("--pan-and-scan", action="store_true", help="crops of long pictures (Gemma 3)")
     parser.add_argument("--threads", type=int, help="CPU threads of torch")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -379,7 +385,7 @@ def main() -> None:
         messages, base = json.loads(options.messages.read_text()), options.messages.parent
     else:
         messages, base = one_turn(options.prompt, options.image), Path(".")
-    tensors, metadata = trace(options.model, messages, base, options.decode, size)
+    tensors, metadata = trace(options.model, messages, base, options.decode, size, options.pan_and_scan)
     metadata["command"] = " ".join(["trace_hf.py", *(Path(a).name if "/" in a else a for a in sys.argv[1:])])
     write_safetensors(tensors, options.out, metadata)
     print(f"{options.out}: {len(tensors)} stages, {len(tensors['prompt.tokens'])} prompt tokens")

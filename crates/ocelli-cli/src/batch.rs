@@ -87,6 +87,7 @@ fn answer(model: &mut Model, args: &BatchArgs, picture: &Path) -> Result<Value, 
         sampling: Some(args.answer.sampling(model.default_sampling())),
         max_tokens: args.answer.max_tokens,
         stop: args.answer.stop_strings()?,
+        pan_and_scan: args.answer.pan_and_scan,
         ..Request::from_messages(messages)
     };
     let asked = model.ask_with(request, &mut |_| ControlFlow::Continue(()));

@@ -60,6 +60,7 @@ pub(crate) fn request(
         sampling: Some(args.sampling(model.default_sampling())),
         max_tokens: args.max_tokens,
         stop: args.stop_strings()?,
+        pan_and_scan: args.pan_and_scan,
         ..Request::from_messages(messages)
     })
 }

@@ -48,7 +48,11 @@ pub(crate) fn prepare(
         }
     };
     let model = load(&args.model, default_precision)?;
-    Ok((model, Request::from_messages(messages)))
+    let request = Request {
+        pan_and_scan: args.answer.pan_and_scan,
+        ..Request::from_messages(messages)
+    };
+    Ok((model, request))
 }
 
 /// Finds out before minutes of work whether the file can be written at all.

@@ -16,6 +16,7 @@ mod encode;
 mod error;
 mod experts;
 mod file_type;
+mod gemma3;
 mod hub;
 mod merge;
 mod mix;

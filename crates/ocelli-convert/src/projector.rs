@@ -2,11 +2,11 @@
 
 use ocelli_gguf::Value;
 
-use crate::Error;
 use crate::hub::{Family, Shelf, TextConfig, VisionConfig};
 use crate::source::Strided;
 use crate::still;
 use crate::text::Tensor;
+use crate::{Error, gemma3};
 
 /// Patches that become one token.
 const MERGED_PATCHES: usize = 4;
@@ -46,6 +46,13 @@ pub(crate) fn metadata(text: &TextConfig, vision: &VisionConfig) -> Vec<(String,
         set("use_silu", true.into());
         set("vision.n_wa_pattern", pattern.into());
     }
+    if let Some(pool) = vision.pool {
+        set("use_gelu", true.into());
+        // Readers know the usual one.
+        if pool != 4 {
+            set("vision.projector.scale_factor", pool.into());
+        }
+    }
     if text.family.is_qwen3_vl() {
         set("use_gelu", true.into());
         set("vision.spatial_merge_size", 2u32.into());
@@ -65,6 +72,9 @@ pub(crate) fn tensors(
 ) -> Result<Vec<Tensor>, Error> {
     if let Some(still) = vision.still {
         return still::tensors(text, vision, still, shelf);
+    }
+    if vision.pool.is_some() {
+        return gemma3::vision(text, vision, shelf);
     }
     let mut tower = Tower {
         text,

@@ -1,5 +1,5 @@
 //! Old and foreign layouts under current names and keys: what the normaliser of names knows, plus the tensors that are
-//! packed or cut in another way and the metadata that belongs to them. Families: the Qwen-VL generations; Ollama's Mistral 3
+//! packed or cut in another way and the metadata that belongs to them. Families: the Qwen-VL generations, Gemma 3; Ollama's Mistral 3
 //! through [`still_repair`].
 
 use std::collections::HashMap;
@@ -96,6 +96,11 @@ fn text_metadata(file: &Gguf) -> Result<(Entries, Vec<String>), Error> {
     if let Some(sections) = sections(old, old_arch)? {
         set("rope.dimension_sections", sections.into());
     }
+    if arch == "gemma3" {
+        for (key, value) in gemma3_defaults(old)? {
+            set(key, value);
+        }
+    }
     let taps = old.u32_array(&format!("{vision}deepstack_visual_indexes"))?;
     if let Some(taps) = taps {
         set("n_deepstack_layers", Value::U32(taps.len() as u32));
@@ -110,6 +115,25 @@ fn text_metadata(file: &Gguf) -> Result<(Entries, Vec<String>), Error> {
         notes.push(format!("architecture '{old_arch}' is written as '{arch}'"));
     }
     Ok((metadata, notes))
+}
+
+/// What merged Gemma 3 files state under other names, or leave out.
+fn gemma3_defaults(old: &Metadata) -> Result<Vec<(&'static str, Value)>, Error> {
+    let mut defaults = vec![("attention.layer_norm_rms_epsilon", Value::F32(1e-6))];
+    for (own, name) in [
+        ("gemma3.rope.global.freq_base", "rope.freq_base"),
+        ("gemma3.rope.local.freq_base", "rope.freq_base_swa"),
+    ] {
+        defaults.extend(old.f32(own)?.map(|base| (name, Value::F32(base))));
+    }
+    let has_scaling = old.get("gemma3.rope.scaling.factor").is_some();
+    let is_long = old.u64("gemma3.context_length")?.unwrap_or(0) >= 131_072;
+    let is_large = old.u64("gemma3.block_count")?.unwrap_or(0) >= 34;
+    if !has_scaling && is_long && is_large {
+        defaults.push(("rope.scaling.type", "linear".into()));
+        defaults.push(("rope.scaling.factor", Value::F32(8.0)));
+    }
+    Ok(defaults)
 }
 
 /// Rope sections padded to four, under either name; the usual ones where a family needs them and a file has none.
@@ -136,11 +160,15 @@ enum Generation {
     Qwen2,
     Qwen25,
     Qwen3,
+    Gemma3,
 }
 
 impl Generation {
     fn of(file: &Gguf, table: &NameTable) -> Result<Self, Error> {
         let has = |name: &str| table.in_file(name).is_some();
+        if has("mm.input_projection.weight") {
+            return Ok(Self::Gemma3);
+        }
         let is_two_frames = has("v.patch_embd.weight.1") || has("v.patch_embd.packed");
         match (
             is_two_frames,
@@ -154,7 +182,7 @@ impl Generation {
                 action: "repair",
                 file: file.name().to_owned(),
                 found: "vision tensors of another family".to_owned(),
-                need: "those of a Qwen-VL model",
+                need: "those of a Qwen-VL model or of Gemma 3",
             }),
         }
     }
@@ -164,6 +192,7 @@ impl Generation {
             Self::Qwen2 => "qwen2vl_merger",
             Self::Qwen25 => "qwen2.5vl_merger",
             Self::Qwen3 => "qwen3vl_merger",
+            Self::Gemma3 => "gemma3",
         }
     }
 }
@@ -367,14 +396,40 @@ fn projector_metadata(
     set("vision.image_mean", mean.into());
     set("vision.image_std", std.into());
     set("vision.attention.layer_norm_epsilon", eps.into());
+    let image = (&sizes, image_size);
+    for (key, value) in own_keys(generation, (old, table.prefix()), image, tensors)? {
+        set(key, value);
+    }
+    // What else a projector's own file says is kept.
+    for (key, value) in old.iter() {
+        let is_known = metadata.iter().any(|(known, _)| known == key);
+        if key.starts_with("clip.") && !is_known && !DROPPED.contains(&key) {
+            metadata.push((key.to_owned(), value.clone()));
+        }
+    }
+    Ok(metadata)
+}
+
+/// Keys that only one generation has.
+fn own_keys(
+    generation: Generation,
+    (old, prefix): (&Metadata, &str),
+    (sizes, image_size): (&Sizes, u64),
+    tensors: &[Output<'_>],
+) -> Result<Vec<(&'static str, Value)>, Error> {
+    let mut keys = Vec::new();
+    let mut set = |key: &'static str, value: Value| keys.push((key, value));
     match generation {
         Generation::Qwen2 => {}
+        Generation::Gemma3 => {
+            set("use_gelu", true.into());
+            if let Some(pool) = pool(old, image_size / sizes.patch)? {
+                set("vision.projector.scale_factor", Value::U32(pool as u32));
+            }
+        }
         Generation::Qwen25 => {
             set("use_silu", true.into());
-            set(
-                "vision.n_wa_pattern",
-                window_pattern(old, table.prefix())?.into(),
-            );
+            set("vision.n_wa_pattern", window_pattern(old, prefix)?.into());
         }
         Generation::Qwen3 => {
             set("use_gelu", true.into());
@@ -390,14 +445,7 @@ fn projector_metadata(
             );
         }
     }
-    // What else a projector's own file says is kept.
-    for (key, value) in old.iter() {
-        let is_known = metadata.iter().any(|(known, _)| known == key);
-        if key.starts_with("clip.") && !is_known && !DROPPED.contains(&key) {
-            metadata.push((key.to_owned(), value.clone()));
-        }
-    }
-    Ok(metadata)
+    Ok(keys)
 }
 
 /// `general.*` of the projector: its own, those kept in a merged file, or the name of the text model.
@@ -467,7 +515,11 @@ impl Sizes {
             patch,
             width,
             mlp_hidden: matrix("v.blk.0.ffn_up.weight")?.1,
-            output: matrix("mm.2.weight")?.1,
+            output: match matrix("mm.input_projection.weight") {
+                // Stored with one row for each value of the encoder.
+                Ok((outputs, _)) => outputs,
+                Err(_) => matrix("mm.2.weight")?.1,
+            },
             layers: highest.map_or(0, |highest| highest.saturating_add(1)),
             positions: matrix("v.position_embd.weight").ok().map(|(_, rows)| rows),
         })
@@ -485,12 +537,23 @@ fn normalization(
         return Ok([mean, std]);
     }
     Ok(match generation {
-        Generation::Qwen3 => [vec![0.5; 3], vec![0.5; 3]],
+        Generation::Qwen3 | Generation::Gemma3 => [vec![0.5; 3], vec![0.5; 3]],
         Generation::Qwen2 | Generation::Qwen25 => [
             vec![0.481_454_66, 0.457_827_5, 0.408_210_73],
             vec![0.268_629_54, 0.261_302_6, 0.275_777_1],
         ],
     })
+}
+
+/// Patches on each side of a cell of Gemma 3, where it is not the usual 4; merged files state tokens.
+fn pool(metadata: &Metadata, side: u64) -> Result<Option<u64>, Error> {
+    let stated = metadata.u64("clip.vision.projector.scale_factor")?;
+    let mut tokens = metadata.u64("gemma3.mm.tokens_per_image")?;
+    if tokens.is_none() {
+        tokens = metadata.u64("gemma3.mm_tokens_per_image")?;
+    }
+    let by_tokens = tokens.map(|tokens| side / tokens.isqrt().max(1));
+    Ok(stated.or(by_tokens).filter(|pool| *pool != 4))
 }
 
 /// Every how many layers one sees the whole picture.

@@ -2,10 +2,10 @@
 
 use ocelli_gguf::Value;
 
-use crate::Error;
 use crate::experts::experts;
 use crate::hub::{RopeScaling, Shelf, TextConfig};
 use crate::source::{Interleaved, Numbers, Source, Strided};
+use crate::{Error, gemma3};
 
 /// A tensor of the file before its type is chosen.
 pub(crate) struct Tensor {
@@ -77,6 +77,10 @@ pub(crate) fn metadata(config: &TextConfig, taps: usize) -> Vec<(String, Value)>
             }
         }
     }
+    if let Some(sliding) = config.sliding {
+        set("attention.sliding_window", sliding.window.into());
+        set("rope.freq_base_swa", sliding.rope_base.into());
+    }
     if config.family.is_qwen3_vl() {
         set("n_deepstack_layers", number(taps));
     }
@@ -90,6 +94,9 @@ pub(crate) fn metadata(config: &TextConfig, taps: usize) -> Vec<(String, Value)>
 
 /// The text model's tensors, taken from the checkpoint.
 pub(crate) fn tensors(config: &TextConfig, shelf: &mut Shelf) -> Result<Vec<Tensor>, Error> {
+    if let Some(sliding) = config.sliding {
+        return gemma3::text(config, sliding.rows, shelf);
+    }
     let table = [config.vocabulary, config.width];
     let mut tensors = Vec::new();
     let mut plain = |shelf: &mut Shelf, hub: &str, name: &str, shape: &[usize]| {

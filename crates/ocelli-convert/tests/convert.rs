@@ -131,6 +131,11 @@ fn llava_is_converted_with_pieces_for_a_tokenizer_and_without_the_layers_behind_
 }
 
 #[test]
+fn gemma3_as_published_is_converted_with_its_pieces_and_without_the_rows_behind_them() {
+    check("gemma3");
+}
+
+#[test]
 fn rows_of_llama_heads_alternate_and_its_frequency_factors_are_a_tensor() {
     check("llama");
     let folder = Folder::new("llama-factors");

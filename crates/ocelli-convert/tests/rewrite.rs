@@ -30,6 +30,7 @@ fn splitting_a_merged_file_gives_both_back_with_every_key_and_byte_in_place() {
         "qwen3vl",
         "qwen3vl-mixed",
         "qwen3vl-moe",
+        "gemma3",
     ] {
         let folder = Folder::new(&format!("merge-{name}"));
         let (text, projector) = pair(name);

@@ -191,6 +191,12 @@ impl Backend for CpuBackend {
         self.elements(storage, x, out, |x, out| self.kernels.multiply(x, out));
     }
 
+    fn scale(&self, storage: &mut dyn Storage, factor: f32, out: Tensor) {
+        self.in_place(storage, (out, out), |_, row, _| {
+            row.iter_mut().for_each(|value| *value *= factor);
+        });
+    }
+
     fn activate(&self, storage: &mut dyn Storage, function: Activation, out: Tensor) {
         let function = activation(function);
         self.in_place(storage, (out, out), |_, row, kernels| {

@@ -196,6 +196,8 @@ impl Engine {
             Some(leader) => self.followers.entry(leader).or_default().push(submission),
             None => self.queue(submission),
         }
+        self.scheduler
+            .keep_whole(id, sequence.prompt.blocks.clone());
         self.sequences.insert(id, sequence);
         self.look_on_disk(id);
         Ok(id)
@@ -293,6 +295,14 @@ impl Engine {
     pub(crate) fn check_size(&self, prompt: &Prompt) -> Result<(), Error> {
         if prompt.tokens.is_empty() {
             return Err(Error::EmptyPrompt);
+        }
+        // Beside one token of every other sequence.
+        let most = STEP_ROWS.saturating_sub(self.settings.sequences - 1);
+        if let Some(block) = prompt.blocks.iter().find(|block| block.len() > most) {
+            return Err(Error::Block {
+                tokens: block.len(),
+                most,
+            });
         }
         if prompt.tokens.len() < self.settings.context {
             return Ok(());

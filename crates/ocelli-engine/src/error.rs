@@ -65,6 +65,16 @@ pub enum Error {
         /// Tokens that fit.
         context: usize,
     },
+    /// Rows that see each other both ways have to run together.
+    #[error(
+        "a picture of {tokens} tokens that see each other does not fit a step, need at most {most}"
+    )]
+    Block {
+        /// Tokens of the picture.
+        tokens: usize,
+        /// Tokens that fit.
+        most: usize,
+    },
     /// There is nothing to answer.
     #[error("the prompt is empty, need at least one token")]
     EmptyPrompt,

@@ -161,6 +161,9 @@ impl Backend for Paced<'_> {
     fn multiply(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
         self.then_pause(|inner| inner.multiply(storage, x, out));
     }
+    fn scale(&self, storage: &mut dyn Storage, factor: f32, out: Tensor) {
+        self.then_pause(|inner| inner.scale(storage, factor, out));
+    }
     fn activate(&self, storage: &mut dyn Storage, activation: Activation, out: Tensor) {
         self.then_pause(|inner| inner.activate(storage, activation, out));
     }

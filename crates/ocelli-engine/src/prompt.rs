@@ -69,6 +69,8 @@ pub struct Prompt {
     pub tokens: Vec<u32>,
     /// Rows that pictures fill.
     pub images: Vec<ImageSpan>,
+    /// Runs of rows that see each other both ways: a step runs all rows of one or none.
+    pub blocks: Vec<Range<usize>>,
     /// Runs of text and pictures in order.
     pub segments: Vec<Segment>,
     /// Content of each picture, in order.
@@ -174,9 +176,12 @@ impl Prompt {
         for piece in (layout.join.lay_out)(grid) {
             match piece {
                 LaidOut::Mark(mark) => self.push_text(&layout.marks[mark..=mark]),
-                LaidOut::Rows(rows) => {
+                LaidOut::Rows(rows) | LaidOut::Block(rows) => {
                     self.segments.push(Segment::Image(run_of(grid, rows)));
                     let start = self.tokens.len();
+                    if matches!(piece, LaidOut::Block(_)) {
+                        self.blocks.push(start..start + rows);
+                    }
                     self.tokens.resize(start + rows, token);
                     self.images.push(ImageSpan {
                         image,
@@ -253,6 +258,7 @@ mod tests {
         marks: &[],
         lay_out: rows_only,
         boxes: None,
+        crops: None,
     };
 
     static WITH_MARKS: Join = Join {

@@ -85,6 +85,10 @@ pub struct Scheduler {
     waiting: BTreeMap<ClientId, VecDeque<Submission>>,
     running: BTreeMap<SequenceId, Running>,
     promised_pages: usize,
+    /// Rows that a step has room for, however few are wanted: a block is never cut.
+    room: usize,
+    /// Runs of prompt tokens that no step cuts.
+    blocks: BTreeMap<SequenceId, Vec<Range<usize>>>,
     /// The prompt that was served last, so that the next step starts behind it.
     last_served: Option<SequenceId>,
     /// The client whose picture was encoded last.
@@ -100,12 +104,15 @@ impl Scheduler {
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
             promised_pages: 0,
+            room: limits.step_rows,
+            blocks: BTreeMap::new(),
             last_served: None,
             last_encoded: None,
         }
     }
 
-    /// Changes the rows of a step; half of them are for prompts while others generate.
+    /// Changes the rows of a step, to at most those that it began with; half of them are for prompts while
+    /// others generate. A block of rows that no step cuts may take more.
     pub fn set_step_rows(&mut self, rows: usize) {
         self.limits.step_rows = rows;
         self.limits.prompt_rows_beside_generating = rows.div_ceil(2);
@@ -123,6 +130,14 @@ impl Scheduler {
         }
         queue.push_back(submission);
         true
+    }
+
+    /// Names runs of a sequence's prompt tokens, in order, that a step takes whole or not at all. Each must fit
+    /// beside one token of every other sequence.
+    pub fn keep_whole(&mut self, id: SequenceId, blocks: Vec<Range<usize>>) {
+        if !blocks.is_empty() {
+            self.blocks.insert(id, blocks);
+        }
     }
 
     /// Sequences that wait.
@@ -237,12 +252,18 @@ impl Scheduler {
             // An even share of what is left; what a short prompt leaves goes to the others.
             let share = rows.div_ceil(open.len() - i);
             let count = share.min(running.ready - running.done);
-            if count == 0 {
-                break;
+            // The first in turn takes a block even if others wait longer for it: each is the first some time.
+            let most = match i {
+                0 => self.room - plan.generating.len(),
+                _ => rows,
+            };
+            let blocks = self.blocks.get(id).map_or(&[][..], Vec::as_slice);
+            let count = whole_blocks(blocks, running.done, (count, most));
+            if count > 0 {
+                plan.prompts
+                    .push((**id, running.done..running.done + count));
             }
-            plan.prompts
-                .push((**id, running.done..running.done + count));
-            rows -= count;
+            rows = rows.saturating_sub(count);
         }
         plan
     }
@@ -259,6 +280,7 @@ impl Scheduler {
 
     /// Ends a sequence, wherever it is. False when it is unknown.
     pub fn finish(&mut self, id: SequenceId) -> bool {
+        self.blocks.remove(&id);
         if let Some(running) = self.running.remove(&id) {
             self.promised_pages -= running.pages;
             return true;
@@ -279,6 +301,27 @@ impl Scheduler {
     pub fn of_client(&self, client: ClientId) -> usize {
         let running = self.running.values().filter(|r| r.client == client).count();
         running + self.waiting.get(&client).map_or(0, VecDeque::len)
+    }
+}
+
+/// About `count` tokens behind `done`, so that no block is cut: fewer, to end where the next block starts, or more,
+/// up to `most`, to take a block that comes first. None when that does not fit.
+pub(crate) fn whole_blocks(
+    blocks: &[Range<usize>],
+    done: usize,
+    (count, most): (usize, usize),
+) -> usize {
+    let end = done + count;
+    let Some(block) = blocks.iter().find(|b| b.start < end && end < b.end) else {
+        return count;
+    };
+    if block.start > done {
+        return block.start - done;
+    }
+    // A prompt found in the cache may begin inside: what came before was run with the whole block.
+    match block.end - done {
+        needed if needed <= most => needed,
+        _ => 0,
     }
 }
 

@@ -238,7 +238,7 @@ impl<'a> Batch<'a> {
             rows: row..self.tokens.len(),
             cached: sequence.cached,
             pages: &sequence.pages,
-            both_ways: &[],
+            both_ways: &sequence.prompt.blocks,
         });
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ocelli_tensor::Stage;
 
+use crate::scheduler::whole_blocks;
 use crate::step::See;
 use crate::{Engine, Error, Generate, Picture, Plan, Prompt, STEP_ROWS, SequenceId};
 
@@ -68,8 +69,12 @@ impl Engine {
     fn trace_sequence(&mut self, id: SequenceId, decode: usize, see: See<'_>) -> Traced {
         let total = self.sequences[&id].prompt.tokens.len();
         let mut logits = Vec::new();
-        for start in (0..total).step_by(STEP_ROWS) {
-            let tokens = start..total.min(start + STEP_ROWS);
+        let mut start = 0;
+        while start < total {
+            let count = STEP_ROWS.min(total - start);
+            let blocks = &self.sequences[&id].prompt.blocks;
+            let tokens = start..start + whole_blocks(blocks, start, (count, STEP_ROWS));
+            start = tokens.end;
             let plan = Plan {
                 prompts: vec![(id, tokens.clone())],
                 generating: Vec::new(),

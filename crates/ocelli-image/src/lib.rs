@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boxes;
+mod crops;
 mod decode;
 pub mod draw;
 mod edge;
@@ -38,6 +39,7 @@ mod resize;
 mod size;
 mod video;
 
+pub use crops::{Crop, pan_and_scan};
 pub use decode::{
     Animation, DecodeOptions, Format, ImageHeader, Limits, MAX_ANIMATION_FRAMES,
     MAX_ANIMATION_PIXELS, Picture, decode, read, read_header,

@@ -116,6 +116,11 @@ pub(crate) struct TextConfig {
 
 impl TextConfig {
     pub(crate) fn read(keys: &Keys<'_>) -> Result<Self, Error> {
+        Self::read_or(keys, None)
+    }
+
+    /// [`TextConfig::read`] for families whose files may leave out what all released models of their size have.
+    pub(crate) fn read_or(keys: &Keys<'_>, usual: Option<Heads>) -> Result<Self, Error> {
         let layers = keys.count("block_count", MOST_LAYERS)?;
         let hidden = keys.count("embedding_length", WIDEST)?;
         let embedding = keys.gguf.tensor("token_embd.weight");
@@ -133,7 +138,7 @@ impl TextConfig {
             hidden,
             vocabulary: usize::try_from(rows).unwrap_or(usize::MAX),
             context_length: keys.count("context_length", u32::MAX)?,
-            heads: read_heads(keys, layers, hidden)?,
+            heads: read_heads(keys, (layers, hidden), usual)?,
             norm_eps: keys.eps("attention.layer_norm_rms_epsilon", "rms_norm_eps")?,
         })
     }
@@ -185,19 +190,26 @@ impl TextConfig {
     }
 }
 
-fn read_heads(keys: &Keys<'_>, layers: usize, hidden: usize) -> Result<Heads, Error> {
+fn read_heads(
+    keys: &Keys<'_>,
+    (layers, hidden): (usize, usize),
+    usual: Option<Heads>,
+) -> Result<Heads, Error> {
     let query = keys
         .uniform("attention.head_count", layers, MOST_HEADS)?
+        .or(usual.map(|heads| heads.query))
         .ok_or_else(|| keys.invalid("attention.head_count is missing"))?;
     let key_value = keys
         .uniform("attention.head_count_kv", layers, MOST_HEADS)?
+        .or(usual.map(|heads| heads.key_value))
         .unwrap_or(query);
     if !query.is_multiple_of(key_value) {
         return Err(keys.invalid(format!(
             "head_count_kv {key_value} does not divide head_count {query}"
         )));
     }
-    let dim = match keys.u32("attention.key_length")? {
+    let usual_dim = usual.map(|heads| heads.dim as u32);
+    let dim = match keys.u32("attention.key_length")?.or(usual_dim) {
         Some(dim) => dim as usize,
         None if hidden.is_multiple_of(query) => hidden / query,
         None => {

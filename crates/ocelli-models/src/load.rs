@@ -340,6 +340,22 @@ impl<'a> Scope<'a> {
         self.loader.pack_rows(info, rows, inputs, Use::Product)
     }
 
+    /// The tensor `name`, stored as `[inputs, outputs]`, turned: `[outputs, inputs]`.
+    ///
+    /// # Errors
+    /// When it is missing, of another shape, or of a type that cannot be run.
+    pub fn turned_matrix(
+        &self,
+        name: &str,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Weight, Error> {
+        let values = self.values(name, &[outputs, inputs])?;
+        let column = |output| values.iter().skip(output).step_by(outputs).copied();
+        let turned: Vec<f32> = (0..outputs).flat_map(column).collect();
+        self.pack_values(&turned, outputs, inputs)
+    }
+
     /// Packs values that the model put together itself: `[outputs, inputs]`.
     ///
     /// # Errors

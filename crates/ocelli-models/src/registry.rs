@@ -5,16 +5,20 @@
 
 use ocelli_gguf::Gguf;
 use ocelli_image::boxes::Convention;
-use ocelli_image::{Grid, VideoRule};
+use ocelli_image::{Crop, Grid, VideoRule, pan_and_scan};
 use ocelli_tensor::Backend;
 
 use crate::error::shown;
 use crate::names::{Part, Projector, classify, normalise};
-use crate::text::{LlamaText, Qwen2Text, Qwen2VlText, Qwen3Text, Qwen3VlMoeText, Qwen3VlText};
-use crate::vision::{LlavaVision, PixtralVision, Qwen2VlVision, Qwen3VlVision, Qwen25VlVision};
+use crate::text::{
+    Gemma3Text, LlamaText, Qwen2Text, Qwen2VlText, Qwen3Text, Qwen3VlMoeText, Qwen3VlText,
+};
+use crate::vision::{
+    Gemma3Vision, LlavaVision, PixtralVision, Qwen2VlVision, Qwen3VlVision, Qwen25VlVision,
+};
 use crate::{Error, Loader, TextModel, VisionModel};
 
-const TEXT: [&str; 7] = [
+const TEXT: [&str; 8] = [
     "qwen2vl",
     "qwen3vl",
     "qwen3vlmoe",
@@ -22,13 +26,15 @@ const TEXT: [&str; 7] = [
     "qwen3",
     "llama",
     "mistral3",
+    "gemma3",
 ];
-const PROJECTORS: [&str; 5] = [
+const PROJECTORS: [&str; 6] = [
     "qwen2vl_merger",
     "qwen2.5vl_merger",
     "qwen3vl_merger",
     "pixtral",
     "mlp",
+    "gemma3",
 ];
 
 /// A piece of what stands in the token sequence for a picture.
@@ -36,6 +42,8 @@ const PROJECTORS: [&str; 5] = [
 pub enum LaidOut {
     /// Rows of the encoder, in order; each attends to everything before it.
     Rows(usize),
+    /// Rows of the encoder, in order, that see each other both ways: a step runs all of them or none.
+    Block(usize),
     /// A control token: its place in [`Join::marks`].
     Mark(usize),
 }
@@ -98,13 +106,15 @@ pub struct Join {
     pub lay_out: fn(&Grid) -> Vec<LaidOut>,
     /// How boxes come back, if the family was trained for boxes.
     pub boxes: Option<Convention>,
+    /// The crops that can be shown beside a picture of a width and height, if the family was trained for crops.
+    pub crops: Option<fn(u32, u32) -> Vec<Crop>>,
 }
 
 impl Join {
     /// Tokens that a picture takes in the prompt: its rows and the marks among them.
     pub fn tokens(&self, grid: &Grid) -> usize {
         let count = |piece: &LaidOut| match *piece {
-            LaidOut::Rows(rows) => rows,
+            LaidOut::Rows(rows) | LaidOut::Block(rows) => rows,
             LaidOut::Mark(_) => 1,
         };
         (self.lay_out)(grid).iter().map(count).sum()
@@ -139,6 +149,7 @@ const fn qwen(text: &'static str, projector: &'static str, boxes: Convention) ->
         marks: &["<|image_pad|>"],
         lay_out: rows_only,
         boxes: Some(boxes),
+        crops: None,
     }
 }
 
@@ -159,6 +170,7 @@ const fn pixtral(text: &'static str) -> Join {
         marks: &["[IMG]", "[IMG_BREAK]", "[IMG_END]"],
         lay_out: rows_with_breaks,
         boxes: None,
+        crops: None,
     }
 }
 
@@ -170,9 +182,24 @@ const LLAVA: Join = Join {
     marks: &[],
     lay_out: rows_only,
     boxes: None,
+    crops: None,
 };
 
-const JOINS: [Join; 7] = [
+fn one_block(grid: &Grid) -> Vec<LaidOut> {
+    vec![LaidOut::Block(grid.tokens())]
+}
+
+const GEMMA3: Join = Join {
+    text: "gemma3",
+    projector: "gemma3",
+    image_token: "<image_soft_token>",
+    marks: &["<start_of_image>", "<end_of_image>"],
+    lay_out: one_block,
+    boxes: None,
+    crops: Some(pan_and_scan),
+};
+
+const JOINS: [Join; 8] = [
     pixtral("mistral3"),
     pixtral("llama"),
     LLAVA,
@@ -180,6 +207,7 @@ const JOINS: [Join; 7] = [
     qwen("qwen2vl", "qwen2.5vl_merger", Convention::ResizedPixels),
     qwen("qwen3vl", "qwen3vl_merger", Convention::Relative1000),
     qwen("qwen3vlmoe", "qwen3vl_merger", Convention::Relative1000),
+    GEMMA3,
 ];
 
 /// The architecture of a text model: `general.architecture`, or what it stands for.
@@ -214,6 +242,7 @@ pub fn load_text(
     let architecture = architecture(gguf)?;
     let loader = Loader::new(gguf, backend, normalise(gguf, Part::Text)?).with_progress(report);
     match architecture {
+        "gemma3" => Ok(Box::new(Gemma3Text::load(loader)?)),
         "qwen2vl" => Ok(Box::new(Qwen2VlText::load(loader)?)),
         "qwen3vl" => Ok(Box::new(Qwen3VlText::load(loader)?)),
         "qwen3vlmoe" => Ok(Box::new(Qwen3VlMoeText::load(loader)?)),
@@ -242,6 +271,7 @@ pub fn load_vision(
     match projector {
         Projector::Llava => Ok(Box::new(LlavaVision::load(loader)?)),
         Projector::Pixtral => Ok(Box::new(PixtralVision::load(loader)?)),
+        Projector::Gemma3 => Ok(Box::new(Gemma3Vision::load(loader)?)),
         Projector::Qwen2Vl => Ok(Box::new(Qwen2VlVision::load(loader)?)),
         Projector::Qwen25Vl => Ok(Box::new(Qwen25VlVision::load(loader)?)),
         Projector::Qwen3Vl => Ok(Box::new(Qwen3VlVision::load(loader)?)),

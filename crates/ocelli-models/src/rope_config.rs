@@ -35,7 +35,8 @@ impl Rotary {
     }
 }
 
-fn scaling(keys: &Keys<'_>, config: &TextConfig) -> Result<Scaling, Error> {
+/// How the `rope.scaling.*` keys stretch frequencies.
+pub(crate) fn scaling(keys: &Keys<'_>, config: &TextConfig) -> Result<Scaling, Error> {
     let kind = keys.metadata().str(&keys.key("rope.scaling.type"))?;
     // Older files have the factor alone.
     let number = |name: &str| keys.metadata().f32(&keys.key(name));

@@ -138,9 +138,13 @@ fn projector_type(file: &Gguf) -> Result<String, Error> {
     Ok(type_by_tensors(file).to_owned())
 }
 
-/// The kind of projector that has these tensors: two temporal kernels mark the Qwen generations.
+/// The kind of projector that has these tensors: Gemma 3 has one projection, and two temporal kernels mark the Qwen
+/// generations.
 fn type_by_tensors(file: &Gguf) -> &'static str {
     let has = |name: &str| file.tensor(name).is_some();
+    if has("mm.input_projection.weight") {
+        return "gemma3";
+    }
     if !has("v.patch_embd.weight.1") {
         return "mlp";
     }

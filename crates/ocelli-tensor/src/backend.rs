@@ -57,6 +57,8 @@ pub trait Backend: Send + Sync {
     fn add_bias(&self, storage: &mut dyn Storage, bias: &Vector, out: Tensor);
     /// `out *= x`, element by element.
     fn multiply(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor);
+    /// `out *= factor`.
+    fn scale(&self, storage: &mut dyn Storage, factor: f32, out: Tensor);
     /// `out = f(out)`.
     fn activate(&self, storage: &mut dyn Storage, activation: Activation, out: Tensor);
     /// See [`RmsNorm`].

@@ -77,6 +77,7 @@ impl Backend for Count {
     fn scatter_add(&self, _: &mut dyn Storage, _: Tensor, _: &[usize], _: Tensor) {}
     fn add_bias(&self, _: &mut dyn Storage, _: &Vector, _: Tensor) {}
     fn multiply(&self, _: &mut dyn Storage, _: Tensor, _: Tensor) {}
+    fn scale(&self, _: &mut dyn Storage, _: f32, _: Tensor) {}
     fn activate(&self, _: &mut dyn Storage, _: Activation, _: Tensor) {}
     fn rms_norm(&self, _: &mut dyn Storage, _: RmsNorm<'_>) {}
     fn layer_norm(&self, _: &mut dyn Storage, _: LayerNorm<'_>) {}

@@ -155,6 +155,11 @@ impl<'a> Pass<'a> {
         self.backend.multiply(self.memory.storage(), *x, *out);
     }
 
+    /// `out *= factor`.
+    pub fn scale(&mut self, factor: f32, out: &Tensor) {
+        self.backend.scale(self.memory.storage(), factor, *out);
+    }
+
     /// `x W^T + b`, stored or activated, in a new tensor.
     pub fn linear(
         &mut self,

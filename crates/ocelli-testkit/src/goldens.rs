@@ -35,7 +35,7 @@ pub fn suites() -> Vec<String> {
 pub struct Suite {
     /// The folder's name.
     pub name: String,
-    /// `qwen3vl`, `qwen3vl-moe`, `qwen2vl`, `qwen2.5vl`, `qwen2`, `qwen3` or `llama`.
+    /// `qwen3vl`, `qwen3vl-moe`, `qwen2vl`, `qwen2.5vl`, `qwen2`, `qwen3`, `llama`, `gemma3` or `gemma3-text`.
     pub family: String,
     /// The text model's GGUF.
     pub text: PathBuf,
@@ -67,6 +67,8 @@ pub struct Case {
     pub rendered: String,
     /// Number of greedily decoded tokens.
     pub decode: usize,
+    /// True when crops of long pictures are shown behind them.
+    pub pan_and_scan: bool,
     /// Least and most tokens of an image; none without images.
     pub image_tokens: Option<RangeInclusive<u32>>,
     /// Least and most tokens of a whole video; none without videos.
@@ -139,6 +141,7 @@ impl Case {
                 .as_u64()
                 .and_then(|n| usize::try_from(n).ok())
                 .unwrap_or(0),
+            pan_and_scan: entry["pan_and_scan"].as_bool().unwrap_or(false),
             image_tokens: limit("image_min_tokens")
                 .zip(limit("image_max_tokens"))
                 .map(|(least, most)| least..=most),

@@ -68,6 +68,10 @@ impl EncodedChat {
     }
 }
 
+/// What stands around a picture and its crops: Gemma 3's own words.
+const BEFORE_PICTURE: &str = "Here is the original image ";
+const BEFORE_CROPS: &str = " and here are some crops to help you see better ";
+
 /// Renders and tokenizes a conversation. A place of a picture is where the template wrote its text; the same text in a
 /// message is only text.
 ///
@@ -101,7 +105,7 @@ pub fn encode_chat_with_times(
         (Media::Image, Content::Image, "images"),
         (Media::Video, Content::Video, "videos"),
     ] {
-        let given = messages.iter().map(|message| message.count(&content)).sum();
+        let given: usize = messages.iter().map(|message| message.count(&content)).sum();
         let places = found.iter().filter(|(_, kind)| *kind == media).count();
         if places != given {
             return Err(Error::Places {
@@ -112,7 +116,8 @@ pub fn encode_chat_with_times(
         }
     }
     let pieces = with_times(pieces, template.media(), times);
-    Ok(encode_pieces(tokenizer, &pieces, template.media()))
+    let media = template.media();
+    Ok(encode_pieces(tokenizer, &pieces, media, &options.crops))
 }
 
 /// Writes each video with times as one place a time: the time, then what stands for a video with what goes
@@ -146,22 +151,61 @@ fn with_times(mut pieces: Vec<Piece>, media: &MediaMarkers, times: &[Vec<String>
     pieces
 }
 
-/// Tokenizes a rendered prompt, cut at the places of media, with a begin token where the model wants one.
-pub fn encode_pieces(tokenizer: &Tokenizer, pieces: &[Piece], media: &MediaMarkers) -> EncodedChat {
+/// Tokenizes a rendered prompt, cut at the places of media, with a begin token where the model wants one. `crops` are
+/// those of [`RenderOptions`].
+pub fn encode_pieces(
+    tokenizer: &Tokenizer,
+    pieces: &[Piece],
+    media: &MediaMarkers,
+    crops: &[usize],
+) -> EncodedChat {
     let mut parts = Vec::new();
     let mut rest = pieces.to_vec();
     let mut places = places(pieces, media);
+    let is_image = |place: &(Range<usize>, Media)| place.1 == Media::Image;
+    let mut image = places.iter().filter(|place| is_image(place)).count();
     // From the back, so that positions in what is left stay valid.
     while let Some((range, found)) = places.pop() {
-        let tail = split_at(&mut rest, range.end);
-        push_tokens(&mut parts, tokenizer.encode(&tail));
+        let mut tail = split_at(&mut rest, range.end);
         split_at(&mut rest, range.start);
-        parts.push(ChatPart::Place(found));
+        let mut texts = match found {
+            Media::Video => Vec::new(),
+            Media::Image => {
+                image -= 1;
+                around(media, crops.get(image).copied().unwrap_or(0))
+            }
+        };
+        while texts.len() > 1 {
+            tail.splice(0..0, texts.pop().map(Piece::template));
+            push_tokens(&mut parts, tokenizer.encode(&tail));
+            parts.push(ChatPart::Place(found));
+            tail.clear();
+        }
+        if found == Media::Video {
+            push_tokens(&mut parts, tokenizer.encode(&tail));
+            parts.push(ChatPart::Place(found));
+        }
+        rest.extend(texts.pop().map(Piece::template));
     }
     push_tokens(&mut parts, tokenizer.encode(&rest));
     parts.reverse();
     add_begin(tokenizer, &mut parts);
     EncodedChat { parts }
+}
+
+/// The texts before, between and behind the rows of a picture and its crops.
+fn around(media: &MediaMarkers, crops: usize) -> Vec<String> {
+    let [before, after] = &media.image_around;
+    if crops == 0 {
+        return vec![before.clone(), after.clone()];
+    }
+    let mut texts = vec![
+        format!("{BEFORE_PICTURE}{before}"),
+        format!("{after}{BEFORE_CROPS}{before}"),
+    ];
+    texts.extend((1..crops).map(|_| format!("{after} {before}")));
+    texts.push(after.clone());
+    texts
 }
 
 fn push_tokens(parts: &mut Vec<ChatPart>, tokens: Vec<u32>) {

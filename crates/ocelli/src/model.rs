@@ -205,7 +205,11 @@ impl Model {
     fn prepare(&self, request: &Request) -> Result<Asked, Error> {
         let options = RenderOptions::default();
         let preparer = &self.parts.preparer;
-        preparer.chat(&request.messages, &options, &Seeing::default())
+        let seeing = Seeing {
+            pan_and_scan: request.pan_and_scan,
+            ..Seeing::default()
+        };
+        preparer.chat(&request.messages, &options, &seeing)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ocelli_engine::Picture;
 use ocelli_image::boxes::Located;
-use ocelli_image::{Budget, DecodeOptions, ImageRecord, decode, read};
+use ocelli_image::{Budget, Crop, DecodeOptions, ImageRecord, RgbImage, decode, read};
 use ocelli_models::VisionModel;
 use sha2::{Digest as _, Sha256};
 
@@ -14,10 +14,16 @@ use crate::{Error, ImageSource};
 /// Most pictures of one request.
 pub(crate) const MOST_IMAGES: usize = 16;
 
+/// What crops of a picture of a width and height are shown behind it.
+pub(crate) type Crops = fn(u32, u32) -> Vec<Crop>;
+
 /// Pictures of a request, ready for the encoder.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
+    /// Each picture that was given, with its crops behind it.
     pub(crate) pictures: Vec<Picture>,
+    /// How many crops each given picture has.
+    pub(crate) crops: Vec<usize>,
     pub(crate) records: Vec<ImageRecord>,
     pub(crate) decode: Duration,
     pub(crate) preprocess: Duration,
@@ -29,6 +35,8 @@ pub(crate) struct Viewing<'a> {
     /// The model's own.
     pub(crate) budget: &'a Budget,
     pub(crate) seeing: &'a Seeing<'a>,
+    /// How pictures are cut, where crops are shown too.
+    pub(crate) crops: Option<Crops>,
 }
 
 /// How many pixels or tokens a request wants a picture to have. It can only narrow what the model was
@@ -85,8 +93,11 @@ impl Prepared {
 
     /// Those pictures alone.
     pub(crate) fn only(&self, kept: &[usize]) -> Self {
+        let first = |i: usize| self.crops[..i].iter().map(|crops| crops + 1).sum::<usize>();
+        let shown = |&i: &usize| self.pictures[first(i)..=first(i) + self.crops[i]].iter();
         Self {
-            pictures: kept.iter().map(|&i| self.pictures[i].clone()).collect(),
+            pictures: kept.iter().flat_map(shown).cloned().collect(),
+            crops: kept.iter().map(|&i| self.crops[i]).collect(),
             records: kept.iter().map(|&i| self.records[i]).collect(),
             decode: self.decode,
             preprocess: self.preprocess,
@@ -122,20 +133,31 @@ impl Prepared {
         .map_err(wrong)?;
         self.decode += start.elapsed();
         let start = Instant::now();
-        let frames = std::slice::from_ref(&picture.image);
-        let patches = vision
-            .preprocess(frames, &budget)
-            .map_err(|error| match error {
+        let patch = vision.patch_size();
+        let prepare = |image: &RgbImage| -> Result<Picture, Error> {
+            let patches = vision.preprocess(std::slice::from_ref(image), &budget);
+            let patches = patches.map_err(|error| match error {
                 ocelli_models::Error::Image(source) => wrong(source),
                 other => other.into(),
             })?;
-        let patch = vision.patch_size();
-        let record = ImageRecord::new(&picture, patches.grid, patch);
-        self.pictures.push(Picture {
-            key: key(&picture.image, &record),
-            patches,
-        });
+            let seen = (patches.grid.w * patch, patches.grid.h * patch);
+            Ok(Picture {
+                key: key(image, seen),
+                patches,
+            })
+        };
+        let whole = prepare(&picture.image)?;
+        let record = ImageRecord::new(&picture, whole.patches.grid, patch);
         self.records.push(record);
+        self.pictures.push(whole);
+        let (width, height) = (picture.image.width, picture.image.height);
+        let crops = viewing
+            .crops
+            .map_or_else(Vec::new, |crops| crops(width, height));
+        for crop in &crops {
+            self.pictures.push(prepare(&crop.of(&picture.image))?);
+        }
+        self.crops.push(crops.len());
         self.preprocess += start.elapsed();
         Ok(())
     }
@@ -164,16 +186,16 @@ pub fn draw(picture: &ImageSource, located: &[Located]) -> Result<Vec<u8>, Error
     image.to_png().map_err(wrong)
 }
 
-/// What a picture's features depend on: its pixels and the size at which they are seen; and who may share them. Every part is
+/// What a picture's features depend on: its pixels and the size at which they are seen. Every part is
 /// labelled and has its length, so that no two pictures share a key.
-fn key(image: &ocelli_image::RgbImage, record: &ImageRecord) -> [u8; 32] {
+fn key(image: &RgbImage, (width, height): (u32, u32)) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"ocelli picture features 1");
     for (label, value) in [
         (b"wide", image.width),
         (b"high", image.height),
-        (b"to_w", record.resized_width),
-        (b"to_h", record.resized_height),
+        (b"to_w", width),
+        (b"to_h", height),
     ] {
         hasher.update(label);
         hasher.update(value.to_le_bytes());

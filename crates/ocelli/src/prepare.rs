@@ -10,7 +10,7 @@ use ocelli_image::{Budget, DecodeOptions, VideoBudget, VideoRecord};
 use ocelli_text::{ChatTemplate, ControlTokens, Piece, RenderOptions};
 
 use crate::chat::tokenize;
-use crate::pictures::{Prepared, Viewing};
+use crate::pictures::{Crops, Prepared, Viewing};
 use crate::video::{Clips, Viewer, arrange};
 use crate::{Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Sampling, Video, shorten};
 
@@ -56,6 +56,8 @@ pub(crate) struct Seeing<'a> {
     pub(crate) policy: ContextPolicy,
     /// Tokens that are kept free for the answer where something goes.
     pub(crate) room: usize,
+    /// Also shows crops of large pictures, if the model was trained for that.
+    pub(crate) pan_and_scan: bool,
 }
 
 impl Preparer {
@@ -96,11 +98,15 @@ impl Preparer {
         prepared: &Prepared,
         clips: Clips,
     ) -> Result<(Prompt, Vec<Picture>), Error> {
+        let options = RenderOptions {
+            crops: prepared.crops.clone(),
+            ..options.clone()
+        };
         let (ids, places) = tokenize(
             &self.model,
             &self.template,
             messages,
-            (options, &clips.times()),
+            (&options, &clips.times()),
             self.most_bytes(),
         )?;
         let arranged = arrange(&places, prepared.pictures.clone(), clips)?;
@@ -183,11 +189,11 @@ impl Preparer {
         let mut prepared = match (&self.model.vision, &self.budget) {
             _ if sources.is_empty() => return Ok(Prepared::default()),
             (Some(vision), Some(budget)) => {
-                let vision = vision.as_ref();
                 let viewing = Viewing {
-                    vision,
+                    vision: vision.as_ref(),
                     budget,
                     seeing,
+                    crops: self.crops(seeing)?,
                 };
                 Prepared::new(&sources, &viewing)?
             }
@@ -199,11 +205,24 @@ impl Preparer {
             }
         };
         if let Some(join) = self.model.join {
-            for record in &mut prepared.records {
-                record.tokens = join.tokens(&record.grid);
+            for (record, crops) in prepared.records.iter_mut().zip(&prepared.crops) {
+                record.tokens = join.tokens(&record.grid) * (1 + crops);
             }
         }
         Ok(prepared)
+    }
+
+    /// How pictures are cut, if that is asked for.
+    fn crops(&self, seeing: &Seeing<'_>) -> Result<Option<Crops>, Error> {
+        if !seeing.pan_and_scan {
+            return Ok(None);
+        }
+        match self.model.join.and_then(|join| join.crops) {
+            Some(crops) => Ok(Some(crops)),
+            None => Err(Error::Settings(
+                "pan and scan is asked for, but this model was not trained for crops".to_owned(),
+            )),
+        }
     }
 
     /// The videos of a request, ready for the encoder.

@@ -103,6 +103,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Texts that end the answer.
     pub stop: Vec<String>,
+    /// Shows crops of long pictures behind them, for families that know crops (Gemma 3). Default false.
+    pub pan_and_scan: bool,
 }
 
 /// Most tokens of an answer unless asked otherwise.
@@ -121,6 +123,7 @@ impl Request {
             sampling: None,
             max_tokens: MAX_TOKENS,
             stop: Vec::new(),
+            pan_and_scan: false,
         }
     }
 

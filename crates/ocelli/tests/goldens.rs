@@ -21,7 +21,11 @@ fn run(suite: &Suite, case: &Case) -> Stages {
     let source = Source::File(suite.text.clone());
     let mut model = Model::load(&source, &options, &mut |_, _| {}).unwrap();
     let messages = messages::from_openai(&case.messages().to_string(), Path::new("")).unwrap();
-    let trace = model.trace(&Request::from_messages(messages), case.decode);
+    let request = Request {
+        pan_and_scan: case.pan_and_scan,
+        ..Request::from_messages(messages)
+    };
+    let trace = model.trace(&request, case.decode);
     stages(trace.unwrap_or_else(|error| panic!("{}: {error}", case.name)))
 }
 
@@ -60,6 +64,9 @@ macro_rules! golden {
 }
 
 golden! {
+    gemma3_equals_the_reference_at_every_stage: "gemma3",
+    gemma3_with_blocks_beyond_its_window_and_crops_equals_the_reference: "gemma3-mixed",
+    gemma3_without_eyes_equals_the_reference: "gemma3-text",
     llama_equals_the_reference_at_every_stage: "llama",
     llama_with_scaled_frequencies_equals_the_reference: "llama3-scaled",
     llava_equals_the_reference_at_every_stage: "llava",

@@ -26,6 +26,10 @@ pub(crate) struct AnswerArgs {
     #[arg(long, value_name = "TEXT", value_parser = values::stop_string, help_heading = ANSWER)]
     pub(crate) stop: Vec<String>,
 
+    /// Show crops of long pictures behind them, for models that know crops (Gemma 3)
+    #[arg(long, help_heading = ANSWER)]
+    pub(crate) pan_and_scan: bool,
+
     /// Divides the logits; 0 takes the most likely token
     #[arg(
         long = "temp", visible_alias = "temperature", value_name = "T", value_parser = values::temperature,

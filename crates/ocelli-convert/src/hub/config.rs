@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::gemma3::{self, Sliding};
 use super::settings::{Settings, read_json};
 use super::still::{self, Still};
 use crate::Error;
@@ -21,11 +22,13 @@ pub(crate) enum Family {
     Mistral3,
     Llava,
     Pixtral,
+    Gemma3,
+    Gemma3Text,
 }
 
 impl Family {
     /// `model_type`, family, `general.architecture`, `clip.projector_type`.
-    const TABLE: [(&'static str, Self, &'static str, Option<&'static str>); 10] = [
+    const TABLE: [(&'static str, Self, &'static str, Option<&'static str>); 12] = [
         ("qwen2_vl", Self::Qwen2Vl, "qwen2vl", Some("qwen2vl_merger")),
         (
             "qwen2_5_vl",
@@ -47,6 +50,8 @@ impl Family {
         ("llava", Self::Llava, "llama", Some("mlp")),
         // Told from the one above by its encoder.
         ("llava", Self::Pixtral, "llama", Some("pixtral")),
+        ("gemma3", Self::Gemma3, "gemma3", Some("gemma3")),
+        ("gemma3_text", Self::Gemma3Text, "gemma3", None),
     ];
 
     fn of(model_type: &str) -> Result<Self, Error> {
@@ -87,6 +92,10 @@ impl Family {
     /// Whether query, key and value projections have biases.
     pub(crate) fn has_attention_biases(self) -> bool {
         matches!(self, Self::Qwen2 | Self::Qwen2Vl | Self::Qwen25Vl)
+    }
+
+    pub(crate) fn is_gemma3(self) -> bool {
+        matches!(self, Self::Gemma3 | Self::Gemma3Text)
     }
 
     pub(crate) fn is_qwen3_vl(self) -> bool {
@@ -144,6 +153,8 @@ pub(crate) struct TextConfig {
     pub(crate) is_tied: Option<bool>,
     /// `bos`, `eos` and `pad` ids.
     pub(crate) token_ids: [Option<u32>; 3],
+    /// Gemma 3 only.
+    pub(crate) sliding: Option<Sliding>,
 }
 
 /// The vision encoder.
@@ -160,6 +171,8 @@ pub(crate) struct VisionConfig {
     pub(crate) taps: Vec<usize>,
     /// Every how many layers one sees the whole picture; Qwen2.5-VL only.
     pub(crate) window_pattern: Option<u32>,
+    /// Patches on each side of a cell that becomes a token; Gemma 3 only.
+    pub(crate) pool: Option<u32>,
     pub(crate) mean: Vec<f32>,
     pub(crate) std: Vec<f32>,
     /// Of encoders of still pictures.
@@ -207,8 +220,12 @@ pub(crate) fn read(folder: &Path) -> Result<(TextConfig, Option<VisionConfig>), 
             need: "the original in F32, F16 or BF16".to_owned(),
         });
     }
-    let text = read_text(root, family)?;
+    let text = match family.is_gemma3() {
+        true => gemma3::read_text(root, family)?,
+        false => read_text(root, family)?,
+    };
     let vision = match family.projector_type() {
+        Some(_) if family.is_gemma3() => Some(gemma3::read_vision(folder, root)?),
         Some(_) => Some(read_vision(folder, root, family)?),
         None => None,
     };
@@ -267,6 +284,7 @@ fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig, Error> {
         experts: experts(text, family)?,
         is_tied: tied,
         token_ids: ["bos_token_id", "eos_token_id", "pad_token_id"].map(id),
+        sliding: None,
     })
 }
 
@@ -425,17 +443,6 @@ fn read_vision(folder: &Path, root: Settings<'_>, family: Family) -> Result<Visi
         _ => vision.count("intermediate_size")?,
     };
     let layers = vision.count("depth")?;
-    let taps = match family.is_qwen3_vl() {
-        true => vision.u32s("deepstack_visual_indexes")?.unwrap_or_default(),
-        false => Vec::new(),
-    };
-    if let Some(tap) = taps.iter().find(|tap| **tap as usize >= layers) {
-        return Err(vision.error(
-            "deepstack_visual_indexes",
-            tap,
-            format!("layers below {layers}"),
-        ));
-    }
     let (mean, std) = normalization(folder)?;
     Ok(VisionConfig {
         layers,
@@ -447,15 +454,29 @@ fn read_vision(folder: &Path, root: Settings<'_>, family: Family) -> Result<Visi
             true => Some(vision.count("num_position_embeddings")?),
             false => None,
         },
-        taps: taps.into_iter().map(|tap| tap as usize).collect(),
+        taps: match family.is_qwen3_vl() {
+            true => read_taps(vision, layers)?,
+            false => Vec::new(),
+        },
         window_pattern: match family {
             Family::Qwen25Vl => Some(window_pattern(vision, layers)?),
             _ => None,
         },
+        pool: None,
         mean,
         std,
         still: None,
     })
+}
+
+/// The layers whose rows go into the text model's layers.
+fn read_taps(vision: Settings<'_>, layers: usize) -> Result<Vec<usize>, Error> {
+    let key = "deepstack_visual_indexes";
+    let taps = vision.u32s(key)?.unwrap_or_default();
+    if let Some(tap) = taps.iter().find(|tap| **tap as usize >= layers) {
+        return Err(vision.error(key, tap, format!("layers below {layers}")));
+    }
+    Ok(taps.into_iter().map(|tap| tap as usize).collect())
 }
 
 /// GGUF can only say "every n-th layer sees all", so the list must be that.
@@ -484,7 +505,7 @@ fn window_pattern(vision: Settings<'_>, layers: usize) -> Result<u32, Error> {
 }
 
 /// Mean and standard deviation of pixels from the processor's settings.
-fn normalization(folder: &Path) -> Result<(Vec<f32>, Vec<f32>), Error> {
+pub(super) fn normalization(folder: &Path) -> Result<(Vec<f32>, Vec<f32>), Error> {
     const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
     for file in FILES {
         let Some(value) = read_json::<Value>(folder, file)? else {

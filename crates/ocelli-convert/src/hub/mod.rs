@@ -1,6 +1,7 @@
 //! A Hugging Face model folder: configuration, tokenizer and tensors, nothing of which is trusted.
 
 mod config;
+mod gemma3;
 mod settings;
 mod shards;
 mod still;

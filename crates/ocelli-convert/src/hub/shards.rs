@@ -138,6 +138,15 @@ impl Shelf {
         })
     }
 
+    /// Normalised names with a beginning.
+    pub(crate) fn names_below(&self, prefix: &str) -> Vec<String> {
+        let names = self.tensors.keys();
+        names
+            .filter(|name| name.starts_with(prefix))
+            .cloned()
+            .collect()
+    }
+
     /// Leaves a tensor out on purpose.
     pub(crate) fn discard(&mut self, name: &str) {
         if let Some(entry) = self.tensors.get_mut(name) {
@@ -186,6 +195,12 @@ impl Shelf {
 fn normal_name(name: &str) -> String {
     for (prefix, normal) in [
         ("model.language_model.", ""),
+        ("model.vision_tower.vision_model.", "visual."),
+        ("model.vision_tower.", "visual."),
+        ("vision_tower.vision_model.", "visual."),
+        ("vision_tower.", "visual."),
+        ("model.multi_modal_projector.", "projector."),
+        ("multi_modal_projector.", "projector."),
         ("language_model.model.", ""),
         ("language_model.lm_head.", "lm_head."),
         ("model.visual.", "visual."),
@@ -317,6 +332,14 @@ mod tests {
             ("model.embed_tokens.weight", "embed_tokens.weight"),
             ("model.visual.merger.norm.bias", "visual.merger.norm.bias"),
             ("visual.merger.ln_q.bias", "visual.merger.ln_q.bias"),
+            (
+                "vision_tower.vision_model.post_layernorm.bias",
+                "visual.post_layernorm.bias",
+            ),
+            (
+                "model.multi_modal_projector.mm_soft_emb_norm.weight",
+                "projector.mm_soft_emb_norm.weight",
+            ),
             ("lm_head.weight", "lm_head.weight"),
             ("language_model.lm_head.weight", "lm_head.weight"),
         ] {

@@ -87,6 +87,7 @@ pub(super) fn read(
         positions: None,
         taps: Vec::new(),
         window_pattern: None,
+        pool: None,
         mean,
         std,
         still: Some(Still {

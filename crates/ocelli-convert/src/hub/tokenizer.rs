@@ -115,6 +115,12 @@ impl Tokenizer {
             adds_bos: settings.bool("add_bos_token")?,
             ..Self::default()
         };
+        if config.sliding.is_some() {
+            // What stands for a picture's rows has an id behind those that files of Gemma 3 keep.
+            let is_kept = |id: u32| (id as usize) < config.vocabulary;
+            vocabulary.ids.retain(|_, id| is_kept(*id));
+            vocabulary.added.retain(|token| is_kept(token.id));
+        }
         tokenizer.place_tokens(&vocabulary.ids, &vocabulary.added, config.vocabulary)?;
         tokenizer.read_ids(settings, config);
         tokenizer.read_templates(folder, settings)?;
@@ -220,9 +226,16 @@ impl Tokenizer {
     /// The `tokenizer.*` metadata.
     pub(crate) fn into_metadata(self) -> Vec<(String, Value)> {
         let is_llama = self.pre == "llama-bpe";
+        let merge_scores = merge_scores(&self.tokens, &self.types, &self.merges);
         let mut metadata: Vec<(String, Value)> = Vec::new();
         let mut set = |key: &str, value: Value| metadata.push((format!("tokenizer.{key}"), value));
-        if self.is_sentencepiece {
+        let has_no_prefix = self.is_sentencepiece && !self.merges.is_empty();
+        if has_no_prefix {
+            set("ggml.model", "llama".into());
+            set("ggml.scores", merge_scores.into());
+            set("ggml.add_space_prefix", false.into());
+            set("ggml.add_eos_token", false.into());
+        } else if self.is_sentencepiece {
             set("ggml.model", "llama".into());
             set("ggml.scores", scores(&self.types).into());
         } else {
@@ -236,7 +249,8 @@ impl Tokenizer {
             set(&format!("ggml.{name}_token_id"), id.into());
         }
         // Readers of llama-bpe add the first token unless told otherwise, readers of the others do not.
-        match (self.adds_bos, is_llama || self.is_sentencepiece) {
+        let adds_bos = self.adds_bos.or(has_no_prefix.then_some(true));
+        match (adds_bos, is_llama || self.is_sentencepiece) {
             (Some(adds), _) => set("ggml.add_bos_token", adds.into()),
             (None, false) => set("ggml.add_bos_token", false.into()),
             (None, true) => {}
@@ -271,16 +285,19 @@ fn from_main(main: Main) -> Result<Vocabulary, Error> {
     let kind = main.model.kind.clone();
     let kind = kind.unwrap_or_else(|| "BPE".to_owned());
     let is_sentencepiece = main.model.byte_fallback == Some(true);
-    if kind != "BPE" || (is_sentencepiece && !has_llama_spaces(&main)) {
+    if kind != "BPE" {
         return Err(unsupported(
             format!("a {kind} vocabulary without byte level"),
-            "byte-level BPE, or Llama's pieces",
+            "byte-level BPE, or pieces with byte fallback",
         ));
     }
     if is_sentencepiece {
+        // Gemma's text has no space in front; what its merges make says the order of its pieces.
+        let has_prefix = has_llama_spaces(&main);
+        let merges = main.model.merges.into_iter().map(Merge::text);
         return Ok(Vocabulary {
             ids: main.model.vocab,
-            merges: Vec::new(),
+            merges: merges.filter(|_| !has_prefix).collect(),
             added: main.added_tokens,
             pre: "default".to_owned(),
             is_sentencepiece,
@@ -315,6 +332,20 @@ fn scores(types: &[i32]) -> Vec<f32> {
         _ => 0.0,
     };
     types.iter().enumerate().map(score).collect()
+}
+
+/// Scores that give pieces the order of the merges that make them.
+fn merge_scores(tokens: &[String], types: &[i32], merges: &[String]) -> Vec<f32> {
+    let mut ranks: HashMap<String, usize> = HashMap::new();
+    for merge in merges {
+        let next = ranks.len();
+        ranks.entry(merge.replacen(' ', "", 1)).or_insert(next);
+    }
+    let score = |(token, ty): (&String, &i32)| match *ty {
+        NORMAL => -(ranks.get(token).copied().unwrap_or(ranks.len()) as f32),
+        _ => 0.0,
+    };
+    tokens.iter().zip(types).map(score).collect()
 }
 
 /// The name of the rule that cuts text, by its regular expression.

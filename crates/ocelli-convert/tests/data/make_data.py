@@ -51,6 +51,11 @@ SETS = {
             "text.num_hidden_layers": 2, "vision.embed_dim": 16,
         },
     ),
+    # As it was published: the encoder's own level of names, bases of rotary frequencies side by side.
+    "gemma3": dict(
+        family="gemma3", types=("f16", "f16"), dtype=torch.bfloat16,
+        changes={"text.num_hidden_layers": 2, "vision.num_hidden_layers": 2, "vision.intermediate_size": 40},
+    ),
     "llama": dict(
         family="llama", types=("f32", None), dtype=torch.bfloat16,
         changes={
@@ -113,9 +118,35 @@ def publish(name: str, made: Path, tensors: dict, folder: Path) -> None:
             index |= dict.fromkeys(half, file)
         (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
         return
+    if name == "gemma3":
+        tensors = {published_name(key): value for key, value in tensors.items()}
+        publish_gemma3_config(folder)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     if name == "qwen2vl":
         flatten(folder)
+
+
+def published_name(name: str) -> str:
+    """The name of one of Gemma 3's tensors on the hub."""
+    name = name.removeprefix("model.")
+    if name.startswith("vision_tower.") and ".vision_model." not in name:
+        name = name.replace("vision_tower.", "vision_tower.vision_model.")
+    if name.startswith("language_model.model."):
+        return name
+    return name.replace("language_model.", "language_model.model.", 1)
+
+
+def publish_gemma3_config(folder: Path) -> None:
+    """Settings as they were before rotary parameters were sorted by kind of layer; defaults left out."""
+    config = json.loads((folder / "config.json").read_text())
+    text = config["text_config"]
+    rope = text.pop("rope_parameters")
+    wide, near = rope["full_attention"], rope["sliding_attention"]
+    text["rope_theta"], text["rope_local_base_freq"] = wide["rope_theta"], near["rope_theta"]
+    text["rope_scaling"] = dict(rope_type=wide["rope_type"], factor=wide["factor"])
+    for key in ("layer_types", "rms_norm_eps"):
+        text.pop(key)
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
 
 
 def flatten(folder: Path) -> None:

@@ -115,6 +115,63 @@ fn pictures_of_clients_are_encoded_in_turn_and_those_of_running_sequences_first(
     assert_eq!(scheduler.next_to_encode(&|_| false), None);
 }
 
+#[test]
+fn a_step_takes_a_block_whole_or_ends_before_it() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    assert!(scheduler.submit(submission(0, 0, 40, 4)));
+    scheduler.keep_whole(SequenceId(0), vec![10..20, 22..30]);
+    admit_all(&mut scheduler, 40);
+    let mut ends = Vec::new();
+    loop {
+        let plan = scheduler.plan();
+        scheduler.advance(&plan);
+        match plan.prompts.first() {
+            Some((_, tokens)) => ends.push(tokens.end),
+            None => break,
+        }
+    }
+    assert_eq!(ends, [10, 22, 38, 40]);
+}
+
+#[test]
+fn a_block_runs_whole_in_steps_that_were_made_smaller_than_it() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    assert!(scheduler.submit(submission(0, 0, 14, 4)));
+    scheduler.keep_whole(SequenceId(0), std::iter::once(2..14).collect());
+    scheduler.set_step_rows(2);
+    admit_all(&mut scheduler, 14);
+    for tokens in [0..2, 2..14] {
+        let plan = scheduler.plan();
+        assert_eq!(plan.prompts, [(SequenceId(0), tokens)]);
+        scheduler.advance(&plan);
+    }
+}
+
+#[test]
+fn a_block_larger_than_what_prompts_get_beside_others_still_comes_in_its_turn() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for id in 0..3 {
+        assert!(scheduler.submit(submission(id, id, 12, 4)));
+        if id > 0 {
+            scheduler.keep_whole(SequenceId(id), std::iter::once(1..12).collect());
+        }
+    }
+    admit_all(&mut scheduler, 12);
+    for _ in 0..12 {
+        let plan = scheduler.plan();
+        scheduler.advance(&plan);
+    }
+    assert_eq!(scheduler.plan().generating.len(), 3);
+}
+
+#[test]
+fn a_prompt_that_was_found_in_the_cache_up_to_inside_a_block_takes_the_rest_of_it() {
+    assert_eq!(whole_blocks(&[4..12, 12..16], 8, (2, 16)), 4);
+    assert_eq!(whole_blocks(&[4..12, 12..16], 8, (6, 16)), 4);
+    assert_eq!(whole_blocks(&[4..12, 12..16], 8, (2, 3)), 0);
+    assert_eq!(whole_blocks(&[4..12, 12..16], 0, (12, 12)), 12);
+}
+
 /// Random submissions, steps, endings: every step keeps within its limits, tokens of each prompt run
 /// once and in order, and every sequence comes to its end.
 #[test]
@@ -125,6 +182,7 @@ fn any_order_of_calls_keeps_the_limits_and_starves_nobody() {
         let mut scheduler = Scheduler::new(LIMITS);
         let mut prompts: BTreeMap<SequenceId, usize> = BTreeMap::new();
         let mut done: BTreeMap<SequenceId, usize> = BTreeMap::new();
+        let mut blocks: BTreeMap<SequenceId, Range<usize>> = BTreeMap::new();
         let mut left = 40;
         let mut steps = 0;
         while left > 0 || scheduler.waiting() + scheduler.running() > 0 {
@@ -136,6 +194,12 @@ fn any_order_of_calls_keeps_the_limits_and_starves_nobody() {
                 let submission = submission(left, draw(4), tokens, 1 + draw(20) as usize);
                 assert!(scheduler.submit(submission));
                 prompts.insert(submission.id, tokens);
+                let start = draw(20) as usize;
+                let block = start..(start + 1 + draw(13) as usize).min(tokens);
+                if block.start < block.end {
+                    scheduler.keep_whole(submission.id, vec![block.clone()]);
+                    blocks.insert(submission.id, block);
+                }
             }
             while let Some(id) = scheduler.admit() {
                 scheduler.set_progress(id, 0, prompts[&id]);
@@ -147,6 +211,8 @@ fn any_order_of_calls_keeps_the_limits_and_starves_nobody() {
             assert!(rows + plan.generating.len() <= LIMITS.step_rows);
             for (id, tokens) in &plan.prompts {
                 assert_eq!(done[id], tokens.start, "in order");
+                let cut = |b: &Range<usize>| b.start < tokens.end && tokens.end < b.end;
+                assert!(!blocks.get(id).is_some_and(cut), "{tokens:?} cuts a block");
                 done.insert(*id, tokens.end);
             }
             scheduler.advance(&plan);

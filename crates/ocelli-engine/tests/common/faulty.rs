@@ -138,6 +138,9 @@ impl Backend for Faulty {
     fn multiply(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
         self.cpu.multiply(storage, x, out);
     }
+    fn scale(&self, storage: &mut dyn Storage, factor: f32, out: Tensor) {
+        self.cpu.scale(storage, factor, out);
+    }
     fn activate(&self, storage: &mut dyn Storage, activation: Activation, out: Tensor) {
         self.cpu.activate(storage, activation, out);
     }

@@ -10,6 +10,7 @@ use crate::error::shown;
 pub(crate) enum Projector<'a> {
     Llava,
     Pixtral,
+    Gemma3,
     Qwen2Vl,
     Qwen25Vl,
     Qwen3Vl,
@@ -23,6 +24,7 @@ impl<'a> Projector<'a> {
         match self {
             Self::Llava => "mlp",
             Self::Pixtral => "pixtral",
+            Self::Gemma3 => "gemma3",
             Self::Qwen2Vl => "qwen2vl_merger",
             Self::Qwen25Vl => "qwen2.5vl_merger",
             Self::Qwen3Vl => "qwen3vl_merger",
@@ -60,6 +62,7 @@ pub(crate) fn classify(gguf: &Gguf) -> Result<(Projector<'_>, Vec<String>), Erro
     let projector = match (stated, by_tensors) {
         (Some("mlp"), _) => Projector::Llava,
         (Some("pixtral"), _) => Projector::Pixtral,
+        (Some("gemma3"), _) => Projector::Gemma3,
         (Some("qwen3vl_merger"), _) => Projector::Qwen3Vl,
         // The same string stood for both generations for a while.
         (Some("qwen2vl_merger"), Some(Projector::Qwen25Vl)) => Projector::Qwen25Vl,
@@ -82,6 +85,9 @@ pub(crate) fn classify(gguf: &Gguf) -> Result<(Projector<'_>, Vec<String>), Erro
 fn from_tensors(gguf: &Gguf) -> Option<Projector<'static>> {
     let has = |name: &str| gguf.tensor(name).is_some();
     let starts = |prefix: &str| gguf.tensors().iter().any(|t| t.name().starts_with(prefix));
+    if has("mm.input_projection.weight") || has("mm.mm_input_projection.weight") {
+        return Some(Projector::Gemma3);
+    }
     if starts("v.deepstack.") || starts("v.deepstack_merger.") {
         return Some(Projector::Qwen3Vl);
     }

@@ -10,8 +10,8 @@ const fn rule(from: &'static str, to: &'static str) -> Rule {
     Rule { from, to }
 }
 
-/// Names of Ollama's merged files: of `qwen25vl` and `qwen3vl`, then of `mistral3`.
-const VISION: [Rule; 23] = [
+/// Names of Ollama's merged files: of `qwen25vl` and `qwen3vl`, of `mistral3`, of `gemma3`.
+const VISION: [Rule; 32] = [
     rule("v.patch_embd_0.weight", "v.patch_embd.weight"),
     rule("v.patch_embd_1.weight", "v.patch_embd.weight.1"),
     rule("v.patch_embed.weight", "v.patch_embd.packed"),
@@ -35,6 +35,15 @@ const VISION: [Rule; 23] = [
     rule("mm.patch_merger.merging_layer.", "mm.patch_merger."),
     rule("mm.linear_1.", "mm.1."),
     rule("mm.linear_2.", "mm.2."),
+    rule("v.patch_embedding.", "v.patch_embd."),
+    rule("v.position_embedding.", "v.position_embd."),
+    rule("v.post_layernorm.", "v.post_ln."),
+    rule(".layer_norm1.", ".ln1."),
+    rule(".layer_norm2.", ".ln2."),
+    rule(".mlp.fc1.", ".ffn_up."),
+    rule(".mlp.fc2.", ".ffn_down."),
+    rule("mm.mm_input_projection.", "mm.input_projection."),
+    rule("mm.mm_soft_emb_norm.", "mm.soft_emb_norm."),
 ];
 
 /// Deepstack mergers by their place in the list, here by the layer they tap.
@@ -127,6 +136,10 @@ mod tests {
                 "mm.patch_merger.merging_layer.weight",
                 "mm.patch_merger.weight",
             ),
+            ("v.blk.7.layer_norm2.bias", "v.blk.7.ln2.bias"),
+            ("v.blk.7.mlp.fc1.weight", "v.blk.7.ffn_up.weight"),
+            ("v.position_embedding.weight", "v.position_embd.weight"),
+            ("mm.mm_soft_emb_norm.weight", "mm.soft_emb_norm.weight"),
             ("v.merger.linear_fc1.weight", "mm.0.weight"),
             (
                 "v.deepstack_merger.1.linear_fc2.bias",

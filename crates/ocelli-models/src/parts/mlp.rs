@@ -96,6 +96,22 @@ impl GatedMlp {
         })
     }
 
+    /// `down(f(gate(x)) * up(x))`, for layers that do something to it before they add it.
+    pub fn forward(&self, pass: &mut Pass<'_>, x: &Tensor) -> Tensor {
+        let out = pass.take_like(x, self.down.outputs());
+        in_row_blocks(pass, x.rows(), |pass, rows| {
+            let middle = pass.gated_mlp(
+                &x.slice_rows(rows.clone()),
+                self.gate.parts(),
+                self.up.parts(),
+                self.activation,
+            );
+            let (weight, bias) = self.down.parts();
+            pass.linear_into(&middle, weight, bias, &out.slice_rows(rows));
+        });
+        out
+    }
+
     /// `out += down(f(gate(x)) * up(x))`.
     pub fn add_to(&self, pass: &mut Pass<'_>, x: &Tensor, out: &Tensor) {
         in_row_blocks(pass, x.rows(), |pass, rows| {

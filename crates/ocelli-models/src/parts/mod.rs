@@ -21,7 +21,7 @@ pub use experts::{ExpertSizes, Experts};
 pub use linear::Linear;
 pub use mlp::{GatedMlp, Mlp};
 pub use norm::{LayerNorm, RmsNorm};
-pub use patch::{PatchEmbedding, PositionTable};
+pub use patch::{PatchEmbedding, PositionTable, average_cells};
 pub use rope::{
     AxisOfFrequency, Rotary, Scaling, Temperature, grid_angles, interleaved_grid_angles,
 };

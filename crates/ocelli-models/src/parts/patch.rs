@@ -125,6 +125,11 @@ impl PositionTable {
         })
     }
 
+    /// Places on each side of the table.
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
     /// Adds the position of each patch to its row: `[patches, width]`.
     pub fn add_to(&self, pass: &mut Pass<'_>, grid: &Grid, x: &Tensor) {
         let rows = self.axis(grid.h as usize);
@@ -175,4 +180,20 @@ impl PositionTable {
             }
         }
     }
+}
+
+/// The mean of each cell of `side` x `side` patches, whose rows stand together:
+/// `[patches, width]` -> `[patches / side^2, width]`.
+pub fn average_cells(pass: &mut Pass<'_>, x: &Tensor, side: usize) -> Tensor {
+    let patches = side * side;
+    let nth = |n| (n..x.rows()).step_by(patches).collect::<Vec<_>>();
+    let cells = pass.gather(x, &nth(0));
+    for n in 1..patches {
+        let mark = pass.mark();
+        let rows = pass.gather(x, &nth(n));
+        pass.add(&rows, &cells);
+        pass.release(mark);
+    }
+    pass.scale(1.0 / patches as f32, &cells);
+    cells
 }

@@ -1,5 +1,6 @@
 //! Text decoders, one file an architecture.
 
+mod gemma3;
 mod llama;
 mod qwen2;
 mod qwen2vl;
@@ -7,6 +8,7 @@ mod qwen3;
 mod qwen3vl;
 mod qwen3vlmoe;
 
+pub use gemma3::Gemma3Text;
 pub use llama::LlamaText;
 pub use qwen2::Qwen2Text;
 pub use qwen2vl::Qwen2VlText;

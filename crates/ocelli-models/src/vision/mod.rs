@@ -1,6 +1,7 @@
 //! Vision encoders with their projectors, one file an architecture.
 
 mod config;
+mod gemma3;
 mod llava;
 mod pixtral;
 mod qwen25vl;
@@ -9,6 +10,7 @@ mod qwen3vl;
 mod reach;
 mod square;
 
+pub use gemma3::Gemma3Vision;
 pub use llava::LlavaVision;
 pub use pixtral::PixtralVision;
 pub use qwen2vl::Qwen2VlVision;

@@ -78,8 +78,20 @@ fn llava_equals_the_reference() {
 }
 
 #[test]
+fn gemma3_equals_the_reference_with_blocks_within_and_beyond_its_window() {
+    assert_suite("gemma3");
+    assert_suite("gemma3-mixed");
+}
+
+#[test]
+fn gemma3_gives_the_same_bits_however_the_prompt_is_cut_between_blocks() {
+    assert_cuts("gemma3", "second_turn_with_second_image");
+    assert_cuts("gemma3-mixed", "two_adjacent_images");
+}
+
+#[test]
 fn text_models_without_eyes_equal_the_reference() {
-    for name in ["qwen2", "qwen3", "llama", "llama3-scaled"] {
+    for name in ["qwen2", "qwen3", "llama", "llama3-scaled", "gemma3-text"] {
         assert_suite(name);
     }
 }
@@ -87,6 +99,9 @@ fn text_models_without_eyes_equal_the_reference() {
 #[test]
 fn every_suite_is_run() {
     let run = [
+        "gemma3",
+        "gemma3-mixed",
+        "gemma3-text",
         "llama",
         "llama3-scaled",
         "llava",

@@ -6,6 +6,7 @@
 mod broken;
 mod draft;
 mod experts;
+mod gemma3;
 mod goldens;
 mod invariance;
 mod layouts;

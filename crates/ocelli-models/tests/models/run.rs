@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ocelli_cpu::{CpuBackend, CpuOptions, Precision};
 use ocelli_gguf::{Array, Gguf, Value};
-use ocelli_image::{Budget, DecodeOptions};
+use ocelli_image::{Budget, DecodeOptions, RgbImage};
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
 use ocelli_models::{
     ImageFeatures, ImageRows, Join, LaidOut, Progress, Segment, Step, TextModel, VisionModel,
@@ -88,7 +88,7 @@ fn token(file: &Gguf, text: &str) -> u32 {
         panic!("{}: no tokens", file.name());
     };
     let found = tokens.iter().position(|token| token == text);
-    found.unwrap_or_else(|| panic!("no token `{text}`")) as u32
+    found.unwrap_or(tokens.len()) as u32
 }
 
 struct Run<'a> {
@@ -99,14 +99,24 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn images(&mut self, case: &Case) -> Vec<ImageFeatures> {
-        let encode = |(index, path): (usize, &std::path::PathBuf)| {
-            let vision = self.model.vision.as_deref().expect("a pair with eyes");
+        let mut shown = Vec::new();
+        for path in &case.images {
             let bytes = std::fs::read(path).unwrap();
             let picture = ocelli_image::decode(&bytes, &DecodeOptions::default()).unwrap();
+            let crops = self.model.join.and_then(|join| join.crops);
+            let crops = crops.filter(|_| case.pan_and_scan);
+            let (width, height) = (picture.image.width, picture.image.height);
+            let crops = crops.map_or_else(Vec::new, |crops| crops(width, height));
+            let parts: Vec<RgbImage> = crops.iter().map(|c| c.of(&picture.image)).collect();
+            shown.push(picture.image);
+            shown.extend(parts);
+        }
+        let encode = |(index, picture): (usize, RgbImage)| {
+            let vision = self.model.vision.as_deref().expect("a pair with eyes");
             let tokens = case.image_tokens.clone().expect("a budget for pictures");
             let factor = vision.budget().factor;
             let budget = Budget::from_tokens(factor, *tokens.start(), *tokens.end()).unwrap();
-            let patches = vision.preprocess(&[picture.image], &budget).unwrap();
+            let patches = vision.preprocess(&[picture], &budget).unwrap();
             let grid = patches.grid;
             let [t, h, w] = [grid.t, grid.h, grid.w].map(|n| n as i32);
             self.stages
@@ -132,7 +142,7 @@ impl Run<'_> {
             self.memory.release(mark);
             features
         };
-        case.images.iter().enumerate().map(encode).collect()
+        shown.into_iter().enumerate().map(encode).collect()
     }
 
     fn text(&mut self, case: &Case, features: &[ImageFeatures], chunk: usize) {
@@ -149,14 +159,25 @@ impl Run<'_> {
 
         let mut kv = self.model.cache();
         let mut logits = Vec::new();
-        for start in (0..count).step_by(chunk) {
-            let rows = start..count.min(start + chunk);
+        let is_block = |place: &&Place| place.is_block;
+        let blocks: Vec<Range<usize>> = places
+            .iter()
+            .filter(is_block)
+            .map(|place| place.tokens.clone())
+            .collect();
+        let mut start = 0;
+        while start < count {
+            let end = count.min(start.saturating_add(chunk));
+            let cut = blocks.iter().find(|b| b.start < end && end < b.end);
+            let rows = start..cut.map_or(end, |block| block.end);
             let images: Vec<ImageRows<'_>> = places
                 .iter()
                 .filter_map(|place| image_rows(place, &features[place.image], &rows))
                 .collect();
             let input = (&tokens[rows.clone()], &positions.tokens[rows.clone()]);
-            logits = self.step(kv.as_mut(), input, (start, rows.len()), &images);
+            let pictures = (&images[..], &blocks[..]);
+            logits = self.step(kv.as_mut(), input, (start, rows.len()), pictures);
+            start = rows.end;
         }
         self.stages.vector("logits", &logits);
         let mut answer = Vec::new();
@@ -168,7 +189,7 @@ impl Run<'_> {
                 let token = [answer[k] as u32];
                 let position = [[positions.next + k as u32; 3]];
                 let input = (&token[..], &position[..]);
-                logits = self.step(kv.as_mut(), input, (count + k, 0), &[]);
+                logits = self.step(kv.as_mut(), input, (count + k, 0), (&[], &[]));
             }
         }
         let length = answer.len();
@@ -189,7 +210,7 @@ impl Run<'_> {
             let pieces = (self.model.join.expect("a join").lay_out)(&grid);
             let (is_whole, mut first) = (pieces.len() == 1, 0);
             for piece in pieces {
-                let LaidOut::Rows(rows) = piece else {
+                let (LaidOut::Rows(rows) | LaidOut::Block(rows)) = piece else {
                     segments.push(Segment::Text(1));
                     at += 1;
                     continue;
@@ -207,6 +228,7 @@ impl Run<'_> {
                     image,
                     first,
                     tokens: at..at + rows,
+                    is_block: matches!(piece, LaidOut::Block(_)),
                 });
                 (at, first) = (at + rows, first + rows);
             }
@@ -222,14 +244,14 @@ impl Run<'_> {
         kv: &mut dyn KvStore,
         (tokens, positions): (&[u32], &[[u32; 3]]),
         (cached, prompt_rows): (usize, usize),
-        images: &[ImageRows<'_>],
+        (images, both_ways): (&[ImageRows<'_>], &[Range<usize>]),
     ) -> Vec<f32> {
         let pages: Vec<PageId> = (0..PAGES).map(PageId).collect();
         let spans = [Span {
             rows: 0..tokens.len(),
             cached,
             pages: &pages,
-            both_ways: &[],
+            both_ways,
         }];
         let step = Step {
             tokens,
@@ -262,6 +284,8 @@ struct Place {
     /// The run's first row.
     first: usize,
     tokens: Range<usize>,
+    /// Its rows see each other both ways.
+    is_block: bool,
 }
 
 /// The part of a run that falls into a step.

@@ -13,6 +13,7 @@ pub(super) fn read(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
     ask.logprobs = logprobs(fields)?;
     ask.min_tokens = fields.max_tokens("min_tokens")?.unwrap_or(0);
     ask.ignore_end = fields.bool("ignore_eos")?.unwrap_or(false);
+    ask.pan_and_scan = fields.bool("pan_and_scan")?.unwrap_or(false);
     ask.stop_tokens = stop_tokens(fields)?;
     ask.thinking.separate = true;
     let budget = fields.integer("thinking_budget", 0..=1 << 31)?;

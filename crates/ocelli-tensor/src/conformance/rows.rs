@@ -73,6 +73,7 @@ fn check_finite(backend: &dyn Backend) {
 pub fn check_row_operations(backend: &dyn Backend) {
     for columns in WIDTHS {
         check_elements(backend, columns);
+        check_scale(backend, columns);
         check_norms(backend, columns);
     }
     for activation in [
@@ -154,6 +155,23 @@ fn check_elements(backend: &dyn Backend, columns: usize) {
                 x
             },
             reference: &|_, x| pair(0, x, |x, y| x + y),
+            tolerance: 1e-6,
+            terms: 1e-3,
+        },
+    );
+}
+
+fn check_scale(backend: &dyn Backend, columns: usize) {
+    check_rows(
+        backend,
+        &RowOperation {
+            name: "scale",
+            columns: (columns, columns),
+            run: &|lab, x, _| {
+                lab.backend.scale(lab.memory.storage(), -2.5, x);
+                x
+            },
+            reference: &|_, x| x.iter().map(|x| f64::from(*x) * -2.5).collect(),
             tolerance: 1e-6,
             terms: 1e-3,
         },

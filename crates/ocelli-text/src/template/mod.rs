@@ -60,6 +60,9 @@ pub struct MediaMarkers {
     pub image_text: String,
     /// The same for a video.
     pub video_text: String,
+    /// What is written in place of [`MediaMarkers::image`] before and behind a picture's rows. It becomes tokens
+    /// together with the text around it, as in the reference.
+    pub image_around: [String; 2],
 }
 
 impl MediaMarkers {
@@ -83,6 +86,13 @@ impl MediaMarkers {
                 video,
                 video_text,
                 ..Self::new("<|image_pad|>", &around("<|image_pad|>"))
+            };
+        }
+        if has("<start_of_image>") && has("<end_of_image>") {
+            let around = ["\n\n<start_of_image>", "<end_of_image>\n\n"];
+            return Self {
+                image_around: around.map(str::to_owned),
+                ..Self::new("<start_of_image>", "<start_of_image>")
             };
         }
         for image in ["<start_of_image>", "[IMG]", "<|image|>"] {
@@ -141,6 +151,8 @@ pub struct RenderOptions {
     pub arguments: Map<String, Json>,
     /// The time for templates that write the date, in UTC.
     pub now: SystemTime,
+    /// How many crops of each picture are shown behind it, in order; none for those that are not listed.
+    pub crops: Vec<usize>,
 }
 
 impl Default for RenderOptions {
@@ -151,6 +163,7 @@ impl Default for RenderOptions {
             tools: Vec::new(),
             arguments: Map::new(),
             now: SystemTime::now(),
+            crops: Vec::new(),
         }
     }
 }

@@ -175,6 +175,7 @@ impl Loaded {
                     vision: vision.as_ref(),
                     budget,
                     seeing: &Seeing::default(),
+                    crops: None,
                 };
                 Prepared::new(&[png], &viewing)?
             }

@@ -45,6 +45,8 @@ pub struct Ask {
     pub thinking: Thinking,
     /// The budget of each picture, in order; those without one have the model's.
     pub budgets: Vec<PictureBudget>,
+    /// Also shows crops of large pictures; an error where the model was not trained for that.
+    pub pan_and_scan: bool,
     /// Whose it is; clients take turns.
     pub client: ClientId,
     /// Prompts and pictures are shared only with requests of equal salt.
@@ -73,6 +75,7 @@ impl Ask {
             grammar: None,
             thinking: Thinking::default(),
             budgets: Vec::new(),
+            pan_and_scan: false,
             client: ClientId::default(),
             salt: [0; 32],
         }

@@ -364,6 +364,7 @@ fn prepare(
         budgets: &ask.budgets,
         policy: options.context_policy,
         room: ask.max_tokens.unwrap_or(ROOM).min(preparer.context / 2),
+        pan_and_scan: ask.pan_and_scan,
     };
     let render = RenderOptions {
         tools: ask.tools.clone(),

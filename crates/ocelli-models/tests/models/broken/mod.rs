@@ -26,6 +26,7 @@ macro_rules! without {
     };
 }
 
+mod gemma3;
 mod pair;
 mod projector;
 mod text;

@@ -1,0 +1,210 @@
+//! The settings of Gemma 3, whose published files leave out what the modelling code has as defaults.
+
+use std::path::Path;
+
+use super::config::normalization;
+use super::settings::Settings;
+use super::{Family, RopeScaling, TextConfig, VisionConfig};
+use crate::Error;
+
+/// Layers from one that sees all tokens to the next.
+const PERIOD: u32 = 6;
+
+/// What Gemma 3 has beyond other text models.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sliding {
+    /// Tokens that most layers look back over.
+    pub(crate) window: u32,
+    /// Base of rotary frequencies of those layers.
+    pub(crate) rope_base: f32,
+    /// Rows of the embedding that the checkpoint has; rows behind the vocabulary are left out.
+    pub(crate) rows: usize,
+}
+
+/// Numbers with the defaults of the modelling code.
+struct Defaults<'a>(Settings<'a>);
+
+impl Defaults<'_> {
+    fn count(&self, key: &str, default: usize) -> Result<usize, Error> {
+        match self.0.u32(key)? {
+            Some(_) => self.0.count(key),
+            None => Ok(default),
+        }
+    }
+
+    fn number(&self, key: &str, default: f32) -> Result<f32, Error> {
+        Ok(self.0.f32(key)?.unwrap_or(default))
+    }
+}
+
+/// Reads the text model's part of config.json.
+pub(super) fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig, Error> {
+    let text = root.inside("text_config").unwrap_or(root);
+    let with = Defaults(text);
+    let (layers, width) = (text.count("num_hidden_layers")?, text.count("hidden_size")?);
+    let (heads, kv_heads) = (
+        with.count("num_attention_heads", 8)?,
+        with.count("num_key_value_heads", 4)?,
+    );
+    let head_dim = with.count("head_dim", 256)?;
+    if heads % kv_heads != 0 {
+        let need = format!("a divisor of {heads}");
+        return Err(text.error("num_key_value_heads", kv_heads, need));
+    }
+    check_scale(text, (layers, width / heads, head_dim))?;
+    check_pattern(text, layers)?;
+    let rows = with.count("vocab_size", 262_208)?;
+    // Pictures' rows hold an id that no file keeps.
+    let vocabulary = match family {
+        Family::Gemma3 => rows.min(Defaults(root).count("image_token_index", 262_144)?),
+        _ => rows,
+    };
+    let (base, near_base, scaling) = rope(text)?;
+    let id = |key: &str| -> Option<u32> {
+        let read = |s: Settings<'_>| {
+            let value = s.get(key)?;
+            // A list of end tokens begins with the main one.
+            let first = value.as_array().and_then(|list| list.first());
+            first.unwrap_or(value).as_u64()?.try_into().ok()
+        };
+        read(root).or_else(|| read(text))
+    };
+    Ok(TextConfig {
+        family,
+        layers,
+        width,
+        mlp_hidden: text.count("intermediate_size")?,
+        heads,
+        kv_heads,
+        head_dim,
+        states_head_dim: true,
+        vocabulary,
+        context: with.count("max_position_embeddings", 131_072)? as u32,
+        norm_eps: with.number("rms_norm_eps", 1e-6)?,
+        rope_base: base,
+        rope_sections: None,
+        rope_scaling: scaling,
+        experts: None,
+        is_tied: Some(true),
+        token_ids: ["bos_token_id", "eos_token_id", "pad_token_id"].map(id),
+        sliding: Some(Sliding {
+            window: with.count("sliding_window", 4096)? as u32,
+            rope_base: near_base,
+            rows,
+        }),
+    })
+}
+
+/// Bases of layers that see all tokens and of those with a window, and the scaling of the former: in the form of
+/// current files, by kind of layer, or in that of older ones.
+fn rope(text: Settings<'_>) -> Result<(f32, f32, RopeScaling), Error> {
+    let parameters = text.inside("rope_parameters");
+    let wide = parameters.and_then(|p| p.inside("full_attention"));
+    let near = parameters.and_then(|p| p.inside("sliding_attention"));
+    let base = match wide {
+        Some(wide) => wide.f32("rope_theta")?,
+        None => text.f32("rope_theta")?,
+    };
+    let near_base = match near {
+        Some(near) => near.f32("rope_theta")?,
+        None => text.f32("rope_local_base_freq")?,
+    };
+    let scaling = match wide.or(text.inside("rope_scaling")) {
+        None => RopeScaling::None,
+        Some(rope) => {
+            let kind = match rope.str("rope_type")? {
+                Some(kind) => kind,
+                None => rope.str("type")?.unwrap_or("default"),
+            };
+            match kind {
+                "default" => RopeScaling::None,
+                "linear" => RopeScaling::Linear {
+                    factor: rope.needed_f32("factor")?,
+                },
+                other => return Err(rope.error("rope_type", other, "default or linear")),
+            }
+        }
+    };
+    Ok((base.unwrap_or(1e6), near_base.unwrap_or(1e4), scaling))
+}
+
+/// Files cannot state the factor on scores; readers take it from the size of a head, or in the model of 62 layers
+/// from the width.
+fn check_scale(
+    text: Settings<'_>,
+    (layers, share, head_dim): (usize, usize, usize),
+) -> Result<(), Error> {
+    let need = if layers == 62 { share } else { head_dim };
+    match text.u32("query_pre_attn_scalar")? {
+        Some(found) if found as usize != need => {
+            Err(text.error("query_pre_attn_scalar", found, need))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Every sixth layer must see all tokens.
+fn check_pattern(text: Settings<'_>, layers: usize) -> Result<(), Error> {
+    for key in ["sliding_window_pattern", "_sliding_window_pattern"] {
+        if let Some(found) = text.u32(key)?
+            && found != PERIOD
+        {
+            return Err(text.error(key, found, PERIOD));
+        }
+    }
+    let Some(list) = text.get("layer_types").and_then(|v| v.as_array()) else {
+        return Ok(());
+    };
+    let kind = |layer: usize| match (layer as u32 + 1).is_multiple_of(PERIOD) {
+        true => "full_attention",
+        false => "sliding_attention",
+    };
+    let fits = list.len() == layers
+        && (0..)
+            .zip(list)
+            .all(|(i, found)| found.as_str() == Some(kind(i)));
+    match fits {
+        true => Ok(()),
+        false => Err(text.error(
+            "layer_types",
+            "another order of layers",
+            format!("full attention in every {PERIOD}th of {layers} layers"),
+        )),
+    }
+}
+
+/// Reads the vision encoder's part of config.json.
+pub(super) fn read_vision(folder: &Path, root: Settings<'_>) -> Result<VisionConfig, Error> {
+    let Some(vision) = root.inside("vision_config") else {
+        return Err(root.error("vision_config", "nothing", "the vision encoder's settings"));
+    };
+    let (image, patch) = (vision.count("image_size")?, vision.count("patch_size")?);
+    let side = image / patch;
+    let tokens = Defaults(root).count("mm_tokens_per_image", 256)?;
+    let pool = side / tokens.isqrt().max(1);
+    if !image.is_multiple_of(patch)
+        || tokens.isqrt().pow(2) != tokens
+        || pool * tokens.isqrt() != side
+    {
+        return Err(root.error(
+            "mm_tokens_per_image",
+            tokens,
+            format!("a square of cells that divide {side} patches a side"),
+        ));
+    }
+    let (mean, std) = normalization(folder)?;
+    Ok(VisionConfig {
+        layers: vision.count("num_hidden_layers")?,
+        width: vision.count("hidden_size")?,
+        heads: vision.count("num_attention_heads")?,
+        mlp_hidden: vision.count("intermediate_size")?,
+        patch,
+        positions: Some(side * side),
+        taps: Vec::new(),
+        window_pattern: None,
+        pool: Some(pool as u32),
+        mean,
+        std,
+        still: None,
+    })
+}

@@ -1,0 +1,164 @@
+//! Pictures whose rows see each other both ways: the same answer alone, beside others, and from the cache.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::Arc;
+
+use ocelli_cpu::{CpuBackend, CpuOptions};
+use ocelli_engine::{
+    ClientId, Engine, Error, Generate, Model, Outcome, Output, Picture, Prompt, STEP_ROWS,
+    SequenceId, Settings,
+};
+use ocelli_gguf::Gguf;
+use ocelli_image::{DecodeOptions, read};
+use ocelli_models::{join, load_text, load_vision};
+use ocelli_tensor::{Backend, KvElement};
+use ocelli_testkit::{Suite, goldens};
+use ocelli_text::{Tokenizer, Vocabulary};
+
+const CONTEXT: usize = 160;
+
+struct Bench {
+    model: Arc<Model>,
+    backend: Arc<dyn Backend>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let suite = Suite::load("gemma3-mixed");
+        let text = Gguf::open(&suite.text).unwrap();
+        let projector = Gguf::open(suite.mmproj.as_ref().unwrap()).unwrap();
+        let options = CpuOptions {
+            threads: Some(2),
+            ..CpuOptions::default()
+        };
+        let backend: Arc<dyn Backend> = Arc::new(CpuBackend::new(&options).unwrap());
+        let vocabulary = Vocabulary::from_metadata(text.metadata()).unwrap();
+        let model = Model {
+            name: "tiny".to_owned(),
+            text: load_text(&text, backend.as_ref(), &|_| {}).unwrap(),
+            join: Some(join(&text, &projector).unwrap()),
+            vision: Some(load_vision(&projector, backend.as_ref(), &|_| {}).unwrap()),
+            tokenizer: Tokenizer::new(vocabulary).unwrap(),
+        };
+        Self {
+            model: Arc::new(model),
+            backend,
+        }
+    }
+
+    fn engine(&self, sequences: usize) -> Engine {
+        let vision = self.model.vision.as_ref().unwrap();
+        let settings = Settings {
+            context: CONTEXT,
+            sequences,
+            cache_tokens: CONTEXT * sequences.min(8),
+            kv_element: KvElement::F32,
+            feature_bytes: 1 << 20,
+            largest_picture: Some(vision.largest_grid(&vision.budget())),
+        };
+        Engine::new(Arc::clone(&self.model), Arc::clone(&self.backend), settings)
+    }
+
+    /// Some tokens, each picture behind them, some more tokens.
+    fn request(&self, before: usize, images: &[&str], after: usize) -> Generate {
+        let vision = self.model.vision.as_ref().unwrap();
+        let open = |name: &&str| {
+            let path = goldens().join("images").join(name);
+            let picture = read(path, &DecodeOptions::default()).unwrap();
+            let budget = vision.budget();
+            Picture {
+                patches: vision.preprocess(&[picture.image], &budget).unwrap(),
+                key: std::array::from_fn(|i| *name.as_bytes().get(i).unwrap_or(&0)),
+            }
+        };
+        let pictures: Vec<Picture> = images.iter().map(open).collect();
+        let place = self.model.image_token().unwrap();
+        let mut ids: Vec<u32> = (300..300 + before as u32).collect();
+        ids.extend(vec![place; images.len()]);
+        ids.extend(400..400 + after as u32);
+        let slots: Vec<usize> = (before..before + images.len()).collect();
+        let slots_of: Vec<_> = pictures.iter().map(Picture::slot).collect();
+        let layout = self.model.layout();
+        let prompt = Prompt::new(&ids, &slots, &slots_of, layout.as_ref()).unwrap();
+        Generate {
+            client: ClientId(before as u64),
+            ..Generate::new(prompt, pictures, 8)
+        }
+    }
+
+    fn requests(&self) -> Vec<Generate> {
+        vec![
+            self.request(10, &["photo.png"], 3),
+            self.request(3, &["same_size_a.png", "same_size_b.png"], 20),
+            self.request(40, &[], 1),
+            self.request(17, &["wide.png"], 5),
+        ]
+    }
+}
+
+fn finish(engine: &mut Engine, ids: &[SequenceId]) -> Vec<Outcome> {
+    let mut outcomes: Vec<Option<Outcome>> = ids.iter().map(|_| None).collect();
+    for _ in 0..2000 {
+        for (id, output) in engine.step() {
+            let at = ids.iter().position(|known| *known == id).unwrap();
+            match output {
+                Output::Done(outcome) => outcomes[at] = Some(*outcome),
+                Output::Failed(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+    }
+    outcomes.into_iter().map(Option::unwrap).collect()
+}
+
+#[test]
+fn pictures_in_blocks_answer_alike_alone_beside_others_and_from_inside_a_cached_block() {
+    let bench = Bench::new();
+    let alone = |request| {
+        let mut engine = bench.engine(1);
+        let id = engine.submit(request).unwrap();
+        finish(&mut engine, &[id]).remove(0).tokens
+    };
+    let expected: Vec<Vec<u32>> = bench.requests().into_iter().map(alone).collect();
+    let mut engine = bench.engine(4);
+    for round in 0..2 {
+        let submit = |request| engine.submit(request).unwrap();
+        let ids: Vec<SequenceId> = bench.requests().into_iter().map(submit).collect();
+        let outcomes = finish(&mut engine, &ids);
+        for (outcome, tokens) in outcomes.iter().zip(&expected) {
+            assert_eq!(outcome.tokens, *tokens, "round {round}");
+        }
+        // The first request's picture stands at 10..26; pages of 16 tokens end inside it.
+        assert_eq!(outcomes[0].cached_tokens, [0, 16][round]);
+    }
+}
+
+#[test]
+fn a_block_that_fits_no_step_is_refused_with_both_numbers() {
+    let bench = Bench::new();
+    let mut engine = bench.engine(STEP_ROWS - 10);
+    let error = engine
+        .submit(bench.request(1, &["photo.png"], 1))
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Block {
+                tokens: 16,
+                most: 11
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_picture_that_does_not_fit_the_context_is_refused_with_its_tokens() {
+    let bench = Bench::new();
+    let mut engine = bench.engine(1);
+    let error = engine
+        .submit(bench.request(150, &["photo.png"], 1))
+        .unwrap_err();
+    assert!(error.to_string().contains("image 1 16"), "{error}");
+}
