@@ -121,7 +121,7 @@ pub(crate) fn vision(
 ) -> Result<Vec<Tensor>, Error> {
     let (width, hidden, patch) = (config.width, config.mlp_hidden, config.patch);
     // A head of SigLIP that Gemma does not use.
-    for name in shelf.names_below("visual.head.") {
+    for name in shelf.names_below("vision_tower.head.") {
         shelf.discard(&name);
     }
     let mut to = Move {
@@ -129,12 +129,12 @@ pub(crate) fn vision(
         tensors: Vec::new(),
     };
     to.both(
-        "visual.embeddings.patch_embedding",
+        "vision_tower.embeddings.patch_embedding",
         "v.patch_embd",
         &[width, 3, patch, patch],
     )?;
     to.plain(
-        "visual.embeddings.position_embedding.weight",
+        "vision_tower.embeddings.position_embedding.weight",
         "v.position_embd.weight",
         &[config.positions.unwrap_or_default(), width],
     )?;
@@ -149,16 +149,16 @@ pub(crate) fn vision(
             ("mlp.fc1", "ffn_up", &[hidden, width]),
             ("mlp.fc2", "ffn_down", &[width, hidden]),
         ] {
-            let hub = format!("visual.encoder.layers.{layer}.{hub}");
+            let hub = format!("vision_tower.encoder.layers.{layer}.{hub}");
             to.both(&hub, &format!("v.blk.{layer}.{name}"), shape)?;
         }
     }
-    to.both("visual.post_layernorm", "v.post_ln", &[width])?;
-    let soft_norm = "projector.mm_soft_emb_norm.weight";
+    to.both("vision_tower.post_layernorm", "v.post_ln", &[width])?;
+    let soft_norm = "multi_modal_projector.mm_soft_emb_norm.weight";
     to.plus_one(soft_norm, "mm.soft_emb_norm.weight", width)?;
     // Stored as the checkpoint has it: one row for each value of the encoder.
     to.plain(
-        "projector.mm_input_projection_weight",
+        "multi_modal_projector.mm_input_projection_weight",
         "mm.input_projection.weight",
         &[width, text.width],
     )?;

@@ -160,12 +160,7 @@ impl Tower<'_> {
         let (width, middle, patch) = (self.vision.width, self.vision.mlp_hidden, self.vision.patch);
         let side = self.still.image_size / patch;
         let rows = 1 + side * side;
-        let root = match self.shelf.has("vision_tower.pre_layrnorm.weight") {
-            // As current modelling code saves it.
-            true => "vision_tower.",
-            false => "vision_tower.vision_model.",
-        };
-        let own = |name: &str| format!("{root}{name}");
+        let own = |name: &str| format!("vision_tower.{name}");
         self.plain(&own("embeddings.class_embedding"), "v.class_embd", &[width])?;
         self.plain(
             &own("embeddings.patch_embedding.weight"),

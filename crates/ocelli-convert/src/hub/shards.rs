@@ -191,20 +191,17 @@ impl Shelf {
     }
 }
 
-/// Names of all generations and versions of the modelling code, as one: `layers.0...`, `visual...`, `lm_head.weight`.
+/// Names of all generations and versions of the modelling code, as one: `layers.0...`, `visual...`, `vision_tower...`,
+/// `lm_head.weight`.
 fn normal_name(name: &str) -> String {
     for (prefix, normal) in [
         ("model.language_model.", ""),
-        ("model.vision_tower.vision_model.", "visual."),
-        ("model.vision_tower.", "visual."),
-        ("vision_tower.vision_model.", "visual."),
-        ("vision_tower.", "visual."),
-        ("model.multi_modal_projector.", "projector."),
-        ("multi_modal_projector.", "projector."),
         ("language_model.model.", ""),
         ("language_model.lm_head.", "lm_head."),
         ("model.visual.", "visual."),
+        ("model.vision_tower.vision_model.", "vision_tower."),
         ("model.vision_tower.", "vision_tower."),
+        ("vision_tower.vision_model.", "vision_tower."),
         ("model.multi_modal_projector.", "multi_modal_projector."),
         ("model.lm_head.", "lm_head."),
         ("model.", ""),
@@ -334,11 +331,11 @@ mod tests {
             ("visual.merger.ln_q.bias", "visual.merger.ln_q.bias"),
             (
                 "vision_tower.vision_model.post_layernorm.bias",
-                "visual.post_layernorm.bias",
+                "vision_tower.post_layernorm.bias",
             ),
             (
                 "model.multi_modal_projector.mm_soft_emb_norm.weight",
-                "projector.mm_soft_emb_norm.weight",
+                "multi_modal_projector.mm_soft_emb_norm.weight",
             ),
             ("lm_head.weight", "lm_head.weight"),
             ("language_model.lm_head.weight", "lm_head.weight"),

@@ -6,7 +6,7 @@
 //! ```
 //! use ocelli::bench::{BenchOptions, Subject, run};
 //!
-//! # fn main() -> Result<(), ocelli::Error> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let options = BenchOptions {
 //!     subject: Subject::Shape { shape: "tiny".parse()?, file_type: "q4_k_m".parse()?, projector_type: "f16".parse()? },
 //!     images: vec![(64, 64)],
