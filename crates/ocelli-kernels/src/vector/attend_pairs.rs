@@ -167,10 +167,18 @@ fn round_block<S: Simd + Kernels>(
 #[inline(always)]
 fn join<S: Simd>(s: S, even: Option<&[f32; LANES]>, odd: Option<&[f32; LANES]>) -> [i32; LANES] {
     let mut words = [0; LANES];
-    let low = even.map_or(s.splat_int(0), |even| s.upper_half(s.load(even)));
-    let high = odd.map_or(s.splat_int(0), |odd| s.upper_half(s.load(odd)));
+    let (low, high) = (half(s, even), half(s, odd));
     s.store_ints(s.or(low, s.shift_left(high, 16)), &mut words);
     words
+}
+
+/// 16 upper halves, or 0 where there is nothing. A closure would be compiled without the instruction set's features.
+#[inline(always)]
+fn half<S: Simd>(s: S, values: Option<&[f32; LANES]>) -> S::Ints {
+    match values {
+        Some(values) => s.upper_half(s.load(values)),
+        None => s.splat_int(0),
+    }
 }
 
 /// Which tokens of a block each query sees; `None` when none of them sees any.

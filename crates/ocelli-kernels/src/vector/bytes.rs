@@ -274,18 +274,20 @@ pub(super) fn recode_as<S: Simd, C: Coded>(
 /// Slope and base in both halves of a word, for unsigned codes.
 #[inline(always)]
 fn both_halves<S: Simd, C: Coded>(s: S, slope: S::Ints, base: S::Ints) -> (S::Ints, S::Ints) {
-    let low = s.splat_int(0xFFFF);
-    let double = |x: S::Ints| {
-        let x = s.and(x, low);
-        s.or(x, s.shift_left(x, 16))
-    };
     let base = if is_signed::<C>() {
         // Signed codes are made unsigned by adding 128, which is taken off here.
         s.sub_int(base, s.shift_left(slope, 7))
     } else {
         base
     };
-    (double(slope), double(base))
+    (double(s, slope), double(s, base))
+}
+
+/// The low half in both.
+#[inline(always)]
+fn double<S: Simd>(s: S, x: S::Ints) -> S::Ints {
+    let x = s.and(x, s.splat_int(0xFFFF));
+    s.or(x, s.shift_left(x, 16))
 }
 
 /// `(code * slope + base) / 256` of each byte, biased.

@@ -18,12 +18,16 @@ use crate::word_job::WordJob;
 pub(crate) trait Dot<S: Simd> {
     /// A sum while it grows.
     type Sum: Copy;
-    /// Where the sum of a row and a panel starts.
-    fn first(s: S, job: &WordJob<'_>, place: (usize, usize)) -> Self::Sum;
+    /// The bits where the sum of a row and a panel starts.
+    fn first(s: S, job: &WordJob<'_>, place: (usize, usize)) -> S::Ints;
+    /// A sum from its bits.
+    fn open(s: S, bits: S::Ints) -> Self::Sum;
     /// `sum` and the products of a word of weights and a word of activations.
     fn dot(s: S, sum: Self::Sum, b: S::Ints, a: i32) -> Self::Sum;
+    /// The bits of a sum.
+    fn close(s: S, sum: Self::Sum) -> S::Ints;
     /// Puts the sum of a row and a panel where it belongs.
-    fn last(s: S, sum: Self::Sum, job: &mut WordJob<'_>, place: (usize, usize));
+    fn last(s: S, bits: S::Ints, job: &mut WordJob<'_>, place: (usize, usize));
 }
 
 /// Words of two halves.
@@ -34,11 +38,16 @@ impl<S: Simd> Dot<S> for Pairs {
     type Sum = S::Floats;
 
     #[inline(always)]
-    fn first(s: S, job: &WordJob<'_>, (row, panel): (usize, usize)) -> S::Floats {
+    fn first(s: S, job: &WordJob<'_>, (row, panel): (usize, usize)) -> S::Ints {
         if job.is_first {
-            return s.splat(0.0);
+            return s.splat_int(0);
         }
-        s.load(sums(job.sums, row * job.stride + panel * LANES))
+        s.bits(s.load(sums(job.sums, row * job.stride + panel * LANES)))
+    }
+
+    #[inline(always)]
+    fn open(s: S, bits: S::Ints) -> S::Floats {
+        s.float(bits)
     }
 
     #[inline(always)]
@@ -50,8 +59,14 @@ impl<S: Simd> Dot<S> for Pairs {
     }
 
     #[inline(always)]
-    fn last(s: S, sum: S::Floats, job: &mut WordJob<'_>, (row, panel): (usize, usize)) {
-        s.store(sum, sums_mut(job.sums, row * job.stride + panel * LANES));
+    fn close(s: S, sum: S::Floats) -> S::Ints {
+        s.bits(sum)
+    }
+
+    #[inline(always)]
+    fn last(s: S, bits: S::Ints, job: &mut WordJob<'_>, (row, panel): (usize, usize)) {
+        let target = sums_mut(job.sums, row * job.stride + panel * LANES);
+        s.store(s.float(bits), target);
     }
 }
 
@@ -71,13 +86,23 @@ impl<S: Simd> Dot<S> for Bytes {
     }
 
     #[inline(always)]
+    fn open(_: S, bits: S::Ints) -> S::Ints {
+        bits
+    }
+
+    #[inline(always)]
     fn dot(s: S, sum: S::Ints, b: S::Ints, a: i32) -> S::Ints {
         s.dot_biased(sum, b, s.splat_int(a))
     }
 
     #[inline(always)]
-    fn last(s: S, sum: S::Ints, job: &mut WordJob<'_>, (row, panel): (usize, usize)) {
-        scale_and_add(s, s.to_float(sum), job, (row, panel));
+    fn close(_: S, sum: S::Ints) -> S::Ints {
+        sum
+    }
+
+    #[inline(always)]
+    fn last(s: S, bits: S::Ints, job: &mut WordJob<'_>, (row, panel): (usize, usize)) {
+        scale_and_add(s, s.to_float(bits), job, (row, panel));
     }
 }
 
@@ -112,10 +137,18 @@ pub(crate) fn word_tile<S: Simd, D: Dot<S>, const ROWS: usize, const PANELS: usi
         row + ROWS <= job.rows && panel + PANELS <= job.panels,
         "a tile inside the job"
     );
-    let mut tile = [[D::first(s, job, (row, panel)); PANELS]; ROWS];
-    for (r, tile) in tile.iter_mut().enumerate() {
-        for (p, sum) in tile.iter_mut().enumerate() {
-            *sum = D::first(s, job, (row + r, panel + p));
+    // What may panic stays away from the sums: a loop with it is not unrolled, and an array that such a loop indexes is kept
+    // in memory, with a store for each product.
+    let mut memory = [[[0; LANES]; PANELS]; ROWS];
+    for (r, memory) in memory.iter_mut().enumerate() {
+        for (p, memory) in memory.iter_mut().enumerate() {
+            s.store_ints(D::first(s, job, (row + r, panel + p)), memory);
+        }
+    }
+    let mut tile = [[D::open(s, s.splat_int(0)); PANELS]; ROWS];
+    for (tile, memory) in tile.iter_mut().zip(&memory) {
+        for (sum, memory) in tile.iter_mut().zip(memory) {
+            *sum = D::open(s, s.load_ints(memory));
         }
     }
     let a = &job.a[(row * job.a_stride).min(job.a.len())..];
@@ -136,9 +169,14 @@ pub(crate) fn word_tile<S: Simd, D: Dot<S>, const ROWS: usize, const PANELS: usi
             }
         }
     }
-    for (r, tile) in tile.iter().enumerate() {
-        for (p, sum) in tile.iter().enumerate() {
-            D::last(s, *sum, job, (row + r, panel + p));
+    for (tile, memory) in tile.iter().zip(&mut memory) {
+        for (sum, memory) in tile.iter().zip(memory) {
+            s.store_ints(D::close(s, *sum), memory);
+        }
+    }
+    for (r, memory) in memory.iter().enumerate() {
+        for (p, memory) in memory.iter().enumerate() {
+            D::last(s, s.load_ints(memory), job, (row + r, panel + p));
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512::Avx512Set;
-use crate::vector::{Dot, WordJob, run_tiles};
+use crate::vector::{Dot, Pairs, Simd, WordJob, run_tiles};
 
 /// `sum + a0 b0 + a1 b1` in one instruction, which takes numbers below the smallest normal one as 0.
 #[derive(Clone, Copy)]
@@ -25,8 +25,13 @@ impl<const VNNI: bool> Dot<Avx512Set<VNNI>> for NativePairs {
     type Sum = __m512;
 
     #[inline(always)]
-    fn first(s: Avx512Set<VNNI>, job: &WordJob<'_>, (row, panel): (usize, usize)) -> __m512 {
-        crate::vector::Pairs::first(s, job, (row, panel))
+    fn first(s: Avx512Set<VNNI>, job: &WordJob<'_>, place: (usize, usize)) -> __m512i {
+        Pairs::first(s, job, place)
+    }
+
+    #[inline(always)]
+    fn open(s: Avx512Set<VNNI>, bits: __m512i) -> __m512 {
+        s.float(bits)
     }
 
     #[inline(always)]
@@ -36,8 +41,13 @@ impl<const VNNI: bool> Dot<Avx512Set<VNNI>> for NativePairs {
     }
 
     #[inline(always)]
-    fn last(s: Avx512Set<VNNI>, sum: __m512, job: &mut WordJob<'_>, (row, panel): (usize, usize)) {
-        crate::vector::Pairs::last(s, sum, job, (row, panel));
+    fn close(s: Avx512Set<VNNI>, sum: __m512) -> __m512i {
+        s.bits(sum)
+    }
+
+    #[inline(always)]
+    fn last(s: Avx512Set<VNNI>, bits: __m512i, job: &mut WordJob<'_>, place: (usize, usize)) {
+        Pairs::last(s, bits, job, place);
     }
 }
 
