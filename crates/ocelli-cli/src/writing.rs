@@ -17,6 +17,34 @@ use crate::interrupt::Interrupt;
 use crate::output::{Output, print_json};
 use crate::progress::Progress;
 
+/// A folder for what is written; if it was not there, it goes again when nothing came of it.
+struct Folder<'a> {
+    made: Option<&'a Path>,
+}
+
+impl<'a> Folder<'a> {
+    fn at(path: &'a Path) -> Result<Self, Failure> {
+        let made = match path.is_dir() {
+            true => None,
+            false => {
+                std::fs::create_dir_all(path)
+                    .map_err(|error| Failure::path("make the folder", path, &error))?;
+                Some(path)
+            }
+        };
+        Ok(Self { made })
+    }
+}
+
+impl Drop for Folder<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.made {
+            // Fails, as it should, when there is something in it.
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+}
+
 /// Converts a Hugging Face folder.
 ///
 /// # Errors
@@ -32,6 +60,7 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: &Interrupt) -> Result<(), F
         existing: existing(&args.write),
         threads: threads(&args.write),
     };
+    let _folder = Folder::at(&args.out)?;
     let made = with_bar(interrupt, |bar| {
         convert::convert(&args.checkpoint, &args.out, &options, bar)
     })?;
@@ -132,6 +161,7 @@ pub(crate) fn merge(args: &MergeArgs, interrupt: &Interrupt) -> Result<(), Failu
 /// When there is nothing to split or the output is no good.
 pub(crate) fn split(args: &SplitArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     let options = rewrite(&args.write, args.repair, args.max_shard_size);
+    let _folder = Folder::at(&args.out)?;
     let done = with_bar(interrupt, |bar| {
         convert::split(&args.input, &args.out, &options, bar)
     })?;

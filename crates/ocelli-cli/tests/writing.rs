@@ -176,3 +176,16 @@ fn what_is_assumed_about_a_file_is_told_by_inspect_and_by_a_verbose_run() {
     assert!(ran.stderr.contains(note), "{ran:?}");
     assert!(!model.run(&["-n", "1", "Hi"]).stderr.contains(note));
 }
+
+#[test]
+fn a_folder_for_parts_is_made_and_goes_again_when_nothing_came_of_it() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let out = folder.path("new/parts");
+    ocelli(&["split", &model.text, "--out", &out]).fails(4, "text.gguf");
+    assert!(!std::path::Path::new(&out).exists());
+    let merged = folder.path("merged.gguf");
+    ocelli(&["merge", &model.text, &model.mmproj, &merged]).ok();
+    ocelli(&["split", &merged, "--out", &out]).ok();
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
+}
