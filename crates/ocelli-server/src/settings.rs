@@ -24,8 +24,6 @@ pub struct Limits {
     pub all_bodies_bytes: usize,
     /// Open connections (256).
     pub connections: usize,
-    /// Requests of one key, or of one address without keys, that run or wait (8; `None` for no limit).
-    pub per_client: Option<usize>,
     /// Time for the headers of a request (10 s); also how long a connection may idle between requests.
     pub header_time: Duration,
     /// Time for a body, beside one second for each 16 KiB of it (30 s).
@@ -46,7 +44,6 @@ impl Default for Limits {
             body_bytes: 64 << 20,
             all_bodies_bytes: 512 << 20,
             connections: 256,
-            per_client: None,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
             stall_time: Duration::from_secs(30),
