@@ -80,6 +80,7 @@ impl CpuBackend {
             panic!("paged attention needs a paged plan");
         };
         let kv = CpuKv::of(kv);
+        let cache = kv.layout().layers[layer].cache;
         let ([queries], out) = CpuStorage::of_mut(storage).split([attend.queries], attend.out);
         self.attention_tiles(&attend, out, |tile, head, workspace| {
             let Tile {
@@ -99,7 +100,8 @@ impl CpuBackend {
                 };
                 let first = part.start + rows.start;
                 let queries = queries.part(first..part.end + rows.start, columns.clone());
-                let page = |page: usize| span.pages[page].0 as usize;
+                let pages = span.pages_in(cache);
+                let page = |page: usize| pages[page].0 as usize;
                 let keys_values = KeyValues::Paged(kv.head(layer, head, &page));
                 let visible = |row: usize| visible(span, mask, first + row - span.rows.start);
                 self.attend_rows(

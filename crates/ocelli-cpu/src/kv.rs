@@ -74,7 +74,7 @@ impl CpuKv {
     pub(crate) fn new(layout: KvLayout) -> Self {
         let tokens = layout.page_tokens;
         let layer = |layer: &KvLayer| {
-            let heads = layout.pages * layer.heads;
+            let heads = layout.pages_of(layer) * layer.heads;
             Layer {
                 keys: Elements::zeros(
                     layout.element,
@@ -155,7 +155,7 @@ impl CpuKv {
         keys: &[f32],
         values: &[f32],
     ) {
-        let KvLayer { heads, dim, .. } = self.layout.layers[layer];
+        let KvLayer { heads, dim, cache } = self.layout.layers[layer];
         let page_tokens = self.layout.page_tokens;
         let Layer {
             keys: all_keys,
@@ -163,7 +163,7 @@ impl CpuKv {
         } = &mut self.layers[layer];
         let token = span.cached + row - span.rows.start;
         let (page, inside) = (
-            span.pages[token / page_tokens].0 as usize,
+            span.pages_in(cache)[token / page_tokens].0 as usize,
             token % page_tokens,
         );
         for (head, (key, value)) in keys

@@ -10,14 +10,15 @@ use std::sync::Arc;
 
 use crate::answer::{Answer, End};
 use crate::keys::Keys;
+use crate::table::{Pools, near_pages};
 use crate::vision::Encoder;
 use crate::{
     Channel, Error, Event, FeatureCache, FinishReason, Generate, ImageCache, Model, Outcome,
-    Output, Owner, PAGE_TOKENS, PagePool, Prompt, STEP_ROWS, Scheduler, SchedulerLimits, Sequence,
+    Output, Owner, PAGE_TOKENS, Prompt, STEP_ROWS, Scheduler, SchedulerLimits, Sequence,
     SequenceId, Stats, Submission, text_memory,
 };
 use ocelli_image::Grid;
-use ocelli_tensor::{Backend, KvElement, KvLayout, KvStore, Memory};
+use ocelli_tensor::{Backend, KvElement, KvLayer, KvLayout, KvStore, Memory};
 
 /// What an engine is built with.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,8 @@ pub struct Settings {
     pub context: usize,
     /// Requests that run at the same time.
     pub sequences: usize,
-    /// Tokens that the cache holds for all of them; at least `context`.
+    /// Tokens that the cache holds for all of them; at least `context`. Layers with a window hold fewer: see
+    /// [`Settings::kv_layout`].
     pub cache_tokens: usize,
     /// Element type of keys and values.
     pub kv_element: KvElement,
@@ -34,6 +36,23 @@ pub struct Settings {
     pub feature_bytes: usize,
     /// The largest picture that will be encoded.
     pub largest_picture: Option<Grid>,
+}
+
+impl Settings {
+    /// The cache of keys and values that an engine with these settings has for a model of such layers.
+    pub fn kv_layout(&self, layers: Vec<KvLayer>) -> KvLayout {
+        let tokens = self.cache_tokens.max(self.context);
+        let mut layout = KvLayout {
+            layers,
+            pages: tokens.div_ceil(PAGE_TOKENS),
+            near_pages: 0,
+            page_tokens: PAGE_TOKENS,
+            element: self.kv_element,
+        };
+        let sizes = (layout.pages, self.context, self.sequences);
+        layout.near_pages = near_pages(layout.window(), sizes);
+        layout
+    }
 }
 
 /// A small picture has at most one in so many of the largest one's tokens.
@@ -64,7 +83,7 @@ pub struct Engine {
     pub(crate) settings: Settings,
     pub(crate) text_memory: Memory,
     pub(crate) kv: Box<dyn KvStore>,
-    pub(crate) pool: PagePool,
+    pub(crate) pools: Pools,
     pub(crate) scheduler: Scheduler,
     pub(crate) sequences: BTreeMap<SequenceId, Sequence>,
     pub(crate) features: FeatureCache,
@@ -99,28 +118,19 @@ impl Engine {
             .into_iter()
             .flat_map(|largest| lanes(&model, largest));
         let encoders = lanes.filter_map(|largest| Encoder::new(&model, &backend, largest));
-        let pages = settings
-            .cache_tokens
-            .max(settings.context)
-            .div_ceil(PAGE_TOKENS);
-        let layout = KvLayout {
-            layers: model.text.caches(),
-            pages,
-            page_tokens: PAGE_TOKENS,
-            element: settings.kv_element,
-        };
+        let layout = settings.kv_layout(model.text.caches());
         Self {
             text_memory: Memory::reserve(backend.as_ref(), text),
             encoders: encoders.collect(),
             next_lane: 0,
-            kv: backend.kv_store(layout),
-            pool: PagePool::new(pages),
+            pools: Pools::new(layout.pages, layout.near_pages, layout.window()),
             scheduler: Scheduler::new(SchedulerLimits {
                 sequences: settings.sequences,
                 step_rows: STEP_ROWS,
                 prompt_rows_beside_generating: STEP_ROWS / 2,
-                pages,
+                pages: layout.pages,
             }),
+            kv: backend.kv_store(layout),
             sequences: BTreeMap::new(),
             features: FeatureCache::new(settings.feature_bytes),
             counts: Stats::default(),
@@ -328,7 +338,7 @@ impl Engine {
         let mut sequence = self.sequences.remove(&id)?;
         self.scheduler.finish(id);
         self.replace_leader(id);
-        self.pool.give_back(&mut sequence.pages);
+        sequence.table.give_back(&mut self.pools);
         for encoder in &mut self.encoders {
             encoder.abandon(id);
         }

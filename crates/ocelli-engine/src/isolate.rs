@@ -54,7 +54,7 @@ impl Engine {
         let stage = self.first_bad_stage(single);
         let what = format!("values at text {stage}");
         if let Some(sequence) = self.sequences.get(&id) {
-            self.pool.forget_all(&sequence.pages);
+            sequence.table.forget(&mut self.pools);
         }
         self.fail(id, Error::NonFinite { what }, outputs);
     }

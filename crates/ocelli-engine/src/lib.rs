@@ -28,6 +28,7 @@ mod scheduler;
 mod sequence;
 mod stats;
 mod step;
+mod table;
 mod thinking;
 mod trace;
 mod vision;

@@ -65,6 +65,11 @@ impl PagePool {
         Some(page)
     }
 
+    /// True when a page holds `key`.
+    pub fn has(&self, key: &PageKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
     /// A page that holds `key`, with one more user.
     pub fn share(&mut self, key: &PageKey) -> Option<PageId> {
         let page = *self.by_key.get(key)?;
@@ -90,20 +95,25 @@ impl PagePool {
     /// found behind a page that is gone.
     pub fn give_back(&mut self, pages: &mut Vec<PageId>) {
         while let Some(page) = pages.pop() {
-            self.clock += 1;
-            let clock = self.clock;
-            let entry = self.page(page);
-            assert!(entry.users > 0, "a page is given back once for each use");
-            entry.users -= 1;
-            if entry.users > 0 {
-                continue;
-            }
-            entry.given_back = clock;
-            if entry.key.is_some() {
-                self.idle.insert(clock, page);
-            } else {
-                self.free.push(page);
-            }
+            self.give_back_one(page);
+        }
+    }
+
+    /// Ends one use of a page.
+    pub fn give_back_one(&mut self, page: PageId) {
+        self.clock += 1;
+        let clock = self.clock;
+        let entry = self.page(page);
+        assert!(entry.users > 0, "a page is given back once for each use");
+        entry.users -= 1;
+        if entry.users > 0 {
+            return;
+        }
+        entry.given_back = clock;
+        if entry.key.is_some() {
+            self.idle.insert(clock, page);
+        } else {
+            self.free.push(page);
         }
     }
 

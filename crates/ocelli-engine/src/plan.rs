@@ -34,6 +34,7 @@ pub fn text_memory(model: &dyn TextModel, deepstack: usize) -> usize {
         rows: 0..rows,
         cached: 0,
         pages: &pages,
+        near_pages: &pages,
         both_ways: &[],
     }];
     let step = Step {
@@ -54,6 +55,7 @@ pub fn text_work(model: &dyn TextModel, cached: usize, rows: usize) -> Work {
         rows: 0..rows,
         cached,
         pages: &pages,
+        near_pages: &pages,
         both_ways: &[],
     }];
     let step = Step {
@@ -72,6 +74,7 @@ fn measured_step(model: &dyn TextModel, step: &Step<'_>) -> Memory {
     let mut kv = Measure.kv_store(KvLayout {
         layers: model.caches(),
         pages: 1,
+        near_pages: 1,
         page_tokens: step.tokens.len(),
         element: KvElement::F32,
     });

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ocelli_models::{ImageFeatures, ImageRows, Positions, TextModel};
-use ocelli_tensor::PageId;
 
 use crate::answer::Answer;
 use crate::keys::Keys;
-use crate::{Generate, ImageKey, PAGE_TOKENS, PageKey, PagePool, Picture, Prompt, Timings};
+use crate::table::{PageTable, Pools};
+use crate::{Generate, ImageKey, PAGE_TOKENS, PageKey, Picture, Prompt, Timings};
 
 /// All mutable state of one request.
 pub(crate) struct Sequence {
@@ -22,11 +22,9 @@ pub(crate) struct Sequence {
     /// Pictures that are being looked for on disk.
     pub(crate) on_disk: Vec<bool>,
     pub(crate) positions: Positions,
-    pub(crate) pages: Vec<PageId>,
+    pub(crate) table: PageTable,
     /// Content of each page that the prompt fills.
     keys: Vec<PageKey>,
-    /// Pages that others can share: all before this one.
-    published: usize,
     /// Tokens whose keys and values are in the pages.
     pub(crate) cached: usize,
     /// How many of them were there at the start.
@@ -54,8 +52,7 @@ impl Sequence {
             picture_keys: pictures.iter().map(picture_key).collect(),
             on_disk: vec![false; pictures.len()],
             features: vec![None; pictures.len()],
-            pages: Vec::new(),
-            published: 0,
+            table: PageTable::default(),
             cached: 0,
             reused: 0,
             last_token: 0,
@@ -69,33 +66,18 @@ impl Sequence {
 
     /// Takes over pages that hold the beginning of the prompt already. The last token is always run,
     /// since its logits are wanted.
-    pub(crate) fn reuse(&mut self, pool: &mut PagePool) {
+    pub(crate) fn reuse(&mut self, pools: &mut Pools) {
         let most = (self.prompt.tokens.len() - 1) / PAGE_TOKENS;
-        for key in &self.keys[..most.min(self.keys.len())] {
-            let Some(page) = pool.share(key) else { break };
-            self.pages.push(page);
-        }
-        self.published = self.pages.len();
-        self.cached = self.pages.len() * PAGE_TOKENS;
+        let keys = &self.keys[..most.min(self.keys.len())];
+        self.cached = self.table.reuse(pools, keys);
         self.reused = self.cached;
     }
 
-    /// Makes room for tokens up to `tokens`.
-    pub(crate) fn grow(&mut self, pool: &mut PagePool, tokens: usize) {
-        while self.pages.len() * PAGE_TOKENS < tokens {
-            let page = pool.take();
-            self.pages
-                .push(page.expect("a sequence is admitted only if its pages fit"));
-        }
-    }
-
-    /// Notes that prompt tokens up to `end` were run, and lets others share the pages that are full.
-    pub(crate) fn prompt_done(&mut self, pool: &mut PagePool, end: usize) {
-        self.cached = end;
-        while self.published < self.keys.len() && (self.published + 1) * PAGE_TOKENS <= end {
-            pool.publish(self.pages[self.published], self.keys[self.published]);
-            self.published += 1;
-        }
+    /// Notes that tokens up to `cached` were run: others can share the prompt's pages that are full, and pages that no
+    /// later token sees are given back.
+    pub(crate) fn ran(&mut self, pools: &mut Pools, cached: usize) {
+        self.cached = cached;
+        self.table.ran(pools, &self.keys, cached);
     }
 
     /// The next picture that has to be encoded before the prompt can go on; none while it is being

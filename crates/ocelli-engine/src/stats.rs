@@ -9,10 +9,14 @@ pub struct Stats {
     pub waiting: usize,
     /// Requests that run.
     pub running: usize,
-    /// Pages of the key/value cache that requests use.
+    /// Pages of the key/value cache that requests use in layers that look at every earlier token.
     pub pages_in_use: usize,
-    /// All pages.
+    /// All of those pages.
     pub pages: usize,
+    /// Pages that requests use in layers that look back over a window.
+    pub near_pages_in_use: usize,
+    /// All of those pages; none where no layer has a window.
+    pub near_pages: usize,
     /// Bytes of kept picture features.
     pub feature_bytes: usize,
     /// Pictures whose features were found.
@@ -37,8 +41,10 @@ impl Engine {
         Stats {
             waiting: self.scheduler.waiting(),
             running: self.scheduler.running(),
-            pages_in_use: self.pool.in_use(),
-            pages: self.pool.total(),
+            pages_in_use: self.pools.wide.in_use(),
+            pages: self.pools.wide.total(),
+            near_pages_in_use: self.pools.near.in_use(),
+            near_pages: self.pools.near.total(),
             feature_bytes: self.features.bytes(),
             ..self.counts
         }

@@ -41,7 +41,7 @@ impl Engine {
             };
             let (done, total) = (tokens.end, sequence.prompt.tokens.len());
             if done < total {
-                sequence.prompt_done(&mut self.pool, done);
+                sequence.ran(&mut self.pools, done);
                 outputs.push((*id, Output::Prefill { done, total }));
                 continue;
             }
@@ -56,7 +56,7 @@ impl Engine {
             let Some(sequence) = self.sequences.get_mut(id) else {
                 continue;
             };
-            sequence.prompt_done(&mut self.pool, done);
+            sequence.ran(&mut self.pools, done);
             outputs.push((*id, Output::Prefill { done, total }));
             let lap = sequence.lap();
             sequence.timings.prefill += lap;
@@ -69,7 +69,7 @@ impl Engine {
                 continue;
             }
             if let Some(sequence) = self.sequences.get_mut(id) {
-                sequence.cached += 1;
+                sequence.ran(&mut self.pools, sequence.cached + 1);
             }
             self.choose(*id, row, outputs);
         }
@@ -97,7 +97,7 @@ impl Engine {
                 continue;
             };
             sequence.since = std::time::Instant::now();
-            sequence.reuse(&mut self.pool);
+            sequence.reuse(&mut self.pools);
             for image in 0..sequence.pictures.len() {
                 if sequence.features[image].is_none() {
                     sequence.features[image] = self.features.get(&sequence.picture_keys[image]);
@@ -122,12 +122,13 @@ impl Engine {
     pub(crate) fn forward(&mut self, plan: &Plan, see: Option<See<'_>>) -> Vec<f32> {
         for (id, tokens) in &plan.prompts {
             if let Some(sequence) = self.sequences.get_mut(id) {
-                sequence.grow(&mut self.pool, tokens.end);
+                sequence.table.grow(&mut self.pools, tokens.end);
             }
         }
         for id in &plan.generating {
             if let Some(sequence) = self.sequences.get_mut(id) {
-                sequence.grow(&mut self.pool, sequence.cached + 1);
+                let tokens = sequence.cached + 1;
+                sequence.table.grow(&mut self.pools, tokens);
             }
         }
         let mut batch = Batch::default();
@@ -237,7 +238,8 @@ impl<'a> Batch<'a> {
         self.spans.push(Span {
             rows: row..self.tokens.len(),
             cached: sequence.cached,
-            pages: &sequence.pages,
+            pages: sequence.table.wide(),
+            near_pages: sequence.table.near(),
             both_ways: &sequence.prompt.blocks,
         });
     }

@@ -46,7 +46,7 @@ impl Engine {
         while let Some(id) = self.sequences.keys().next().copied() {
             self.cancel(id);
         }
-        self.pool.clear();
+        self.pools.clear();
         let mut features = Vec::new();
         for (image, picture) in pictures.iter().enumerate() {
             let mut see_image = |stage: Stage<'_>| see(Some(image), stage);
@@ -81,7 +81,7 @@ impl Engine {
             };
             logits = self.forward(&plan, Some(see));
             if let Some(sequence) = self.sequences.get_mut(&id) {
-                sequence.cached = tokens.end;
+                sequence.ran(&mut self.pools, tokens.end);
             }
         }
         let mut traced = Traced {
@@ -107,7 +107,7 @@ impl Engine {
             };
             logits = self.forward(&plan, None);
             if let Some(sequence) = self.sequences.get_mut(&id) {
-                sequence.cached += 1;
+                sequence.ran(&mut self.pools, sequence.cached + 1);
             }
         }
         traced

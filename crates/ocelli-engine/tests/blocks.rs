@@ -48,11 +48,15 @@ impl Bench {
     }
 
     fn engine(&self, sequences: usize) -> Engine {
+        self.engine_for(sequences, CONTEXT)
+    }
+
+    fn engine_for(&self, sequences: usize, context: usize) -> Engine {
         let vision = self.model.vision.as_ref().unwrap();
         let settings = Settings {
-            context: CONTEXT,
+            context,
             sequences,
-            cache_tokens: CONTEXT * sequences.min(8),
+            cache_tokens: context * sequences.min(8),
             kv_element: KvElement::F32,
             feature_bytes: 1 << 20,
             largest_picture: Some(vision.largest_grid(&vision.budget())),
@@ -74,9 +78,9 @@ impl Bench {
         };
         let pictures: Vec<Picture> = images.iter().map(open).collect();
         let place = self.model.image_token().unwrap();
-        let mut ids: Vec<u32> = (300..300 + before as u32).collect();
+        let mut ids: Vec<u32> = (0..before as u32).map(|i| 300 + i % 60).collect();
         ids.extend(vec![place; images.len()]);
-        ids.extend(400..400 + after as u32);
+        ids.extend((0..after as u32).map(|i| 400 + i % 50));
         let slots: Vec<usize> = (before..before + images.len()).collect();
         let slots_of: Vec<_> = pictures.iter().map(Picture::slot).collect();
         let layout = self.model.layout();
@@ -131,6 +135,54 @@ fn pictures_in_blocks_answer_alike_alone_beside_others_and_from_inside_a_cached_
         }
         // The first request's picture stands at 10..26; pages of 16 tokens end inside it.
         assert_eq!(outcomes[0].cached_tokens, [0, 16][round]);
+    }
+}
+
+/// Layers that look back over 12 tokens keep a few pages of a long prompt, and answers are those of a prompt that was run
+/// from nothing: alone, beside others, from the cache, and behind a prompt that only begins alike.
+#[test]
+fn long_prompts_keep_few_pages_in_layers_with_a_window_and_answer_alike() {
+    let bench = Bench::new();
+    let requests = || {
+        vec![
+            bench.request(600, &["photo.png"], 280),
+            bench.request(600, &["photo.png"], 90),
+            bench.request(70, &["same_size_a.png", "wide.png"], 700),
+            bench.request(900, &[], 1),
+        ]
+    };
+    let context = 1000;
+    let alone = |request| {
+        let mut engine = bench.engine_for(1, context);
+        let id = engine.submit(request).unwrap();
+        let mut most = 0;
+        let mut tokens = Vec::new();
+        while !engine.is_idle() {
+            for (_, output) in engine.step() {
+                if let Output::Done(outcome) = output {
+                    tokens = outcome.tokens;
+                }
+            }
+            most = most.max(engine.stats().near_pages_in_use);
+        }
+        let stats = engine.stats();
+        assert_eq!((stats.near_pages_in_use, stats.near_pages), (0, 38));
+        // Twelve tokens of a window never touch more than two pages once a step is done.
+        assert!(most <= 2, "{most}");
+        (tokens, id)
+    };
+    let expected: Vec<Vec<u32>> = requests().into_iter().map(|r| alone(r).0).collect();
+    let mut engine = bench.engine_for(4, context);
+    for round in 0..3 {
+        let submit = |request| engine.submit(request).unwrap();
+        let ids: Vec<SequenceId> = requests().into_iter().map(submit).collect();
+        let outcomes = finish(&mut engine, &ids);
+        for (outcome, tokens) in outcomes.iter().zip(&expected) {
+            assert_eq!(outcome.tokens, *tokens, "round {round}");
+        }
+        if round > 0 {
+            assert!(outcomes.iter().all(|o| o.cached_tokens > 0), "{outcomes:?}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::PageId;
+use crate::{LayerCache, PageId};
 
 /// Head counts and size of an attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +35,24 @@ pub struct Span<'a> {
     /// Tokens of the sequence that were cached before this step; row `rows.start + i` is token
     /// `cached + i` of the sequence.
     pub cached: usize,
-    /// The sequence's pages, oldest first; they have room for `cached + rows.len()` tokens.
+    /// The sequence's pages in layers that look at every earlier token, oldest first; they have room for
+    /// `cached + rows.len()` tokens.
     pub pages: &'a [PageId],
+    /// Its pages in layers that look back over a window, as many. Those that lie wholly behind every row's window are
+    /// others' by now: their ids name some page, whose contents nobody may depend on.
+    pub near_pages: &'a [PageId],
     /// Runs of tokens (indices in the sequence) that also attend forward inside their own run.
     pub both_ways: &'a [Range<usize>],
+}
+
+impl<'a> Span<'a> {
+    /// The sequence's pages in a layer of this kind.
+    pub fn pages_in(&self, cache: LayerCache) -> &'a [PageId] {
+        match cache {
+            LayerCache::Full => self.pages,
+            LayerCache::Window(_) => self.near_pages,
+        }
+    }
 }
 
 /// Limits of causal attention.

@@ -147,6 +147,7 @@ mod tests {
         let mut kv = count.kv_store(KvLayout {
             layers: Vec::new(),
             pages: 1,
+            near_pages: 1,
             page_tokens: 64,
             element: crate::KvElement::F32,
         });
@@ -185,6 +186,7 @@ mod tests {
             rows: 0..3,
             cached: 10,
             pages: &pages,
+            near_pages: &pages,
             both_ways: &[],
         }];
         let paged = |mask| AttentionPlan::Paged {

@@ -2,7 +2,8 @@
 
 use std::any::Any;
 
-/// A page of the cache: the same page id holds a run of tokens in every layer.
+/// A page of the cache: a run of tokens in every layer of one group. Layers that look at every earlier token are
+/// one group, layers that look back over a window the other; each counts its own pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageId(pub u32);
 
@@ -50,24 +51,61 @@ impl KvElement {
 pub struct KvLayout {
     /// One entry a layer.
     pub layers: Vec<KvLayer>,
-    /// Pages in the pool.
+    /// Pages for layers that look at every earlier token.
     pub pages: usize,
+    /// Pages for layers that look back over a window.
+    pub near_pages: usize,
     /// Tokens in a page.
     pub page_tokens: usize,
     /// Element type.
     pub element: KvElement,
 }
 
+impl KvLayer {
+    /// Bytes of one token's key and value.
+    fn token_bytes(&self, element: KvElement) -> usize {
+        2 * self.heads * self.dim * element.bytes()
+    }
+}
+
 impl KvLayout {
-    /// Bytes that one token takes over all layers.
-    pub fn token_bytes(&self) -> usize {
-        let elements: usize = self.layers.iter().map(|l| 2 * l.heads * l.dim).sum();
-        elements * self.element.bytes()
+    /// Pages of the group that a layer belongs to.
+    pub fn pages_of(&self, layer: &KvLayer) -> usize {
+        match layer.cache {
+            LayerCache::Full => self.pages,
+            LayerCache::Window(_) => self.near_pages,
+        }
+    }
+
+    /// How far back the layers with a window look at most; `None` where there are none.
+    pub fn window(&self) -> Option<usize> {
+        let window = |layer: &KvLayer| match layer.cache {
+            LayerCache::Full => None,
+            LayerCache::Window(tokens) => Some(tokens),
+        };
+        self.layers.iter().filter_map(window).max()
+    }
+
+    /// Bytes of keys and values that a run of tokens adds: a layer with a window never sees more of them than that.
+    pub fn bytes_of(&self, tokens: usize) -> u64 {
+        let bytes = |layer: &KvLayer| {
+            let seen = match layer.cache {
+                LayerCache::Full => tokens,
+                LayerCache::Window(window) => tokens.min(window),
+            };
+            (layer.token_bytes(self.element) as u64).saturating_mul(seen as u64)
+        };
+        self.layers.iter().map(bytes).fold(0, u64::saturating_add)
     }
 
     /// Bytes of the whole cache.
-    pub fn bytes(&self) -> usize {
-        self.token_bytes() * self.page_tokens * self.pages
+    pub fn bytes(&self) -> u64 {
+        let bytes = |layer: &KvLayer| {
+            let page =
+                (layer.token_bytes(self.element) as u64).saturating_mul(self.page_tokens as u64);
+            page.saturating_mul(self.pages_of(layer) as u64)
+        };
+        self.layers.iter().map(bytes).fold(0, u64::saturating_add)
     }
 }
 

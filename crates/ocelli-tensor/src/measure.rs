@@ -178,6 +178,7 @@ mod tests {
         let mut kv = Measure.kv_store(KvLayout {
             layers: Vec::new(),
             pages: 1,
+            near_pages: 1,
             page_tokens: 1,
             element: crate::KvElement::F32,
         });
@@ -196,6 +197,7 @@ mod tests {
             rows: 0..6,
             cached: 10,
             pages: &[PageId(0)],
+            near_pages: &[PageId(0)],
             both_ways: &[],
         }];
         let paged = |mask| AttentionPlan::Paged {

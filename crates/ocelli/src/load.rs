@@ -13,7 +13,7 @@ use ocelli_image::{Budget, VideoBudget};
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
 use ocelli_models::{Join, Part, TextModel, VisionModel};
 use ocelli_store::Pairing;
-use ocelli_tensor::{Backend, KvElement, KvLayout, Measure};
+use ocelli_tensor::{Backend, KvElement, Measure};
 use ocelli_text::{ChatTemplate, Tokenizer, Vocabulary};
 use sha2::{Digest as _, Sha256};
 
@@ -161,7 +161,7 @@ pub(crate) fn load(
     reserve_for_videos(&mut settings, video.as_ref());
     let default_sampling = default_sampling(&files.text)?;
     let longest_token = tokenizer.vocabulary().tokens.iter().map(str::len).max();
-    let kv_bytes = token_bytes(text.as_ref(), options).saturating_mul(settings.cache_tokens as u64);
+    let kv_bytes = settings.kv_layout(text.caches()).bytes();
     let model = Arc::new(ocelli_engine::Model {
         name: model_name(&files.text),
         text,
@@ -399,9 +399,8 @@ fn engine_settings(
         .zip(budget)
         .map(|(vision, budget)| vision.largest_grid(&budget));
     let sequences = options.sequences.unwrap_or(1).max(1);
-    let fits = available() / 2 / token_bytes(text, options).max(1);
-    let fits = usize::try_from(fits).unwrap_or(usize::MAX);
-    let wanted = context.saturating_mul(sequences).min(fits);
+    let bytes = |tokens| cache_bytes(text, kv_element(options), (context, sequences, tokens));
+    let wanted = most_that_fit(context.saturating_mul(sequences), bytes);
     Ok(Settings {
         context,
         sequences,
@@ -412,38 +411,62 @@ fn engine_settings(
     })
 }
 
-fn kv_element(options: &Options) -> KvElement {
+pub(crate) fn kv_element(options: &Options) -> KvElement {
     match options.precision {
         Precision::F32 => KvElement::F32,
         Precision::Auto | Precision::Bf16 | Precision::Int8 => KvElement::F16,
     }
 }
 
-/// Bytes of one token's keys and values.
-pub(crate) fn token_bytes(text: &dyn TextModel, options: &Options) -> u64 {
-    let layout = KvLayout {
-        layers: text.caches(),
-        pages: 0,
-        page_tokens: 1,
-        element: kv_element(options),
+/// Bytes of keys and values: a context of so many tokens, for so many sequences, in a cache of so many tokens.
+pub(crate) fn cache_bytes(
+    text: &dyn TextModel,
+    element: KvElement,
+    (context, sequences, cache_tokens): (usize, usize, usize),
+) -> u64 {
+    let settings = Settings {
+        context,
+        sequences,
+        cache_tokens,
+        kv_element: element,
+        feature_bytes: 0,
+        largest_picture: None,
     };
-    layout.token_bytes() as u64
+    settings.kv_layout(text.caches()).bytes()
+}
+
+/// The most tokens up to `wanted` for which `bytes` are at most half of what is free.
+fn most_that_fit(wanted: usize, bytes: impl Fn(usize) -> u64) -> usize {
+    let half = available() / 2;
+    let (mut fits, mut too_many) = (0, wanted.saturating_add(1));
+    while too_many - fits > 1 {
+        let middle = fits + (too_many - fits) / 2;
+        match bytes(middle) <= half {
+            true => fits = middle,
+            false => too_many = middle,
+        }
+    }
+    fits
 }
 
 /// Tokens that prompt and answer may have together.
 pub(crate) fn context_tokens(text: &dyn TextModel, options: &Options) -> Result<usize, Error> {
-    let (token, free) = (token_bytes(text, options), available());
+    let bytes = |tokens| cache_bytes(text, kv_element(options), (tokens, 1, tokens));
     match options.context {
         Some(0) => Err(Error::Settings("context is 0, need at least 1".to_owned())),
         Some(context) => {
-            let needed = token.saturating_mul(context as u64);
             let what = format!("keys and values of {context} tokens");
-            check_memory(&what, needed, free, "Lower the context with -c")?;
+            check_memory(
+                &what,
+                bytes(context),
+                available(),
+                "Lower the context with -c",
+            )?;
             Ok(context)
         }
         None => {
-            let fits = usize::try_from(free / 2 / token.max(1)).unwrap_or(usize::MAX);
-            Ok(text.context_length().min(DEFAULT_CONTEXT).min(fits.max(1)))
+            let wanted = text.context_length().min(DEFAULT_CONTEXT);
+            Ok(most_that_fit(wanted, bytes).max(1))
         }
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn attend_pairs<S: Simd + Kernels>(
     let Range { start: first, end } = attention.seen_by_all();
     for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
         let tokens = start..(start + BLOCK).min(end);
-        round_block(s, attention, sizes, (tokens.clone(), space));
+        round_block(s, attention, sizes, (tokens.clone(), first, space));
         for tile in (0..sizes.count).step_by(TILE) {
             let tile = tile..(tile + TILE).min(sizes.count);
             attend_tile(s, attention, sizes, (tokens.clone(), tile, space));
@@ -110,13 +110,13 @@ fn round_queries<S: Simd>(
     }
 }
 
-/// Keys and values of a block as words; tokens behind the last one are 0.
+/// Keys and values of a block as words; values of tokens before the first that a row sees, and behind the last one, are 0.
 #[inline(always)]
 fn round_block<S: Simd + Kernels>(
     s: S,
     attention: &Attention<'_>,
     sizes: Sizes,
-    (tokens, space): (Range<usize>, &mut AttentionSpace),
+    (tokens, first, space): (Range<usize>, usize, &mut AttentionSpace),
 ) {
     let Sizes {
         dim, width, words, ..
@@ -141,7 +141,10 @@ fn round_block<S: Simd + Kernels>(
         }
         KeyValues::Paged(head) => {
             let panels = room(&mut space.keys, whole * dim);
+            let unseen = first.saturating_sub(tokens.start);
             head.gather(&s, tokens, dim, (panels, rows));
+            // Pages before a window are others' by now: 0 * NaN would be NaN.
+            rows[..unseen * width].fill(0.0);
             let targets = bits_mut(key_words).chunks_exact_mut(words * LANES);
             for (panel, words) in panels.chunks_exact(dim * LANES).zip(targets) {
                 let panel = panel.as_chunks::<LANES>().0;

@@ -42,6 +42,7 @@ pub(crate) fn step(
             rows: start..tokens.len(),
             cached: part.cached,
             pages: part.pages,
+            near_pages: part.pages,
             both_ways: &[],
         });
     }

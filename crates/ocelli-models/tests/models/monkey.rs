@@ -20,6 +20,7 @@ fn try_text(file: &Gguf) {
         rows: 0..3,
         cached: 0,
         pages: &[PageId(0)],
+        near_pages: &[PageId(0)],
         both_ways: &[],
     }];
     let step = Step {
@@ -34,6 +35,7 @@ fn try_text(file: &Gguf) {
     let mut kv = Measure.kv_store(KvLayout {
         layers: model.caches(),
         pages: 1,
+        near_pages: 1,
         page_tokens: 16,
         element: KvElement::F32,
     });

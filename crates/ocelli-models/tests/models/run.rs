@@ -63,6 +63,7 @@ impl Model {
         self.backend.kv_store(KvLayout {
             layers: self.text.caches(),
             pages: PAGES as usize,
+            near_pages: PAGES as usize,
             page_tokens: PAGE_TOKENS,
             element: KvElement::F32,
         })
@@ -251,6 +252,7 @@ impl Run<'_> {
             rows: 0..tokens.len(),
             cached,
             pages: &pages,
+            near_pages: &pages,
             both_ways,
         }];
         let step = Step {

@@ -189,7 +189,25 @@ struct Case {
     both_ways: Vec<Range<usize>>,
 }
 
-/// Attention over pages: values to an error of `tolerance`, and that a row is the same however its prompt was cut and whoever stands beside it.
+impl Case {
+    fn cache(&self) -> LayerCache {
+        match self.mask {
+            Mask::Causal => LayerCache::Full,
+            Mask::Window(tokens) => LayerCache::Window(tokens),
+        }
+    }
+
+    /// The first token that row `row` or a later one sees.
+    fn seen_from(&self, row: usize) -> usize {
+        match self.mask {
+            Mask::Causal => 0,
+            Mask::Window(tokens) => (row + 1).saturating_sub(tokens),
+        }
+    }
+}
+
+/// Attention over pages: values to an error of `tolerance`, and that a row is the same however its prompt was cut, whoever stands beside it, and
+/// whatever stands in pages that no row of the step sees.
 ///
 /// # Panics
 /// When the backend breaks its contract.
@@ -300,7 +318,7 @@ fn run_steps(
 ) -> Vec<f32> {
     let heads = sequence.heads;
     let layer = KvLayer {
-        cache: LayerCache::Full,
+        cache: case.cache(),
         heads: heads.key_value,
         dim: heads.dim,
     };
@@ -309,32 +327,38 @@ fn run_steps(
     let layout = KvLayout {
         layers: vec![layer; 2],
         pages: pages + extra,
+        near_pages: pages + extra + 1,
         page_tokens: case.page_tokens,
         element: case.element,
     };
     let mut kv = backend.kv_store(layout);
-    // Pages of the two sequences lie between each other, the last one first.
-    let own: Vec<PageId> = (0..pages).rev().map(|i| PageId(2 * i as u32)).collect();
-    let taken = |id: &u32| !own.contains(&PageId(*id));
-    let other: Vec<PageId> = (0..(pages + extra) as u32)
-        .filter(taken)
-        .map(PageId)
-        .collect();
+    let [own, other] = woven_pages(pages, extra);
+    let junk = PageId((pages + extra) as u32);
+    if let Mask::Window(_) = case.mask {
+        fill_with_nan(backend, &mut *kv, heads, (junk, case.page_tokens));
+    }
     let mut out = Vec::new();
     let (mut cached, mut other_cached) = (0, 0);
     for rows in steps {
+        // What lies behind every row's window is others' by now.
+        let gone = case.seen_from(cached) / case.page_tokens;
+        let near: Vec<PageId> = (own.iter().enumerate())
+            .map(|(page, id)| if page < gone { junk } else { *id })
+            .collect();
         let neighbour = Sequence::new(heads, rows + 1, 99);
         let spans = [
             Span {
                 rows: 0..rows + 1,
                 cached: other_cached,
                 pages: &other,
+                near_pages: &other,
                 both_ways: &[],
             },
             Span {
                 rows: rows + 1..2 * rows + 1,
                 cached,
                 pages: &own,
+                near_pages: &near,
                 both_ways: &case.both_ways,
             },
         ];
@@ -349,6 +373,42 @@ fn run_steps(
         other_cached += rows + 1;
     }
     out
+}
+
+/// Pages of two sequences that lie between each other, those of the first the last one first.
+fn woven_pages(pages: usize, extra: usize) -> [Vec<PageId>; 2] {
+    let own: Vec<PageId> = (0..pages).rev().map(|i| PageId(2 * i as u32)).collect();
+    let taken = |id: &PageId| !own.contains(id);
+    let all = (0..(pages + extra) as u32).map(PageId);
+    let other = all.filter(taken).collect();
+    [own, other]
+}
+
+/// Fills a page of layer 1 with what is no number.
+fn fill_with_nan(
+    backend: &dyn Backend,
+    kv: &mut dyn crate::KvStore,
+    heads: Heads,
+    (page, tokens): (PageId, usize),
+) {
+    let columns = heads.key_value_columns();
+    let mut lab = Lab::with_room(backend, tokens * columns + 64);
+    let values = lab.put(&vec![f32::NAN; tokens * columns], columns, tokens);
+    let pages = [page];
+    let spans = [Span {
+        rows: 0..tokens,
+        cached: 0,
+        pages: &pages,
+        near_pages: &pages,
+        both_ways: &[],
+    }];
+    let write = WriteKv {
+        layer: 1,
+        spans: &spans,
+        keys: values,
+        values,
+    };
+    backend.write_kv(lab.memory.storage(), kv, write);
 }
 
 fn run_step(

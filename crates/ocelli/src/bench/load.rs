@@ -7,7 +7,7 @@ use ocelli_cpu::CpuBackend;
 use ocelli_engine::{Engine, PAGE_TOKENS, STEP_ROWS, Settings, text_memory, vision_memory};
 use ocelli_image::{Budget, Grid};
 use ocelli_models::VisionModel;
-use ocelli_tensor::{Backend, KvElement, KvLayout};
+use ocelli_tensor::{Backend, KvElement};
 
 use super::case::Case;
 use super::report::{ModelReport, Stage};
@@ -139,7 +139,7 @@ impl Loaded {
             text_mb: mb(self.stored.0 as usize),
             projector_mb: vision.map(|_| mb(self.stored.1 as usize)),
             weights_mb: mb(weights),
-            cache_mb: mb(cache(model, &self.settings).bytes()),
+            cache_mb: mb(self.settings.kv_layout(model.text.caches()).bytes() as usize),
             image_arena_mb: arena.map(|(vision, grid)| {
                 let patch = vision.patch_size() as usize;
                 mb(4 * vision_memory(vision, grid, 6 * patch * patch))
@@ -212,7 +212,7 @@ fn settings(
         feature_bytes: image_tokens * 4 * text.hidden() * (1 + deepstack),
         largest_picture: largest,
     };
-    let bytes = cache(model, &settings).bytes() as u64;
+    let bytes = settings.kv_layout(text.caches()).bytes();
     let what = format!("keys and values of {} tokens", settings.cache_tokens);
     check_memory(
         &what,
@@ -221,16 +221,6 @@ fn settings(
         "Ask for fewer tokens or sequences",
     )?;
     Ok(settings)
-}
-
-/// The cache of keys and values as one page.
-fn cache(model: &ocelli_engine::Model, settings: &Settings) -> KvLayout {
-    KvLayout {
-        layers: model.text.caches(),
-        pages: 1,
-        page_tokens: settings.cache_tokens,
-        element: settings.kv_element,
-    }
 }
 
 /// Tokens that sequences of a batch generate while the prompts of others are still being run.

@@ -40,6 +40,7 @@ fn step(model: &dyn TextModel, rows: usize, cached: usize) -> Count {
         rows: 0..rows,
         cached,
         pages: &pages,
+        near_pages: &pages,
         both_ways: &[],
     }];
     let step = Step {
@@ -54,6 +55,7 @@ fn step(model: &dyn TextModel, rows: usize, cached: usize) -> Count {
     let mut kv = count.kv_store(KvLayout {
         layers: model.caches(),
         pages: 1,
+        near_pages: 1,
         page_tokens: cached + rows,
         element: KvElement::F32,
     });

@@ -5,10 +5,10 @@ use ocelli_gguf::Gguf;
 use ocelli_image::Budget;
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
 use ocelli_models::{TextModel, VisionModel};
-use ocelli_tensor::{KvElement, KvLayout, Measure};
+use ocelli_tensor::{KvElement, Measure};
 use serde::Serialize;
 
-use crate::load::{DEFAULT_CONTEXT, picture_budget};
+use crate::load::{DEFAULT_CONTEXT, cache_bytes, picture_budget};
 use crate::memory::available;
 use crate::{Error, Options};
 
@@ -59,13 +59,7 @@ fn add_up(
 ) -> MemoryReport {
     const FLOAT: u64 = size_of::<f32>() as u64;
     let context = context.unwrap_or_else(|| text.context_length().min(DEFAULT_CONTEXT));
-    let layout = KvLayout {
-        layers: text.caches(),
-        pages: 0,
-        page_tokens: 1,
-        element: KvElement::F16,
-    };
-    let cache = (layout.token_bytes() as u64).saturating_mul(context as u64);
+    let cache = cache_bytes(text, KvElement::F16, (context, 1, context));
     let text_step = text_memory(text, vision.map_or(0, |vision| vision.deepstack())) as u64 * FLOAT;
     let largest = vision.and_then(|vision| {
         let budget = picture_budget(vision, &Options::default()).ok()?;

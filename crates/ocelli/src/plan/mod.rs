@@ -30,10 +30,10 @@ use ocelli_cpu::{CpuBackend, CpuOptions};
 use ocelli_engine::vision_work;
 use ocelli_image::{Budget, DecodeOptions, Grid, ImageRecord, read_header};
 use ocelli_models::{Join, TextModel, VisionModel};
-use ocelli_tensor::{Backend, Measure, Work};
+use ocelli_tensor::{Backend, KvLayout, Measure, Work};
 
 use crate::load::{
-    Files, check_pair, context_tokens, model_name, picture_budget, read_weights, token_bytes,
+    Files, check_pair, context_tokens, kv_element, model_name, picture_budget, read_weights,
 };
 use crate::pictures::MOST_IMAGES;
 use crate::{Error, Options, Source};
@@ -116,7 +116,13 @@ pub fn plan(source: &Source, options: &Options, pictures: &[PathBuf]) -> Result<
     let context = context_tokens(text.as_ref(), options)?;
     let mut planner = Planner {
         budget: picture_budget(vision.as_ref(), options)?,
-        token_bytes: token_bytes(text.as_ref(), options),
+        kv: KvLayout {
+            layers: text.caches(),
+            pages: 0,
+            near_pages: 0,
+            page_tokens: 1,
+            element: kv_element(options),
+        },
         rates: measure(&files, (text.as_ref(), vision.as_ref()), options)?,
         prefill: Prefill::new(text.as_ref()),
         vision: vision.as_ref(),
@@ -158,7 +164,7 @@ struct Planner<'a> {
     vision: &'a dyn VisionModel,
     join: Option<&'static Join>,
     budget: Budget,
-    token_bytes: u64,
+    kv: KvLayout,
     rates: Rates,
     prefill: Prefill<'a>,
     /// Folders are full of pictures of one size.
@@ -199,7 +205,7 @@ impl Planner<'_> {
                 tokens: grid.tokens(),
             },
             tokens,
-            kv_bytes: self.token_bytes.saturating_mul(tokens as u64),
+            kv_bytes: self.kv.bytes_of(tokens),
             encode: self.rates.vision.time(&work),
             prefill: self.rates.text.time(&self.prefill.of(tokens)),
         })

@@ -129,6 +129,7 @@ fn paged(backend: &dyn Backend, heads: Heads) -> f64 {
     let mut kv = backend.kv_store(KvLayout {
         layers: vec![layer],
         pages: pages.len(),
+        near_pages: 0,
         page_tokens: PAGE_TOKENS,
         element: KvElement::F16,
     });
@@ -136,6 +137,7 @@ fn paged(backend: &dyn Backend, heads: Heads) -> f64 {
         rows: 0..ROWS,
         cached: 0,
         pages: &pages,
+        near_pages: &[],
         both_ways: &[],
     }];
     let mut memory = reserve(backend, heads);
