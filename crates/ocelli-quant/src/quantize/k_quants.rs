@@ -42,13 +42,19 @@ pub(super) fn q2_k(x: &[f32; 256], block: &mut [u8; q2_k::BYTES]) {
             codes[k] = group.map(|x| round_even((x + min) / scale).clamp(0, 3) as u8);
         }
     }
-    put_two_bits(codes.as_flattened(), &mut block[q2_k::QS..q2_k::QS + 64]);
+    put_two_bits(codes.as_flattened(), &mut block[q2_k::QS..]);
 }
 
 pub(super) fn q3_k(x: &[f32; 256], block: &mut [u8; q3_k::BYTES]) {
     let groups = x.as_chunks::<16>().0;
     let mut codes = [[0u8; 16]; 16];
-    let scales: [f32; 16] = std::array::from_fn(|k| fit::refined(&groups[k], &mut codes[k]));
+    let mut scales = [0f32; 16];
+    for half in [0, LANES] {
+        let lanes = half..half + LANES;
+        let (scale, code) = fit::refined::<LANES>(&fit::side_by_side(&groups[lanes.clone()]));
+        scales[lanes.clone()].copy_from_slice(&scale);
+        codes[lanes].copy_from_slice(&fit::one_by_one(&code));
+    }
     let largest = largest_magnitude(&scales);
     *block = [0; q3_k::BYTES];
     let mut d = 0.0;
@@ -68,12 +74,9 @@ pub(super) fn q3_k(x: &[f32; 256], block: &mut [u8; q3_k::BYTES]) {
             codes[k] = group.map(|x| (round_even(x / scale).clamp(-4, 3) + 4) as u8);
         }
     }
-    let codes = codes.as_flattened_mut();
-    for (e, code) in codes.iter_mut().enumerate() {
-        block[q3_k::HMASK + e % 32] |= (*code >> 2) << (e / 32);
-        *code &= 3;
-    }
-    put_two_bits(codes, &mut block[q3_k::QS..q3_k::QS + 64]);
+    let codes = codes.as_flattened();
+    put_top_bits(codes, 2, &mut block[q3_k::HMASK..]);
+    put_two_bits(codes, &mut block[q3_k::QS..]);
 }
 
 pub(super) fn q4_k(x: &[f32; 256], block: &mut [u8; q4_k::BYTES]) {
@@ -95,10 +98,7 @@ pub(super) fn q5_k(x: &[f32; 256], block: &mut [u8; q5_k::BYTES]) {
         deviation: Deviation::Square,
     };
     let codes = codes_with_minima(x, SEARCH, &mut block[..q5_k::QH]);
-    block[q5_k::QH..q5_k::QS].fill(0);
-    for (e, code) in codes.iter().enumerate() {
-        block[q5_k::QH + e % 32] |= (code >> 4) << (e / 32);
-    }
+    put_top_bits(&codes, 4, &mut block[q5_k::QH..]);
     put_nibbles(&codes, &mut block[q5_k::QS..]);
 }
 
@@ -127,18 +127,24 @@ pub(super) fn q6_k(x: &[f32; 256], block: &mut [u8; q6_k::BYTES]) {
             codes[k] = group.map(|x| (round_even(x / scale).clamp(-32, 31) + 32) as u8);
         }
     }
-    let codes = codes.as_flattened();
-    for (e, code) in codes.iter().enumerate() {
-        let (half, quarter, l) = (e / 128, e % 128 / 32, e % 32);
-        block[q6_k::QL + half * 64 + quarter % 2 * 32 + l] |= (code & 15) << (quarter / 2 * 4);
-        block[q6_k::QH + half * 32 + l] |= (code >> 4) << (quarter * 2);
+    let halves = codes.as_flattened().as_chunks::<128>().0;
+    for (half, codes) in halves.iter().enumerate() {
+        let low = &mut block[q6_k::QL + half * 64..][..64];
+        for (l, byte) in low.iter_mut().enumerate() {
+            *byte = (codes[l] & 15) | (codes[l + 64] << 4);
+        }
+        let high = &mut block[q6_k::QH + half * 32..][..32];
+        for (l, byte) in high.iter_mut().enumerate() {
+            let bits = |quarter: usize| codes[l + 32 * quarter] >> 4 << (2 * quarter);
+            *byte = bits(0) | bits(1) | bits(2) | bits(3);
+        }
     }
 }
 
 /// Writes the first 16 bytes of a Q4_K or Q5_K block (scales and minima) to `head`; returns the codes.
 fn codes_with_minima(x: &[f32; 256], search: Search, head: &mut [u8]) -> [u8; 256] {
     let groups = x.as_chunks::<32>().0;
-    let lanes = fit::side_by_side::<32>(groups);
+    let lanes = fit::side_by_side::<32, LANES>(groups);
     let mut squares = [0.0; LANES];
     for x in &lanes {
         squares = std::array::from_fn(|k| squares[k] + x[k] * x[k]);
@@ -191,11 +197,25 @@ fn largest_magnitude(values: &[f32]) -> f32 {
     )
 }
 
-/// 256 codes of 2 bits to 64 bytes: in each half, byte `e % 32`, elements 32 apart in one byte.
+/// The low 2 bits of 256 codes to 64 bytes: in each half, byte `e % 32`, elements 32 apart in one byte.
 fn put_two_bits(codes: &[u8], out: &mut [u8]) {
+    let halves = codes.as_chunks::<128>().0.iter();
+    for (codes, bytes) in halves.zip(out.as_chunks_mut::<32>().0) {
+        for (l, byte) in bytes.iter_mut().enumerate() {
+            let bits = |quarter: usize| (codes[l + 32 * quarter] & 3) << (2 * quarter);
+            *byte = bits(0) | bits(1) | bits(2) | bits(3);
+        }
+    }
+}
+
+/// The bit at `place` of 256 codes to 32 bytes: elements 32 apart in one byte.
+fn put_top_bits(codes: &[u8], place: u32, out: &mut [u8]) {
+    let (groups, out) = (codes.as_chunks::<32>().0, &mut out[..32]);
     out.fill(0);
-    for (e, code) in codes.iter().enumerate() {
-        out[e / 128 * 32 + e % 32] |= code << (e % 128 / 32 * 2);
+    for (bit, codes) in groups.iter().enumerate() {
+        for (byte, code) in out.iter_mut().zip(codes) {
+            *byte |= (code >> place & 1) << bit;
+        }
     }
 }
 
