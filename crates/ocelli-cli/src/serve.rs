@@ -87,6 +87,10 @@ fn settings(args: &ServeArgs) -> Result<Settings, Failure> {
             Some(ImageUrls::Http) => ocelli_server::ImageUrls::HttpToo,
         },
         image_url_hosts: args.image_url_host.clone(),
+        answers_per_client: match args.per_client {
+            Some(0) => Some(usize::MAX),
+            limit => limit,
+        },
         limits: Limits::default(),
     })
 }

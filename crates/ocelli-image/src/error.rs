@@ -115,6 +115,9 @@ pub enum Error {
         /// [`crate::MAX_ASPECT`].
         limit: u32,
     },
+    /// [`crate::DecodeOptions::deadline`] passed.
+    #[error("takes too long to decode. Save it smaller, or with fewer scans")]
+    TooSlow,
     /// A video without frames, or with one.
     #[error(
         "video has {found} frames, need at least 2{}",

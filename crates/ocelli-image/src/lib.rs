@@ -42,7 +42,7 @@ mod video;
 pub use crops::{Crop, pan_and_scan};
 pub use decode::{
     Animation, DecodeOptions, Format, ImageHeader, Limits, MAX_ANIMATION_FRAMES,
-    MAX_ANIMATION_PIXELS, Picture, decode, read, read_header,
+    MAX_ANIMATION_PIXELS, Picture, decode, header, read, read_header,
 };
 pub use edge::{edge_resize, middle_square};
 pub use error::Error;

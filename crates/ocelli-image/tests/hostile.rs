@@ -7,7 +7,9 @@
 mod common;
 
 use common::{cases, golden, text};
-use ocelli_image::{DecodeOptions, Error, Format, Limits, Orientation, RgbImage, decode, read};
+use ocelli_image::{
+    DecodeOptions, Error, Format, Limits, Orientation, RgbImage, decode, header, read,
+};
 
 fn file(name: &str) -> Vec<u8> {
     std::fs::read(golden(&format!("decode/{name}"))).unwrap()
@@ -344,6 +346,67 @@ fn the_background_behind_transparency_can_be_chosen() {
         picture.image.pixel(0, 12),
         Some([1, 2, 3]),
         "the next ones are opaque"
+    );
+}
+
+#[test]
+fn decoding_ends_at_its_deadline_in_every_format() {
+    let options = DecodeOptions {
+        deadline: Some(std::time::Instant::now()),
+        ..DecodeOptions::default()
+    };
+    for name in [
+        "rgba8.png",
+        "420_64x48_progressive.jpg",
+        "lossy.webp",
+        "plain.gif",
+        "rgb24.bmp",
+    ] {
+        let error = decode(&file(name), &options).unwrap_err();
+        assert!(matches!(error, Error::TooSlow), "{name}: {error}");
+        assert!(error.to_string().contains("takes too long"), "{error}");
+    }
+    for name in ["restored.gif", "blended.png", "clear.webp"] {
+        let bytes = std::fs::read(golden(&format!("animation/{name}"))).unwrap();
+        let animation = ocelli_image::Animation::open(&bytes, &options).unwrap();
+        let mut shown = 0;
+        let error = animation.frames(&mut |_, _| {
+            shown += 1;
+            std::ops::ControlFlow::Continue(())
+        });
+        assert!(matches!(error, Err(Error::TooSlow)), "{name}: {error:?}");
+        assert_eq!(shown, 0, "{name}");
+    }
+}
+
+#[test]
+fn the_memory_that_decoding_takes_is_known_from_the_header() {
+    for case in cases("decode/cases.json") {
+        let name = text(&case, "file");
+        let bytes = file(name);
+        let header = header(&bytes, &DecodeOptions::default()).unwrap();
+        let picture = u64::from(header.width) * u64::from(header.height) * 3;
+        let working = header.working_bytes;
+        // Whole blocks of small pictures are many times their pixels.
+        let most = 16 * (picture + 3 * 64 * 64);
+        assert!(
+            (picture..most).contains(&working),
+            "{name}: {working} for {picture}"
+        );
+        let is_turned = header.orientation != Orientation::Upright;
+        assert!(!is_turned || working >= 2 * picture, "{name}: {working}");
+    }
+}
+
+#[test]
+fn a_later_frame_of_a_gif_cannot_be_larger_than_a_picture_may_be() {
+    let mut gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff".to_vec();
+    gif.extend_from_slice(b",\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0");
+    gif.extend_from_slice(b",\0\0\0\0\xff\xff\xff\xff\0\x02\x02D\x01\0;");
+    assert!(
+        message(&gif).contains("image is 65535x65535"),
+        "{}",
+        message(&gif)
     );
 }
 

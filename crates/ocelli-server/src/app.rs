@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use ocelli::Error as OcelliError;
 use ocelli::service::{KeepAlive, Models, Service};
+use ocelli::{ClientId, Error as OcelliError};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::clients::{Share, Shares};
 use crate::failure::Failure;
-use crate::guard::Guard;
+use crate::guard::{Caller, Guard};
 use crate::metrics::Metrics;
 use crate::report::ModelFacts;
 use crate::{Error, Settings, http, routes};
@@ -31,6 +32,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// KiB of bodies that may be read now.
     pub(crate) bodies: Arc<Semaphore>,
+    /// Answers that each client waits for.
+    answers: Arc<Shares<ClientId>>,
     /// Pictures that may be fetched now.
     pub(crate) fetches: Semaphore,
     /// Seconds since 1970 at the start.
@@ -56,6 +59,7 @@ impl App {
             guard: Guard::new(&settings),
             facts: models.entries().map(ModelFacts::new).collect(),
             bodies: Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS))),
+            answers: Shares::new(),
             fetches: Semaphore::new(FETCHES),
             models: Arc::new(models),
             metrics: Metrics::default(),
@@ -105,6 +109,25 @@ impl App {
         Active(self.clone())
     }
 
+    /// Counts answers that a client waits for.
+    ///
+    /// # Errors
+    /// 429 when it waits for as many as it may already.
+    pub(crate) fn expect(&self, caller: Caller, count: usize) -> Result<Expected, Failure> {
+        let limit = caller.most_answers;
+        let share = self.answers.take(caller.client, count, limit);
+        share.map(Expected).ok_or_else(|| {
+            let message = format!(
+                "this client waits for as many answers as it may, limit {limit}. Try again when one has come"
+            );
+            let status = axum::http::StatusCode::TOO_MANY_REQUESTS;
+            Failure {
+                retry_after: Some(1),
+                ..Failure::new(status, "too_many_requests", message)
+            }
+        })
+    }
+
     /// The model of a request, loaded if need be.
     pub(crate) async fn service(&self, name: &str) -> Result<Arc<Service>, Failure> {
         if let Some(service) = self.models.ready(name)? {
@@ -130,6 +153,10 @@ impl App {
             .find(|facts| facts.name == name || facts.name == plain)
     }
 }
+
+/// Answers that a client waits for, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Expected(#[allow(dead_code, reason = "held for its end")] Share<ClientId>);
 
 /// An active request.
 pub(crate) struct Active(Arc<App>);

@@ -56,7 +56,7 @@ async fn with_model(
     request: Request<Body>,
     work: impl FnOnce(&Service, &Map<String, Value>) -> Result<Value, Failure> + Send + 'static,
 ) -> Result<Response, Failure> {
-    let object = body::parse(app, request, |object| Ok(object.clone())).await?;
+    let (object, _) = body::parse(app, request, |object| Ok(object.clone())).await?;
     let name = Fields::new(&object).string("model")?.map(str::to_owned);
     let name = name.unwrap_or_else(|| app.first_model().to_owned());
     let service = app.service(&name).await?;

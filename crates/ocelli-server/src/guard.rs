@@ -5,18 +5,21 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use http_body::{Frame, SizeHint};
 use ocelli::ClientId;
 use sha2::{Digest as _, Sha256};
 
 use crate::Settings;
-use crate::app::App;
+use crate::app::{App, Expected};
 use crate::failure::Failure;
 use crate::http::listen::Ends;
 use crate::routes;
@@ -39,6 +42,8 @@ pub(crate) struct Caller {
     pub(crate) client: ClientId,
     /// Shares cached prompts only with its like.
     pub(crate) tenant: [u8; 32],
+    /// Answers that it may wait for at once.
+    pub(crate) most_answers: usize,
 }
 
 /// See the module.
@@ -165,7 +170,7 @@ impl Guard {
         }
     }
 
-    fn caller(&self, key: Option<[u8; 32]>, peer: IpAddr) -> Caller {
+    fn caller(&self, key: Option<[u8; 32]>, peer: IpAddr, most_answers: usize) -> Caller {
         let mut hasher = Sha256::new();
         hasher.update(b"ocelli client 1");
         match (&key, peer) {
@@ -185,6 +190,7 @@ impl Guard {
         Caller {
             client: ClientId(number.unwrap_or_default()),
             tenant: tenant.finalize().into(),
+            most_answers,
         }
     }
 }
@@ -232,6 +238,33 @@ fn request_id(app: &App, headers: &HeaderMap) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static("req"))
 }
 
+/// The body of an answer, which its client waits for until it has it all.
+struct Held {
+    body: Body,
+    #[allow(dead_code, reason = "held for its end")]
+    expected: Option<Expected>,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Checks a request, and marks its answer.
 pub(crate) async fn check(app: Arc<App>, mut request: Request<Body>, next: Next) -> Response {
     let id = request_id(&app, request.headers());
@@ -239,12 +272,18 @@ pub(crate) async fn check(app: Arc<App>, mut request: Request<Body>, next: Next)
     let admitted = admit(&app, &mut request);
     let (mut response, origin) = match admitted {
         Err(failure) => (routes::render(&path, &failure), None),
-        Ok(origin) if request.method() == Method::OPTIONS => {
+        Ok(Admitted { origin, .. }) if request.method() == Method::OPTIONS => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             (response, origin)
         }
-        Ok(origin) => (next.run(request).await, origin),
+        Ok(Admitted { origin, expected }) => {
+            let response = next.run(request).await;
+            (
+                response.map(|body| Body::new(Held { body, expected })),
+                origin,
+            )
+        }
     };
     let headers = response.headers_mut();
     headers.insert("x-request-id", id);
@@ -284,7 +323,15 @@ fn check_size(request: &Request<Body>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn admit(app: &App, request: &mut Request<Body>) -> Result<Option<HeaderValue>, Failure> {
+/// What a request that came in has.
+struct Admitted {
+    /// The page that it came from.
+    origin: Option<HeaderValue>,
+    /// Its place among those of its client.
+    expected: Option<Expected>,
+}
+
+fn admit(app: &App, request: &mut Request<Body>) -> Result<Admitted, Failure> {
     check_size(request)?;
     let Some(ends) = request.extensions().get::<Ends>().copied() else {
         return Err(Failure::internal("the connection is unknown"));
@@ -306,7 +353,10 @@ fn admit(app: &App, request: &mut Request<Body>) -> Result<Option<HeaderValue>, 
     if is_question && !app.is_ready() {
         return Err(Failure::busy("loading", "the model is being loaded", 2));
     }
-    let caller = guard.caller(key, ends.peer.ip());
+    let peer = ends.peer.ip();
+    let caller = guard.caller(key, peer, app.settings.answers_of(peer));
     request.extensions_mut().insert(caller);
-    Ok(origin)
+    // Before a body is read: a client that may have nothing more shall not cost more.
+    let expected = is_question.then(|| app.expect(caller, 1)).transpose()?;
+    Ok(Admitted { origin, expected })
 }

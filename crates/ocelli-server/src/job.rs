@@ -9,10 +9,11 @@ use ocelli::service::{Answering, Ask, Finished, Service, Update};
 use ocelli::{ImageRecord, Sampling};
 use sha2::{Digest as _, Sha256};
 
-use crate::app::{Active, App};
+use crate::app::{Active, App, Expected};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::guard::Caller;
+use crate::http::body::Share;
 use crate::images::{self, Fetch};
 
 /// What an API understood of a request.
@@ -70,17 +71,22 @@ pub(crate) struct Flow {
     /// Which answer is asked first, so that none waits for the others.
     turn: usize,
     _active: Active,
+    /// Answers beside the first, which counts with the request.
+    _expected: Option<Expected>,
 }
 
 impl Flow {
     /// Hands a request to its model and waits until it begins to run, so that what is wrong with it can still be said
-    /// with a status.
+    /// with a status. The share of its body is kept until its pictures are decoded.
     pub(crate) async fn begin(
         app: &Arc<App>,
         caller: Caller,
-        mut job: Job,
+        (mut job, share): (Job, Share),
     ) -> Result<Self, Failure> {
         let active = app.enter();
+        let mut share = Some(share);
+        let more = job.answers.saturating_sub(1);
+        let expected = (more > 0).then(|| app.expect(caller, more)).transpose()?;
         let begun = prepare(app, caller, &mut job).await?;
         let answering = begun.service.submit_many(job.ask, job.answers)?;
         let mut flow = Self {
@@ -89,6 +95,7 @@ impl Flow {
             early: VecDeque::new(),
             turn: 0,
             _active: active,
+            _expected: expected,
         };
         loop {
             let Some((index, update)) = flow.next().await else {
@@ -97,6 +104,7 @@ impl Flow {
             match update {
                 Update::Failed(error) => return Err(error.into()),
                 update @ Update::Prepared { .. } => {
+                    share = None;
                     if let Update::Prepared { dropped, .. } = &update
                         && index == 0
                         && !dropped.is_empty()
@@ -113,6 +121,7 @@ impl Flow {
                 }
             }
         }
+        drop(share);
         // What was set aside comes first.
         flow.turn = 0;
         Ok(flow)
@@ -228,6 +237,7 @@ pub(crate) async fn prepare(
 
 /// What a request would take: tokens of its prompt, and what the model would see of its pictures.
 pub(crate) async fn look(begun: &Begun, ask: Ask) -> Result<(usize, Vec<ImageRecord>), Failure> {
+    let _active = begun.app.enter();
     let mut answering = begun.service.look(ask)?;
     while let Some(update) = poll_fn(|context| answering.poll_next(context)).await {
         match update {

@@ -8,6 +8,7 @@
 
 mod anthropic;
 mod app;
+mod clients;
 mod error;
 mod extras;
 mod failure;

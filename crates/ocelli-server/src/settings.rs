@@ -24,6 +24,8 @@ pub struct Limits {
     pub all_bodies_bytes: usize,
     /// Open connections (256).
     pub connections: usize,
+    /// Open connections of one address that is not of this machine (32).
+    pub connections_of_one: usize,
     /// Time for the headers of a request (10 s); also how long a connection may idle between requests.
     pub header_time: Duration,
     /// Time for a body, beside one second for each 16 KiB of it (30 s).
@@ -44,6 +46,7 @@ impl Default for Limits {
             body_bytes: 64 << 20,
             all_bodies_bytes: 512 << 20,
             connections: 256,
+            connections_of_one: 32,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
             stall_time: Duration::from_secs(30),
@@ -75,9 +78,27 @@ pub struct Settings {
     pub image_url_hosts: Vec<String>,
     /// Lets clients with different keys share cached prompts and pictures.
     pub share_prefix: bool,
+    /// Answers that a client may be waiting for at once. `None`: eight for clients with a key or on another machine,
+    /// no limit for those of this machine without a key, who all look alike.
+    pub answers_per_client: Option<usize>,
     /// Bounds.
     pub limits: Limits,
 }
+
+impl Settings {
+    /// Answers that a client of `peer` may be waiting for at once.
+    pub(crate) fn answers_of(&self, peer: IpAddr) -> usize {
+        let alike = self.api_keys.is_empty() && peer.is_loopback();
+        match self.answers_per_client {
+            Some(limit) => limit,
+            None if alike => usize::MAX,
+            None => ANSWERS_PER_CLIENT,
+        }
+    }
+}
+
+/// See [`Settings::answers_per_client`].
+const ANSWERS_PER_CLIENT: usize = 8;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -91,6 +112,7 @@ impl Default for Settings {
             image_urls: ImageUrls::Off,
             image_url_hosts: Vec::new(),
             share_prefix: false,
+            answers_per_client: None,
             limits: Limits::default(),
         }
     }

@@ -36,6 +36,18 @@ pub enum Error {
         /// What is wrong.
         source: ocelli_image::Error,
     },
+    /// A picture whose decoding would take too much memory.
+    #[error(
+        "image {number}: decoding takes {needed_mib} MiB, limit {limit_mib} MiB. Save it smaller, or as a baseline JPEG"
+    )]
+    PictureMemory {
+        /// Which picture of the request, from 1.
+        number: usize,
+        /// What it takes.
+        needed_mib: u64,
+        /// Most for all pictures together.
+        limit_mib: u64,
+    },
     /// A video.
     #[error("video {number}{}: {what}", name.as_ref().map(|n| format!(" ({n})")).unwrap_or_default())]
     Video {
@@ -232,6 +244,7 @@ impl Error {
             Self::Text { .. } | Self::Vocabulary { .. } => ErrorKind::BadModel,
             Self::Engine(error) => engine_kind(error),
             Self::Image { source, .. } => image_kind(source),
+            Self::PictureMemory { .. } => ErrorKind::Image,
             Self::Video { kind, .. } => *kind,
             Self::NoVision { .. } | Self::NoVideo { .. } => ErrorKind::Pair,
             Self::Busy { .. } | Self::Waited { .. } | Self::Ending => ErrorKind::Busy,

@@ -124,8 +124,11 @@ impl Prepared {
             Some(asked) => asked.within(viewing.budget, index)?,
             None => *viewing.budget,
         };
-        let options = seeing.decode;
         let start = Instant::now();
+        let options = DecodeOptions {
+            deadline: seeing.decode_time.map(|time| start + time),
+            ..seeing.decode
+        };
         let picture = match source {
             ImageSource::File(path) => read(path, &options),
             ImageSource::Bytes(bytes) => decode(bytes, &options),

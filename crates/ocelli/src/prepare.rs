@@ -3,6 +3,7 @@
 //! A [`Preparer`] never changes, so that many threads can use it beside the one that runs the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ocelli_engine::{ContextPolicy, Outcome, Picture, Prompt, drop_oldest};
 use ocelli_image::boxes::{Convention, Located, View, locate};
@@ -50,6 +51,8 @@ pub(crate) struct Asked {
 pub(crate) struct Seeing<'a> {
     /// What a picture file may ask for.
     pub(crate) decode: DecodeOptions,
+    /// How long decoding one of them may take.
+    pub(crate) decode_time: Option<Duration>,
     /// The budget of each picture; those without one have the model's.
     pub(crate) budgets: &'a [PictureBudget],
     /// What happens when the conversation does not fit.

@@ -38,6 +38,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N")]
     pub(crate) queue: Option<usize>,
 
+    /// Answers that a client may wait for at once; more get 429. 0 for no limit. Default: 8 for each key, and for each
+    /// address of another machine
+    #[arg(long, value_name = "N")]
+    pub(crate) per_client: Option<usize>,
+
     /// Seconds that a request may wait for its turn
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) queue_wait: u64,

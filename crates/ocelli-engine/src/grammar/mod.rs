@@ -320,6 +320,20 @@ fn compile(
 
 /// The first lines of what the compiler says, without what it says about itself.
 fn in_our_words(what: &str) -> String {
+    if what.contains("NoExtensionBias") {
+        // What the first mask says of rules that lead only to themselves.
+        return "it can never be satisfied: what it refers to never ends".to_owned();
+    }
+    if let Some((_, reason)) = what.split_once("Unsatisfiable schema") {
+        let reason = reason.lines().next().unwrap_or_default();
+        let reason: String = reason.chars().take(160).collect();
+        return format!("schema can never be satisfied{reason}");
+    }
+    let of_regex = what.lines().find_map(|line| line.strip_prefix("error: "));
+    if let (true, Some(reason)) = (what.contains("regex parse error"), of_regex) {
+        let reason: String = reason.chars().take(160).collect();
+        return format!("bad regular expression: {reason}");
+    }
     let line = what
         .lines()
         .find(|line| !line.trim().is_empty())

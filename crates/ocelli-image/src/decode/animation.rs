@@ -101,6 +101,19 @@ impl<'a> Animation<'a> {
         &self,
         see: &mut dyn FnMut(usize, &RgbImage) -> ControlFlow<()>,
     ) -> Result<(), Error> {
+        let mut in_time = Ok(());
+        let see: See<'_> = &mut |index, image| {
+            in_time = self.options.check_time();
+            match in_time {
+                Ok(()) => see(index, image),
+                Err(_) => ControlFlow::Break(()),
+            }
+        };
+        let shown = self.show(see);
+        shown.and(in_time)
+    }
+
+    fn show(&self, see: See<'_>) -> Result<(), Error> {
         match self.format {
             Format::Gif => gif::frames(self.bytes, &self.options, see),
             Format::WebP if self.delays.len() > 1 => webp::frames(self.bytes, &self.options, see),

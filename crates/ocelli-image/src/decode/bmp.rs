@@ -1,6 +1,6 @@
 //! BMP: all Windows and OS/2 headers, 1 to 32 bits a pixel, masks, both run-length packings.
 
-use super::{DecodeOptions, Stated, Stored, check_size, flatten};
+use super::{DecodeOptions, Stated, Stored, check_size, flatten, working_bytes};
 use crate::{Error, Format, RgbImage};
 
 const FORMAT: Format = Format::Bmp;
@@ -44,6 +44,8 @@ pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Er
         width: header.width,
         height: header.height,
         orientation: None,
+        // Rows from below are turned round in a second picture, and run lengths unpacked to indices.
+        working_bytes: working_bytes((header.width, header.height), 7),
     })
 }
 

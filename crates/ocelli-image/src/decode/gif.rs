@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::animation::{See, Survey, check_frames, shown_for};
-use super::{DecodeOptions, Stated, Stored, check_size};
+use super::{DecodeOptions, Stated, Stored, check_size, working_bytes};
 use crate::{Error, Format, RgbImage};
 
 const FORMAT: Format = Format::Gif;
@@ -17,7 +17,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     let file = File::walk(bytes, options)?;
     let (frame, control) = &file.frames[0];
     // Before the canvas takes memory: a short file can name a large one.
-    let indices = frame.unpack()?;
+    let indices = frame.unpack(options)?;
     let mut image = RgbImage::filled(file.width, file.height, options.background)?;
     frame.paint(&mut image, &indices, control.transparent)?;
     Ok(Stored {
@@ -33,6 +33,8 @@ pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Er
         width: file.width,
         height: file.height,
         orientation: None,
+        // Indices of the frame beside the picture.
+        working_bytes: working_bytes((file.width, file.height), 4),
     })
 }
 
@@ -52,11 +54,11 @@ pub(super) fn survey(bytes: &[u8], options: &DecodeOptions) -> Result<Survey, Er
 /// Shows every frame as it is seen: on what earlier ones left.
 pub(super) fn frames(bytes: &[u8], options: &DecodeOptions, see: See<'_>) -> Result<(), Error> {
     let file = File::walk(bytes, options)?;
-    file.frames[0].0.unpack()?;
+    file.frames[0].0.unpack(options)?;
     let mut canvas = RgbImage::filled(file.width, file.height, options.background)?;
     for (index, (frame, control)) in file.frames.iter().enumerate() {
         let before = (control.disposal == Control::PREVIOUS).then(|| canvas.clone());
-        frame.paint(&mut canvas, &frame.unpack()?, control.transparent)?;
+        frame.paint(&mut canvas, &frame.unpack(options)?, control.transparent)?;
         if see(index, &canvas) == ControlFlow::Break(()) {
             return Ok(());
         }
@@ -101,6 +103,10 @@ impl<'a> File<'a> {
                 }
                 0x2c => {
                     let frame = Frame::parse(&mut blocks, global)?;
+                    // A later frame may stick out of the picture, but not without end.
+                    if frame.width != 0 && frame.height != 0 {
+                        check_size(frame.width, frame.height, &options.limits)?;
+                    }
                     if frames.is_empty() {
                         width = width.max(frame.x + frame.width);
                         height = height.max(frame.y + frame.height);
@@ -233,8 +239,9 @@ impl<'a> Frame<'a> {
     }
 
     /// `[height, width]` colour indices, in the order of the file.
-    fn unpack(&self) -> Result<Vec<u8>, Error> {
+    fn unpack(&self, options: &DecodeOptions) -> Result<Vec<u8>, Error> {
         let count = self.width as usize * self.height as usize;
+        options.check_time()?;
         unpack(&self.data, self.code_bits, count)
     }
 

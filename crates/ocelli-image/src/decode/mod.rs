@@ -16,6 +16,7 @@ mod webp;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Instant;
 
 use crate::{Error, Orientation, RgbImage};
 
@@ -49,6 +50,18 @@ pub struct DecodeOptions {
     pub limits: Limits,
     /// The colour behind transparent pixels (default white, as the reference processors do it).
     pub background: [u8; 3],
+    /// When decoding gives up with [`Error::TooSlow`] (default never).
+    pub deadline: Option<Instant>,
+}
+
+impl DecodeOptions {
+    /// Decoders call this every few thousand pixels.
+    fn check_time(&self) -> Result<(), Error> {
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(Error::TooSlow),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for DecodeOptions {
@@ -56,6 +69,7 @@ impl Default for DecodeOptions {
         Self {
             limits: Limits::default(),
             background: [255; 3],
+            deadline: None,
         }
     }
 }
@@ -131,6 +145,13 @@ struct Stated {
     width: u32,
     height: u32,
     orientation: Option<Orientation>,
+    /// Bytes that decoding takes at its height, the file apart.
+    working_bytes: u64,
+}
+
+/// `bytes_per_pixel` for every pixel of a picture.
+fn working_bytes((width, height): (u32, u32), bytes_per_pixel: u64) -> u64 {
+    (u64::from(width) * u64::from(height)).saturating_mul(bytes_per_pixel)
 }
 
 /// What a file's header says of its (first) picture.
@@ -144,6 +165,9 @@ pub struct ImageHeader {
     pub orientation: Orientation,
     /// The file's format.
     pub format: Format,
+    /// Bytes of memory that decoding takes at its height, the file apart: the picture, and what its format
+    /// needs beside it.
+    pub working_bytes: u64,
 }
 
 /// Reads a file's size and orientation without decoding a pixel. Damage further in shows only in [`read`].
@@ -151,14 +175,21 @@ pub struct ImageHeader {
 /// # Errors
 /// As [`read`], for what the header says.
 pub fn read_header(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<ImageHeader, Error> {
-    let bytes = read_bytes(path.as_ref(), options)?;
-    let format = check_file(&bytes, options)?;
+    header(&read_bytes(path.as_ref(), options)?, options)
+}
+
+/// As [`read_header`], for the content of a file.
+///
+/// # Errors
+/// As [`decode`], for what the header says.
+pub fn header(bytes: &[u8], options: &DecodeOptions) -> Result<ImageHeader, Error> {
+    let format = check_file(bytes, options)?;
     let stated = match format {
-        Format::Png => png::stated(&bytes, options),
-        Format::Jpeg => jpeg::stated(&bytes, options),
-        Format::WebP => webp::stated(&bytes, options),
-        Format::Gif => gif::stated(&bytes, options),
-        Format::Bmp => bmp::stated(&bytes, options),
+        Format::Png => png::stated(bytes, options),
+        Format::Jpeg => jpeg::stated(bytes, options),
+        Format::WebP => webp::stated(bytes, options),
+        Format::Gif => gif::stated(bytes, options),
+        Format::Bmp => bmp::stated(bytes, options),
     }?;
     let orientation = stated.orientation.unwrap_or_default();
     let (width, height) = match orientation.swaps_sides() {
@@ -170,6 +201,11 @@ pub fn read_header(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Im
         height,
         orientation,
         format,
+        // Turning a picture makes a second one.
+        working_bytes: match orientation {
+            Orientation::Upright => stated.working_bytes,
+            _ => stated.working_bytes.max(working_bytes((width, height), 6)),
+        },
     })
 }
 
@@ -182,6 +218,7 @@ pub fn read_header(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Im
 /// Everything that [`Error`] names except what concerns paths and budgets. A truncated file is always an error.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let format = check_file(bytes, options)?;
+    options.check_time()?;
     let stored = match format {
         Format::Png => png::decode(bytes, options),
         Format::Jpeg => jpeg::decode(bytes, options),

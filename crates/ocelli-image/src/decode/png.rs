@@ -3,7 +3,7 @@
 //! The chunks are walked here first. Only those that make the picture go on to the decoder,
 //! so text, profile and animation chunks cost nothing, whatever they claim to unpack to.
 
-use super::{DecodeOptions, Stated, Stored, check_size, flatten};
+use super::{DecodeOptions, Stated, Stored, check_size, flatten, working_bytes};
 use crate::{Error, Format, Orientation, RgbImage};
 
 const FORMAT: Format = Format::Png;
@@ -26,6 +26,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
         let Some((first, step, count)) = place.next_row() else {
             return Err(corrupt("more rows than the header announces"));
         };
+        options.check_time()?;
         row_pixels.clear();
         colours.expand(row.data(), count, &mut row_pixels)?;
         if step == 1 {
@@ -53,6 +54,7 @@ pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Er
         width: header.width,
         height: header.height,
         orientation: Chunks::parse(bytes)?.orientation,
+        working_bytes: working_bytes((header.width, header.height), 3),
     })
 }
 

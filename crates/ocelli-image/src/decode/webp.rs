@@ -11,7 +11,7 @@ use image_webp::WebPDecoder;
 
 use super::animation::{See, check_frames, shown_for};
 use super::canvas::{Canvas, Mix, Place};
-use super::{DecodeOptions, Stated, Stored, check_size, flatten};
+use super::{DecodeOptions, Stated, Stored, check_size, flatten, working_bytes};
 use crate::{Error, Format, Orientation, RgbImage};
 
 const FORMAT: Format = Format::WebP;
@@ -21,9 +21,11 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     let (mut decoder, survey) = open(bytes, options)?;
     let (width, height) = decoder.dimensions();
     let mut pixels = buffer(&decoder)?;
+    // The decoder's work is bounded by the picture's size; it cannot be stopped on the way.
     decoder
         .read_image(&mut pixels)
         .map_err(|error| refused(&error))?;
+    options.check_time()?;
     Ok(Stored {
         image: flattened(&decoder, pixels, (width, height), options)?,
         orientation: survey.orientation,
@@ -38,6 +40,8 @@ pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Er
         width,
         height,
         orientation: survey.orientation,
+        // The picture with its opacity, once inside the decoder and once as its result.
+        working_bytes: working_bytes((width, height), 8),
     })
 }
 

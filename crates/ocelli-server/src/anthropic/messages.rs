@@ -27,9 +27,9 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure> {
     let reader = app.clone();
     let parse = move |object: &_| read(&reader, object, MaxTokens::Needed);
-    let (job, is_stream) = body::parse(&app, request, parse).await?;
+    let ((job, is_stream), share) = body::parse(&app, request, parse).await?;
     let stops = job.ask.stop.clone();
-    let flow = Flow::begin(&app, caller, job).await?;
+    let flow = Flow::begin(&app, caller, (job, share)).await?;
     let id = app.id("msg_");
     if is_stream {
         let writer = MessageWriter::new(id, &flow.begun, stops);
@@ -69,7 +69,7 @@ pub(crate) async fn count(
 ) -> Result<Response, Failure> {
     let reader = app.clone();
     let parse = move |object: &_| read(&reader, object, MaxTokens::Absent);
-    let (mut job, _) = body::parse(&app, request, parse).await?;
+    let ((mut job, _), _share) = body::parse(&app, request, parse).await?;
     let begun = job::prepare(&app, caller, &mut job).await?;
     let (tokens, images) = job::look(&begun, job.ask).await?;
     let counted = json!({"input_tokens": tokens, "images": report::images(&images)});

@@ -18,16 +18,43 @@ const BYTES_PER_SECOND: u64 = 16 << 10;
 const SMALL: usize = 64 << 10;
 
 /// A body with its share of the memory for all bodies.
-pub(crate) struct Received {
-    pub(crate) bytes: Bytes,
-    _share: OwnedSemaphorePermit,
+struct Received {
+    bytes: Bytes,
+    share: Share,
+}
+
+/// A request's share of the memory for all bodies, until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Share(Option<OwnedSemaphorePermit>);
+
+impl Share {
+    /// Makes it large enough for so many bytes.
+    fn grow(&mut self, app: &App, bytes: usize) -> Result<(), Failure> {
+        let has = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        // Counted in KiB.
+        let more = bytes.div_ceil(1 << 10).saturating_sub(has);
+        if more == 0 {
+            return Ok(());
+        }
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let taken = app.bodies.clone().try_acquire_many_owned(more);
+        let taken = taken.map_err(|_| {
+            let message = "too many large requests are being read";
+            Failure::busy("too_many_bodies", message, 1)
+        })?;
+        match &mut self.0 {
+            Some(has) => has.merge(taken),
+            None => self.0 = Some(taken),
+        }
+        Ok(())
+    }
 }
 
 /// Reads the body of a request.
 ///
 /// # Errors
 /// 415 for anything but JSON, 413 when too large, 408 when too slow, 503 when too much is being read already.
-pub(crate) async fn receive(app: &Arc<App>, request: Request<Body>) -> Result<Received, Failure> {
+async fn receive(app: &App, request: Request<Body>) -> Result<Received, Failure> {
     let (parts, mut body) = request.into_parts();
     check_type(&parts.headers)?;
     let limits = &app.settings.limits;
@@ -38,20 +65,11 @@ pub(crate) async fn receive(app: &Arc<App>, request: Request<Body>) -> Result<Re
     };
     let length = parts.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let expected = length.unwrap_or(limits.body_bytes);
-    if expected > limits.body_bytes {
+    if length.is_some_and(|length| length > limits.body_bytes) {
         return Err(too_large());
     }
-    // Counted in KiB; nothing is held for an empty body.
-    let share = u32::try_from(expected.div_ceil(1 << 10)).unwrap_or(u32::MAX);
-    let share = app.bodies.clone().try_acquire_many_owned(share);
-    let share = share.map_err(|_| {
-        Failure::busy(
-            "too_many_bodies",
-            "too many large requests are being read",
-            1,
-        )
-    })?;
+    // Memory is taken as bytes come: one that announces much and sends nothing holds up nobody.
+    let mut share = Share::default();
     let start = Instant::now();
     let mut bytes = Vec::with_capacity(length.unwrap_or_default().min(SMALL));
     loop {
@@ -74,12 +92,13 @@ pub(crate) async fn receive(app: &Arc<App>, request: Request<Body>) -> Result<Re
             if bytes.len() + data.len() > limits.body_bytes {
                 return Err(too_large());
             }
+            share.grow(app, bytes.len() + data.len())?;
             bytes.extend_from_slice(&data);
         }
     }
     Ok(Received {
         bytes: bytes.into(),
-        _share: share,
+        share,
     })
 }
 
@@ -100,7 +119,8 @@ fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-/// Reads a body and makes something of it, away from the threads that serve others if it is large.
+/// Reads a body and makes something of it, away from the threads that serve others if it is large. What is made has
+/// about the size of the body as long as its pictures are not decoded: the share of memory is to be kept until then.
 ///
 /// # Errors
 /// Those of [`receive`], and what `parse` says.
@@ -110,13 +130,14 @@ pub(crate) async fn parse<T: Send + 'static>(
     parse: impl FnOnce(&serde_json::Map<String, serde_json::Value>) -> Result<T, Failure>
     + Send
     + 'static,
-) -> Result<T, Failure> {
-    let received = receive(app, request).await?;
-    let is_small = received.bytes.len() <= SMALL;
-    let work = move || parse(&crate::json::object(&received.bytes)?);
+) -> Result<(T, Share), Failure> {
+    let Received { bytes, share } = receive(app, request).await?;
+    let is_small = bytes.len() <= SMALL;
+    let work = move || parse(&crate::json::object(&bytes)?);
     if is_small {
-        return work();
+        return Ok((work()?, share));
     }
     let parsed = tokio::task::spawn_blocking(work).await;
-    parsed.unwrap_or_else(|_| Err(Failure::internal("the request could not be read")))
+    let parsed = parsed.unwrap_or_else(|_| Err(Failure::internal("the request could not be read")));
+    Ok((parsed?, share))
 }

@@ -16,6 +16,7 @@ use tower::ServiceExt as _;
 
 use super::stalling::Stalling;
 use crate::app::App;
+use crate::clients::Shares;
 
 /// Most bytes of a request line with its headers; hyper answers 431 to more.
 const HEADER_BYTES: usize = 64 << 10;
@@ -41,6 +42,8 @@ pub(crate) async fn listen(
     mut ending: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(app.settings.limits.connections));
+    let of_one = Shares::new();
+    let most_of_one = app.settings.limits.connections_of_one;
     let (close, closing) = watch::channel(false);
     let accept = async {
         loop {
@@ -50,10 +53,18 @@ pub(crate) async fn listen(
             };
             match listener.accept().await {
                 Ok((stream, peer)) => {
+                    // One that has too many is closed at once; programs of this machine look all alike.
+                    let most = match peer.ip().is_loopback() {
+                        true => usize::MAX,
+                        false => most_of_one,
+                    };
+                    let Some(share) = of_one.take(peer.ip(), 1, most) else {
+                        continue;
+                    };
                     let serving = serve(stream, peer, router.clone(), app.clone(), closing.clone());
                     tokio::spawn(async move {
                         serving.await;
-                        drop(place);
+                        drop((place, share));
                     });
                 }
                 // Out of descriptors, as a rule: others will close theirs.

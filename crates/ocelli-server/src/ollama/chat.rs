@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::guard::Caller;
-use crate::http::body;
+use crate::http::body::{self, Share};
 use crate::images::from_base64;
 use crate::job::Flow;
 use crate::{report, stream};
@@ -31,10 +31,10 @@ pub(crate) async fn chat(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let reader = app.clone();
-    let common = body::parse(&app, request, move |object| read(&reader, object)).await?;
-    match common {
+    let (wanted, share) = body::parse(&app, request, move |object| read(&reader, object)).await?;
+    match wanted {
         Wanted::Load { model, keep } => load(&app, &model, keep, Form::Chat).await,
-        Wanted::Answer(common) => answer(&app, caller, *common, Form::Chat).await,
+        Wanted::Answer(common) => answer(&app, caller, (*common, share), Form::Chat).await,
     }
 }
 
@@ -52,11 +52,11 @@ pub(super) enum Wanted {
 pub(super) async fn answer(
     app: &Arc<App>,
     caller: Caller,
-    common: Common,
+    (common, share): (Common, Share),
     form: Form,
 ) -> Result<Response, Failure> {
     let Common { job, keep, stream } = common;
-    let flow = Flow::begin(app, caller, job).await?;
+    let flow = Flow::begin(app, caller, (job, share)).await?;
     if let Some(keep) = keep {
         app.models.keep(&flow.begun.model, keep)?;
     }

@@ -25,10 +25,10 @@ pub(crate) async fn generate(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let reader = app.clone();
-    let wanted = body::parse(&app, request, move |object| read(&reader, object)).await?;
+    let (wanted, share) = body::parse(&app, request, move |object| read(&reader, object)).await?;
     match wanted {
         Wanted::Load { model, keep } => load(&app, &model, keep, Form::Generate).await,
-        Wanted::Answer(common) => answer(&app, caller, *common, Form::Generate).await,
+        Wanted::Answer(common) => answer(&app, caller, (*common, share), Form::Generate).await,
     }
 }
 

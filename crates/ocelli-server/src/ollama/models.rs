@@ -103,7 +103,7 @@ pub(crate) async fn show(app: Arc<App>, request: Request<Body>) -> Result<Respon
         name.map(str::to_owned)
             .ok_or_else(|| fields.wrong("model", "missing, need a name"))
     });
-    let name = name.await?;
+    let (name, _) = name.await?;
     app.models.state(&name)?;
     let facts = app
         .facts(&name)

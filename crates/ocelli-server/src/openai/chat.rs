@@ -43,8 +43,9 @@ pub(crate) async fn complete(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let reader = app.clone();
-    let (job, style) = body::parse(&app, request, move |object| read(&reader, object)).await?;
-    let flow = Flow::begin(&app, caller, job).await?;
+    let ((job, style), share) =
+        body::parse(&app, request, move |object| read(&reader, object)).await?;
+    let flow = Flow::begin(&app, caller, (job, share)).await?;
     let id = app.id("chatcmpl-");
     if style.stream {
         let writer = ChatWriter::new(id, &flow.begun, style);
@@ -61,7 +62,8 @@ pub(crate) async fn count(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let reader = app.clone();
-    let (mut job, _) = body::parse(&app, request, move |object| read(&reader, object)).await?;
+    let ((mut job, _), _share) =
+        body::parse(&app, request, move |object| read(&reader, object)).await?;
     let begun = job::prepare(&app, caller, &mut job).await?;
     let (prompt_tokens, images) = job::look(&begun, job.ask).await?;
     let context = begun.service.context();

@@ -41,8 +41,8 @@ pub(crate) async fn complete(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let reader = app.clone();
-    let read = body::parse(&app, request, move |object| read(&reader, object)).await?;
-    let flow = Flow::begin(&app, caller, read.job).await?;
+    let (read, share) = body::parse(&app, request, move |object| read(&reader, object)).await?;
+    let flow = Flow::begin(&app, caller, (read.job, share)).await?;
     let id = app.id("cmpl-");
     if read.stream {
         let writer = TextWriter {

@@ -29,8 +29,9 @@ pub(crate) async fn create(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let reader = app.clone();
-    let (job, is_stream) = body::parse(&app, request, move |object| read(&reader, object)).await?;
-    let flow = Flow::begin(&app, caller, job).await?;
+    let ((job, is_stream), share) =
+        body::parse(&app, request, move |object| read(&reader, object)).await?;
+    let flow = Flow::begin(&app, caller, (job, share)).await?;
     let names = Names {
         response: app.id("resp_"),
         message: app.id("msg_"),

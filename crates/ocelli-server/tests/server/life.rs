@@ -61,6 +61,84 @@ fn a_full_queue_says_when_to_come_back() {
 }
 
 #[test]
+fn a_client_that_waits_for_as_many_answers_as_it_may_is_told_so_in_its_own_words() {
+    let server = Server::with(|setup| {
+        setup.settings.api_keys = vec!["greedy".into(), "modest".into()];
+        setup.settings.answers_per_client = Some(2);
+    });
+    let ask = |path: &str, key: &str, body: &Value| {
+        let headers = format!("Content-Type: application/json\r\nX-Api-Key: {key}\r\n");
+        server.request("POST", path, &headers, &body.to_string())
+    };
+    let begin = || {
+        let headers = "Content-Type: application/json\r\nX-Api-Key: greedy\r\n";
+        let mut stream = server.connect();
+        let request = crate::client::request("POST", CHAT, headers, &long().to_string());
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        stream
+    };
+    let running = [begin(), begin()];
+    let chat = text_chat("Hello");
+    let limit = "limit 2";
+    let refused = ask(CHAT, "greedy", &chat);
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let error = &refused.json()["error"];
+    assert_eq!(error["type"], "rate_limit_error");
+    assert_eq!(error["code"], "too_many_requests");
+    assert!(error["message"].as_str().unwrap().contains(limit));
+    let refused = ask("/api/chat", "greedy", &chat);
+    assert_eq!(refused.status, 429);
+    assert!(refused.json()["error"].as_str().unwrap().contains(limit));
+    let refused = ask("/v1/messages", "greedy", &chat);
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.json()["type"], "error");
+    assert_eq!(refused.json()["error"]["type"], "rate_limit_error");
+    assert_eq!(ask(CHAT, "modest", &chat).status, 200);
+    // Several answers to one request count each.
+    let mut many = text_chat("Hello");
+    many["n"] = json!(3);
+    assert_eq!(ask(CHAT, "modest", &many).status, 429);
+    drop(running);
+    server.wait_for("ocelli_requests_running{", 0.0);
+    let begun = std::time::Instant::now();
+    while ask(CHAT, "greedy", &chat).status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "still refused");
+    }
+}
+
+#[test]
+fn clients_of_this_machine_without_a_key_are_not_counted_together() {
+    let server = Server::start();
+    let running: Vec<_> = (0..12).map(|_| server.begin(CHAT, &long())).collect();
+    assert_eq!(server.post(CHAT, &text_chat("Hello")).status, 200);
+    drop(running);
+}
+
+#[test]
+fn a_client_that_announces_much_and_sends_nothing_holds_up_nobody() {
+    let server = Server::with(|setup| {
+        setup.settings.limits.body_bytes = 1 << 20;
+        setup.settings.limits.all_bodies_bytes = 2 << 20;
+    });
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{{"
+    );
+    let waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = server.connect();
+            std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    server.post(CHAT, &picture_chat("What is it?")).ok();
+    drop(waiting);
+}
+
+#[test]
 fn a_request_does_not_wait_for_ever() {
     let server = Server::with(|setup| {
         setup.sequences = 1;

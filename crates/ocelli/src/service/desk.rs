@@ -1,27 +1,23 @@
 //! Where requests are handed in: counted, prepared on the pool, and passed on to the engine's thread.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ocelli_engine::{ContextPolicy, Generate, Grammar, Grammars, Picture, Prompt};
-use ocelli_image::{DecodeOptions, Limits};
+use ocelli_engine::{ClientId, ContextPolicy, Grammar, Grammars};
 use ocelli_text::{ControlTokens, Piece, RenderOptions};
 
-use super::pool::Pool;
+use super::pool::{Again, Held, Meter, Pool};
+use super::preparing::{check_wait, generate, memory, prepare, prepared_bytes, refuse};
 use super::runner::{Command, Request, Runner};
 use super::status::Status;
 use super::updates::{Answering, Outlet, Update};
-use super::{Ask, AskedFor, Counters, Health};
+use super::{Ask, Counters, Health};
 use crate::chat::to_template;
 use crate::model::Parts;
-use crate::prepare::{Asked, Preparer, Seeing};
+use crate::prepare::{Asked, Preparer};
 use crate::{Error, Message, Model, Sampling};
-
-/// Tokens that are kept free for an answer of unknown length where a conversation is shortened.
-const ROOM: usize = 256;
 
 /// Bounds of a service.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +34,13 @@ pub struct ServiceOptions {
     pub picture_pixels: u64,
     /// Most bytes of an encoded picture (default 20 MiB).
     pub picture_bytes: u64,
+    /// How long decoding one picture may take (default 5 s).
+    pub picture_time: Duration,
+    /// Most memory for decoding pictures, over all requests (default 512 MiB). More wait for their turn.
+    pub decoding_bytes: u64,
+    /// Bytes of pictures that wait for the encoder, over all requests, from which on no further one is decoded
+    /// (default 1 GiB).
+    pub waiting_picture_bytes: u64,
 }
 
 impl Default for ServiceOptions {
@@ -49,6 +52,9 @@ impl Default for ServiceOptions {
             preparing_threads: 2,
             picture_pixels: 67_108_864,
             picture_bytes: 20 << 20,
+            picture_time: Duration::from_secs(5),
+            decoding_bytes: 512 << 20,
+            waiting_picture_bytes: 1 << 30,
         }
     }
 }
@@ -57,6 +63,9 @@ impl Default for ServiceOptions {
 pub struct Service {
     preparer: Arc<Preparer>,
     pool: Option<Pool>,
+    /// A thread for grammars: they are slow to compile, and nobody else shall wait for them.
+    compiling: Option<Pool>,
+    meter: Arc<Meter>,
     grammars: Arc<Grammars>,
     commands: Sender<Command>,
     status: Arc<Status>,
@@ -79,6 +88,12 @@ impl std::fmt::Debug for Service {
 impl Service {
     /// Gives the model a thread.
     pub fn start(model: Model, options: ServiceOptions) -> Self {
+        let meter = Meter::new(options.decoding_bytes, options.waiting_picture_bytes);
+        Self::start_with(model, options, meter)
+    }
+
+    /// As [`Self::start`], with memory for pictures that is shared with other services.
+    pub(super) fn start_with(model: Model, options: ServiceOptions, meter: Arc<Meter>) -> Self {
         let Parts {
             engine,
             preparer,
@@ -98,7 +113,9 @@ impl Service {
         );
         let thread = std::thread::spawn(move || runner.run(&received));
         Self {
-            pool: Some(Pool::new(options.preparing_threads)),
+            pool: Some(Pool::new(options.preparing_threads, meter.clone())),
+            compiling: Some(Pool::new(1, meter.clone())),
+            meter,
             grammars: Arc::new(Grammars::new(preparer.model.clone())),
             preparer,
             commands,
@@ -127,42 +144,14 @@ impl Service {
     /// [`Error::Busy`] when as many requests as allowed run or wait.
     pub fn submit_many(&self, ask: Ask, answers: usize) -> Result<Vec<Answering>, Error> {
         let (outlets, answering) = self.places(answers)?;
-        let (preparer, status) = (self.preparer.clone(), self.status.clone());
-        let (commands, options) = (self.commands.clone(), self.options);
-        let grammars = self.grammars.clone();
-        let since = Instant::now();
+        let desk = self.desk();
         let client = ask.client;
-        self.run(client, move || {
+        self.run(client, move |again| {
             let outlets: Vec<Outlet> = outlets.into_iter().filter(|o| !o.is_dropped()).collect();
-            if outlets.is_empty() {
-                return;
-            }
-            let prepared = prepare(&preparer, &ask, &options, &status).and_then(|asked| {
-                let grammar = ask.grammar.as_ref().map(|source| grammars.compile(source));
-                Ok((asked, grammar.transpose()?))
-            });
-            match prepared {
-                Ok((asked, grammar)) => {
-                    let Asked {
-                        prompt,
-                        pictures,
-                        prepared,
-                        dropped,
-                        ..
-                    } = asked;
-                    let request = Request {
-                        dropped,
-                        tools: ask.tools.clone(),
-                        times: (prepared.decode, prepared.preprocess),
-                        images: Arc::new(prepared.records),
-                        generate: generate(&preparer, ask, (prompt, pictures), grammar),
-                        outlets,
-                        since,
-                    };
-                    // Without a thread the request is dropped with its outlets, which say so.
-                    let _ = commands.send(Command::Submit(Box::new(request)));
-                }
-                Err(error) => refuse(outlets, &status, error),
+            match memory(&ask, &desk.options) {
+                _ if outlets.is_empty() => {}
+                Ok(bytes) => again.run(client, bytes, move || desk.prepare(ask, outlets)),
+                Err(error) => refuse(outlets, &desk.status, error),
             }
         });
         Ok(answering)
@@ -174,23 +163,30 @@ impl Service {
     /// [`Error::Busy`] when as many requests as allowed run or wait.
     pub fn look(&self, ask: Ask) -> Result<Answering, Error> {
         let (mut outlets, mut answering) = self.places(1)?;
-        let (preparer, status) = (self.preparer.clone(), self.status.clone());
-        let options = self.options;
-        self.run(ask.client, move || {
+        let desk = self.desk();
+        let client = ask.client;
+        self.run(client, move |again| {
             let Some(outlet) = outlets.pop() else { return };
-            match prepare(&preparer, &ask, &options, &status) {
-                Ok(asked) => {
-                    outlet.send(Update::Prepared {
-                        prompt_tokens: asked.prompt.tokens.len(),
-                        images: asked.prepared.records,
-                        dropped: asked.dropped,
-                    });
-                    outlet.end();
-                }
-                Err(error) => refuse(vec![outlet], &status, error),
+            match memory(&ask, &desk.options) {
+                Ok(bytes) => again.run(client, bytes, move || desk.look(&ask, outlet)),
+                Err(error) => refuse(vec![outlet], &desk.status, error),
             }
         });
         answering.pop().ok_or(Error::Ending)
+    }
+
+    /// What a job on the pool needs of the service.
+    fn desk(&self) -> Desk {
+        Desk {
+            preparer: self.preparer.clone(),
+            status: self.status.clone(),
+            commands: self.commands.clone(),
+            grammars: self.grammars.clone(),
+            compiling: self.compiling.as_ref().map(Pool::again),
+            meter: self.meter.clone(),
+            options: self.options,
+            since: Instant::now(),
+        }
     }
 
     fn places(&self, count: usize) -> Result<(Vec<Outlet>, Vec<Answering>), Error> {
@@ -212,9 +208,10 @@ impl Service {
         Ok(ends.unzip())
     }
 
-    fn run(&self, client: ocelli_engine::ClientId, job: impl FnOnce() + Send + 'static) {
+    fn run(&self, client: ClientId, job: impl FnOnce(&Again) + Send + 'static) {
         if let Some(pool) = &self.pool {
-            pool.submit(client, Box::new(job));
+            let again = pool.again();
+            pool.submit(client, Box::new(move || job(&again)));
         }
     }
 
@@ -320,6 +317,93 @@ impl Service {
     }
 }
 
+/// The part of a service that works on the pool.
+struct Desk {
+    preparer: Arc<Preparer>,
+    status: Arc<Status>,
+    commands: Sender<Command>,
+    grammars: Arc<Grammars>,
+    compiling: Option<Again>,
+    meter: Arc<Meter>,
+    options: ServiceOptions,
+    /// When the request was handed in.
+    since: Instant,
+}
+
+impl Desk {
+    fn asked(&self, ask: &Ask) -> Result<Asked, Error> {
+        check_wait(self.since, &self.options)?;
+        prepare(&self.preparer, ask, &self.options, &self.status)
+    }
+
+    /// Prepares a request and passes it on: to the compiler, if its answer must have a form, and to the engine.
+    fn prepare(self, ask: Ask, outlets: Vec<Outlet>) {
+        let asked = match self.asked(&ask) {
+            Ok(asked) => asked,
+            Err(error) => return refuse(outlets, &self.status, error),
+        };
+        let client = ask.client;
+        let held = self.meter.keep(prepared_bytes(&asked.pictures));
+        match (ask.grammar.clone(), self.compiling.clone()) {
+            (Some(source), Some(compiling)) => {
+                let compile = move || {
+                    let in_time = check_wait(self.since, &self.options);
+                    let compiled = in_time.and_then(|()| Ok(self.grammars.compile(&source)?));
+                    match compiled {
+                        _ if outlets.iter().all(Outlet::is_dropped) => {}
+                        Ok(grammar) => self.submit(ask, (asked, Some(grammar)), outlets, held),
+                        Err(error) => refuse(outlets, &self.status, error),
+                    }
+                };
+                compiling.put(client, Box::new(compile));
+            }
+            _ => self.submit(ask, (asked, None), outlets, held),
+        }
+    }
+
+    fn submit(
+        self,
+        ask: Ask,
+        (asked, grammar): (Asked, Option<Grammar>),
+        outlets: Vec<Outlet>,
+        held: Held,
+    ) {
+        let Asked {
+            prompt,
+            pictures,
+            prepared,
+            dropped,
+            ..
+        } = asked;
+        let request = Request {
+            dropped,
+            tools: ask.tools.clone(),
+            times: (prepared.decode, prepared.preprocess),
+            images: Arc::new(prepared.records),
+            generate: generate(&self.preparer, ask, (prompt, pictures), grammar),
+            outlets,
+            since: self.since,
+            held,
+        };
+        // Without a thread the request is dropped with its outlets, which say so.
+        let _ = self.commands.send(Command::Submit(Box::new(request)));
+    }
+
+    fn look(&self, ask: &Ask, outlet: Outlet) {
+        match self.asked(ask) {
+            Ok(asked) => {
+                outlet.send(Update::Prepared {
+                    prompt_tokens: asked.prompt.tokens.len(),
+                    images: asked.prepared.records,
+                    dropped: asked.dropped,
+                });
+                outlet.end();
+            }
+            Err(error) => refuse(vec![outlet], &self.status, error),
+        }
+    }
+}
+
 /// What a template gets beside the conversation.
 #[derive(Clone, Debug, Default)]
 pub struct RenderedWith {
@@ -331,8 +415,9 @@ pub struct RenderedWith {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // First the pool, so that nothing is handed over after the end.
+        // First the pools, so that nothing is handed over after the end.
         self.pool = None;
+        self.compiling = None;
         let _ = self.commands.send(Command::End);
         let thread = self
             .thread
@@ -341,87 +426,6 @@ impl Drop for Service {
             .take();
         if let Some(thread) = thread {
             let _ = thread.join();
-        }
-    }
-}
-
-fn prepare(
-    preparer: &Preparer,
-    ask: &Ask,
-    options: &ServiceOptions,
-    status: &Status,
-) -> Result<Asked, Error> {
-    let limits = Limits {
-        pixels: options.picture_pixels,
-        encoded_bytes: options.picture_bytes,
-        ..Limits::default()
-    };
-    let seeing = Seeing {
-        decode: DecodeOptions {
-            limits,
-            ..DecodeOptions::default()
-        },
-        budgets: &ask.budgets,
-        policy: options.context_policy,
-        room: ask.max_tokens.unwrap_or(ROOM).min(preparer.context / 2),
-        pan_and_scan: ask.pan_and_scan,
-    };
-    let render = RenderOptions {
-        tools: ask.tools.clone(),
-        arguments: ask.arguments.clone(),
-        ..RenderOptions::default()
-    };
-    let asked = match &ask.asked {
-        AskedFor::Chat(messages) => preparer.chat(messages, &render, &seeing)?,
-        AskedFor::Text(text) => preparer.text(text)?,
-        AskedFor::Tokens(tokens) => preparer.tokens(tokens)?,
-    };
-    let prepared = &asked.prepared;
-    status
-        .images
-        .fetch_add(prepared.records.len() as u64, Relaxed);
-    let micros = |time: Duration| time.as_micros() as u64;
-    status
-        .image_decode_us
-        .fetch_add(micros(prepared.decode), Relaxed);
-    let preprocess = micros(prepared.preprocess);
-    status.image_preprocess_us.fetch_add(preprocess, Relaxed);
-    Ok(asked)
-}
-
-/// What the engine is asked.
-fn generate(
-    preparer: &Preparer,
-    ask: Ask,
-    (prompt, pictures): (Prompt, Vec<Picture>),
-    grammar: Option<Grammar>,
-) -> Generate {
-    let default = || preparer.default_sampling.clone();
-    let generate = Generate::new(prompt, pictures, ask.max_tokens.unwrap_or(usize::MAX));
-    Generate {
-        sampling: ask.sampling.unwrap_or_else(default),
-        min_tokens: ask.min_tokens,
-        stop: ask.stop,
-        stop_tokens: ask.stop_tokens,
-        ignore_end: ask.ignore_end,
-        repetition: generate.repetition.filter(|_| !ask.ignore_end),
-        logprobs: ask.logprobs,
-        grammar,
-        thinking: ask.thinking,
-        show_tool_calls: !ask.tools.is_empty(),
-        client: ask.client,
-        salt: ask.salt,
-        ..generate
-    }
-}
-
-fn refuse(outlets: Vec<Outlet>, status: &Status, error: Error) {
-    let mut error = Some(error);
-    for outlet in outlets {
-        status.failed.fetch_add(1, Relaxed);
-        match error.take() {
-            Some(error) => outlet.fail(error),
-            None => outlet.fail(Error::Ending),
         }
     }
 }

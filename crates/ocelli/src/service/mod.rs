@@ -30,6 +30,7 @@ mod ask;
 mod desk;
 mod models;
 mod pool;
+mod preparing;
 mod runner;
 mod status;
 mod updates;

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::pool::Meter;
 use super::{Service, ServiceOptions};
 use crate::memory::{available, mib};
 use crate::{Error, Model, Options, Source};
@@ -99,6 +100,8 @@ impl Kept {
 pub struct Models {
     kept: Vec<Kept>,
     service: ServiceOptions,
+    /// Memory for pictures of all models.
+    meter: Arc<Meter>,
     keep: KeepAlive,
     /// Most bytes of all models together.
     memory: u64,
@@ -149,6 +152,7 @@ impl Models {
         };
         Ok(Self {
             kept: entries.into_iter().map(keep_unloaded).collect(),
+            meter: Meter::new(service.decoding_bytes, service.waiting_picture_bytes),
             service,
             keep,
             memory: memory.unwrap_or_else(|| available() / 10 * 9),
@@ -245,7 +249,7 @@ impl Models {
         let entry = &kept.entry;
         self.make_room(entry)?;
         let model = Model::load(&entry.source, &entry.options, &mut |_, _| {})?;
-        let service = Arc::new(Service::start(model, self.service));
+        let service = Arc::new(Service::start_with(model, self.service, self.meter.clone()));
         on_its_way.0 = None;
         kept.set(State::Loaded {
             service: service.clone(),

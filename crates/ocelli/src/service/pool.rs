@@ -1,13 +1,100 @@
-//! Threads that prepare requests. Clients take turns, so that one with many large pictures does not hold up the others.
+//! Threads that prepare requests. Clients take turns, so that one with many large pictures does not hold up the others,
+//! and a job begins only when the memory that it needs is free, so that many large ones do not fill the machine.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ocelli_engine::ClientId;
 
-type Job = Box<dyn FnOnce() + Send>;
+type Work = Box<dyn FnOnce() + Send>;
+
+/// How often others may go before a job that waits for memory; then everyone waits with it.
+const MOST_PASSED: u32 = 64;
+/// How long a thread waits before it looks again whether memory was freed elsewhere.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Memory for pictures that are decoded or wait for the encoder, shared by the pools of all models.
+#[derive(Debug)]
+pub(super) struct Meter {
+    /// Most bytes of decoding.
+    limit: u64,
+    decoding: AtomicU64,
+    /// Most bytes of pictures that wait for the encoder: with more, none is begun.
+    prepared_limit: u64,
+    prepared: AtomicU64,
+}
+
+impl Meter {
+    pub(super) fn new(limit: u64, prepared_limit: u64) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            decoding: AtomicU64::new(0),
+            prepared_limit,
+            prepared: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes memory for decoding, if there is as much.
+    fn take(self: &Arc<Self>, bytes: u64) -> Option<Held> {
+        if bytes == 0 {
+            return Some(Held(None));
+        }
+        if self.prepared.load(Relaxed) >= self.prepared_limit {
+            return None;
+        }
+        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        let taken = self.decoding.fetch_update(Relaxed, Relaxed, more);
+        taken
+            .ok()
+            .map(|_| Held(Some((self.clone(), bytes, Use::Decoding))))
+    }
+
+    /// Counts pictures that wait for the encoder.
+    pub(super) fn keep(self: &Arc<Self>, bytes: u64) -> Held {
+        self.prepared.fetch_add(bytes, Relaxed);
+        Held(Some((self.clone(), bytes, Use::Waiting)))
+    }
+
+    /// Bytes of decoding and of pictures that wait for the encoder.
+    #[cfg(test)]
+    fn used(&self) -> (u64, u64) {
+        (self.decoding.load(Relaxed), self.prepared.load(Relaxed))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Use {
+    Decoding,
+    Waiting,
+}
+
+/// Memory that is counted until this is dropped.
+#[derive(Debug)]
+pub(super) struct Held(Option<(Arc<Meter>, u64, Use)>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some((meter, bytes, of)) = self.0.take() {
+            let counter = match of {
+                Use::Decoding => &meter.decoding,
+                Use::Waiting => &meter.prepared,
+            };
+            counter.fetch_sub(bytes, Relaxed);
+        }
+    }
+}
+
+struct Job {
+    /// Bytes that it needs while it runs.
+    bytes: u64,
+    work: Work,
+    /// How often others went before it because there was no memory for it.
+    passed: u32,
+}
 
 #[derive(Default)]
 struct Queue {
@@ -18,22 +105,46 @@ struct Queue {
 }
 
 impl Queue {
-    fn next(&mut self) -> Option<Job> {
-        let client = self.turns.pop_front()?;
-        let jobs = self.waiting.get_mut(&client)?;
-        let job = jobs.pop_front();
-        match jobs.is_empty() {
-            true => drop(self.waiting.remove(&client)),
-            false => self.turns.push_back(client),
+    /// The next job for which there is memory.
+    fn next(&mut self, meter: &Arc<Meter>) -> Option<(Work, Held)> {
+        for turn in 0..self.turns.len() {
+            let client = *self.turns.get(turn)?;
+            let jobs = self.waiting.get_mut(&client)?;
+            let job = jobs.front_mut()?;
+            let Some(held) = meter.take(job.bytes) else {
+                job.passed += 1;
+                if job.passed > MOST_PASSED {
+                    return None;
+                }
+                continue;
+            };
+            let job = jobs.pop_front()?;
+            self.turns.remove(turn);
+            match jobs.is_empty() {
+                true => drop(self.waiting.remove(&client)),
+                false => self.turns.push_back(client),
+            }
+            return Some((job.work, held));
         }
-        job
+        None
+    }
+
+    fn add(&mut self, client: ClientId, job: Job, is_first: bool) {
+        let jobs = self.waiting.entry(client).or_default();
+        if jobs.is_empty() {
+            self.turns.push_back(client);
+        }
+        match is_first {
+            true => jobs.push_front(job),
+            false => jobs.push_back(job),
+        }
     }
 }
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     came: Condvar,
+    meter: Arc<Meter>,
 }
 
 impl Shared {
@@ -45,18 +156,67 @@ impl Shared {
     fn work(&self) {
         let mut queue = self.queue();
         loop {
-            if let Some(job) = queue.next() {
+            if let Some((work, held)) = queue.next(&self.meter) {
                 drop(queue);
                 // A job that panics drops its outlet, which tells its caller.
-                let _ = catch_unwind(AssertUnwindSafe(job));
+                let _ = catch_unwind(AssertUnwindSafe(work));
+                drop(held);
                 queue = self.queue();
             } else if queue.is_closed {
                 return;
-            } else {
+            } else if queue.turns.is_empty() {
                 queue = self
                     .came
                     .wait(queue)
                     .unwrap_or_else(PoisonError::into_inner);
+            } else {
+                let waited = self.came.wait_timeout(queue, LOOK_AGAIN);
+                queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    fn submit(&self, client: ClientId, job: Job, is_first: bool) {
+        let mut queue = self.queue();
+        if queue.is_closed {
+            // Dropped with its outlet, which says so.
+            return;
+        }
+        queue.add(client, job, is_first);
+        drop(queue);
+        self.came.notify_one();
+    }
+}
+
+/// Puts a second part of a job in, for which more must be known than at its beginning.
+#[derive(Clone)]
+pub(super) struct Again(Arc<Shared>);
+
+impl Again {
+    /// Puts a job behind the client's others.
+    pub(super) fn put(&self, client: ClientId, work: Work) {
+        let job = Job {
+            bytes: 0,
+            work,
+            passed: 0,
+        };
+        self.0.submit(client, job, false);
+    }
+
+    /// Runs `work` as soon as `bytes` of memory are free: now, or before the client's other jobs.
+    pub(super) fn run(&self, client: ClientId, bytes: u64, work: impl FnOnce() + Send + 'static) {
+        match self.0.meter.take(bytes) {
+            Some(held) => {
+                work();
+                drop(held);
+            }
+            None => {
+                let job = Job {
+                    bytes,
+                    work: Box::new(work),
+                    passed: 0,
+                };
+                self.0.submit(client, job, true);
             }
         }
     }
@@ -69,8 +229,12 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(threads: usize) -> Self {
-        let shared = Arc::new(Shared::default());
+    pub(super) fn new(threads: usize, meter: Arc<Meter>) -> Self {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            came: Condvar::new(),
+            meter,
+        });
         let start = |_| {
             let shared = shared.clone();
             std::thread::spawn(move || shared.work())
@@ -81,16 +245,12 @@ impl Pool {
         }
     }
 
-    pub(super) fn submit(&self, client: ClientId, job: Job) {
-        let mut queue = self.shared.queue();
-        let jobs = queue.waiting.entry(client).or_default();
-        let is_new = jobs.is_empty();
-        jobs.push_back(job);
-        if is_new {
-            queue.turns.push_back(client);
-        }
-        drop(queue);
-        self.shared.came.notify_one();
+    pub(super) fn submit(&self, client: ClientId, work: Work) {
+        self.again().put(client, work);
+    }
+
+    pub(super) fn again(&self) -> Again {
+        Again(self.shared.clone())
     }
 }
 
@@ -117,7 +277,7 @@ mod tests {
 
     #[test]
     fn clients_take_turns_and_a_panic_ends_only_its_job() {
-        let pool = Pool::new(1);
+        let pool = Pool::new(1, Meter::new(0, 0));
         let (gate, open) = mpsc::channel::<()>();
         let (sender, order) = mpsc::channel();
         pool.submit(ClientId(0), Box::new(move || open.recv().unwrap()));
@@ -134,5 +294,73 @@ mod tests {
         gate.send(()).unwrap();
         let order: Vec<_> = order.iter().take(4).collect();
         assert_eq!(order, ["greedy 1", "modest", "greedy 2", "greedy 3"]);
+    }
+
+    #[test]
+    fn a_job_waits_for_its_memory_while_smaller_ones_go_on() {
+        let meter = Meter::new(100, 1000);
+        let pool = Pool::new(2, meter.clone());
+        let (gate, open) = mpsc::channel::<()>();
+        let (sender, order) = mpsc::channel();
+        let submit = |client: u64, bytes: u64, work: Work| {
+            let again = pool.again();
+            let job = move || again.run(ClientId(client), bytes, work);
+            pool.submit(ClientId(client), Box::new(job));
+        };
+        let say = |name: &'static str| -> Work {
+            let sender = sender.clone();
+            Box::new(move || sender.send(name).unwrap())
+        };
+        let began = say("first large");
+        submit(
+            1,
+            80,
+            Box::new(move || {
+                began();
+                open.recv().unwrap();
+            }),
+        );
+        assert_eq!(order.recv().unwrap(), "first large");
+        submit(2, 80, say("second large"));
+        submit(3, 20, say("small"));
+        assert_eq!(order.recv().unwrap(), "small");
+        gate.send(()).unwrap();
+        assert_eq!(order.recv().unwrap(), "second large");
+        drop(pool);
+        assert_eq!(meter.used(), (0, 0), "everything is given back");
+    }
+
+    #[test]
+    fn no_picture_is_begun_while_too_many_wait_for_the_encoder() {
+        let meter = Meter::new(100, 1000);
+        let waiting = meter.keep(1000);
+        assert!(meter.take(1).is_none());
+        assert!(meter.take(0).is_some(), "what has no pictures goes on");
+        drop(waiting);
+        assert!(meter.take(1).is_some());
+    }
+
+    #[test]
+    fn a_large_job_is_not_passed_for_ever() {
+        let meter = Meter::new(100, 1000);
+        let mut queue = Queue::default();
+        let held = meter.take(50);
+        let job = |bytes| Job {
+            bytes,
+            work: Box::new(|| {}),
+            passed: 0,
+        };
+        queue.add(ClientId(1), job(80), false);
+        let mut passed = 0;
+        loop {
+            queue.add(ClientId(2), job(1), false);
+            match queue.next(&meter) {
+                Some(_) => passed += 1,
+                None => break,
+            }
+            assert!(passed < 1000, "the large job starves");
+        }
+        drop(held);
+        assert!(queue.next(&meter).is_some());
     }
 }

@@ -12,6 +12,7 @@ use ocelli_image::ImageRecord;
 use ocelli_text::{ToolCall, ToolCallParser, ToolCallPart};
 use serde_json::Value;
 
+use super::pool::Held;
 use super::status::Status;
 use super::updates::{Finished, Outlet, Update};
 use crate::model::view;
@@ -45,6 +46,8 @@ pub(super) struct Request {
     pub(super) times: (Duration, Duration),
     /// When it was handed in.
     pub(super) since: Instant,
+    /// Memory of its pictures, until they are encoded.
+    pub(super) held: Held,
 }
 
 /// A request that the engine has.
@@ -57,6 +60,8 @@ struct Running {
     first_token: Option<Duration>,
     /// Takes calls out of the answer, if it may have some.
     tools: Option<Tools>,
+    /// Memory of the request's pictures, until they are encoded; one of its answers has it.
+    held: Option<Held>,
 }
 
 /// What is known of an answer that may call tools.
@@ -160,7 +165,9 @@ impl Runner {
             images,
             times,
             since,
+            held,
         } = request;
+        let mut held = Some(held);
         let unwanted = outlets.iter().filter(|outlet| outlet.is_dropped()).count();
         if unwanted == outlets.len() {
             self.status.cancelled.fetch_add(unwanted as u64, Relaxed);
@@ -190,6 +197,7 @@ impl Runner {
                             text: String::new(),
                             calls: Vec::new(),
                         }),
+                        held: held.take(),
                     };
                     self.running.insert(id, running);
                 }
@@ -260,6 +268,7 @@ impl Runner {
             Output::Prefill { done, total } => {
                 if done == total {
                     running.first_token = Some(running.since.elapsed());
+                    running.held = None;
                 }
                 Update::Prefill { done, total }
             }

@@ -62,6 +62,19 @@ impl Header {
             components,
         })
     }
+
+    /// Bytes that decoding takes at its height: samples and, of a progressive file, twice as much for their
+    /// coefficients; then samples and the picture.
+    pub(super) fn working_bytes(&self) -> u64 {
+        let most = |of: usize| self.components.iter().map(|c| c[of]).max().unwrap_or(1);
+        let whole = u64::from(most(1)) * u64::from(most(2));
+        let shares = self.components.iter().map(|c| u64::from(c[1] * c[2]));
+        // Whole MCUs: up to 32 samples more on each side.
+        let pixels = (u64::from(self.width) + 32) * (u64::from(self.height) + 32);
+        let samples = (pixels * shares.sum::<u64>()).div_ceil(whole);
+        let coefficients = if self.progressive { 2 * samples } else { 0 };
+        samples + coefficients.max(3 * pixels)
+    }
 }
 
 /// The picture while it is decoded.

@@ -61,7 +61,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
                 let body = rest.segment()?;
                 decoder.segment(marker, body, options)?;
                 if marker == marker::SCAN {
-                    rest.rest = decoder.scan(body, rest.rest)?;
+                    rest.rest = decoder.scan(body, rest.rest, options)?;
                 }
             }
         }
@@ -105,6 +105,7 @@ pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Er
         width: frame.width,
         height: frame.height,
         orientation,
+        working_bytes: frame.working_bytes(),
     })
 }
 
@@ -248,7 +249,12 @@ impl Decoder {
     }
 
     /// Decodes the scan that `header` describes; returns what follows it.
-    fn scan<'a>(&mut self, header: &[u8], data: &'a [u8]) -> Result<&'a [u8], Error> {
+    fn scan<'a>(
+        &mut self,
+        header: &[u8],
+        data: &'a [u8],
+        options: &DecodeOptions,
+    ) -> Result<&'a [u8], Error> {
         self.scans += 1;
         if self.scans > MAX_SCANS {
             return Err(unsupported("more than 128 scans"));
@@ -257,7 +263,7 @@ impl Decoder {
             .frame
             .as_mut()
             .ok_or(corrupt("a scan before its frame"))?;
-        let mut scan = scan::Scan::parse(header, frame)?;
+        let mut scan = scan::Scan::parse(header, frame, options)?;
         for member in &scan.members {
             let component = &mut frame.components[member.component];
             if component.quantization.is_none() {

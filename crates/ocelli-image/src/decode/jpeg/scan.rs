@@ -3,7 +3,7 @@
 use super::frame::{Component, Frame};
 use super::huffman::{Bits, Table};
 use super::{ZIGZAG, corrupt};
-use crate::Error;
+use crate::{DecodeOptions, Error};
 
 /// MCU rows of a sequential scan that are decoded before they are transformed.
 const STRIP_ROWS: usize = 32;
@@ -12,6 +12,7 @@ const STRIP_ROWS: usize = 32;
 pub(super) struct Scan {
     pub(super) members: Vec<Member>,
     pub(super) restart_interval: usize,
+    options: DecodeOptions,
     kind: Kind,
     /// First and last coefficient, in zigzag order.
     band: (usize, usize),
@@ -42,7 +43,11 @@ enum Kind {
 }
 
 impl Scan {
-    pub(super) fn parse(header: &[u8], frame: &Frame) -> Result<Self, Error> {
+    pub(super) fn parse(
+        header: &[u8],
+        frame: &Frame,
+        options: &DecodeOptions,
+    ) -> Result<Self, Error> {
         let wrong = || corrupt("the scan header is wrong");
         let count = usize::from(*header.first().ok_or_else(wrong)?);
         let listed = header.get(1..1 + 2 * count).ok_or_else(wrong)?;
@@ -88,6 +93,7 @@ impl Scan {
         Ok(Self {
             members,
             restart_interval: 0,
+            options: *options,
             kind,
             band,
             low_bits,
@@ -126,6 +132,7 @@ impl Scan {
             let rows = strip.min(down - strip_start);
             self.begin_strip(frame, rows);
             for row in 0..rows {
+                self.options.check_time()?;
                 for column in 0..across {
                     if self.restart_interval > 0 && mcu > 0 && mcu % self.restart_interval == 0 {
                         state.restart(mcu / self.restart_interval - 1)?;

@@ -1,0 +1,158 @@
+//! What is done to a request on the pool, before the engine's thread gets it.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use ocelli_engine::{Generate, Grammar, Picture, Prompt};
+use ocelli_image::{DecodeOptions, Limits};
+use ocelli_text::RenderOptions;
+
+use super::desk::ServiceOptions;
+use super::status::Status;
+use super::updates::Outlet;
+use super::{Ask, AskedFor};
+use crate::memory::mib;
+use crate::prepare::{Asked, Preparer, Seeing};
+use crate::{Error, ImageSource, Part};
+
+/// Tokens that are kept free for an answer of unknown length where a conversation is shortened.
+const ROOM: usize = 256;
+
+/// Bytes of memory that the largest picture of a request takes while it is decoded; they are decoded one after the
+/// other. A file that is not readable costs nothing: its error comes when it is decoded.
+///
+/// # Errors
+/// When that is more than there is for all pictures.
+pub(super) fn memory(ask: &Ask, options: &ServiceOptions) -> Result<u64, Error> {
+    let AskedFor::Chat(messages) = &ask.asked else {
+        return Ok(0);
+    };
+    let parts = messages.iter().flat_map(|message| &message.parts);
+    let pictures = parts.filter_map(|part| match part {
+        Part::Image(source) => Some(source),
+        Part::Text(_) | Part::Video(_) => None,
+    });
+    let decode = decode_options(options);
+    let mut most = 0;
+    for (index, source) in pictures.enumerate() {
+        let header = match source {
+            ImageSource::Bytes(bytes) => ocelli_image::header(bytes, &decode),
+            ImageSource::File(path) => ocelli_image::read_header(path, &decode),
+        };
+        let bytes = header.map_or(0, |header| header.working_bytes);
+        if bytes > options.decoding_bytes {
+            return Err(Error::PictureMemory {
+                number: index + 1,
+                needed_mib: mib(bytes),
+                limit_mib: options.decoding_bytes >> 20,
+            });
+        }
+        most = most.max(bytes);
+    }
+    Ok(most)
+}
+
+fn decode_options(options: &ServiceOptions) -> DecodeOptions {
+    DecodeOptions {
+        limits: Limits {
+            pixels: options.picture_pixels,
+            encoded_bytes: options.picture_bytes,
+            ..Limits::default()
+        },
+        ..DecodeOptions::default()
+    }
+}
+
+/// Bytes of a request's pictures as the encoder takes them.
+pub(super) fn prepared_bytes(pictures: &[Picture]) -> u64 {
+    let bytes = |picture: &Picture| 4 * picture.patches.pixels.len() as u64;
+    pictures.iter().map(bytes).sum()
+}
+
+/// Refuses what waited too long for its turn on the pool.
+pub(super) fn check_wait(since: Instant, options: &ServiceOptions) -> Result<(), Error> {
+    let waited = since.elapsed();
+    match waited > options.most_waiting {
+        false => Ok(()),
+        true => Err(Error::Waited {
+            seconds: waited.as_secs(),
+            limit: options.most_waiting.as_secs(),
+        }),
+    }
+}
+
+/// Decodes pictures, renders the template and tokenizes.
+pub(super) fn prepare(
+    preparer: &Preparer,
+    ask: &Ask,
+    options: &ServiceOptions,
+    status: &Status,
+) -> Result<Asked, Error> {
+    let seeing = Seeing {
+        decode: decode_options(options),
+        decode_time: Some(options.picture_time),
+        budgets: &ask.budgets,
+        policy: options.context_policy,
+        room: ask.max_tokens.unwrap_or(ROOM).min(preparer.context / 2),
+        pan_and_scan: ask.pan_and_scan,
+    };
+    let render = RenderOptions {
+        tools: ask.tools.clone(),
+        arguments: ask.arguments.clone(),
+        ..RenderOptions::default()
+    };
+    let asked = match &ask.asked {
+        AskedFor::Chat(messages) => preparer.chat(messages, &render, &seeing)?,
+        AskedFor::Text(text) => preparer.text(text)?,
+        AskedFor::Tokens(tokens) => preparer.tokens(tokens)?,
+    };
+    let prepared = &asked.prepared;
+    status
+        .images
+        .fetch_add(prepared.records.len() as u64, Relaxed);
+    let micros = |time: Duration| time.as_micros() as u64;
+    status
+        .image_decode_us
+        .fetch_add(micros(prepared.decode), Relaxed);
+    let preprocess = micros(prepared.preprocess);
+    status.image_preprocess_us.fetch_add(preprocess, Relaxed);
+    Ok(asked)
+}
+
+/// What the engine is asked.
+pub(super) fn generate(
+    preparer: &Preparer,
+    ask: Ask,
+    (prompt, pictures): (Prompt, Vec<Picture>),
+    grammar: Option<Grammar>,
+) -> Generate {
+    let default = || preparer.default_sampling.clone();
+    let generate = Generate::new(prompt, pictures, ask.max_tokens.unwrap_or(usize::MAX));
+    Generate {
+        sampling: ask.sampling.unwrap_or_else(default),
+        min_tokens: ask.min_tokens,
+        stop: ask.stop,
+        stop_tokens: ask.stop_tokens,
+        ignore_end: ask.ignore_end,
+        repetition: generate.repetition.filter(|_| !ask.ignore_end),
+        logprobs: ask.logprobs,
+        grammar,
+        thinking: ask.thinking,
+        show_tool_calls: !ask.tools.is_empty(),
+        client: ask.client,
+        salt: ask.salt,
+        ..generate
+    }
+}
+
+/// Tells everyone who waits for a request that there will be no answer.
+pub(super) fn refuse(outlets: Vec<Outlet>, status: &Status, error: Error) {
+    let mut error = Some(error);
+    for outlet in outlets {
+        status.failed.fetch_add(1, Relaxed);
+        match error.take() {
+            Some(error) => outlet.fail(error),
+            None => outlet.fail(Error::Ending),
+        }
+    }
+}
