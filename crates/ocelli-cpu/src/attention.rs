@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ocelli_kernels::{Attention, KeyValues, Matrix, MatrixMut, Tile, Tiles, Workspace};
-use ocelli_tensor::{Attend, AttentionPlan, KvStore, Mask, Span, Storage, Tensor};
+use ocelli_tensor::{Attend, AttentionPart, AttentionPlan, KvStore, Mask, Span, Storage, Tensor};
 
 use crate::backend::CpuBackend;
 use crate::kv::CpuKv;
@@ -14,6 +14,9 @@ const TILE_QUERIES: usize = 192;
 
 /// The same where keys and values are rounded too, and products are faster.
 const TILE_QUERIES_OF_PAIRS: usize = 768;
+
+/// Query rows of such a tile at least, where there are enough for all threads.
+const LEAST_QUERIES_OF_PAIRS: usize = 384;
 
 /// The part of a run of rows that lies in a tile, as rows of the tile.
 fn inside(run: &Range<usize>, tile: &Range<usize>) -> Option<Range<usize>> {
@@ -29,23 +32,26 @@ impl CpuBackend {
         attend: Attend,
         (keys, values): (Tensor, Tensor),
         segments: &[Range<usize>],
-        first: usize,
+        of: &AttentionPart,
     ) {
         let covered: usize = segments.iter().map(ExactSizeIterator::len).sum();
         assert_eq!(covered, keys.rows(), "segments cover all rows");
-        let end = first + attend.queries.rows();
-        assert!(end <= covered, "queries {first}..{end} of {covered} rows");
-        let ([queries, keys, values], out) =
+        let ([queries, keys, values], mut out) =
             CpuStorage::of_mut(storage).split([attend.queries, keys, values], attend.out);
         let dim = attend.heads.dim;
+        let width = attend.heads.query_columns() / attend.heads.key_value;
+        let columns = of.heads.start * width..of.heads.end * width;
+        let out = out.part(of.rows.clone(), columns.clone());
+        let queries = queries.part(of.rows.clone(), columns);
         self.attention_tiles(&attend, out, |tile, head, workspace| {
             let Tile {
                 rows,
                 columns,
                 mut out,
             } = tile;
+            let head = of.heads.start + head;
             let head = head * dim..(head + 1) * dim;
-            let run = rows.start + first..rows.end + first;
+            let run = rows.start + of.rows.start..rows.end + of.rows.start;
             for segment in segments {
                 let Some(part) = inside(segment, &run) else {
                     continue;
@@ -124,15 +130,20 @@ impl CpuBackend {
         let heads = attend.heads;
         let group = heads.query / heads.key_value;
         let width = group * heads.dim;
-        let wanted = 4 * self.pool.threads();
-        let bands = wanted.div_ceil(heads.key_value);
-        let least = 24_usize.div_ceil(group);
-        let queries = if self.arithmetic.attends_in_pairs {
-            TILE_QUERIES_OF_PAIRS
-        } else {
-            TILE_QUERIES
+        let count = (out.columns() / width).max(1);
+        // Rows of a tile if each thread gets so many tiles.
+        let rows = |tiles: usize| {
+            let bands = (tiles * self.pool.threads()).div_ceil(count);
+            out.rows().div_ceil(bands)
         };
-        let rows = (queries / group).min(out.rows().div_ceil(bands)).max(least);
+        let (least, most) = if self.arithmetic.attends_in_pairs {
+            (LEAST_QUERIES_OF_PAIRS, TILE_QUERIES_OF_PAIRS)
+        } else {
+            (0, TILE_QUERIES)
+        };
+        // Many tiles share the work evenly, but not so many that making keys ready takes longer than using them.
+        let even = rows(4).max((least / group).min(rows(1)));
+        let rows = (most / group).min(even).max(24_usize.div_ceil(group));
         self.pool
             .tiles(Tiles::new(out, rows, width), |tile, workspace| {
                 let head = tile.columns.start / width;

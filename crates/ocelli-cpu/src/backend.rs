@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use ocelli_kernels::{Finish, Kernels};
 use ocelli_tensor::{
-    Activation, Attend, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore, LayerNorm, Linear,
-    PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
+    Activation, Attend, AttentionPart, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore,
+    LayerNorm, Linear, PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight,
+    WeightSource, WriteKv,
 };
 
 use crate::arithmetic::Arithmetic;
@@ -222,15 +223,15 @@ impl Backend for CpuBackend {
         CpuKv::of_mut(kv).write(&*self.kernels, &write, keys, values);
     }
 
-    fn attend_run_within(
+    fn attend_part_within(
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
         keys_values: (Tensor, Tensor),
         segments: &[Range<usize>],
-        first: usize,
+        part: &AttentionPart,
     ) {
-        self.attention_within(storage, attend, keys_values, segments, first);
+        self.attention_within(storage, attend, keys_values, segments, part);
     }
 
     fn attend_paged(

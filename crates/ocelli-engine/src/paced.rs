@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ocelli_tensor::{
-    Activation, Attend, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore, LayerNorm, Linear,
-    PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
+    Activation, Attend, AttentionPart, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore,
+    LayerNorm, Linear, PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight,
+    WeightSource, WriteKv,
 };
 
 /// Fewest rows of a piece: fewer would leave the kernels' tiles empty.
@@ -86,26 +87,31 @@ impl Backend for Paced<'_> {
         }
     }
 
-    fn attend_run_within(
+    fn attend_part_within(
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
         keys_values: (Tensor, Tensor),
         segments: &[Range<usize>],
-        first: usize,
+        part: &AttentionPart,
     ) {
         let longest = segments.iter().map(ExactSizeIterator::len).max();
-        let row = 2 * longest.unwrap_or(0) * attend.heads.query_columns();
-        for run in self.pieces(attend.queries.rows(), row) {
-            let start = first + run.start;
-            let part = Attend {
-                queries: attend.queries.slice_rows(run.clone()),
-                out: attend.out.slice_rows(run),
-                ..attend
-            };
-            let inner = &self.inner;
-            inner.attend_run_within(storage, part, keys_values, segments, start);
-            (self.pause)();
+        let columns = attend.heads.query_columns() / attend.heads.key_value;
+        let row = 2 * longest.unwrap_or(0) * columns;
+        // All rows of a few heads rather than a few rows of all: keys are then made ready for many rows.
+        let head = row as u64 * part.rows.len() as u64;
+        let count = usize::try_from(self.piece / head.max(1)).unwrap_or(usize::MAX);
+        let count = count.clamp(1, part.heads.len().max(1));
+        for first in part.heads.clone().step_by(count) {
+            let heads = first..part.heads.end.min(first + count);
+            for run in self.pieces(part.rows.len(), row * heads.len()) {
+                let rows = part.rows.start + run.start..part.rows.start + run.end;
+                let heads = heads.clone();
+                let part = AttentionPart { rows, heads };
+                self.inner
+                    .attend_part_within(storage, attend, keys_values, segments, &part);
+                (self.pause)();
+            }
         }
     }
 

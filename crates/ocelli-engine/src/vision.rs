@@ -43,7 +43,7 @@ impl Picture {
 pub struct Slices {
     /// How long a slice may take; a piece that was begun is finished. Default 20 ms.
     pub time: Duration,
-    /// Multiplications of a piece, which is never divided. Default 1000 million: a few milliseconds.
+    /// Multiplications of a piece, which is never divided. Default 2000 million: a few milliseconds.
     pub piece: u64,
 }
 
@@ -51,7 +51,7 @@ impl Default for Slices {
     fn default() -> Self {
         Self {
             time: Duration::from_millis(20),
-            piece: 1_000_000_000,
+            piece: 2_000_000_000,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The trait that a device implements.
 
 use crate::{
-    Activation, After, Attend, GatedMlp, KvLayout, KvStore, LayerNorm, Linear, PackError, RmsNorm,
-    Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
+    Activation, After, Attend, AttentionPart, GatedMlp, KvLayout, KvStore, LayerNorm, Linear,
+    PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
 };
 use std::ops::Range;
 
@@ -69,17 +69,17 @@ pub trait Backend: Send + Sync {
     fn rope(&self, storage: &mut dyn Storage, rope: Rope);
     /// See [`WriteKv`].
     fn write_kv(&self, storage: &dyn Storage, kv: &mut dyn KvStore, write: WriteKv<'_>);
-    /// Attention inside segments of rows; `keys` and `values` are `[rows, key_value * dim]`. The rows of
-    /// `attend` are a run of these rows that begins with row `first`, so that long work can be cut.
-    fn attend_run_within(
+    /// Attention inside segments of rows, for a part of it; `keys` and `values` are `[rows, key_value * dim]`. Any parts
+    /// that cover everything give what the whole gives, so that long work can be cut.
+    fn attend_part_within(
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
         keys_values: (Tensor, Tensor),
         segments: &[Range<usize>],
-        first: usize,
+        part: &AttentionPart,
     );
-    /// [`Backend::attend_run_within`] for all rows.
+    /// [`Backend::attend_part_within`] for all of it.
     fn attend_within(
         &self,
         storage: &mut dyn Storage,
@@ -87,7 +87,8 @@ pub trait Backend: Send + Sync {
         keys_values: (Tensor, Tensor),
         segments: &[Range<usize>],
     ) {
-        self.attend_run_within(storage, attend, keys_values, segments, 0);
+        let whole = AttentionPart::whole(&attend);
+        self.attend_part_within(storage, attend, keys_values, segments, &whole);
     }
     /// Attention over cached pages, which already hold this step's keys and values.
     fn attend_paged(

@@ -12,7 +12,6 @@ mod attention;
 mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod count;
 mod kv;
 mod measure;
 mod memory;
@@ -24,12 +23,12 @@ mod weight;
 
 pub use attention::{AttentionPlan, Heads, Mask, Span};
 pub use backend::Backend;
-pub use count::Count;
 pub use kv::{KvElement, KvLayer, KvLayout, KvStore, LayerCache, PageId};
 pub use measure::{Measure, Work};
 pub use memory::{Mark, Memory, Storage};
 pub use operation::{
-    Activation, After, Attend, GatedMlp, LayerNorm, Linear, RmsNorm, Rope, RopeStyle, WriteKv,
+    Activation, After, Attend, AttentionPart, GatedMlp, LayerNorm, Linear, RmsNorm, Rope,
+    RopeStyle, WriteKv,
 };
 pub use pass::Pass;
 pub use probe::{Probe, Stage};

@@ -8,8 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{
-    Activation, Attend, AttentionPlan, Backend, Heads, KvLayout, KvStore, LayerNorm, Mask, Memory,
-    PackError, RmsNorm, Rope, Span, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
+    Activation, Attend, AttentionPart, AttentionPlan, Backend, Heads, KvLayout, KvStore, LayerNorm,
+    Mask, Memory, PackError, RmsNorm, Rope, Span, Storage, Tensor, Use, Vector, Weight,
+    WeightSource, WriteKv,
 };
 
 /// See the module.
@@ -26,9 +27,16 @@ pub struct Work {
     pub attention: u64,
     /// Heads of the last attention.
     pub heads: Option<Heads>,
+    /// Elements of keys and values that were read from the cache, each once for every sequence of a step.
+    pub cached_elements: u64,
 }
 
 impl Work {
+    /// All of it.
+    pub fn operations(&self) -> u64 {
+        self.products + self.attention
+    }
+
     /// What the passes over a [`Measure`]d memory took so far; nothing for another backend's.
     pub fn of(memory: &mut Memory) -> Self {
         let storage = memory.storage().as_any().downcast_ref::<Self>();
@@ -106,24 +114,21 @@ impl Backend for Measure {
     fn layer_norm(&self, _: &mut dyn Storage, _: LayerNorm<'_>) {}
     fn rope(&self, _: &mut dyn Storage, _: Rope) {}
     fn write_kv(&self, _: &dyn Storage, _: &mut dyn KvStore, _: WriteKv<'_>) {}
-    fn attend_run_within(
+    fn attend_part_within(
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
         _: (Tensor, Tensor),
         segments: &[Range<usize>],
-        first: usize,
+        part: &AttentionPart,
     ) {
-        let run = first..first + attend.queries.rows();
         let pairs = segments.iter().map(|segment| {
-            let seeing = segment
-                .end
-                .min(run.end)
-                .saturating_sub(segment.start.max(run.start));
+            let end = segment.end.min(part.rows.end);
+            let seeing = end.saturating_sub(segment.start.max(part.rows.start));
             (seeing * segment.len()) as u64
         });
         let pairs = pairs.sum();
-        count_pairs(storage, attend, pairs);
+        count_pairs(storage, attend, part.heads.len(), pairs);
     }
     fn attend_paged(
         &self,
@@ -132,9 +137,14 @@ impl Backend for Measure {
         attend: Attend,
         plan: AttentionPlan<'_>,
     ) {
-        if let AttentionPlan::Paged { spans, mask, .. } = plan {
-            let pairs = spans.iter().map(|span| paged_pairs(span, mask)).sum();
-            count_pairs(storage, attend, pairs);
+        let AttentionPlan::Paged { spans, mask, .. } = plan else {
+            return;
+        };
+        let pairs = spans.iter().map(|span| paged_pairs(span, mask)).sum();
+        count_pairs(storage, attend, attend.heads.key_value, pairs);
+        let tokens: usize = spans.iter().map(|span| read_tokens(span, mask)).sum();
+        if let Some(work) = Work::count(storage) {
+            work.cached_elements += 2 * (tokens * attend.heads.key_value_columns()) as u64;
         }
     }
     fn is_finite(&self, _: &dyn Storage, _: Tensor) -> bool {
@@ -142,10 +152,25 @@ impl Backend for Measure {
     }
 }
 
-fn count_pairs(storage: &mut dyn Storage, attend: Attend, pairs: u64) {
+/// Notes pairs of a query and a key for some key/value heads.
+fn count_pairs(storage: &mut dyn Storage, attend: Attend, heads: usize, pairs: u64) {
+    let Heads {
+        query,
+        key_value,
+        dim,
+    } = attend.heads;
     if let Some(work) = Work::count(storage) {
-        work.attention += 4 * attend.heads.query_columns() as u64 * pairs;
+        work.attention += 4 * (heads * query / key_value.max(1) * dim) as u64 * pairs;
         work.heads = Some(attend.heads);
+    }
+}
+
+/// Tokens of a sequence that a step reads from the cache. A window reaches back from each row: all rows together read the
+/// window before the first row too.
+fn read_tokens(span: &Span<'_>, mask: Mask) -> usize {
+    match mask {
+        Mask::Causal => span.cached + span.rows.len(),
+        Mask::Window(width) => span.cached.min(width - 1) + span.rows.len(),
     }
 }
 
@@ -172,8 +197,8 @@ mod tests {
         dim: 4,
     };
 
-    /// Attention operations of 6 rows under `plan`, the first of which is token 10 of its sequence.
-    fn attention(plan: AttentionPlan<'_>) -> u64 {
+    /// What attention of 6 rows under `plan` takes, the first of which is token 10 of its sequence.
+    fn attended(plan: AttentionPlan<'_>) -> Work {
         let mut memory = Memory::reserve(&Measure, 1 << 20);
         let mut kv = Measure.kv_store(KvLayout {
             layers: Vec::new(),
@@ -185,14 +210,25 @@ mod tests {
         let mut pass = Pass::new(&Measure, &mut memory, Probe::Off).with_kv(kv.as_mut());
         let (queries, keys) = (pass.take(6, 8), pass.take(6, 4));
         pass.attend((&queries, &keys, &keys), HEADS, 1.0, plan);
-        Work::of(&mut memory).attention
+        Work::of(&mut memory)
+    }
+
+    #[test]
+    fn a_product_counts_each_multiplication_and_addition() {
+        let weight = Weight::new(7, 5, 0, Arc::new(()));
+        let mut memory = Memory::reserve(&Measure, 1 << 20);
+        let mut pass = Pass::new(&Measure, &mut memory, Probe::Off);
+        let x = pass.take(3, 5);
+        pass.linear(&x, &weight, None, None);
+        pass.gated_mlp(&x, (&weight, None), (&weight, None), Activation::Silu);
+        assert_eq!(Work::of(&mut memory).operations(), 3 * 2 * 3 * 5 * 7);
     }
 
     #[test]
     fn attention_counts_the_keys_that_each_row_sees() {
         let windows = [0..4, 4..6];
         let within = AttentionPlan::Within { segments: &windows };
-        assert_eq!(attention(within), 4 * 8 * (16 + 4));
+        assert_eq!(attended(within).attention, 4 * 8 * (16 + 4));
         let spans = [Span {
             rows: 0..6,
             cached: 10,
@@ -205,11 +241,14 @@ mod tests {
             spans: &spans,
             mask,
         };
-        let causal: u64 = (11..=16).sum();
-        assert_eq!(attention(paged(Mask::Causal)), 4 * 8 * causal);
-        assert_eq!(
-            attention(paged(Mask::Window(13))),
-            4 * 8 * (11 + 12 + 4 * 13)
-        );
+        let seen: u64 = (11..=16).sum();
+        let causal = attended(paged(Mask::Causal));
+        assert_eq!(causal.attention, 4 * 8 * seen);
+        assert_eq!(causal.cached_elements, 2 * 16 * 4);
+        let window = attended(paged(Mask::Window(13)));
+        assert_eq!(window.attention, 4 * 8 * (11 + 12 + 4 * 13));
+        assert_eq!(window.cached_elements, 2 * 16 * 4);
+        let window = attended(paged(Mask::Window(4)));
+        assert_eq!(window.cached_elements, 2 * (3 + 6) * 4);
     }
 }

@@ -1,5 +1,7 @@
 //! Operands of the backend's operations. Shapes are checked once, where an operation is made.
 
+use std::ops::Range;
+
 use crate::{Heads, Span, Tensor, Vector, Weight};
 
 /// A function of one element.
@@ -141,4 +143,23 @@ pub struct Attend {
     pub scale: f32,
     /// `[rows, query * dim]`.
     pub out: Tensor,
+}
+
+/// What of an attention is to be computed: whole rows of some heads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttentionPart {
+    /// Rows of the queries.
+    pub rows: Range<usize>,
+    /// Key/value heads, each with the query heads that share it.
+    pub heads: Range<usize>,
+}
+
+impl AttentionPart {
+    /// All of it.
+    pub fn whole(attend: &Attend) -> Self {
+        Self {
+            rows: 0..attend.queries.rows(),
+            heads: 0..attend.heads.key_value,
+        }
+    }
 }

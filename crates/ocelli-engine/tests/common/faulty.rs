@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use ocelli_cpu::CpuBackend;
 use ocelli_tensor::{
-    Activation, Attend, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore, LayerNorm, Linear,
-    PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
+    Activation, Attend, AttentionPart, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore,
+    LayerNorm, Linear, PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight,
+    WeightSource, WriteKv,
 };
 
 /// What goes wrong.
@@ -77,16 +78,16 @@ impl Backend for Faulty {
         }
     }
 
-    fn attend_run_within(
+    fn attend_part_within(
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
         keys_values: (Tensor, Tensor),
         segments: &[Range<usize>],
-        first: usize,
+        part: &AttentionPart,
     ) {
         self.cpu
-            .attend_run_within(storage, attend, keys_values, segments, first);
+            .attend_part_within(storage, attend, keys_values, segments, part);
         match self.fault() {
             Some(Fault::Patches(patches, harm)) if keys_values.0.rows() == patches => match harm {
                 Harm::Panic => panic!("injected: {patches} patches"),

@@ -39,6 +39,8 @@ casts! {
     fn words(u8) -> i32;
     /// The bits of singles.
     fn bits(f32) -> i32;
+    /// The bytes of singles.
+    fn bytes(f32) -> u8;
 }
 
 casts_mut! {

@@ -14,8 +14,9 @@
 use std::ops::Range;
 
 use crate::attention::{Attention, KeyValues};
-use crate::panels::cast::{bits, bits_mut, halves_mut, word_halves_mut};
+use crate::panels::cast::{bits, bits_mut, bytes, halves_mut, word_halves_mut};
 use crate::vector::Simd;
+use crate::vector::decode::LINE;
 use crate::vector::round::round_to_halves;
 use crate::word_job::{Scales, WordJob};
 use crate::workspace::{AttentionSpace, room};
@@ -75,7 +76,10 @@ pub(crate) fn attend_pairs<S: Simd + Kernels>(
     for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
         let tokens = start..(start + BLOCK).min(end);
         round_block(s, attention, sizes, (tokens.clone(), first, space));
-        for tile in (0..sizes.count).step_by(TILE) {
+        let share = BLOCK.div_ceil(sizes.count.div_ceil(TILE));
+        for (index, tile) in (0..sizes.count).step_by(TILE).enumerate() {
+            let next = start + BLOCK + index * share;
+            ask_for(s, attention, next.min(end)..(next + share).min(end));
             let tile = tile..(tile + TILE).min(sizes.count);
             attend_tile(s, attention, sizes, (tokens.clone(), tile, space));
         }
@@ -110,6 +114,23 @@ fn round_queries<S: Simd>(
     }
 }
 
+/// Asks memory for keys and values that are used soon. Rows of one head are short and far apart: hardware does not
+/// follow them by itself.
+#[inline(always)]
+fn ask_for<S: Simd>(s: S, attention: &Attention<'_>, tokens: Range<usize>) {
+    let KeyValues::Rows { keys, values } = &attention.keys_values else {
+        return;
+    };
+    for token in tokens {
+        for row in [keys.row(token), values.row(token)] {
+            let row = bytes(row);
+            for line in 0..=row.len() / LINE {
+                s.prefetch(row, line * LINE);
+            }
+        }
+    }
+}
+
 /// Keys and values of a block as words; values of tokens before the first that a row sees, and behind the last one, are 0.
 #[inline(always)]
 fn round_block<S: Simd + Kernels>(
@@ -122,7 +143,7 @@ fn round_block<S: Simd + Kernels>(
         dim, width, words, ..
     } = sizes;
     let count = tokens.len();
-    let rows = room(&mut space.values, count * width);
+    let mut rows;
     let key_words = room(&mut space.key_words, BLOCK * words);
     let whole = count.next_multiple_of(LANES);
     match &attention.keys_values {
@@ -134,17 +155,24 @@ fn round_block<S: Simd + Kernels>(
             }
             let rounded = Matrix::new(rounded, count, words);
             s.transpose(rounded, &mut key_words[..whole * words]);
-            for (token, row) in tokens.zip(rows.chunks_exact_mut(width)) {
-                row[..dim].copy_from_slice(values.row(token));
-                row[dim..].fill(0.0);
+            rows = values.part_rows(tokens);
+            if dim < width {
+                let padded = room(&mut space.values, count * width);
+                for (token, row) in padded.chunks_exact_mut(width).enumerate() {
+                    row[..dim].copy_from_slice(rows.row(token));
+                    row[dim..].fill(0.0);
+                }
+                rows = Matrix::new(padded, count, width);
             }
         }
         KeyValues::Paged(head) => {
             let panels = room(&mut space.keys, whole * dim);
+            let gathered = room(&mut space.values, count * width);
             let unseen = first.saturating_sub(tokens.start);
-            head.gather(&s, tokens, dim, (panels, rows));
+            head.gather(&s, tokens, dim, (panels, &mut *gathered));
             // Pages before a window are others' by now: 0 * NaN would be NaN.
-            rows[..unseen * width].fill(0.0);
+            gathered[..unseen * width].fill(0.0);
+            rows = Matrix::new(gathered, count, width);
             let targets = bits_mut(key_words).chunks_exact_mut(words * LANES);
             for (panel, words) in panels.chunks_exact(dim * LANES).zip(targets) {
                 let panel = panel.as_chunks::<LANES>().0;
@@ -157,8 +185,8 @@ fn round_block<S: Simd + Kernels>(
     let value_words = room(&mut space.value_words, BLOCK / 2 * width);
     for (panel, words) in value_words.chunks_exact_mut(BLOCK / 2 * LANES).enumerate() {
         let at = |token: usize| {
-            let row = rows.get(token * width + panel * LANES..)?;
-            row.first_chunk()
+            let row = (token < count).then(|| rows.row(token))?;
+            row[panel * LANES..].first_chunk()
         };
         for (pair, word) in words.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
             *word = join(s, at(2 * pair), at(2 * pair + 1));

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{Kind, Lab, Random, assert_close, assert_same};
 use crate::{
-    Attend, AttentionPlan, Backend, Heads, KvElement, KvLayer, KvLayout, LayerCache, Mask, PageId,
-    Span, WriteKv,
+    Attend, AttentionPart, AttentionPlan, Backend, Heads, KvElement, KvLayer, KvLayout, LayerCache,
+    Mask, PageId, Span, WriteKv,
 };
 
 /// Query heads, key/value heads, size.
@@ -160,22 +160,22 @@ fn run_segments(
     };
     backend.attend_within(lab.memory.storage(), attend, (keys, values), segments);
     let whole = lab.get(out);
-    // Runs of queries give what the whole gives, wherever they are cut.
+    // Parts give what the whole gives, wherever they are cut.
     let out = lab.junk(count, wide, count);
+    let attend = Attend { out, ..attend };
     let mut first = 0;
     while first < count {
         let run = first..count.min(2 * first + 1);
         first = run.end;
-        let start = run.start;
-        let attend = Attend {
-            queries: queries.slice_rows(run.clone()),
-            out: out.slice_rows(run),
-            ..attend
-        };
-        let storage = lab.memory.storage();
-        backend.attend_run_within(storage, attend, (keys, values), segments, start);
+        let middle = s.heads.key_value / 2;
+        for heads in [middle..s.heads.key_value, 0..middle] {
+            let rows = run.clone();
+            let part = AttentionPart { rows, heads };
+            let storage = lab.memory.storage();
+            backend.attend_part_within(storage, attend, (keys, values), segments, &part);
+        }
     }
-    let name = format!("within {segments:?}, in runs of queries");
+    let name = format!("within {segments:?}, in parts");
     assert_same(&name, &lab.get(out), &whole);
     whole
 }

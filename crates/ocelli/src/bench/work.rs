@@ -4,7 +4,9 @@ use ocelli_engine::Prompt;
 use ocelli_gguf::Gguf;
 use ocelli_image::{Grid, Patches};
 use ocelli_models::{Progress, Step, TextModel, VisionModel, run_step};
-use ocelli_tensor::{Backend as _, Count, KvElement, KvLayout, Memory, PageId, Pass, Probe, Span};
+use ocelli_tensor::{
+    Backend as _, KvElement, KvLayout, Measure, Memory, PageId, Pass, Probe, Span, Work,
+};
 
 /// Operations of encoding a picture.
 pub(super) fn encoding(model: &dyn VisionModel, grid: Grid) -> u64 {
@@ -15,12 +17,11 @@ pub(super) fn encoding(model: &dyn VisionModel, grid: Grid) -> u64 {
         pixels: vec![0.0; grid.patches() * 3 * shape.moments as usize * patch * patch],
         grid,
     };
-    let count = Count::default();
-    let mut memory = Memory::reserve(&count, usize::MAX);
-    let mut pass = Pass::new(&count, &mut memory, Probe::Off);
+    let mut memory = Memory::reserve(&Measure, usize::MAX);
+    let mut pass = Pass::new(&Measure, &mut memory, Probe::Off);
     let mut encoding = model.begin(&mut pass, &patches);
     while let Progress::Layers(..) = model.advance(&mut pass, &mut encoding, model.layers()) {}
-    count.operations()
+    Work::of(&mut memory).operations()
 }
 
 /// Operations of a prompt from nothing.
@@ -30,11 +31,10 @@ pub(super) fn prefill(model: &dyn TextModel, prompt: &Prompt) -> u64 {
 
 /// Bytes of keys and values that a generated token reads behind so many others.
 pub(super) fn cache_read(model: &dyn TextModel, tokens: usize, element: KvElement) -> u64 {
-    step(model, 1, tokens).cached_elements() * element.bytes() as u64
+    step(model, 1, tokens).cached_elements * element.bytes() as u64
 }
 
-fn step(model: &dyn TextModel, rows: usize, cached: usize) -> Count {
-    let count = Count::default();
+fn step(model: &dyn TextModel, rows: usize, cached: usize) -> Work {
     let pages = [PageId(0)];
     let spans = [Span {
         rows: 0..rows,
@@ -51,17 +51,17 @@ fn step(model: &dyn TextModel, rows: usize, cached: usize) -> Count {
         images: &[],
         output_rows: &[rows - 1],
     };
-    let mut memory = Memory::reserve(&count, usize::MAX);
-    let mut kv = count.kv_store(KvLayout {
+    let mut memory = Memory::reserve(&Measure, usize::MAX);
+    let mut kv = Measure.kv_store(KvLayout {
         layers: model.caches(),
         pages: 1,
         near_pages: 1,
         page_tokens: cached + rows,
         element: KvElement::F32,
     });
-    let mut pass = Pass::new(&count, &mut memory, Probe::Off).with_kv(kv.as_mut());
+    let mut pass = Pass::new(&Measure, &mut memory, Probe::Off).with_kv(kv.as_mut());
     run_step(model, &mut pass, &step);
-    count
+    Work::of(&mut memory)
 }
 
 /// Bytes of a file's tensors: those of the text model, those of a vision part in the same file.

@@ -42,5 +42,6 @@ fn add(a: &Work, b: &Work) -> Work {
         products: a.products + b.products,
         attention: a.attention + b.attention,
         heads: b.heads.or(a.heads),
+        cached_elements: a.cached_elements + b.cached_elements,
     }
 }
