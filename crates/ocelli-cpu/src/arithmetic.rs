@@ -65,6 +65,12 @@ impl Arithmetic {
         }
     }
 
+    /// True when some operand is rounded.
+    pub(crate) fn rounds(&self) -> bool {
+        let operands = [self.plain, self.coded, self.generated];
+        self.attends_in_pairs || operands.iter().any(|operand| *operand != Operand::F32)
+    }
+
     /// What prompt rows are rounded to.
     pub(crate) fn prompt(&self, format: PanelFormat) -> Operand {
         match format {

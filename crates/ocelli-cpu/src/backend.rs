@@ -25,8 +25,8 @@ const MOST_THREADS: usize = 1024;
 
 /// Runs models on the processors of this machine.
 pub struct CpuBackend {
-    pub(crate) kernels: Box<dyn Kernels>,
-    pub(crate) pool: Pool,
+    pub(crate) kernels: Arc<dyn Kernels>,
+    pub(crate) pool: Arc<Pool>,
     precision: Precision,
     pub(crate) arithmetic: Arithmetic,
     rounded: Mutex<Numbers<f32>>,
@@ -63,8 +63,8 @@ impl CpuBackend {
             arithmetic,
             rounded: Mutex::new(Numbers::zeros(0)),
             refused,
-            kernels,
-            pool: Pool::new(threads)?,
+            kernels: Arc::from(kernels),
+            pool: Arc::new(Pool::new(threads)?),
             precision: options.precision,
         })
     }
@@ -102,6 +102,20 @@ impl Backend for CpuBackend {
             line += &format!(" ({refused})");
         }
         line
+    }
+
+    fn exact(&self) -> Option<Arc<dyn Backend>> {
+        if !self.arithmetic.rounds() {
+            return None;
+        }
+        Some(Arc::new(Self {
+            kernels: Arc::clone(&self.kernels),
+            pool: Arc::clone(&self.pool),
+            precision: Precision::F32,
+            arithmetic: Arithmetic::new(Precision::F32, self.kernels.rates()),
+            rounded: Mutex::new(Numbers::zeros(0)),
+            refused: self.refused.clone(),
+        }))
     }
 
     fn storage(&self, len: usize) -> Box<dyn Storage> {

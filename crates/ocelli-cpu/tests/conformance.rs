@@ -1,7 +1,9 @@
 //! The contract of `Backend`, for every instruction set of this machine, every precision and several numbers of threads.
 
 use ocelli_cpu::{CpuBackend, CpuOptions, Isa, Precision};
+use ocelli_quant::TensorType;
 use ocelli_tensor::conformance;
+use ocelli_tensor::{Backend as _, Memory, Use, WeightSource};
 
 /// Error that a precision may have, relative to the terms of a sum.
 fn tolerance(precision: Precision) -> f64 {
@@ -103,5 +105,52 @@ fn no_threads_and_too_many_are_errors() {
         };
         let error = CpuBackend::new(&options).unwrap_err().to_string();
         assert!(error.contains(&threads.to_string()), "{error}");
+    }
+}
+
+/// The largest number rounds to infinity; without rounding its product with a small one is a number, whatever the
+/// weight was packed for.
+#[test]
+fn the_exact_twin_multiplies_packed_weights_with_what_rounding_cannot_hold() {
+    let options = |precision| CpuOptions {
+        threads: Some(1),
+        isa: None,
+        precision,
+    };
+    assert!(
+        CpuBackend::new(&options(Precision::F32))
+            .unwrap()
+            .exact()
+            .is_none()
+    );
+    for precision in [Precision::Bf16, Precision::Int8] {
+        let rounding = CpuBackend::new(&options(precision)).unwrap();
+        let exact = rounding.exact().unwrap();
+        assert!(exact.exact().is_none());
+        let columns = 64;
+        let data: Vec<u8> = (0..16 * columns)
+            .flat_map(|_| 1e-30_f32.to_le_bytes())
+            .collect();
+        let source = WeightSource {
+            ty: TensorType::F32,
+            rows: 16,
+            columns,
+            data: &data,
+        };
+        let weight = rounding.pack(&[source], Use::Product).unwrap();
+        let mut memory = Memory::reserve(&rounding, 4096);
+        let (x, out) = (memory.take(1, columns, 1), memory.take(1, 16, 1));
+        let mut values = vec![0.0; columns];
+        values[3] = f32::MAX;
+        rounding.upload(memory.storage(), &values, x);
+        rounding.product(memory.storage(), x, &weight, out);
+        assert!(!rounding.is_finite(memory.storage(), out), "{precision:?}");
+        exact.product(memory.storage(), x, &weight, out);
+        let mut found = vec![0.0; 16];
+        exact.download(memory.storage(), out, &mut found);
+        assert!(
+            found.iter().all(|y| (y / 3.4e8 - 1.0).abs() < 0.01),
+            "{found:?}"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What an engine is doing, in numbers.
 
 use crate::Engine;
+use crate::vision::Encoder;
 
 /// A look at an engine between two steps. Counts with `total` grow from its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Stats {
     pub feature_hits_total: u64,
     /// Pictures that had to be encoded.
     pub feature_misses_total: u64,
+    /// Pictures that were encoded a second time without rounding, since the first time gave what is not finite.
+    pub encodings_repeated_total: u64,
     /// Tokens of admitted prompts.
     pub prompt_tokens_total: u64,
     /// Of those, tokens whose keys and values were found.
@@ -46,6 +49,7 @@ impl Engine {
             near_pages_in_use: self.pools.near.in_use(),
             near_pages: self.pools.near.total(),
             feature_bytes: self.features.bytes(),
+            encodings_repeated_total: self.encoders.iter().map(Encoder::repeats).sum(),
             ..self.counts
         }
     }

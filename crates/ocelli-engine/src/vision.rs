@@ -3,6 +3,8 @@
 //! A picture is encoded on a thread of its own that works only while the engine lets it: between two
 //! steps the engine grants it a slice of time and waits until the slice is used up. So a picture can
 //! stop in the middle of a layer, models need not know of it, and only one of the two ever computes.
+//!
+//! A picture whose features are not finite is encoded once more by a backend that rounds nothing, if there is one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,16 +69,36 @@ pub(crate) enum Encoded {
 /// Encodes one picture at a time, a slice a call.
 pub(crate) struct Encoder {
     shared: Arc<Shared>,
-    work: Option<(SequenceId, usize)>,
+    work: Option<Work>,
+    /// Pictures that were encoded a second time, without rounding.
+    repeats: u64,
     slices: Slices,
     most_patches: usize,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A picture on its way.
+struct Work {
+    whose: (SequenceId, usize),
+    picture: Arc<Picture>,
+    rounding: Rounding,
+}
+
+/// Which backend a picture is encoded by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rounding {
+    /// The engine's.
+    Usual,
+    /// The one that rounds nothing.
+    Without,
 }
 
 /// What engine and thread share.
 struct Shared {
     model: Arc<Model>,
     backend: Arc<dyn Backend>,
+    /// The same without rounding, if the backend rounds.
+    exact: Option<Arc<dyn Backend>>,
     turn: Mutex<Turn>,
     passed: Condvar,
     /// Held by whoever encodes.
@@ -89,8 +111,8 @@ struct Shared {
 enum Turn {
     /// Nothing to do.
     Idle,
-    /// A new picture, and how long to work.
-    Begin(Arc<Picture>, Slices),
+    /// A new picture, how long to work, and by which backend.
+    Begin(Arc<Picture>, Slices, Rounding),
     /// Go on until then.
     Work(Instant),
     /// The thread has used its slice.
@@ -123,6 +145,13 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn backend(&self, rounding: Rounding) -> &Arc<dyn Backend> {
+        match (rounding, &self.exact) {
+            (Rounding::Without, Some(exact)) => exact,
+            _ => &self.backend,
+        }
+    }
+
     fn vision(&self) -> Option<&dyn VisionModel> {
         self.model.vision.as_deref()
     }
@@ -149,13 +178,15 @@ impl Shared {
     fn run(&self) {
         loop {
             let mut turn = self.wait(|turn| matches!(turn, Turn::Begin(..) | Turn::Closed));
-            let Turn::Begin(picture, slices) = std::mem::replace(&mut *turn, Turn::Idle) else {
+            let Turn::Begin(picture, slices, rounding) = std::mem::replace(&mut *turn, Turn::Idle)
+            else {
                 return;
             };
             drop(turn);
             let until = Mutex::new(Instant::now() + slices.time);
             let pause = || self.pause(&until);
-            let backend = Paced::new(Arc::clone(&self.backend), slices.piece, &pause);
+            let backend = Arc::clone(self.backend(rounding));
+            let backend = Paced::new(backend, slices.piece, &pause);
             let encode = || self.encode(&backend, &picture, None);
             match catch_unwind(AssertUnwindSafe(encode)) {
                 Ok(features) => self.pass(Turn::Finished(features)),
@@ -215,6 +246,7 @@ impl Encoder {
         let (model, backend) = (Arc::clone(model), Arc::clone(backend));
         Some(Self {
             shared: Arc::new(Shared {
+                exact: backend.exact(),
                 model,
                 backend,
                 turn: Mutex::new(Turn::Idle),
@@ -223,6 +255,7 @@ impl Encoder {
                 layers: AtomicUsize::new(0),
             }),
             work: None,
+            repeats: 0,
             slices: Slices::default(),
             most_patches: largest.patches(),
             thread: None,
@@ -240,15 +273,16 @@ impl Encoder {
 
     /// Whose picture is on its way, and which.
     pub(crate) fn at_work(&self) -> Option<(SequenceId, usize)> {
-        self.work
+        self.work.as_ref().map(|work| work.whose)
+    }
+
+    /// Pictures that were encoded a second time, without rounding.
+    pub(crate) fn repeats(&self) -> u64 {
+        self.repeats
     }
 
     /// Begins with picture number `image` of a sequence and works for one slice.
-    pub(crate) fn begin(
-        &mut self,
-        (id, image): (SequenceId, usize),
-        picture: Arc<Picture>,
-    ) -> Encoded {
+    pub(crate) fn begin(&mut self, whose: (SequenceId, usize), picture: Arc<Picture>) -> Encoded {
         assert!(self.work.is_none(), "one picture at a time");
         if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
@@ -259,9 +293,19 @@ impl Encoder {
             // The system has no thread left: as good as a failure of ours.
             return Encoded::Panicked;
         }
-        self.work = Some((id, image));
+        self.start(Work {
+            whose,
+            picture,
+            rounding: Rounding::Usual,
+        })
+    }
+
+    fn start(&mut self, work: Work) -> Encoded {
         self.shared.layers.store(0, Ordering::Relaxed);
-        self.shared.pass(Turn::Begin(picture, self.slices));
+        let picture = Arc::clone(&work.picture);
+        let begin = Turn::Begin(picture, self.slices, work.rounding);
+        self.work = Some(work);
+        self.shared.pass(begin);
         self.hear()
     }
 
@@ -285,19 +329,33 @@ impl Encoder {
         }
         let finished = std::mem::replace(&mut *turn, Turn::Idle);
         drop(turn);
-        self.work = None;
+        let work = self.work.take();
         match finished {
             Turn::Finished(Some(features)) if features.is_finite() => Encoded::Done {
                 features: Arc::new(features),
             },
-            Turn::Finished(Some(_)) => Encoded::NonFinite,
+            Turn::Finished(Some(_)) => self.repeat(work),
             _ => Encoded::Panicked,
+        }
+    }
+
+    /// Encodes a picture once more without rounding, if that is not what was done.
+    fn repeat(&mut self, work: Option<Work>) -> Encoded {
+        match work {
+            Some(work) if work.rounding == Rounding::Usual && self.shared.exact.is_some() => {
+                self.repeats += 1;
+                self.start(Work {
+                    rounding: Rounding::Without,
+                    ..work
+                })
+            }
+            _ => Encoded::NonFinite,
         }
     }
 
     /// Gives up what it was doing for a sequence.
     pub(crate) fn abandon(&mut self, id: SequenceId) {
-        if self.work.is_some_and(|(own, _)| own == id) {
+        if self.at_work().is_some_and(|(own, _)| own == id) {
             self.stop();
         }
     }

@@ -133,3 +133,26 @@ fn a_picture_whose_encoding_fails_fails_its_request_only() {
         assert!(error.contains(expected_error), "{error}");
     }
 }
+
+#[test]
+fn a_picture_that_only_rounding_spoils_is_encoded_once_more_without_and_answered() {
+    let (bench, backend) = faulty();
+    let expected = bench.alone();
+    let bad = bench.request("Look", Some("ragged.png"));
+    let patches = bad.pictures[0].patches.grid.patches();
+    backend.set(Some(Fault::Rounding(patches)));
+    let mut engine = bench.engine(8);
+    let outcome = beside_others(&bench, &mut engine, bad.clone(), &expected).unwrap();
+    assert!(!outcome.tokens.is_empty());
+    assert_eq!(engine.stats().encodings_repeated_total, 1);
+    // Its features are kept as others are.
+    let again = beside_others(&bench, &mut engine, bad.clone(), &expected).unwrap();
+    assert_eq!(again.tokens, outcome.tokens);
+    assert_eq!(engine.stats().encodings_repeated_total, 1);
+    // What is bad without rounding too fails after the second time.
+    backend.set(Some(Fault::Patches(patches, Harm::NotFinite)));
+    let mut engine = bench.engine(8);
+    let failed = beside_others(&bench, &mut engine, bad, &expected);
+    assert!(failed.unwrap_err().to_string().contains("numerical_error"));
+    assert_eq!(engine.stats().encodings_repeated_total, 1);
+}

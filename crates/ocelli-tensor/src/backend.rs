@@ -5,6 +5,7 @@ use crate::{
     PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
 };
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A device that runs models.
 ///
@@ -15,6 +16,12 @@ use std::ops::Range;
 pub trait Backend: Send + Sync {
     /// One line for people: device, instruction set, threads.
     fn describe(&self) -> String;
+
+    /// The same device with the same packed weights and storage, whose products round nothing: for what a rounded pass could not hold.
+    /// `None` when nothing is rounded, or when there is no such thing.
+    fn exact(&self) -> Option<Arc<dyn Backend>> {
+        None
+    }
 
     // Memory.
 

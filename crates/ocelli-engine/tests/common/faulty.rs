@@ -1,9 +1,9 @@
 //! The CPU backend with a fault: it panics, or computes what is not finite, for one token or picture.
 
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use ocelli_cpu::CpuBackend;
+use ocelli_cpu::{CpuBackend, CpuOptions, Precision};
 use ocelli_tensor::{
     Activation, Attend, AttentionPart, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore,
     LayerNorm, Linear, PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight,
@@ -26,12 +26,15 @@ pub(crate) enum Fault {
     Token(u32, Harm),
     /// A picture has so many patches.
     Patches(usize, Harm),
+    /// A picture has so many patches: rounded products are not numbers, exact ones are.
+    Rounding(usize),
 }
 
 /// See the module.
 pub(crate) struct Faulty {
     cpu: CpuBackend,
-    fault: Mutex<Option<Fault>>,
+    fault: Arc<Mutex<Option<Fault>>>,
+    is_exact: bool,
 }
 
 impl Faulty {
@@ -39,7 +42,8 @@ impl Faulty {
     pub(crate) fn new(cpu: CpuBackend) -> Self {
         Self {
             cpu,
-            fault: Mutex::new(None),
+            fault: Arc::default(),
+            is_exact: false,
         }
     }
 
@@ -93,8 +97,24 @@ impl Backend for Faulty {
                 Harm::Panic => panic!("injected: {patches} patches"),
                 Harm::NotFinite => self.spoil(storage, attend.out),
             },
+            Some(Fault::Rounding(patches)) if !self.is_exact && keys_values.0.rows() == patches => {
+                self.spoil(storage, attend.out);
+            }
             _ => {}
         }
+    }
+
+    fn exact(&self) -> Option<Arc<dyn Backend>> {
+        let options = CpuOptions {
+            threads: Some(1),
+            precision: Precision::F32,
+            ..CpuOptions::default()
+        };
+        Some(Arc::new(Self {
+            cpu: CpuBackend::new(&options).unwrap(),
+            fault: Arc::clone(&self.fault),
+            is_exact: true,
+        }))
     }
 
     fn storage(&self, len: usize) -> Box<dyn Storage> {
