@@ -93,8 +93,6 @@ pub struct Engine {
     pub(crate) next_lane: usize,
     pub(crate) disk: Option<ImageCache>,
     pub(crate) keys: Keys,
-    /// Requests that wait until another has run the prompt that they share.
-    followers: BTreeMap<SequenceId, Vec<Submission>>,
     pub(crate) counts: Stats,
     next_id: u64,
 }
@@ -136,7 +134,6 @@ impl Engine {
             counts: Stats::default(),
             disk: None,
             keys: Keys::random(),
-            followers: BTreeMap::new(),
             next_id: 0,
             model,
             backend,
@@ -171,15 +168,6 @@ impl Engine {
     /// When the request does not fit, has pictures that the model cannot see, or a setting is out of
     /// its range.
     pub fn submit(&mut self, request: Generate) -> Result<SequenceId, Error> {
-        self.submit_behind(None, request)
-    }
-
-    /// Queues a request, or keeps it back until `leader` has run the prompt that both have.
-    fn submit_behind(
-        &mut self,
-        leader: Option<SequenceId>,
-        request: Generate,
-    ) -> Result<SequenceId, Error> {
         request.check(self.model.tokenizer.len())?;
         self.check_size(&request.prompt)?;
         if !request.pictures.is_empty() && self.encoders.is_empty() {
@@ -202,10 +190,8 @@ impl Engine {
             prompt_tokens,
             pages: (prompt_tokens + limit).div_ceil(PAGE_TOKENS),
         };
-        match leader {
-            Some(leader) => self.followers.entry(leader).or_default().push(submission),
-            None => self.queue(submission),
-        }
+        let accepted = self.scheduler.submit(submission);
+        assert!(accepted, "the cache holds at least one context");
         self.scheduler
             .keep_whole(id, sequence.prompt.blocks.clone());
         self.sequences.insert(id, sequence);
@@ -213,8 +199,8 @@ impl Engine {
         Ok(id)
     }
 
-    /// Queues `answers` answers to one prompt, with the seeds that follow the request's. The prompt is
-    /// run once and its pages are shared: the others wait until the first has run it.
+    /// Queues `answers` answers to one prompt, with the seeds that follow the request's. The prompt is run once
+    /// and its pages are shared, as with all requests that begin alike.
     ///
     /// # Errors
     /// As [`Engine::submit`]; then none is queued.
@@ -228,36 +214,9 @@ impl Engine {
             let mut request = request.clone();
             request.sampling.seed = request.sampling.seed.wrapping_add(index);
             // What is wrong with one is wrong with the first.
-            let id = self.submit_behind(ids.first().copied(), request)?;
-            ids.push(id);
+            ids.push(self.submit(request)?);
         }
         Ok(ids)
-    }
-
-    /// Queues the requests that waited for another's prompt.
-    pub(crate) fn release_followers(&mut self, leader: SequenceId) {
-        for submission in self.followers.remove(&leader).unwrap_or_default() {
-            self.queue(submission);
-        }
-    }
-
-    /// Lets the next of those who waited for `gone` run the prompt, and the others wait for that one.
-    fn replace_leader(&mut self, gone: SequenceId) {
-        for waiting in self.followers.values_mut() {
-            waiting.retain(|submission| submission.id != gone);
-        }
-        let mut waiting = self.followers.remove(&gone).unwrap_or_default();
-        if waiting.is_empty() {
-            return;
-        }
-        let next = waiting.remove(0);
-        self.queue(next);
-        self.followers.insert(next.id, waiting);
-    }
-
-    fn queue(&mut self, submission: Submission) {
-        let accepted = self.scheduler.submit(submission);
-        assert!(accepted, "the cache holds at least one context");
     }
 
     /// Ends a request wherever it is. Its outcome comes at once, if it was still there.
@@ -337,7 +296,6 @@ impl Engine {
     pub(crate) fn end(&mut self, id: SequenceId, end: End) -> Option<Outcome> {
         let mut sequence = self.sequences.remove(&id)?;
         self.scheduler.finish(id);
-        self.replace_leader(id);
         sequence.table.give_back(&mut self.pools);
         for encoder in &mut self.encoders {
             encoder.abandon(id);

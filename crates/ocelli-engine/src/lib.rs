@@ -14,6 +14,7 @@ mod event;
 mod features;
 mod grammar;
 mod isolate;
+mod join;
 mod keys;
 mod logprobs;
 mod model;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use ocelli_models::{ImageFeatures, ImageRows, Positions, TextModel};
 
 use crate::answer::Answer;
+use crate::join::Pace;
 use crate::keys::Keys;
 use crate::table::{PageTable, Pools};
 use crate::{Generate, ImageKey, PAGE_TOKENS, PageKey, Picture, Prompt, Timings};
@@ -29,6 +30,7 @@ pub(crate) struct Sequence {
     pub(crate) cached: usize,
     /// How many of them were there at the start.
     pub(crate) reused: usize,
+    pub(crate) pace: Pace,
     pub(crate) answer: Answer,
     /// The token that was chosen last.
     pub(crate) last_token: u32,
@@ -55,6 +57,7 @@ impl Sequence {
             table: PageTable::default(),
             cached: 0,
             reused: 0,
+            pace: Pace::Queued,
             last_token: 0,
             timings: Timings::default(),
             since: Instant::now(),
@@ -67,10 +70,29 @@ impl Sequence {
     /// Takes over pages that hold the beginning of the prompt already. The last token is always run,
     /// since its logits are wanted.
     pub(crate) fn reuse(&mut self, pools: &mut Pools) {
-        let most = (self.prompt.tokens.len() - 1) / PAGE_TOKENS;
-        let keys = &self.keys[..most.min(self.keys.len())];
-        self.cached = self.table.reuse(pools, keys);
+        assert_eq!(self.cached, self.reused, "nothing was run yet");
+        self.table.give_back(pools);
+        self.cached = self.table.reuse(pools, &self.keys[..self.most_reused()]);
         self.reused = self.cached;
+    }
+
+    /// Pages that can be taken over at most.
+    fn most_reused(&self) -> usize {
+        let most = (self.prompt.tokens.len() - 1) / PAGE_TOKENS;
+        most.min(self.keys.len())
+    }
+
+    /// Content of the page that is run next, if it could be taken over.
+    pub(crate) fn next_key(&self) -> Option<PageKey> {
+        let keys = &self.keys[..self.most_reused()];
+        keys.get(self.cached / PAGE_TOKENS).copied()
+    }
+
+    /// True when this sequence goes on by itself and its page number `page`, not yet full, will hold `key`.
+    pub(crate) fn is_about_to_fill(&self, page: usize, key: &PageKey) -> bool {
+        self.pace == Pace::Own
+            && self.cached < (page + 1) * PAGE_TOKENS
+            && self.keys.get(page) == Some(key)
     }
 
     /// Notes that tokens up to `cached` were run: others can share the prompt's pages that are full, and pages that no
@@ -90,8 +112,11 @@ impl Sequence {
         (!self.on_disk[image]).then_some(image)
     }
 
-    /// Prompt tokens that can be run: all before the first picture that is not encoded.
+    /// Prompt tokens that can be run: all before the first picture that is not encoded, none while another runs them.
     pub(crate) fn ready(&self) -> usize {
+        if self.pace != Pace::Own {
+            return self.cached;
+        }
         let open = |span: &&crate::ImageSpan| {
             span.tokens.end > self.cached && self.features[span.image].is_none()
         };

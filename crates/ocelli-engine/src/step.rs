@@ -4,6 +4,7 @@ use ocelli_models::{Step, run_step};
 use ocelli_tensor::{Pass, Probe, Span, Stage};
 
 use crate::isolate::{Panicked, guarded};
+use crate::join::Pace;
 use crate::{Engine, Error, FinishReason, Output, Plan, Sequence, SequenceId};
 
 /// What a step brought, for whom.
@@ -16,6 +17,7 @@ impl Engine {
         let mut outputs = Vec::new();
         self.admit(&mut outputs);
         let has_encoded = self.encode(&mut outputs);
+        self.join_prompts();
         let plan = self.scheduler.plan();
         if plan.is_empty() {
             if !has_encoded && outputs.is_empty() {
@@ -60,7 +62,6 @@ impl Engine {
             outputs.push((*id, Output::Prefill { done, total }));
             let lap = sequence.lap();
             sequence.timings.prefill += lap;
-            self.release_followers(*id);
             self.choose(*id, row, outputs);
         }
         for id in &plan.generating {
@@ -97,7 +98,6 @@ impl Engine {
                 continue;
             };
             sequence.since = std::time::Instant::now();
-            sequence.reuse(&mut self.pools);
             for image in 0..sequence.pictures.len() {
                 if sequence.features[image].is_none() {
                     sequence.features[image] = self.features.get(&sequence.picture_keys[image]);
@@ -106,9 +106,8 @@ impl Engine {
                 }
             }
             self.counts.prompt_tokens_total += sequence.prompt.tokens.len() as u64;
-            self.counts.cached_tokens_total += sequence.cached as u64;
-            let (done, ready) = (sequence.cached, sequence.ready());
-            self.scheduler.set_progress(id, done, ready.max(done));
+            // What it takes over is seen before the next step.
+            sequence.pace = Pace::Behind;
             if sequence.answer.is_full()
                 && let Some(outcome) = self.end(id, FinishReason::Length.into())
             {

@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ocelli_engine::{ClientId, ImageCache, Output, SequenceId, Slices};
+use ocelli_engine::{ClientId, Generate, ImageCache, Output, SequenceId, Slices};
 use rand_core::{RngCore, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -262,6 +262,60 @@ fn a_prompt_from_the_cache_answers_as_a_fresh_one() {
         }
     }
     assert!(reused > 0, "nothing came from the cache");
+}
+
+/// Pages are 16 tokens; the last one, whose logits are wanted, is run for each.
+#[test]
+fn equal_requests_that_come_together_run_one_picture_and_one_prompt() {
+    let bench = Bench::new(2);
+    let request = bench.request("What is it?", Some("photo.png"));
+    let expected = bench.run(request.clone()).unwrap().tokens;
+    let tokens = request.prompt.tokens.len() as u64;
+    for step_rows in [7, 512] {
+        let mut engine = bench.engine(8);
+        engine.set_step_rows(step_rows);
+        for client in 0..8 {
+            let request = Generate {
+                client: ClientId(client),
+                ..request.clone()
+            };
+            engine.submit(request).unwrap();
+        }
+        let outcomes = finish(&mut engine);
+        assert!(outcomes.values().all(|o| o.tokens == expected));
+        let stats = engine.stats();
+        assert_eq!(stats.feature_misses_total, 1);
+        let run = stats.prompt_tokens_total - stats.cached_tokens_total;
+        assert_eq!(run, tokens + 7 * (tokens - (tokens - 1) / 16 * 16));
+        assert_eq!(stats.pages_in_use, 0);
+    }
+}
+
+#[test]
+fn requests_that_begin_alike_go_on_when_the_one_in_front_goes_away_or_turns_off() {
+    let bench = Bench::new(2);
+    let long = "A question that is long enough to fill some pages, and then it asks: ";
+    let ask = |end: &str| bench.request(&format!("{long}{end}"), Some("photo.png"));
+    let ends = ["what?", "what is there?", "why?", "what?"];
+    let expected: Vec<_> = ends
+        .iter()
+        .map(|end| bench.run(ask(end)).unwrap())
+        .collect();
+    for steps in 0..12 {
+        let mut engine = bench.engine(4);
+        engine.set_step_rows(5);
+        let first = engine.submit(ask("what?")).unwrap();
+        let submit = |end: &&str| engine.submit(ask(end)).unwrap();
+        let ids: Vec<_> = ends.iter().map(submit).collect();
+        for _ in 0..steps {
+            engine.step();
+        }
+        engine.cancel(first);
+        let outcomes = finish(&mut engine);
+        for (id, expected) in ids.iter().zip(&expected) {
+            assert_eq!(outcomes[id].tokens, expected.tokens, "after {steps} steps");
+        }
+    }
 }
 
 #[test]
