@@ -20,7 +20,7 @@ pub(crate) use serve::{ContextPolicy, ImageUrls, ServeArgs};
 pub(crate) use values::Time;
 pub(crate) use writing::{ConvertArgs, MergeArgs, QuantizeArgs, RepairArgs, SplitArgs, WriteArgs};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 use crate::failure::{Failure, one_line};
@@ -112,20 +112,27 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
                     "no command: need run, batch, plan, serve, inspect, list, pull, convert, quantize, merge, split, repair, trace, verify, bench or completions. Try 'ocelli --help'",
                 ))
             }
-            _ => Err(Failure::usage(complaint(&error.to_string()))),
+            _ => Err(Failure::usage(complaint(&error))),
         },
     }
 }
 
 /// What clap says, without its `error: ` and without the paragraphs about usage and help.
-fn complaint(text: &str) -> String {
-    let text = text.strip_prefix("error: ").unwrap_or(text);
+fn complaint(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
     let of_use = |paragraph: &&str| {
         let paragraph = paragraph.trim_start();
         !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more information")
     };
     let kept: Vec<String> = text.split("\n\n").filter(of_use).map(one_line).collect();
-    let said = kept.join(". ");
+    let mut said = kept.join(". ");
+    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && !argument.starts_with('-')
+    {
+        said += ". A question is one argument, in quotes; a picture is given with --image FILE";
+    }
     format!("{}. Try '--help'", said.trim_end_matches(['.', ' ']))
 }
 
@@ -142,14 +149,19 @@ mod tests {
 
     #[test]
     fn a_complaint_is_one_line_that_ends_with_where_to_look() {
-        let error = Cli::try_parse_from(["ocelli", "run", "--tmep", "1"])
-            .unwrap_err()
-            .to_string();
+        let error = Cli::try_parse_from(["ocelli", "run", "--tmep", "1"]).unwrap_err();
         let said = complaint(&error);
         assert!(
             said.contains("--tmep") && said.contains("--temp") && !said.contains('\n'),
             "{said}"
         );
         assert!(said.ends_with("Try '--help'"), "{said}");
+    }
+
+    #[test]
+    fn a_picture_without_its_flag_is_told_where_it_goes() {
+        let error = Cli::try_parse_from(["ocelli", "run", "photo.jpg", "What is it?"]).unwrap_err();
+        let said = complaint(&error);
+        assert!(said.contains("--image FILE"), "{said}");
     }
 }
