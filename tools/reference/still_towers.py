@@ -64,7 +64,8 @@ TEXT_ARCHITECTURES = {"mistral3": "mistral3", "llava": "llama"}
 
 
 def is_still(model) -> bool:
-    return hasattr(model.model, "vision_tower")
+    # Gemma 3's tower has the same name, and a module of its own here.
+    return hasattr(model.model, "vision_tower") and model.config.model_type in TEXT_ARCHITECTURES
 
 
 def has_clip(config) -> bool:

@@ -103,13 +103,20 @@ def one_turn(prompt: str, images: list[str]) -> list[dict]:
 class Recorder:
     """Collects stage values in the order in which they appear."""
 
-    def __init__(self):
+    def __init__(self, vocabulary: int | None = None):
         self.tensors: dict[str, torch.Tensor] = {}
+        self.vocabulary = vocabulary
 
     def put(self, name: str, value: torch.Tensor) -> None:
         value = value.detach()
         value = value.to(torch.float32) if value.is_floating_point() else value.to(torch.int32)
         self.tensors[name] = value.clone().contiguous()
+
+    def put_logits(self, name: str, logits: torch.Tensor) -> torch.Tensor:
+        """Records and returns the logits of tokens that files keep."""
+        kept = logits[: self.vocabulary]
+        self.put(name, kept)
+        return kept
 
 
 def write_safetensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -224,7 +231,7 @@ def trace_prompt(model, inputs: dict, recorder: Recorder):
         hook.remove()
     positions = three_axes(seen["positions"], tokens)
     recorder.put("prompt.positions", positions)
-    recorder.put("logits", result.logits[0, -1])
+    recorder.put_logits("logits", result.logits[0, -1])
     return result, positions
 
 
@@ -234,8 +241,7 @@ def trace_decode(model, result, positions: torch.Tensor, steps: int, recorder: R
     following = int(positions.max()) + 1
     vision = hasattr(model.model, "visual")
     for step in range(steps):
-        logits = result.logits[0, -1]
-        recorder.put(f"decode.{step}.logits", logits)
+        logits = recorder.put_logits(f"decode.{step}.logits", result.logits[0, -1])
         chosen.append(int(logits.argmax()))
         if step + 1 == steps:
             break
@@ -298,7 +304,9 @@ def trace(
     """All stages of one conversation: (tensors, metadata). `sizes` replaces the processor's pixel budgets."""
     model = load_model(checkpoint)
     converted, images, videos, hashes = from_openai(messages, base)
-    recorder = Recorder()
+    # What stands for a picture's rows, and the rows behind it, are in no file of Gemma 3.
+    is_padded = model.config.model_type == "gemma3"
+    recorder = Recorder(model.config.image_token_index if is_padded else None)
     with torch.no_grad():
         if gemma3.is_ours(model.config.model_type):
             inputs, rendered = gemma3.prepare(model, checkpoint, converted, images, recorder, pan_and_scan)

@@ -73,7 +73,16 @@ pub(crate) fn text(
             table,
         )],
     };
-    to.shelf.discard("lm_head.weight");
+    if config.is_tied == Some(false) {
+        let head = to.shelf.take("lm_head.weight", &[rows, width])?;
+        to.tensors.push(Tensor::new(
+            "output.weight",
+            &[config.vocabulary, width],
+            Strided::part(head, 0, kept),
+        ));
+    } else {
+        to.shelf.discard("lm_head.weight");
+    }
     to.plus_one("norm.weight", "output_norm.weight", width)?;
     let (query, kv) = (
         config.heads * config.head_dim,

@@ -41,7 +41,8 @@ pub(crate) fn metadata(text: &TextConfig, vision: &VisionConfig) -> Vec<(String,
     set("vision.attention.head_count", number(vision.heads));
     set("vision.image_mean", vision.mean.clone().into());
     set("vision.image_std", vision.std.clone().into());
-    set("vision.attention.layer_norm_epsilon", NORM_EPS.into());
+    let eps = vision.norm_eps.unwrap_or(NORM_EPS);
+    set("vision.attention.layer_norm_epsilon", eps.into());
     if let Some(pattern) = vision.window_pattern {
         set("use_silu", true.into());
         set("vision.n_wa_pattern", pattern.into());

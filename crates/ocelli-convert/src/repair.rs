@@ -1,6 +1,6 @@
 //! Old and foreign layouts under current names and keys: what the normaliser of names knows, plus the tensors that are
-//! packed or cut in another way and the metadata that belongs to them. Families: the Qwen-VL generations, Gemma 3; Ollama's Mistral 3
-//! through [`still_repair`].
+//! packed or cut in another way and the metadata that belongs to them. Families: the Qwen-VL generations, Gemma 3; Pixtral
+//! and LLaVA-1.5 through [`still_repair`].
 
 use std::collections::HashMap;
 
@@ -182,7 +182,7 @@ impl Generation {
                 action: "repair",
                 file: file.name().to_owned(),
                 found: "vision tensors of another family".to_owned(),
-                need: "those of a Qwen-VL model or of Gemma 3",
+                need: "those of Qwen-VL, Gemma 3, Pixtral or LLaVA-1.5",
             }),
         }
     }
@@ -200,15 +200,17 @@ impl Generation {
 /// The projector of a file, alone or merged.
 pub(crate) fn projector(file: &Gguf) -> Result<Part<'_>, Error> {
     let table = normalise(file, ocelli_models::Part::Vision)?;
-    if still_repair::is_pixtral(&table) {
+    if let Some(kind) = still_repair::Kind::of(file, &table)? {
         let named = in_file_order(file, &table);
         let tensors = still_repair::tensors(file, &table, named)?;
         let mut metadata = general(file)?;
-        metadata.extend(still_repair::metadata(file, &table, &tensors)?);
+        metadata.extend(still_repair::metadata(file, &table, kind, &tensors)?);
+        let mut notes = table.notes().to_vec();
+        notes.push(written_as(kind.projector_type()));
         return Ok(Part {
             metadata,
             tensors,
-            notes: table.notes().to_vec(),
+            notes,
         });
     }
     let generation = Generation::of(file, &table)?;
@@ -218,15 +220,16 @@ pub(crate) fn projector(file: &Gguf) -> Result<Part<'_>, Error> {
     }
     let metadata = projector_metadata(file, &table, generation, &tensors)?;
     let mut notes = table.notes().to_vec();
-    notes.push(format!(
-        "the projector is written as '{}'",
-        generation.projector_type()
-    ));
+    notes.push(written_as(generation.projector_type()));
     Ok(Part {
         metadata,
         tensors,
         notes,
     })
+}
+
+fn written_as(projector_type: &str) -> String {
+    format!("the projector is written as '{projector_type}'")
 }
 
 /// Adds the tensor, or what takes its place.

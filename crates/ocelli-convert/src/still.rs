@@ -7,9 +7,6 @@ use crate::hub::{Family, Shelf, Still, TextConfig, VisionConfig};
 use crate::source::{Interleaved, Strided};
 use crate::text::Tensor;
 
-/// A constant of both encoders.
-const NORM_EPS: f32 = 1e-5;
-
 /// The sizes of the encoder as metadata.
 pub(crate) fn metadata(
     text: &TextConfig,
@@ -32,16 +29,31 @@ pub(crate) fn metadata(
     set("vision.attention.head_count", number(vision.heads));
     set("vision.image_mean", vision.mean.clone().into());
     set("vision.image_std", vision.std.clone().into());
-    set("vision.attention.layer_norm_epsilon", NORM_EPS.into());
+    set("vision.attention.layer_norm_epsilon", still.norm_eps.into());
     if text.family == Family::Llava {
         set("has_text_encoder", false.into());
         set("has_llava_projector", true.into());
-        set("use_gelu", false.into());
+        set("use_gelu", still.is_gelu.into());
         return metadata;
     }
-    set("use_silu", true.into());
+    let function = if still.is_gelu {
+        "use_gelu"
+    } else {
+        "use_silu"
+    };
+    set(function, true.into());
     if still.merge > 1 {
         set("vision.spatial_merge_size", number(still.merge));
+    }
+    // Readers know the usual ones.
+    if let Some(longest) = still.longest {
+        set("vision.longest_edge", number(longest));
+    }
+    if let Some(base) = still.rope_base {
+        set("rope.freq_base", base.into());
+    }
+    if let Some(eps) = still.projector_eps {
+        set("vision.projector.layer_norm_epsilon", eps.into());
     }
     metadata
 }
@@ -143,7 +155,7 @@ impl Tower<'_> {
                 self.plain(&from, &format!("{block}{to}.weight"), shape)?;
             }
         }
-        if self.still.merge > 1 {
+        if self.text.family == Family::Mistral3 {
             let block = self.still.merge * self.still.merge * width;
             let hub = "multi_modal_projector.patch_merger.merging_layer.weight";
             self.plain(hub, "mm.patch_merger.weight", &[width, block])?;

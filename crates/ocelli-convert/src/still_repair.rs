@@ -1,5 +1,6 @@
-//! Ollama's merged `mistral3` files under current names and keys: rows of the encoder's queries and keys in pairs,
-//! sizes under `clip.vision.`, and the text model's keys as llama.cpp's converter writes them.
+//! Encoders of still pictures under current names and keys. Ollama's merged `mistral3` files: rows of the encoder's
+//! queries and keys in pairs, sizes under `clip.vision.`, and the text model's keys as llama.cpp's converter writes
+//! them. Projectors of LLaVA-1.5 of any age: each product of the MLPs under its own name, no layers that are not run.
 
 use ocelli_gguf::{Gguf, TensorInfo, Value};
 use ocelli_models::NameTable;
@@ -39,9 +40,41 @@ pub(crate) fn text_key(rest: &str) -> Option<&str> {
     Some(found.map_or(rest, |(_, current)| current))
 }
 
-/// Whether the vision part is Pixtral's.
-pub(crate) fn is_pixtral(table: &NameTable) -> bool {
-    table.in_file("mm.1.weight").is_some() && table.in_file("v.pre_ln.weight").is_some()
+/// The encoders that this module knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Pixtral,
+    Llava,
+}
+
+impl Kind {
+    /// The encoder of a vision part, if it is one of these.
+    ///
+    /// # Errors
+    /// When it is LLaVA-1.6's, whose tiles no current file of LLaVA-1.5 can state.
+    pub(crate) fn of(file: &Gguf, table: &NameTable) -> Result<Option<Self>, Error> {
+        let has = |name: &str| table.in_file(name).is_some();
+        if has("model.image_newline") {
+            return Err(Error::WrongKind {
+                action: "repair",
+                file: file.name().to_owned(),
+                found: "a projector of LLaVA-1.6 (model.image_newline)".to_owned(),
+                need: "one of LLaVA-1.5",
+            });
+        }
+        Ok(match has("v.pre_ln.weight") {
+            true if has("mm.1.weight") => Some(Self::Pixtral),
+            true if has("mm.0.weight") && has("v.class_embd") => Some(Self::Llava),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn projector_type(self) -> &'static str {
+        match self {
+            Self::Pixtral => "pixtral",
+            Self::Llava => "mlp",
+        }
+    }
 }
 
 /// The tensors in current order of rows.
@@ -74,6 +107,7 @@ fn heads(file: &Gguf, table: &NameTable) -> Result<u32, Error> {
 pub(crate) fn metadata(
     file: &Gguf,
     table: &NameTable,
+    kind: Kind,
     tensors: &[Output<'_>],
 ) -> Result<Vec<(String, Value)>, Error> {
     let metadata = file.metadata();
@@ -90,20 +124,23 @@ pub(crate) fn metadata(
     };
     let kernel = shape("v.patch_embd.weight")?;
     let (patch, width) = (kernel[0], *kernel.last().unwrap_or(&1));
-    let merge = shape("mm.patch_merger.weight").map_or(1, |s| (s[0] / width.max(1)).isqrt());
     let number = |n: u64| Value::U32(n as u32);
     let stated = |name: &str, usual: u32| metadata.u32(&key(name)).map(|n| n.unwrap_or(usual));
     let colours = |name: &str, usual: [f32; 3]| -> Result<Value, Error> {
         let found = metadata.f32_array(&key(name))?;
         Ok(found.unwrap_or_else(|| usual.to_vec()).into())
     };
+    let image_size = if kind == Kind::Llava { 336 } else { 1540 };
     let eps = metadata.f32(&key("attention.layer_norm_epsilon"))?;
     let mut clip = vec![
         ("has_vision_encoder", true.into()),
-        ("projector_type", "pixtral".into()),
-        ("use_silu", true.into()),
+        ("projector_type", kind.projector_type().into()),
+        function(file, kind)?,
         ("vision.projection_dim", number(shape("mm.2.weight")?[1])),
-        ("vision.image_size", stated("image_size", 1540)?.into()),
+        (
+            "vision.image_size",
+            stated("image_size", image_size)?.into(),
+        ),
         ("vision.patch_size", number(patch)),
         ("vision.embedding_length", number(width)),
         (
@@ -119,13 +156,40 @@ pub(crate) fn metadata(
             eps.unwrap_or(1e-5).into(),
         ),
     ];
-    if merge > 1 {
-        clip.push(("vision.spatial_merge_size", number(merge)));
+    if kind == Kind::Pixtral {
+        let merge = shape("mm.patch_merger.weight").map_or(1, |s| (s[0] / width.max(1)).isqrt());
+        clip.extend((merge > 1).then(|| ("vision.spatial_merge_size", number(merge))));
+        clip.extend(unusual(file, table)?);
     }
     let clip = clip.into_iter();
     Ok(clip
         .map(|(key, value)| (format!("clip.{key}"), value))
         .collect())
+}
+
+/// The function of the encoder's MLPs; merged files leave it out.
+fn function(file: &Gguf, kind: Kind) -> Result<(&'static str, Value), Error> {
+    let is_gelu = file.metadata().bool("clip.use_gelu")?.unwrap_or(false);
+    Ok(match kind {
+        Kind::Pixtral if !is_gelu => ("use_silu", true.into()),
+        _ => ("use_gelu", is_gelu.into()),
+    })
+}
+
+/// Numbers of Pixtral that files state only where they are not as in published models.
+fn unusual(file: &Gguf, table: &NameTable) -> Result<Vec<(&'static str, Value)>, Error> {
+    let metadata = file.metadata();
+    let base = match metadata.f32(&format!("{}.rope.freq_base", table.prefix()))? {
+        Some(base) => Some(base),
+        None => metadata.f32("clip.rope.freq_base")?,
+    };
+    let eps = metadata.f32(&format!("{}.projector.layer_norm_epsilon", table.prefix()))?;
+    let longest = metadata.u32(&format!("{}.longest_edge", table.prefix()))?;
+    let longest = longest.map(|longest| ("vision.longest_edge", longest.into()));
+    let base = base.filter(|base| *base != 10_000.0);
+    let base = base.map(|base| ("rope.freq_base", base.into()));
+    let eps = eps.map(|eps| ("vision.projector.layer_norm_epsilon", eps.into()));
+    Ok(base.into_iter().chain(eps).chain(longest).collect())
 }
 
 /// Rows of each head from halves side by side to alternating pairs; bytes of a row stay as they are.

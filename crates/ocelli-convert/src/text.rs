@@ -56,30 +56,11 @@ pub(crate) fn metadata(config: &TextConfig, taps: usize) -> Vec<(String, Value)>
         set("vocab_size", number(config.vocabulary));
         set("rope.dimension_count", number(config.head_dim));
     }
-    match &config.rope_scaling {
-        RopeScaling::None | RopeScaling::Llama3 { .. } => {}
-        RopeScaling::Linear { factor } => {
-            set("rope.scaling.type", "linear".into());
-            set("rope.scaling.factor", (*factor).into());
-        }
-        RopeScaling::Yarn {
-            factor,
-            original_context,
-            details,
-        } => {
-            set("rope.scaling.type", "yarn".into());
-            set("rope.scaling.factor", (*factor).into());
-            if let Some(context) = original_context {
-                set("rope.scaling.original_context_length", (*context).into());
-            }
-            for (key, value) in details {
-                set(key, (*value).into());
-            }
-        }
-    }
-    if let Some(sliding) = config.sliding {
-        set("attention.sliding_window", sliding.window.into());
-        set("rope.freq_base_swa", sliding.rope_base.into());
+    for (key, value) in scaling(&config.rope_scaling)
+        .into_iter()
+        .chain(windows(config))
+    {
+        set(key, value);
     }
     if config.family.is_qwen3_vl() {
         set("n_deepstack_layers", number(taps));
@@ -92,9 +73,52 @@ pub(crate) fn metadata(config: &TextConfig, taps: usize) -> Vec<(String, Value)>
     metadata
 }
 
+/// How rotary frequencies are stretched, as metadata.
+fn scaling(scaling: &RopeScaling) -> Vec<(&'static str, Value)> {
+    match scaling {
+        RopeScaling::None | RopeScaling::Llama3 { .. } => Vec::new(),
+        RopeScaling::Linear { factor } => vec![
+            ("rope.scaling.type", "linear".into()),
+            ("rope.scaling.factor", (*factor).into()),
+        ],
+        RopeScaling::Yarn {
+            factor,
+            original_context,
+            details,
+        } => {
+            let mut keys: Vec<(&str, Value)> = vec![
+                ("rope.scaling.type", "yarn".into()),
+                ("rope.scaling.factor", (*factor).into()),
+            ];
+            let context =
+                original_context.map(|n| ("rope.scaling.original_context_length", n.into()));
+            keys.extend(context);
+            keys.extend(details.iter().map(|(key, value)| (*key, (*value).into())));
+            keys
+        }
+    }
+}
+
+/// How far layers look back, and what belongs to that, as metadata.
+fn windows(config: &TextConfig) -> Vec<(&'static str, Value)> {
+    let window = config
+        .window
+        .map(|window| ("attention.sliding_window", window.into()));
+    let mut keys: Vec<(&str, Value)> = window.into_iter().collect();
+    if let Some(sliding) = &config.sliding {
+        keys.push(("attention.sliding_window", sliding.window.into()));
+        keys.push(("rope.freq_base_swa", sliding.rope_base.into()));
+        // Readers know the usual ones.
+        keys.extend(sliding.scale.map(|scale| ("attention.scale", scale.into())));
+        let pattern = sliding.pattern.clone();
+        keys.extend(pattern.map(|near| ("attention.sliding_window_pattern", near.into())));
+    }
+    keys
+}
+
 /// The text model's tensors, taken from the checkpoint.
 pub(crate) fn tensors(config: &TextConfig, shelf: &mut Shelf) -> Result<Vec<Tensor>, Error> {
-    if let Some(sliding) = config.sliding {
+    if let Some(sliding) = &config.sliding {
         return gemma3::text(config, sliding.rows, shelf);
     }
     let table = [config.vocabulary, config.width];

@@ -238,6 +238,17 @@ impl<'a> Scope<'a> {
         Ok(())
     }
 
+    /// Checks that all of these have a `bias` or none has.
+    ///
+    /// # Errors
+    /// Names the first that is missing.
+    pub fn require_biases_together(&self, names: &[&str]) -> Result<(), Error> {
+        match names.iter().any(|name| self.has(&format!("{name}.bias"))) {
+            true => self.require_biases(names),
+            false => Ok(()),
+        }
+    }
+
     /// The shape of a tensor, fastest dimension first, without counting it as read.
     pub fn shape(&self, name: &str) -> Option<&'a [u64]> {
         let in_file = self.loader.names.in_file(&self.name(name))?;

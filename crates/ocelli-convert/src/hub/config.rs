@@ -58,11 +58,11 @@ impl Family {
         let found = Self::TABLE.iter().find(|row| row.0 == model_type);
         found.map(|row| row.1).ok_or_else(|| Error::Architecture {
             found: format!("'{model_type}'"),
-            need: Self::TABLE[..9]
-                .iter()
-                .map(|row| row.0)
-                .collect::<Vec<_>>()
-                .join(", "),
+            need: {
+                let mut names: Vec<&str> = Self::TABLE.iter().map(|row| row.0).collect();
+                names.dedup();
+                names.join(", ")
+            },
         })
     }
 
@@ -113,7 +113,7 @@ pub(crate) enum RopeScaling {
     Yarn {
         factor: f32,
         original_context: Option<u32>,
-        /// Metadata below the architecture that only Mistral's models have.
+        /// Metadata below the architecture that not all models state.
         details: Vec<(&'static str, f32)>,
     },
     /// Each frequency is divided by its own factor: Llama 3.1.
@@ -155,6 +155,8 @@ pub(crate) struct TextConfig {
     pub(crate) token_ids: [Option<u32>; 3],
     /// Gemma 3 only.
     pub(crate) sliding: Option<Sliding>,
+    /// Tokens that every layer looks back over, where that is not all of them: old Mistral models.
+    pub(crate) window: Option<u32>,
 }
 
 /// The vision encoder.
@@ -173,6 +175,8 @@ pub(crate) struct VisionConfig {
     pub(crate) window_pattern: Option<u32>,
     /// Patches on each side of a cell that becomes a token; Gemma 3 only.
     pub(crate) pool: Option<u32>,
+    /// Epsilon of its norms where it is not a constant of the family.
+    pub(crate) norm_eps: Option<f32>,
     pub(crate) mean: Vec<f32>,
     pub(crate) std: Vec<f32>,
     /// Of encoders of still pictures.
@@ -226,7 +230,7 @@ pub(crate) fn read(folder: &Path) -> Result<(TextConfig, Option<VisionConfig>), 
     };
     let vision = match family.projector_type() {
         Some(_) if family.is_gemma3() => Some(gemma3::read_vision(folder, root)?),
-        Some(_) => Some(read_vision(folder, root, family)?),
+        Some(_) => Some(read_vision(folder, root, &text)?),
         None => None,
     };
     Ok((text, vision))
@@ -245,9 +249,9 @@ fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig, Error> {
     if head_dim == 0 || head_dim > 1 << 16 || head_dim % 2 != 0 {
         return Err(text.error("head_dim", head_dim, "an even number of 2 or more"));
     }
-    let kv_heads = text
-        .u32("num_key_value_heads")?
-        .map_or(heads, |n| n as usize);
+    let kv_heads = text.u32("num_key_value_heads")?;
+    let kv_heads = kv_heads.or(still::usual(family, "num_key_value_heads"));
+    let kv_heads = kv_heads.map_or(heads, |n| n as usize);
     if kv_heads == 0 || heads % kv_heads != 0 {
         return Err(text.error(
             "num_key_value_heads",
@@ -285,7 +289,17 @@ fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig, Error> {
         is_tied: tied,
         token_ids: ["bos_token_id", "eos_token_id", "pad_token_id"].map(id),
         sliding: None,
+        window: window(text)?,
     })
+}
+
+/// The window of Mistral's first models; Qwen's settings state one that only `use_sliding_window` turns on.
+fn window(text: Settings<'_>) -> Result<Option<u32>, Error> {
+    let kind = text.str("model_type")?.unwrap_or_default();
+    match kind.starts_with("mistral") || kind.starts_with("ministral") {
+        true => text.u32("sliding_window"),
+        false => Ok(None),
+    }
 }
 
 fn rope_base(text: Settings<'_>, rope: Option<Settings<'_>>, family: Family) -> Result<f32, Error> {
@@ -340,10 +354,7 @@ fn rope_scaling(
         "yarn" => Ok(RopeScaling::Yarn {
             factor: rope.needed_f32("factor")?,
             original_context: rope.u32("original_max_position_embeddings")?,
-            details: match family {
-                Family::Mistral3 => yarn_details(rope)?,
-                _ => Vec::new(),
-            },
+            details: yarn_details(rope)?,
         }),
         "llama3" if family == Family::Llama => Ok(RopeScaling::Llama3 {
             factors: llama3_factors(rope, rope_base(text, Some(rope), family)?, head_dim)?,
@@ -352,7 +363,7 @@ fn rope_scaling(
     }
 }
 
-/// The rest of Ministral 3's settings: bounds of the ramp, share of the magnitude, growth of queries.
+/// What most models leave as usual: bounds of the ramp, share of the magnitude, growth of queries.
 fn yarn_details(rope: Settings<'_>) -> Result<Vec<(&'static str, f32)>, Error> {
     let mut details = Vec::new();
     for (key, name) in [
@@ -364,11 +375,12 @@ fn yarn_details(rope: Settings<'_>) -> Result<Vec<(&'static str, f32)>, Error> {
         details.extend(rope.f32(key)?.map(|value| (name, value)));
     }
     match (rope.f32("mscale")?, rope.f32("mscale_all_dim")?) {
-        (Some(own), Some(all)) if own != 1.0 && own != all => {
-            Err(rope.error("mscale", own, format!("1 or mscale_all_dim ({all})")))
-        }
-        _ => Ok(details),
+        // One where both are stated; without the other the reference leaves either alone.
+        (Some(own), Some(_)) if own != 1.0 => details.push(("rope.scaling.mscale", own)),
+        (None, Some(_)) => details.retain(|(key, _)| *key != "rope.scaling.yarn_log_multiplier"),
+        _ => {}
     }
+    Ok(details)
 }
 
 /// Low frequencies are divided by the factor, high ones stay, and those between are interpolated.
@@ -412,12 +424,18 @@ fn experts(text: Settings<'_>, family: Family) -> Result<Option<Experts>, Error>
     }))
 }
 
-fn read_vision(folder: &Path, root: Settings<'_>, family: Family) -> Result<VisionConfig, Error> {
+fn read_vision(
+    folder: &Path,
+    root: Settings<'_>,
+    text: &TextConfig,
+) -> Result<VisionConfig, Error> {
+    let family = text.family;
     let Some(vision) = root.inside("vision_config") else {
         return Err(root.error("vision_config", "nothing", "the vision encoder's settings"));
     };
     if family.is_still() {
-        return still::read(root, vision, family, normalization(folder)?);
+        let colours = normalization(folder)?;
+        return still::read(root, vision, text, colours, longest_side(folder)?);
     }
     for (key, need) in [
         ("spatial_merge_size", 2),
@@ -463,6 +481,7 @@ fn read_vision(folder: &Path, root: Settings<'_>, family: Family) -> Result<Visi
             _ => None,
         },
         pool: None,
+        norm_eps: None,
         mean,
         std,
         still: None,
@@ -504,9 +523,32 @@ fn window_pattern(vision: Settings<'_>, layers: usize) -> Result<u32, Error> {
     }
 }
 
+/// Files with the settings of the processor of pictures.
+const PROCESSOR_FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
+
+/// The longest side of pictures in pixels, where the processor's settings have one.
+fn longest_side(folder: &Path) -> Result<Option<usize>, Error> {
+    for file in PROCESSOR_FILES {
+        let Some(value) = read_json::<Value>(folder, file)? else {
+            continue;
+        };
+        let root = Settings {
+            file,
+            value: &value,
+        };
+        let processor = root.inside("image_processor").unwrap_or(root);
+        if let Some(size) = processor.inside("size")
+            && size.get("longest_edge").is_some()
+        {
+            return size.count("longest_edge").map(Some);
+        }
+    }
+    Ok(None)
+}
+
 /// Mean and standard deviation of pixels from the processor's settings.
 pub(super) fn normalization(folder: &Path) -> Result<(Vec<f32>, Vec<f32>), Error> {
-    const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
+    const FILES: [&str; 2] = PROCESSOR_FILES;
     for file in FILES {
         let Some(value) = read_json::<Value>(folder, file)? else {
             continue;

@@ -11,7 +11,7 @@ use crate::Error;
 const PERIOD: u32 = 6;
 
 /// What Gemma 3 has beyond other text models.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sliding {
     /// Tokens that most layers look back over.
     pub(crate) window: u32,
@@ -19,6 +19,10 @@ pub(crate) struct Sliding {
     pub(crate) rope_base: f32,
     /// Rows of the embedding that the checkpoint has; rows behind the vocabulary are left out.
     pub(crate) rows: usize,
+    /// The factor on scores, where it is not what readers take from the sizes.
+    pub(crate) scale: Option<f32>,
+    /// True for each layer with a window, where not every sixth is without.
+    pub(crate) pattern: Option<Vec<bool>>,
 }
 
 /// Numbers with the defaults of the modelling code.
@@ -51,8 +55,11 @@ pub(super) fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig
         let need = format!("a divisor of {heads}");
         return Err(text.error("num_key_value_heads", kv_heads, need));
     }
-    check_scale(text, (layers, width / heads, head_dim))?;
-    check_pattern(text, layers)?;
+    check_functions(text)?;
+    let tied = match root.bool("tie_word_embeddings")? {
+        Some(tied) => Some(tied),
+        None => text.bool("tie_word_embeddings")?,
+    };
     let rows = with.count("vocab_size", 262_208)?;
     // Pictures' rows hold an id that no file keeps.
     let vocabulary = match family {
@@ -85,13 +92,16 @@ pub(super) fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig
         rope_sections: None,
         rope_scaling: scaling,
         experts: None,
-        is_tied: Some(true),
+        is_tied: Some(tied.unwrap_or(true)),
         token_ids: ["bos_token_id", "eos_token_id", "pad_token_id"].map(id),
         sliding: Some(Sliding {
             window: with.count("sliding_window", 4096)? as u32,
             rope_base: near_base,
             rows,
+            scale: scale(text, (layers, width / heads, head_dim))?,
+            pattern: pattern(text, layers)?,
         }),
+        window: None,
     })
 }
 
@@ -128,49 +138,62 @@ fn rope(text: Settings<'_>) -> Result<(f32, f32, RopeScaling), Error> {
     Ok((base.unwrap_or(1e6), near_base.unwrap_or(1e4), scaling))
 }
 
-/// Files cannot state the factor on scores; readers take it from the size of a head, or in the model of 62 layers
-/// from the width.
-fn check_scale(
-    text: Settings<'_>,
-    (layers, share, head_dim): (usize, usize, usize),
-) -> Result<(), Error> {
-    let need = if layers == 62 { share } else { head_dim };
-    match text.u32("query_pre_attn_scalar")? {
-        Some(found) if found as usize != need => {
-            Err(text.error("query_pre_attn_scalar", found, need))
+/// What no file can say must be as in all released models.
+fn check_functions(text: Settings<'_>) -> Result<(), Error> {
+    let usual = "gelu_pytorch_tanh";
+    if let Some(function) = text.str("hidden_activation")?
+        && function != usual
+    {
+        return Err(text.error("hidden_activation", function, usual));
+    }
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        if let Some(cap) = text.f32(key)? {
+            return Err(text.error(key, cap, "null"));
         }
+    }
+    let key = "use_bidirectional_attention";
+    match text.bool(key)? {
+        Some(true) => Err(text.error(key, true, "false: text attends to what came before it")),
         _ => Ok(()),
     }
 }
 
-/// Every sixth layer must see all tokens.
-fn check_pattern(text: Settings<'_>, layers: usize) -> Result<(), Error> {
+/// The factor on scores, unless it follows from the size of a head, or in the model of 62 layers from the width.
+fn scale(
+    text: Settings<'_>,
+    (layers, share, head_dim): (usize, usize, usize),
+) -> Result<Option<f32>, Error> {
+    let usual = if layers == 62 { share } else { head_dim };
+    let found = Defaults(text).count("query_pre_attn_scalar", 256)?;
+    Ok((found != usual).then(|| 1.0 / (found as f32).sqrt()))
+}
+
+/// Which layers have a window, unless every sixth is without.
+fn pattern(text: Settings<'_>, layers: usize) -> Result<Option<Vec<bool>>, Error> {
+    let every = |period: u32| -> Vec<bool> {
+        let is_near = |layer: u32| !layer.is_multiple_of(period);
+        (1..=layers as u32).map(is_near).collect()
+    };
+    let mut found = None;
     for key in ["sliding_window_pattern", "_sliding_window_pattern"] {
-        if let Some(found) = text.u32(key)?
-            && found != PERIOD
-        {
-            return Err(text.error(key, found, PERIOD));
+        match text.u32(key)? {
+            Some(0) => return Err(text.error(key, 0, "1 or more")),
+            Some(period) => found = Some(every(period)),
+            None => {}
         }
     }
-    let Some(list) = text.get("layer_types").and_then(|v| v.as_array()) else {
-        return Ok(());
-    };
-    let kind = |layer: usize| match (layer as u32 + 1).is_multiple_of(PERIOD) {
-        true => "full_attention",
-        false => "sliding_attention",
-    };
-    let fits = list.len() == layers
-        && (0..)
-            .zip(list)
-            .all(|(i, found)| found.as_str() == Some(kind(i)));
-    match fits {
-        true => Ok(()),
-        false => Err(text.error(
-            "layer_types",
-            "another order of layers",
-            format!("full attention in every {PERIOD}th of {layers} layers"),
-        )),
+    if let Some(list) = text.get("layer_types").and_then(|v| v.as_array()) {
+        let is_near = |kind: &serde_json::Value| match kind.as_str() {
+            Some("sliding_attention") => Some(true),
+            Some("full_attention") => Some(false),
+            _ => None,
+        };
+        let kinds: Option<Vec<bool>> = list.iter().map(is_near).collect();
+        let kinds = kinds.filter(|kinds| kinds.len() == layers);
+        let need = format!("sliding_attention or full_attention for each of {layers} layers");
+        found = Some(kinds.ok_or_else(|| text.error("layer_types", "another list", need))?);
     }
+    Ok(found.filter(|found| *found != every(PERIOD)))
 }
 
 /// Reads the vision encoder's part of config.json.
@@ -192,6 +215,11 @@ pub(super) fn read_vision(folder: &Path, root: Settings<'_>) -> Result<VisionCon
             format!("a square of cells that divide {side} patches a side"),
         ));
     }
+    if let Some(function) = vision.str("hidden_act")?
+        && function != "gelu_pytorch_tanh"
+    {
+        return Err(vision.error("hidden_act", function, "gelu_pytorch_tanh"));
+    }
     let (mean, std) = normalization(folder)?;
     Ok(VisionConfig {
         layers: vision.count("num_hidden_layers")?,
@@ -203,6 +231,7 @@ pub(super) fn read_vision(folder: &Path, root: Settings<'_>) -> Result<VisionCon
         taps: Vec::new(),
         window_pattern: None,
         pool: Some(pool as u32),
+        norm_eps: Some(Defaults(vision).number("layer_norm_eps", 1e-6)?),
         mean,
         std,
         still: None,

@@ -1,21 +1,36 @@
 //! Settings of encoders of still pictures: Pixtral (Mistral 3, Pixtral-12B) and CLIP (LLaVA-1.5).
 
-use super::config::{Family, VisionConfig};
+use super::config::{Family, TextConfig, VisionConfig};
 use super::settings::Settings;
 use crate::Error;
 
 /// What only these families have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Still {
-    /// Pixels of the longest side.
+    /// Pixels of a side that the encoder was made for.
     pub(crate) image_size: usize,
+    /// Pixels of a picture's longest side, where the processor has another.
+    pub(crate) longest: Option<usize>,
     /// Patches on each side of a block that becomes one row.
     pub(crate) merge: usize,
     /// Whether the projector's two products have biases.
     pub(crate) has_projector_biases: bool,
     /// What CLIP would project to by itself; files of LLaVA-1.5 carry it, though nothing reads it.
     pub(crate) own_projection: Option<u32>,
+    /// Whether the encoder's MLPs use GELU in place of the family's usual function.
+    pub(crate) is_gelu: bool,
+    /// Epsilon of the encoder's norms.
+    pub(crate) norm_eps: f32,
+    /// Epsilon of the projector's norm, which is the text model's; Mistral 3 only.
+    pub(crate) projector_eps: Option<f32>,
+    /// Base of the encoder's rotary frequencies where it is not the usual one.
+    pub(crate) rope_base: Option<f32>,
 }
+
+/// Epsilon of the norms of both encoders in all published models.
+const NORM_EPS: f32 = 1e-5;
+/// Base of rotary frequencies that readers assume.
+const ROPE_BASE: f32 = 10_000.0;
 
 /// Sizes that published files leave to the modelling code.
 pub(super) fn usual(family: Family, key: &str) -> Option<u32> {
@@ -24,7 +39,25 @@ pub(super) fn usual(family: Family, key: &str) -> Option<u32> {
         (Family::Llava | Family::Pixtral, "num_attention_heads" | "num_hidden_layers") => Some(32),
         (Family::Llava, "intermediate_size") => Some(11_008),
         (Family::Pixtral, "intermediate_size") => Some(14_336),
+        (Family::Pixtral | Family::Mistral3, "num_key_value_heads") => Some(8),
         _ => None,
+    }
+}
+
+/// A size of the encoder, or what the modelling code has where the file leaves it out.
+fn size(vision: Settings<'_>, family: Family, key: &str) -> Result<usize, Error> {
+    let [clip, pixtral] = match key {
+        "hidden_size" => [768, 1024],
+        "intermediate_size" => [3072, 4096],
+        "num_hidden_layers" => [12, 24],
+        "num_attention_heads" => [12, 16],
+        "image_size" => [224, 1024],
+        _ => [32, 16],
+    };
+    match (vision.get(key), family) {
+        (Some(_), _) => vision.count(key),
+        (None, Family::Llava) => Ok(clip),
+        (None, _) => Ok(pixtral),
     }
 }
 
@@ -40,59 +73,41 @@ pub(super) fn kind_of_llava(root: Settings<'_>) -> Result<Family, Error> {
     }
 }
 
-/// Reads `vision_config` and what stands beside it.
+/// Reads `vision_config` and what stands beside it; `normalization` and `longest` are the processor's.
 pub(super) fn read(
     root: Settings<'_>,
     vision: Settings<'_>,
-    family: Family,
+    text: &TextConfig,
     (mean, std): (Vec<f32>, Vec<f32>),
+    longest: Option<usize>,
 ) -> Result<VisionConfig, Error> {
-    let all = vision.count("num_hidden_layers")?;
-    let usual_layer = if family == Family::Llava { -2 } else { -1 };
-    let layer = match root.get("vision_feature_layer") {
-        None => usual_layer,
-        Some(value) => value
-            .as_i64()
-            .ok_or_else(|| root.error("vision_feature_layer", value, "one layer"))?,
+    let family = text.family;
+    let size = |key| size(vision, family, key);
+    let patch = size("patch_size")?;
+    let image_size = match family {
+        Family::Llava => size("image_size")?,
+        // Readers want whole patches.
+        _ => size("image_size")?.next_multiple_of(patch),
     };
-    // Counted from the end; what stands behind the layer whose rows are taken is not kept.
-    let layers = (-(all as i64)..0)
-        .contains(&layer)
-        .then(|| (all as i64 + 1 + layer) as usize);
-    let layers =
-        layers.ok_or_else(|| root.error("vision_feature_layer", layer, format!("-{all} to -1")))?;
-    let merge = match family {
-        Family::Mistral3 => root.u32("spatial_merge_size")?.unwrap_or(2),
-        _ => 1,
-    };
-    if !(1..=16).contains(&merge) {
-        return Err(root.error("spatial_merge_size", merge, "1 to 16"));
-    }
-    let usual_act = if family == Family::Llava {
-        "quick_gelu"
-    } else {
-        "silu"
-    };
-    match vision.str("hidden_act")? {
-        None => {}
-        Some(act) if act == usual_act => {}
-        Some(other) => return Err(vision.error("hidden_act", other, usual_act)),
-    }
+    // A picture's longest side is the processor's matter; the encoder takes any.
+    let longest = longest.filter(|longest| family != Family::Llava && *longest != image_size);
     Ok(VisionConfig {
-        layers,
-        width: vision.count("hidden_size")?,
-        heads: vision.count("num_attention_heads")?,
-        mlp_hidden: vision.count("intermediate_size")?,
-        patch: vision.count("patch_size")?,
+        layers: layers(root, family, size("num_hidden_layers")?)?,
+        width: size("hidden_size")?,
+        heads: size("num_attention_heads")?,
+        mlp_hidden: size("intermediate_size")?,
+        patch,
         positions: None,
         taps: Vec::new(),
         window_pattern: None,
         pool: None,
+        norm_eps: None,
         mean,
         std,
         still: Some(Still {
-            image_size: vision.count("image_size")?,
-            merge: merge as usize,
+            image_size,
+            longest,
+            merge: merge(root, family)?,
             has_projector_biases: root
                 .bool("multimodal_projector_bias")?
                 .unwrap_or(family != Family::Mistral3),
@@ -100,6 +115,85 @@ pub(super) fn read(
                 Family::Llava => vision.u32("projection_dim")?,
                 _ => None,
             },
+            is_gelu: is_gelu(root, vision, family)?,
+            norm_eps: match family {
+                Family::Llava => vision.f32("layer_norm_eps")?.unwrap_or(NORM_EPS),
+                _ => NORM_EPS,
+            },
+            projector_eps: (family == Family::Mistral3 && text.norm_eps != NORM_EPS)
+                .then_some(text.norm_eps),
+            rope_base: rope_base(vision, family)?,
         }),
     })
+}
+
+/// The layers up to the one whose rows are taken; what stands behind it is not kept.
+fn layers(root: Settings<'_>, family: Family, all: usize) -> Result<usize, Error> {
+    let usual = if family == Family::Llava { -2 } else { -1 };
+    let layer = match root.get("vision_feature_layer") {
+        None => usual,
+        Some(value) => value
+            .as_i64()
+            .ok_or_else(|| root.error("vision_feature_layer", value, "one layer"))?,
+    };
+    let all = all as i64;
+    // Counted from the end where below 0; 0 is what enters the first layer.
+    let layers = if layer < 0 { all + 1 + layer } else { layer };
+    match (1..=all).contains(&layers) {
+        true => Ok(layers as usize),
+        false => Err(root.error("vision_feature_layer", layer, format!("-{all} to -1"))),
+    }
+}
+
+fn merge(root: Settings<'_>, family: Family) -> Result<usize, Error> {
+    let merge = match family {
+        Family::Mistral3 => root.u32("spatial_merge_size")?.unwrap_or(2),
+        _ => 1,
+    };
+    match (1..=16).contains(&merge) {
+        true => Ok(merge as usize),
+        false => Err(root.error("spatial_merge_size", merge, "1 to 16")),
+    }
+}
+
+/// Whether the encoder's MLPs use GELU; checks what files cannot say.
+fn is_gelu(root: Settings<'_>, vision: Settings<'_>, family: Family) -> Result<bool, Error> {
+    if let Some(act) = root.str("projector_hidden_act")?
+        && act != "gelu"
+    {
+        return Err(root.error("projector_hidden_act", act, "gelu"));
+    }
+    let kept = match family {
+        Family::Llava => "default",
+        _ => "full",
+    };
+    if let Some(kind) = root.str("vision_feature_select_strategy")?
+        && kind != kept
+    {
+        return Err(root.error("vision_feature_select_strategy", kind, kept));
+    }
+    let (own, usual) = match family {
+        Family::Llava => ("quick_gelu", "quick_gelu"),
+        _ => ("silu", "gelu"),
+    };
+    match vision.str("hidden_act")?.unwrap_or(usual) {
+        "gelu" => Ok(true),
+        act if act == own => Ok(false),
+        act => Err(vision.error("hidden_act", act, format!("{own} or gelu"))),
+    }
+}
+
+fn rope_base(vision: Settings<'_>, family: Family) -> Result<Option<f32>, Error> {
+    if family == Family::Llava {
+        return Ok(None);
+    }
+    let stated = match vision.inside("rope_parameters") {
+        Some(rope) => rope.f32("rope_theta")?,
+        None => None,
+    };
+    let stated = match stated {
+        Some(base) => Some(base),
+        None => vision.f32("rope_theta")?,
+    };
+    Ok(stated.filter(|base| *base != ROPE_BASE))
 }

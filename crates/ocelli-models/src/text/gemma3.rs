@@ -94,7 +94,7 @@ impl Gemma3Text {
         if cap.is_some_and(|cap| cap != 0.0) {
             return Err(keys.invalid("attn_logit_softcapping is set, which Gemma 3 does not have"));
         }
-        let sizes = (config.mlp_hidden(&keys)?, query_scale(&config));
+        let sizes = (config.mlp_hidden(&keys)?, query_scale(&keys, &config)?);
         let root = loader.root();
         let block = root.at("blk");
         Ok(Self {
@@ -164,14 +164,14 @@ fn usual_heads(layers: usize) -> Option<Heads> {
     })
 }
 
-/// The factor on scores: one over the root of a head, but of `hidden / heads` in the 27B model, whose files do not
-/// say so.
-fn query_scale(config: &TextConfig) -> f32 {
+/// The factor on scores: what the file states, else one over the root of a head, but of `hidden / heads` in the 27B
+/// model, whose files do not say so.
+fn query_scale(keys: &Keys<'_>, config: &TextConfig) -> Result<f32, Error> {
     let divisor = match config.layers {
         62 => config.hidden as f32 / config.heads.query as f32,
         _ => config.heads.dim as f32,
     };
-    1.0 / divisor.sqrt()
+    keys.positive("attention.scale", Some(1.0 / divisor.sqrt()))
 }
 
 /// How far each layer looks back.

@@ -2,11 +2,12 @@
 //!
 //! Converters permute the rows of query and key weights of this architecture, so that neighbours turn
 //! together. Llama 3.1 and later keep a factor for each frequency in `rope_freqs.weight`; Ministral 3
-//! makes queries longer far into its context. Pictures' rows count like words.
+//! makes queries longer far into its context; the first Mistral models look back over a window. Pictures' rows
+//! count like words.
 //!
 //! Source: HF `modeling_llama.py`, `modeling_ministral3.py`.
 
-use ocelli_tensor::{AttentionPlan, Mask, Pass, Tensor};
+use ocelli_tensor::{AttentionPlan, KvLayer, LayerCache, Mask, Pass, Tensor};
 
 use crate::config::{Keys, TextConfig};
 use crate::parts::{Angles, AxisOfFrequency, DecoderLayer, Rotary, Temperature, TokenTable};
@@ -44,10 +45,15 @@ impl LlamaText {
                 .collect::<Result<_, Error>>()?,
             rotary: Rotary::load(&keys, &root, &config, AxisOfFrequency::One)?,
             temperature: temperature(&keys, &config)?,
-            shape: config.shape({
+            shape: {
                 let name = loader.names().prefix().to_owned();
-                loader.finish(&name)?
-            }),
+                let mut shape = config.shape(loader.finish(&name)?);
+                if let Some(window) = window(&keys, &config)? {
+                    let near = |layer: &mut KvLayer| layer.cache = LayerCache::Window(window);
+                    shape.caches.iter_mut().for_each(near);
+                }
+                shape
+            },
         })
     }
 }
@@ -75,11 +81,22 @@ impl TextModel for LlamaText {
             let plan = AttentionPlan::Paged {
                 layer: i,
                 spans: step.spans,
-                mask: Mask::Causal,
+                mask: match self.shape.caches[i].cache {
+                    LayerCache::Full => Mask::Causal,
+                    LayerCache::Window(tokens) => Mask::Window(tokens),
+                },
             };
             layer.forward(pass, &x, angles, plan);
             pass.probe(format_args!("layer.{i}"), &x);
         }
         self.tokens.logits(pass, &x, step.output_rows)
     }
+}
+
+/// Tokens that a layer looks back over, where the file says so and it is fewer than the context.
+fn window(keys: &Keys<'_>, config: &TextConfig) -> Result<Option<usize>, Error> {
+    let stated = keys.u32("attention.sliding_window")?.unwrap_or(0) as usize;
+    Ok((1..config.context_length)
+        .contains(&stated)
+        .then_some(stated))
 }

@@ -239,3 +239,11 @@ pub(super) fn activation(keys: &Keys<'_>, usual: Activation) -> Result<Activatio
         (false, false) => Ok(usual),
     }
 }
+
+/// [`activation`] of encoders whose checkpoints mean the exact GELU: converters write it as `use_gelu`.
+pub(super) fn exact_activation(keys: &Keys<'_>, usual: Activation) -> Result<Activation, Error> {
+    Ok(match activation(keys, usual)? {
+        Activation::GeluTanh => Activation::GeluErf,
+        other => other,
+    })
+}

@@ -41,19 +41,20 @@ impl Gemma3Vision {
         let root = loader.root();
         let config = SquareConfig::read(&keys, &root, Normalization::HALF)?;
         root.require_biases(&["v.patch_embd", "v.post_ln"])?;
-        let pool = pool(&keys, config.side)?;
+        let side = config.side;
+        let pool = pool(&keys, side)?;
         let (width, eps) = (config.width, config.norm_eps);
         let [output, _] = shape(&keys, &root, "mm.input_projection.weight")?;
         let (vision, mm) = (root.at("v"), root.at("mm"));
         let positions = PositionTable::load(&vision.at("position_embd"), width)?;
-        if positions.side() != config.side {
+        if positions.side() != side {
             return Err(keys.invalid(format!(
                 "v.position_embd is for {0} x {0} patches, the image has {1} x {1}",
                 positions.side(),
-                config.side
+                side
             )));
         }
-        let side = config.side as u32;
+        let side = side as u32;
         let sizes = EncoderSizes {
             width,
             heads: config.heads,

@@ -8,7 +8,7 @@ use ocelli_image::{
 };
 use ocelli_tensor::{Activation, AttentionPlan, Pass};
 
-use super::config::{activation, shape};
+use super::config::{exact_activation, shape};
 use super::square::SquareConfig;
 use crate::config::Keys;
 use crate::parts::{Angles, EncoderLayer, EncoderSizes, LayerNorm, Mlp, PatchEmbedding};
@@ -36,11 +36,13 @@ impl LlavaVision {
         let keys = Keys::new(loader.gguf(), loader.names().prefix());
         let root = loader.root();
         let config = SquareConfig::read(&keys, &root, Normalization::CLIP)?;
-        root.require_biases(&["v.pre_ln", "mm.0", "mm.2"])?;
+        root.require_biases(&["v.pre_ln"])?;
+        root.require_biases_together(&["mm.0", "mm.2"])?;
         let (vision, width, eps) = (root.at("v"), config.width, config.norm_eps);
         // CLIP's own `projection_dim` is something else.
         let [_, output] = shape(&keys, &root, "mm.2.weight")?;
-        let rows = 1 + config.side * config.side;
+        let side = config.side;
+        let rows = 1 + side * side;
         let mut places = vision.values("position_embd.weight", &[width, rows])?;
         let class = vision.values("class_embd", &[width])?;
         places.iter_mut().zip(class).for_each(|(p, c)| *p += c);
@@ -49,10 +51,10 @@ impl LlavaVision {
             heads: config.heads,
             middle: config.mlp_hidden,
             eps,
-            activation: activation(&keys, Activation::QuickGelu)?,
+            activation: exact_activation(&keys, Activation::QuickGelu)?,
         };
         let load_layer = |i| EncoderLayer::load(&vision.at("blk").at(i), &sizes);
-        let side = config.side as u32;
+        let side = side as u32;
         Ok(Self {
             grid: Grid {
                 t: 1,

@@ -7,7 +7,7 @@
 use ocelli_image::{Budget, Filter, Grid, Normalization, Patches};
 use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor, Weight};
 
-use super::config::{activation, shape};
+use super::config::{exact_activation, shape};
 use super::square::SquareConfig;
 use crate::config::Keys;
 use crate::parts::{
@@ -126,11 +126,12 @@ impl PixtralVision {
                 "vision heads have {dim} elements, need a multiple of 4 for two axes"
             )));
         }
-        let activation = activation(&keys, Activation::Silu)?;
+        let activation = exact_activation(&keys, Activation::Silu)?;
         let (vision, mm) = (root.at("v"), root.at("mm"));
         let (width, eps) = (config.width, config.norm_eps);
         let load_layer = |i| Layer::load(&vision.at("blk").at(i), &config, activation);
         let sizes = [width, output, output];
+        let longest = longest(&keys, &config)?;
         Ok(Self {
             patch_embedding: PatchEmbedding::load_still(
                 &vision.at("patch_embd"),
@@ -141,14 +142,15 @@ impl PixtralVision {
             layers: (0..config.layers)
                 .map(load_layer)
                 .collect::<Result<_, _>>()?,
-            merger: (side > 1)
-                .then(|| Merger::load(&mm, (width, side), eps))
+            merger: root
+                .has("mm.patch_merger.weight")
+                .then(|| Merger::load(&mm, (width, side), merger_eps(&keys, eps)?))
                 .transpose()?,
             projector: Mlp::load(&mm, ("1", "2"), sizes, Activation::GeluErf)?,
             rotation: (dim, theta(&keys)?),
-            longest: (config.side * config.patch) as u32,
+            longest: longest as u32,
             shape: VisionShape {
-                budget: budget(&keys, &config, side)?,
+                budget: budget(&keys, longest, config.patch * side)?,
                 ..config.shape(
                     &keys,
                     (side, output, Filter::Bicubic),
@@ -198,10 +200,16 @@ fn read_rest(root: &Scope<'_>, output: usize) -> Result<(), Error> {
     if root.has("v.token_embd.img_break") {
         root.values("v.token_embd.img_break", &[output])?;
     }
-    if root.has("mm.1.bias") || root.has("mm.2.bias") {
-        root.require_biases(&["mm.1", "mm.2"])?;
+    root.require_biases_together(&["mm.1", "mm.2"])
+}
+
+/// The reference takes the text model's epsilon for the norm before the merger; files that are not as usual say so.
+fn merger_eps(keys: &Keys<'_>, usual: f32) -> Result<f32, Error> {
+    let key = "projector.layer_norm_epsilon";
+    match keys.metadata().get(&keys.key(key)) {
+        Some(_) => keys.eps(key, key),
+        None => Ok(usual),
     }
-    Ok(())
 }
 
 fn theta(keys: &Keys<'_>) -> Result<f32, Error> {
@@ -210,10 +218,18 @@ fn theta(keys: &Keys<'_>) -> Result<f32, Error> {
     keys.positive("rope.freq_base", Some(outside.unwrap_or(10_000.0)))
 }
 
-fn budget(keys: &Keys<'_>, config: &SquareConfig, side: usize) -> Result<Budget, Error> {
-    let cells = config.side.div_ceil(side) as u32;
+/// Pixels of the longest side of a picture: the processor's, where files say that it is another than the encoder's.
+fn longest(keys: &Keys<'_>, config: &SquareConfig) -> Result<usize, Error> {
+    match keys.u32("longest_edge")? {
+        Some(_) => keys.count("longest_edge", 1 << 14),
+        None => Ok(config.side * config.patch),
+    }
+}
+
+fn budget(keys: &Keys<'_>, longest: usize, cell: usize) -> Result<Budget, Error> {
+    let cells = longest.div_ceil(cell) as u32;
     let most = cells.saturating_mul(cells);
-    Budget::from_tokens((config.patch * side) as u32, 1, most)
+    Budget::from_tokens(cell as u32, 1, most)
         .map_err(|error| keys.invalid(format!("size rule: {error}")))
 }
 
