@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use half::bf16;
 use ocelli_kernels::{Kernels, LANES, PanelFormat, Panels, Workspace};
-use ocelli_quant::{TensorType, dequantize};
+use ocelli_quant::{TensorType, dequantize, quantize_into};
 use ocelli_tensor::{PackError, Use, Weight, WeightSource};
 
 use crate::arithmetic::Arithmetic;
@@ -167,10 +166,11 @@ impl Part {
 
 /// Rows of another type as upper halves of singles, to nearest even.
 fn upper_halves(ty: TensorType, rows: &[u8]) -> Vec<u8> {
-    let mut values = vec![0.0; rows.len() / ty.block_bytes()];
+    let mut values = vec![0.0; rows.len() / ty.block_bytes() * ty.block_elements()];
     dequantize(ty, rows, &mut values).expect("numbers of a type that can be run");
-    let halves = values.iter().map(|x| bf16::from_f32(*x).to_le_bytes());
-    halves.flatten().collect()
+    let mut halves = vec![0; 2 * values.len()];
+    quantize_into(TensorType::BF16, &values, &mut halves).expect("two bytes for each number");
+    halves
 }
 
 /// Packs runs of panels on all threads.

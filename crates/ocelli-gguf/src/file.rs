@@ -292,6 +292,23 @@ impl Gguf {
         }
     }
 
+    /// [`Gguf::release`] of everything, metadata included.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the system refuses.
+    pub fn release_all(&self) -> Result<(), Error> {
+        self.parts.iter().try_for_each(|part| match &part.bytes {
+            Bytes::Mapped { map, path, .. } => {
+                map.release(0, map.len()).map_err(|source| Error::Io {
+                    action: "release memory of",
+                    path: path.clone(),
+                    source,
+                })
+            }
+            Bytes::Memory(_) => Ok(()),
+        })
+    }
+
     /// Checks that no file was written or cut since it was opened: call it when everything needed was copied. A file
     /// that was replaced by another one under its name does not count: the opened one is still there.
     ///

@@ -41,6 +41,10 @@ fn a_file_on_disk_is_the_same_as_in_memory() {
         disk.release(tensor).expect("released");
         assert_eq!(disk.data(tensor), memory.data(tensor), "pages come back");
     }
+    disk.release_all().expect("released");
+    for tensor in memory.tensors() {
+        assert_eq!(disk.data(tensor), memory.data(tensor), "pages come back");
+    }
     let only = fs::read_dir(path.parent().expect("a folder"))
         .expect("listed")
         .count();

@@ -32,6 +32,8 @@ const DEFAULT_IMAGE_TOKENS: u64 = 4096;
 const DEFAULT_VIDEO_TOKENS: u64 = 12_288;
 /// Kept features of pictures.
 const FEATURE_BYTES: usize = 512 << 20;
+/// Bytes of files that are read before their memory is given back.
+const RELEASE_BYTES: u64 = 64 << 20;
 /// Vocabularies may be this much smaller than the embedding: converters pad it.
 const PADDING_ROWS: usize = 1024;
 
@@ -249,10 +251,15 @@ pub(crate) fn read_weights(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Halves, Error> {
     let total = files.total_bytes();
-    let done = Cell::new(0);
+    let (done, kept) = (Cell::new(0), Cell::new(0));
     let progress = RefCell::new(progress);
     let report = |bytes: u64| {
         done.set(done.get() + bytes);
+        kept.set(kept.get() + bytes);
+        if kept.get() >= RELEASE_BYTES {
+            kept.set(0);
+            release(files);
+        }
         (progress.borrow_mut())(done.get().min(total), total);
     };
     let text = load_text(&files.text, backend, &report)?;
@@ -260,10 +267,20 @@ pub(crate) fn read_weights(
         .vision()
         .map(|file| load_vision(file, backend, &report))
         .transpose()?;
+    release(files);
     for file in files.all() {
         file.unchanged()?;
     }
     Ok((text, vision))
+}
+
+/// Gives the memory of what was read of the files back: each tensor was packed into memory of its own. A tensor that is still
+/// being read is read again.
+fn release(files: &Files) {
+    for file in files.all() {
+        // A system that refuses keeps the pages; nothing else changes.
+        let _ = file.release_all();
+    }
 }
 
 /// Finds the pair's row and checks that both halves fit.

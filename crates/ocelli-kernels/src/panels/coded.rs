@@ -270,25 +270,6 @@ impl Coding {
             None => code,
         }
     }
-
-    /// Writes the codes of a row's block, a word at a time.
-    pub(super) fn set_codes(&self, block: &mut [u8], lane: usize, codes: &[u8]) {
-        let mut passed = 0;
-        for plane in self.planes.iter().flatten() {
-            // The same bits of 4 codes, one in each byte.
-            let mask = ((1_u32 << plane.bits) - 1) * 0x0101_0101;
-            let words = block[plane.start..].as_chunks_mut::<{ 4 * LANES }>().0;
-            for (codes, words) in codes.chunks_exact(32 / plane.bits).zip(words) {
-                let mut word = 0;
-                for (part, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
-                    let bits = u32::from_le_bytes(*codes) >> passed & mask;
-                    word |= bits << (part * plane.bits);
-                }
-                words[4 * lane..][..4].copy_from_slice(&word.to_le_bytes());
-            }
-            passed += plane.bits;
-        }
-    }
 }
 
 impl Plane {

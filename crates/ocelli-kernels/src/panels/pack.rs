@@ -37,36 +37,38 @@ impl PanelFormat {
     }
 }
 
-/// Blocks of rows side by side.
+/// Blocks of rows side by side, one block of all rows after the other: what is written then stays in the nearest cache.
 fn pack_coded(code: Code, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
     if row_bytes == 0 {
         return;
     }
-    let coding = code.coding();
     let block_bytes = code.source_type().block_bytes();
-    for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
-        let targets = panel.chunks_exact_mut(coding.bytes);
-        for (from, block) in row.chunks_exact(block_bytes).zip(targets) {
+    let blocks = panel.chunks_exact_mut(code.coding().bytes);
+    for (index, block) in blocks.take(row_bytes / block_bytes).enumerate() {
+        for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+            let from = &row[index * block_bytes..][..block_bytes];
             blocks::pack(code, from, lane, block);
         }
     }
 }
+
+/// Elements of each row that are written before those of the next row.
+const RUN: usize = 32;
 
 /// `panel[i][lane] = rows[lane][i]` for elements of `SIZE` bytes.
 fn interleave<const SIZE: usize>(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
     if row_bytes == 0 {
         return;
     }
-    for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
-        let elements = row.as_chunks::<SIZE>().0;
-        let targets = panel
-            .as_chunks_mut::<SIZE>()
-            .0
-            .iter_mut()
-            .skip(lane)
-            .step_by(LANES);
-        for (target, element) in targets.zip(elements) {
-            *target = *element;
+    for (run, target) in panel.chunks_mut(RUN * SIZE * LANES).enumerate() {
+        let target = target.as_chunks_mut::<SIZE>().0;
+        for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+            let elements = row.as_chunks::<SIZE>().0;
+            let elements = elements.get(run * RUN..).unwrap_or_default();
+            let lanes = target.as_chunks_mut::<LANES>().0;
+            for (lanes, element) in lanes.iter_mut().zip(elements) {
+                lanes[lane] = *element;
+            }
         }
     }
 }
