@@ -11,8 +11,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ocelli::{ImageSource, Model, Part, Request, Video};
+use ocelli::{Answer, FinishReason, GrammarSource, ImageSource, Model, Part, Request, Video};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::args::{BatchArgs, Precision};
 use crate::failure::{Code, Failure};
@@ -26,13 +27,19 @@ const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
 /// Endings of files that are taken for videos. Animations are pictures here: of most, one frame says enough.
 const VIDEO_ENDINGS: [&str; 7] = ["mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg"];
 
+/// Whether a file is taken for a video.
+pub(crate) fn is_video(path: &Path) -> bool {
+    has_ending(path, &VIDEO_ENDINGS)
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// When there is nothing to do, the file of answers cannot be used, or some pictures failed.
 pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
+    let schema = args.schema.as_deref().map(Schema::read).transpose()?;
     let pictures = pictures(&args.inputs)?;
-    let mut rows = Rows::open(&args.out, &args.prompt)?;
+    let mut rows = Rows::open(args, schema.as_ref())?;
     let open: Vec<&PathBuf> = pictures
         .iter()
         .filter(|p| !rows.done.contains(&name(p)))
@@ -49,12 +56,20 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let mut model = load(&args.model, Precision::Auto)?;
+    if let Some(schema) = &schema {
+        schema.check(&model)?;
+    }
     let bar = bar(pictures.len(), kept);
-    let mut failed = 0;
+    let (mut failed, mut code) = (0, Code::Check);
     for picture in open {
         bar.set_message(name(picture));
-        let row = answer(&mut model, args, picture)?;
-        failed += usize::from(row.get("error").is_some());
+        let row = answer(&mut model, args, schema.as_ref(), picture)?;
+        if let Some(error) = row.get("error") {
+            failed += 1;
+            if error["code"] != Code::Check as u8 {
+                code = Code::Image;
+            }
+        }
         rows.add(&row)?;
         bar.inc(1);
     }
@@ -67,14 +82,19 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
             pictures.len(),
             args.out.display()
         );
-        return Err(Failure::new(Code::Image, what));
+        return Err(Failure::new(code, what));
     }
     Ok(())
 }
 
 /// The line for a picture. A picture that fails has a line too; only what concerns all of them ends the work.
-fn answer(model: &mut Model, args: &BatchArgs, picture: &Path) -> Result<Value, Failure> {
-    let medium = match has_ending(picture, &VIDEO_ENDINGS) {
+fn answer(
+    model: &mut Model,
+    args: &BatchArgs,
+    schema: Option<&Schema>,
+    picture: &Path,
+) -> Result<Value, Failure> {
+    let medium = match is_video(picture) {
         true => Part::Video(Video::file(picture)),
         false => Part::Image(ImageSource::File(picture.to_owned())),
     };
@@ -88,15 +108,24 @@ fn answer(model: &mut Model, args: &BatchArgs, picture: &Path) -> Result<Value, 
         max_tokens: args.answer.max_tokens,
         stop: args.answer.stop_strings()?,
         pan_and_scan: args.answer.pan_and_scan,
+        grammar: schema.map(|schema| schema.grammar.clone()),
         ..Request::from_messages(messages)
     };
     let asked = model.ask_with(request, &mut |_| ControlFlow::Continue(()));
     let mut row = json!({"image": name(picture), "prompt": args.prompt});
+    if let Some(schema) = schema {
+        row["schema"] = json!(schema.digest);
+    }
     match asked {
         Ok(answer) => {
-            let answer = output::answer_json(model.name(), &answer);
-            if let (Value::Object(row), Value::Object(answer)) = (&mut row, answer) {
-                row.extend(answer);
+            let told = output::answer_json(model.name(), &answer);
+            if let (Value::Object(row), Value::Object(told)) = (&mut row, told) {
+                row.extend(told);
+            }
+            match schema.map(|schema| schema.value(&answer)) {
+                None => {}
+                Some(Ok(value)) => row["json"] = value,
+                Some(Err(failure)) => row["error"] = error_json(&failure),
             }
         }
         Err(error) => {
@@ -104,10 +133,64 @@ fn answer(model: &mut Model, args: &BatchArgs, picture: &Path) -> Result<Value, 
             if failure.is(Code::Pair) {
                 return Err(failure);
             }
-            row["error"] = json!({"message": failure.message(), "code": failure.code()});
+            row["error"] = error_json(&failure);
         }
     }
     Ok(row)
+}
+
+fn error_json(failure: &Failure) -> Value {
+    json!({"message": failure.message(), "code": failure.code()})
+}
+
+/// What answers are bound to.
+struct Schema {
+    path: PathBuf,
+    grammar: GrammarSource,
+    /// Tells schemas apart in the file of answers.
+    digest: String,
+}
+
+impl Schema {
+    /// Reads a file.
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::path("read", path, &error))?;
+        let schema: Value = serde_json::from_str(&text).map_err(|error| {
+            let path = path.display();
+            Failure::usage(format_args!("--schema {path}: found no JSON: {error}"))
+        })?;
+        let digest = Sha256::digest(schema.to_string());
+        Ok(Self {
+            path: path.to_owned(),
+            grammar: GrammarSource::JsonSchema(schema),
+            digest: digest[..8].iter().map(|b| format!("{b:02x}")).collect(),
+        })
+    }
+
+    /// Refuses what answers cannot be bound to.
+    fn check(&self, model: &Model) -> Result<(), Failure> {
+        model.check_grammar(&self.grammar).map_err(|error| {
+            let path = self.path.display();
+            Failure::usage(format_args!("--schema {path}: {error}"))
+        })
+    }
+
+    /// The value that an answer is. Every token was one that the schema allows, so only an answer that did not come to its end
+    /// is none.
+    fn value(&self, answer: &Answer) -> Result<Value, Failure> {
+        let found = match serde_json::from_str(&answer.text) {
+            Ok(value) if answer.finish_reason == FinishReason::Stop => return Ok(value),
+            _ => answer.usage.completion_tokens,
+        };
+        let path = self.path.display();
+        Err(Failure::new(
+            Code::Check,
+            format_args!(
+                "answer: found {found} tokens that are no whole value, need JSON by {path}. Raise --max-tokens"
+            ),
+        ))
+    }
 }
 
 fn bar(total: usize, done: usize) -> ProgressBar {
@@ -170,7 +253,7 @@ pub(crate) fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failur
 }
 
 fn is_picture(path: &Path) -> bool {
-    has_ending(path, &ENDINGS) || has_ending(path, &VIDEO_ENDINGS)
+    has_ending(path, &ENDINGS) || is_video(path)
 }
 
 fn has_ending(path: &Path, endings: &[&str]) -> bool {
@@ -210,7 +293,8 @@ struct Rows {
 
 impl Rows {
     /// Opens the file, reads which pictures are done, and takes back a line that was cut in two.
-    fn open(path: &Path, prompt: &str) -> Result<Self, Failure> {
+    fn open(args: &BatchArgs, schema: Option<&Schema>) -> Result<Self, Failure> {
+        let path = args.out.as_path();
         let wrong = |action: &'static str| move |error| Failure::path(action, path, &error);
         let mut file = OpenOptions::new()
             .read(true)
@@ -228,7 +312,7 @@ impl Rows {
         let mut done = HashSet::new();
         for (index, line) in bytes[..whole].split(|b| *b == b'\n').enumerate() {
             if !line.is_empty() {
-                done.insert(read_row(line, prompt, path, index + 1)?);
+                done.insert(read_row(line, (args, schema), index + 1)?);
             }
         }
         file.set_len(whole as u64).map_err(wrong("write"))?;
@@ -248,18 +332,26 @@ impl Rows {
 }
 
 /// The picture that a line is about.
-fn read_row(line: &[u8], prompt: &str, path: &Path, number: usize) -> Result<String, Failure> {
+fn read_row(
+    line: &[u8],
+    (args, schema): (&BatchArgs, Option<&Schema>),
+    number: usize,
+) -> Result<String, Failure> {
     let wrong = |found: &str| {
         Failure::usage(format_args!(
             "--out {}: line {number}: found {found}, need answers of this prompt. Name another file",
-            path.display()
+            args.out.display()
         ))
     };
     let row: Value = serde_json::from_slice(line).map_err(|_| wrong("no answer of a batch"))?;
     let image = row.get("image").and_then(Value::as_str);
     let image = image.ok_or_else(|| wrong("no answer of a batch"))?;
-    if row.get("prompt").and_then(Value::as_str) != Some(prompt) {
+    if row.get("prompt").and_then(Value::as_str) != Some(args.prompt.as_str()) {
         return Err(wrong("another prompt"));
+    }
+    let digest = schema.map(|schema| schema.digest.as_str());
+    if row.get("schema").and_then(Value::as_str) != digest {
+        return Err(wrong("another schema"));
     }
     Ok(image.to_owned())
 }

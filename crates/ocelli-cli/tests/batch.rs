@@ -165,3 +165,79 @@ fn places_of_an_answer_are_drawn_on_a_copy_of_the_picture() {
         .run(&["-n", "2", "--draw", &out, "Where?"])
         .fails(2, "--draw");
 }
+
+/// A batch with a schema and room for whole answers.
+fn by_schema(model: &Model, inputs: &str, out: &str, schema: &str, tokens: &str) -> common::Ran {
+    let limits = ["-n", tokens, "--image-max-tokens", "64"];
+    let files = [inputs, "-p", "What?", "--out", out, "--schema", schema];
+    ocelli(&model.arguments("batch", &[&files[..], &limits].concat()))
+}
+
+#[test]
+fn every_answer_follows_the_schema_and_its_value_is_told() {
+    let folder = Folder::new();
+    let (model, out) = (folder.model(|_| {}), folder.path("out.jsonl"));
+    let schema = folder.file("schema.json", r#"{"enum": ["yes", "no", 7]}"#);
+    let scans = scans(&folder);
+    by_schema(&model, &scans, &out, &schema, "60").ok();
+    for row in rows(&out) {
+        assert!(row["error"].is_null(), "{row}");
+        assert!(
+            ["yes".into(), "no".into(), 7.into()].contains(&row["json"]),
+            "{row}"
+        );
+        let answer: Value = serde_json::from_str(row["answer"].as_str().unwrap()).unwrap();
+        assert_eq!(answer, row["json"]);
+    }
+    // The same work goes on; another schema is other work.
+    by_schema(&model, &scans, &out, &schema, "60").ok();
+    assert_eq!(rows(&out).len(), 3);
+    let other = folder.file("other.json", r#"{"enum": ["yes", "no", 8]}"#);
+    by_schema(&model, &scans, &out, &other, "60").fails(2, "another schema");
+    batch(&model, &scans, &out, &["-p", "What?"]).fails(2, "another schema");
+}
+
+#[test]
+fn an_answer_that_does_not_come_to_its_end_is_an_error_of_its_row() {
+    let folder = Folder::new();
+    let (model, out) = (folder.model(|_| {}), folder.path("out.jsonl"));
+    let schema = folder.file(
+        "schema.json",
+        r#"{"type": "string", "pattern": "^[a-z]{40,50}$"}"#,
+    );
+    let ran = by_schema(&model, &scans(&folder), &out, &schema, "2");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    for row in rows(&out) {
+        let message = row["error"]["message"].as_str().unwrap();
+        assert!(
+            message.contains("found 2 tokens that are no whole value"),
+            "{row}"
+        );
+        assert_eq!(
+            (&row["error"]["code"], &row["json"]),
+            (&1.into(), &Value::Null)
+        );
+    }
+}
+
+#[test]
+fn a_bad_schema_ends_the_batch_before_a_picture_is_asked() {
+    let folder = Folder::new();
+    let (model, out) = (folder.model(|_| {}), folder.path("out.jsonl"));
+    let scans = scans(&folder);
+    let missing = folder.path("none.json");
+    by_schema(&model, &scans, &out, &missing, "9").fails(8, "none.json");
+    for (text, message) in [
+        ("{\"type\": ", "found no JSON"),
+        ("{\"type\": \"nothing\"}", "bad.json"),
+        (
+            "{\"type\": \"string\", \"enum\": [1]}",
+            "never be satisfied",
+        ),
+        ("[1, 2]", "bad.json"),
+    ] {
+        let bad = folder.file("bad.json", text);
+        by_schema(&model, &scans, &out, &bad, "9").fails(2, message);
+        assert_eq!(std::fs::read(&out).unwrap_or_default(), b"", "{text}");
+    }
+}

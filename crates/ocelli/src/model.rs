@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use ocelli_engine::{Engine, Event, Generate, Owner};
+use ocelli_engine::{Engine, Event, Generate, GrammarSource, Grammars, Owner};
 use ocelli_image::boxes::View;
 use ocelli_image::{ImageRecord, VideoRecord};
 use ocelli_text::RenderOptions;
@@ -17,6 +17,7 @@ use crate::{Answer, Error, Options, Request, Sampling, Source, Timings, Usage, l
 /// requests begin with in common is not computed again.
 pub struct Model {
     parts: Parts,
+    grammars: Grammars,
 }
 
 pub(crate) struct Parts {
@@ -41,7 +42,8 @@ impl std::fmt::Debug for Model {
 
 impl Model {
     pub(crate) fn from_parts(parts: Parts) -> Self {
-        Self { parts }
+        let grammars = Grammars::new(parts.preparer.model.clone());
+        Self { parts, grammars }
     }
 
     pub(crate) fn into_parts(self) -> Parts {
@@ -102,10 +104,19 @@ impl Model {
         self.parts.preparer.default_sampling.clone()
     }
 
+    /// Finds out whether answers can be bound to this, before anything is asked.
+    ///
+    /// # Errors
+    /// When it is wrong, asks for what cannot be enforced, or is too expensive.
+    pub fn check_grammar(&self, grammar: &GrammarSource) -> Result<(), Error> {
+        self.grammars.compile(grammar)?;
+        Ok(())
+    }
+
     /// Answers.
     ///
     /// # Errors
-    /// When a picture is bad, or the request does not fit. The model stays usable.
+    /// When a picture is bad, the request does not fit, or its grammar is wrong. The model stays usable.
     pub fn ask(&mut self, request: Request) -> Result<Answer, Error> {
         self.ask_with(request, &mut |_| ControlFlow::Continue(()))
     }
@@ -119,6 +130,11 @@ impl Model {
         request: Request,
         observe: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Answer, Error> {
+        let grammar = request
+            .grammar
+            .as_ref()
+            .map(|source| self.grammars.compile(source))
+            .transpose()?;
         let Asked {
             prompt,
             pictures,
@@ -134,6 +150,7 @@ impl Model {
                     .sampling
                     .unwrap_or_else(|| self.parts.preparer.default_sampling.clone()),
                 stop: request.stop,
+                grammar,
                 ..Generate::new(prompt, pictures, request.max_tokens)
             },
             observe,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ocelli_engine::Sampling;
+use ocelli_engine::{GrammarSource, Sampling};
 use ocelli_text::ToolCall;
 
 use crate::Video;
@@ -105,6 +105,8 @@ pub struct Request {
     pub stop: Vec<String>,
     /// Shows crops of long pictures behind them, for families that know crops (Gemma 3). Default false.
     pub pan_and_scan: bool,
+    /// What the answer must look like. Default `None`: anything.
+    pub grammar: Option<GrammarSource>,
 }
 
 /// Most tokens of an answer unless asked otherwise.
@@ -124,6 +126,7 @@ impl Request {
             max_tokens: MAX_TOKENS,
             stop: Vec::new(),
             pan_and_scan: false,
+            grammar: None,
         }
     }
 

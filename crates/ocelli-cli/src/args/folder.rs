@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{AnswerArgs, ModelArgs};
+use super::{AnswerArgs, ModelArgs, VideoArgs};
 
 /// `ocelli batch`.
 #[derive(Clone, Debug, Args)]
@@ -22,6 +22,10 @@ pub(crate) struct BatchArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 
+    /// JSON schema that every answer follows; lines then have the answer's value as "json" too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
@@ -33,6 +37,7 @@ const BATCH_EXAMPLES: &str = "\
 Examples:
   ocelli batch scans --prompt \"Read the text.\" --out texts.jsonl
   ocelli batch 'photos/**/*.jpg' -m model.gguf -p \"Describe the picture.\" -o captions.jsonl
+  ocelli batch receipts -p \"Read the receipt.\" --schema receipt.json -o receipts.jsonl
 
 A picture that cannot be read gets a line with \"error\" and the others go on; the exit code is then 6.
 After a kill, the same command goes on: nothing is answered twice, nothing is lost.";
@@ -42,8 +47,11 @@ After a kill, the same command goes on: nothing is answered twice, nothing is lo
 #[command(after_help = PLAN_EXAMPLES)]
 pub(crate) struct PlanArgs {
     /// Pictures, folders (with all below them), or patterns such as 'scans/**/*.png'
-    #[arg(value_name = "IMAGE", required = true)]
+    #[arg(value_name = "IMAGE", required_unless_present_any = ["videos", "frames"])]
     pub(crate) inputs: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) video: VideoArgs,
 
     /// Print one JSON object
     #[arg(long)]
@@ -57,5 +65,6 @@ const PLAN_EXAMPLES: &str = "\
 Examples:
   ocelli plan photo.jpg
   ocelli plan scans -m model.gguf --image-max-tokens 1024 --json
+  ocelli plan -m model.gguf --video clip.mp4 --fps 1
 
-Only headers and metadata are read. Seconds are estimates: a short measurement of this machine times the work there is.";
+Headers and metadata are read, and a few frames and one picture of each format decoded. Seconds are estimates: a short measurement of this machine times the work there is.";
