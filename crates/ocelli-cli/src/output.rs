@@ -148,7 +148,7 @@ pub(crate) fn image_json(record: &ImageRecord) -> Value {
     })
 }
 
-fn video_json(record: &VideoRecord) -> Value {
+pub(crate) fn video_json(record: &VideoRecord) -> Value {
     json!({
         "width": record.width,
         "height": record.height,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ocelli::{Fps, ImageSource, Message, Part, Role, Video, VideoSource};
 
-use crate::args::{ImageArgs, RunArgs};
+use crate::args::{ImageArgs, RunArgs, VideoArgs};
 use crate::failure::{Code, Failure};
 
 /// Most bytes of a prompt from standard input.
@@ -102,11 +102,6 @@ pub(crate) fn media(asked: &ImageArgs) -> Result<Vec<Part>, Failure> {
 }
 
 fn media_and(asked: &ImageArgs, stdin: &mut Stdin) -> Result<Vec<Part>, Failure> {
-    if asked.fps.is_some() && asked.videos.is_empty() && asked.frames.is_empty() {
-        return Err(Failure::usage(
-            "--fps: found no video, need one with --video or --frames",
-        ));
-    }
     let mut media = Vec::new();
     for path in &asked.images {
         media.push(Part::Image(match path == Path::new(STDIN) {
@@ -114,23 +109,43 @@ fn media_and(asked: &ImageArgs, stdin: &mut Stdin) -> Result<Vec<Part>, Failure>
             false => ImageSource::File(path.clone()),
         }));
     }
+    let videos = videos_and(&asked.video, stdin)?;
+    media.extend(videos.into_iter().map(Part::Video));
+    Ok(media)
+}
+
+/// Videos, in the order they were given.
+///
+/// # Errors
+/// As [`media`].
+pub(crate) fn videos(asked: &VideoArgs) -> Result<Vec<Video>, Failure> {
+    videos_and(asked, &mut Stdin { is_free: true })
+}
+
+fn videos_and(asked: &VideoArgs, stdin: &mut Stdin) -> Result<Vec<Video>, Failure> {
+    if asked.fps.is_some() && asked.videos.is_empty() && asked.frames.is_empty() {
+        return Err(Failure::usage(
+            "--fps: found no video, need one with --video or --frames",
+        ));
+    }
+    let mut videos = Vec::new();
     for path in &asked.videos {
         let source = match path == Path::new(STDIN) {
             true => VideoSource::Bytes(stdin.bytes("--video", IMAGE_BYTES)?),
             false => VideoSource::File(path.clone()),
         };
-        media.push(Part::Video(Video {
+        videos.push(Video {
             sampled: asked.fps.unwrap_or(Fps::USUAL),
             most_frames: asked.max_frames,
             ..Video::new(source)
-        }));
+        });
     }
     if let (false, Some(fps)) = (asked.frames.is_empty(), asked.fps) {
         let frames = asked.frames.iter().cloned().map(ImageSource::File);
         let source = VideoSource::Frames(frames.collect(), fps);
-        media.push(Part::Video(Video::new(source)));
+        videos.push(Video::new(source));
     }
-    Ok(media)
+    Ok(videos)
 }
 
 /// Standard input, which only one thing can be read from.

@@ -126,3 +126,80 @@ fn a_plan_needs_a_model_that_sees_and_pictures() {
     // Without a model it is the built-in one.
     assert!(ocelli(&["plan", &photo]).ok().contains("ocelli-demo"));
 }
+
+/// An animation and frames as command lines have them.
+fn videos() -> (String, [String; 3]) {
+    let animations = common::root().join("crates/ocelli-image/tests/goldens/animation");
+    let gif = animations.join("opaque.gif").to_str().unwrap().to_owned();
+    (gif, [0, 1, 2].map(|i| picture(&format!("clip_{i}.png"))))
+}
+
+#[test]
+fn frames_sizes_and_tokens_of_videos_are_those_of_a_run() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let (gif, [a, b, c]) = videos();
+    let of_file = vec!["--video", gif.as_str(), "--fps", "10"];
+    let of_frames = vec!["--frames", &a, &b, &c, "--fps", "0.5"];
+    let text = json(&model.run(&["--json", "-n", "1", "What?"]).ok());
+    for asked in [of_file, of_frames] {
+        let run = [&asked[..], &["--json", "-n", "1", "What?"]].concat();
+        let run = json(&model.run(&run).ok());
+        let plan = [&asked[..], &["--json"]].concat();
+        let plan = json(&ocelli(&model.arguments("plan", &plan)).ok());
+        let planned = &plan["videos"][0];
+        for (field, value) in run["videos"][0].as_object().unwrap() {
+            assert_eq!(&planned[field], value, "{field} of {planned}");
+        }
+        let tokens = |answer: &Value| answer["usage"]["prompt_tokens"].as_u64().unwrap();
+        // The marks of the first temporal patch are the template's own.
+        assert_eq!(
+            planned["prompt_tokens"].as_u64().unwrap() + 2,
+            tokens(&run) - tokens(&text),
+            "{planned}"
+        );
+        for field in ["prepare_s", "encode_s", "prefill_s"] {
+            assert!(planned[field].as_f64().unwrap() > 0.0, "{field}");
+        }
+        assert_eq!(plan["total"]["videos"], 1);
+        assert_eq!(plan["total"]["tokens"], planned["prompt_tokens"]);
+    }
+}
+
+#[test]
+fn videos_that_cannot_be_seen_are_told_beside_pictures_that_can() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let (gif, _) = videos();
+    let (photo, film) = (picture("photo.png"), folder.file("film.mp4", ""));
+    let all = [photo.as_str(), &film, "--video", &gif, "--json"];
+    let ran = ocelli(&model.arguments("plan", &all));
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    assert!(ran.stderr.contains("1 of 3 pictures and videos"), "{ran:?}");
+    let plan = json(&ran.stdout);
+    assert_eq!(plan["videos"].as_array().unwrap().len(), 2);
+    let failed = plan["videos"].as_array().unwrap().iter();
+    let failed: Vec<&Value> = failed.filter(|video| !video["error"].is_null()).collect();
+    assert_eq!(failed.len(), 1);
+    let message = failed[0]["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("film.mp4") && message.contains("empty"),
+        "{message}"
+    );
+    let table = ocelli(&model.arguments("plan", &[&photo, "--video", &gif])).ok();
+    assert!(
+        table.contains("opaque.gif") && table.contains("prepare"),
+        "{table}"
+    );
+    let gone = ["--video", &folder.path("gone.mp4")];
+    let ran = ocelli(&model.arguments("plan", &gone));
+    assert_eq!(ran.code, Some(8), "{ran:?}");
+    assert!(ran.stderr.contains("gone.mp4"), "{ran:?}");
+}
+
+#[test]
+fn a_model_that_knows_no_videos_says_so() {
+    let (gif, _) = videos();
+    let ran = ocelli(&["plan", "--video", &gif]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+}

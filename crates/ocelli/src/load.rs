@@ -377,7 +377,7 @@ fn fixed_budget(own: Budget, options: &Options) -> Result<Budget, Error> {
 }
 
 /// The sizes of videos, if the family sees them.
-fn video_budget(
+pub(crate) fn video_budget(
     vision: &dyn VisionModel,
     join: &Join,
     pictures: &Budget,

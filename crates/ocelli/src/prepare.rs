@@ -12,7 +12,7 @@ use ocelli_text::{ChatTemplate, ControlTokens, Piece, RenderOptions};
 
 use crate::chat::tokenize;
 use crate::pictures::{Crops, Prepared, Viewing};
-use crate::video::{Clips, Viewer, arrange};
+use crate::video::{Clips, Extent, Viewer, arrange};
 use crate::{Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Sampling, Video, shorten};
 
 /// Times that a conversation is shortened further.
@@ -258,6 +258,7 @@ impl Preparer {
             rules,
             budget,
             ffmpeg: &self.ffmpeg,
+            extent: Extent::Whole,
             salt: [0; 32],
         };
         Clips::new(&videos, &viewer)

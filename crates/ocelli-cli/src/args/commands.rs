@@ -14,6 +14,17 @@ pub(crate) struct ImageArgs {
     #[arg(short, long = "image", value_name = "FILE")]
     pub(crate) images: Vec<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) video: VideoArgs,
+
+    /// Whole conversation instead of a prompt: an OpenAI message list (JSON) with image and video paths or data URLs
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["images", "videos", "frames", "system"])]
+    pub(crate) messages: Option<PathBuf>,
+}
+
+/// Videos that are looked at, by whatever command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VideoArgs {
     /// Video to look at (GIF, WebP, APNG; other files through ffmpeg); repeatable, behind the pictures
     #[arg(long = "video", value_name = "FILE")]
     pub(crate) videos: Vec<PathBuf>,
@@ -29,10 +40,6 @@ pub(crate) struct ImageArgs {
     /// Most frames of each --video that are looked at
     #[arg(long, value_name = "N", default_value_t = MOST_FRAMES, value_parser = values::frames)]
     pub(crate) max_frames: usize,
-
-    /// Whole conversation instead of a prompt: an OpenAI message list (JSON) with image and video paths or data URLs
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["images", "videos", "frames", "system"])]
-    pub(crate) messages: Option<PathBuf>,
 }
 
 /// `ocelli run`.

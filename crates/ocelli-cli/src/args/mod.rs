@@ -12,7 +12,9 @@ mod writing;
 
 pub(crate) use answer::AnswerArgs;
 pub(crate) use bench::BenchArgs;
-pub(crate) use commands::{ImageArgs, InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs};
+pub(crate) use commands::{
+    ImageArgs, InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs, VideoArgs,
+};
 pub(crate) use folder::{BatchArgs, PlanArgs};
 pub(crate) use model::{ModelArgs, Precision};
 pub(crate) use models::{ListArgs, PullArgs};

@@ -1,6 +1,7 @@
-//! What a model would see of pictures and what that would cost, without loading a weight or running the model.
+//! What a model would see of pictures and videos and what that would cost, without loading a weight or running the model.
 //!
-//! Sizes and tokens come from the model's metadata and the pictures' headers. The arithmetic of encoding and prefill is
+//! Sizes and tokens come from the model's metadata, the pictures' headers and the first frames of videos. One picture of each
+//! format is decoded, to know how long the others take (`pace.rs`). The arithmetic of encoding and prefill is
 //! counted by running the model's own code on a backend that computes nothing; a short run of the real backend on
 //! invented weights of the same types says how long that much takes on this machine (`rates.rs`).
 //!
@@ -8,7 +9,7 @@
 //! use ocelli::plan::plan;
 //! use ocelli::{Options, Source};
 //!
-//! let planned = plan(&Source::Demo, &Options::default(), &["photo.jpg".into()])?;
+//! let planned = plan(&Source::Demo, &Options::default(), &["photo.jpg".into()], &[])?;
 //! for picture in &planned.pictures {
 //!     match &picture.seen {
 //!         Ok(seen) => println!("{}: {} tokens", picture.path.display(), seen.tokens),
@@ -18,6 +19,8 @@
 //! # Ok::<(), ocelli::Error>(())
 //! ```
 
+mod films;
+mod pace;
 mod prefill;
 mod rates;
 
@@ -36,11 +39,15 @@ use crate::load::{
     Files, check_pair, context_tokens, kv_element, model_name, picture_budget, read_weights,
 };
 use crate::pictures::MOST_IMAGES;
-use crate::{Error, Options, Source};
+use crate::video::MOST_VIDEOS;
+use crate::{Error, Options, Source, Video};
+use films::Screen;
+pub use films::{PlannedVideo, SeenVideo};
+use pace::Pace;
 use prefill::Prefill;
 use rates::Rates;
 
-/// What a model would make of some pictures.
+/// What a model would make of some pictures and videos.
 #[derive(Debug)]
 pub struct Plan {
     /// The model's name.
@@ -49,6 +56,8 @@ pub struct Plan {
     pub context: usize,
     /// The pictures, in order.
     pub pictures: Vec<PlannedPicture>,
+    /// The videos, in order.
+    pub videos: Vec<PlannedVideo>,
     /// Those that can be seen, together.
     pub total: Total,
 }
@@ -71,23 +80,29 @@ pub struct Seen {
     pub tokens: usize,
     /// Bytes of their keys and values.
     pub kv_bytes: u64,
+    /// Estimated time of decoding its file, resizing it and cutting it into patches.
+    pub prepare: Duration,
     /// Estimated time of the encoder.
     pub encode: Duration,
     /// Estimated time until its tokens are in the cache, as the only picture of a prompt.
     pub prefill: Duration,
 }
 
-/// Pictures together.
+/// Pictures and videos together.
 #[derive(Clone, Debug, Default)]
 pub struct Total {
     /// Pictures that can be seen.
     pub pictures: usize,
-    /// Pictures that cannot.
+    /// Videos that can be seen.
+    pub videos: usize,
+    /// Pictures and videos that cannot.
     pub failed: usize,
     /// Tokens of all.
     pub tokens: usize,
     /// Bytes of their keys and values.
     pub kv_bytes: u64,
+    /// Estimated time of decoding, resizing and cutting all.
+    pub prepare: Duration,
     /// Estimated time of the encoder for all.
     pub encode: Duration,
     /// Estimated prefill of all, each in a prompt of its own.
@@ -98,11 +113,18 @@ pub struct Total {
     pub too_much: Option<String>,
 }
 
-/// Plans pictures. Nothing is decoded and nothing is run, so damage behind a picture's header is not seen here.
+/// Plans pictures and videos. Nothing is run, and one picture of each format and the first frames of videos are all that is
+/// decoded: damage further in is not seen here.
 ///
 /// # Errors
-/// When the model's files are missing, bad or do not fit, or the model cannot see. A bad picture is no error of the plan.
-pub fn plan(source: &Source, options: &Options, pictures: &[PathBuf]) -> Result<Plan, Error> {
+/// When the model's files are missing, bad or do not fit, or the model cannot see. A bad picture or video is no error of the
+/// plan.
+pub fn plan(
+    source: &Source,
+    options: &Options,
+    pictures: &[PathBuf],
+    videos: &[Video],
+) -> Result<Plan, Error> {
     let files = Files::open(source, options)?;
     let (text, vision) = read_weights(&files, &Measure, &mut |_, _| {})?;
     let join = check_pair(&files, text.as_ref(), vision.as_deref())?;
@@ -114,8 +136,21 @@ pub fn plan(source: &Source, options: &Options, pictures: &[PathBuf]) -> Result<
         });
     };
     let context = context_tokens(text.as_ref(), options)?;
+    let budget = picture_budget(vision.as_ref(), options)?;
+    let screen = (!videos.is_empty())
+        .then(|| {
+            Screen::new(
+                &files,
+                (text.as_ref(), vision.as_ref()),
+                join,
+                (&budget, options),
+            )
+        })
+        .transpose()?;
     let mut planner = Planner {
-        budget: picture_budget(vision.as_ref(), options)?,
+        name: &name,
+        budget,
+        pace: Pace::default(),
         kv: KvLayout {
             layers: text.caches(),
             pages: 0,
@@ -134,11 +169,14 @@ pub fn plan(source: &Source, options: &Options, pictures: &[PathBuf]) -> Result<
         seen: planner.look(path),
     };
     let pictures: Vec<PlannedPicture> = pictures.iter().map(look).collect();
+    let watch = |video: &Video| planner.watch(screen.as_ref(), video);
+    let videos: Vec<PlannedVideo> = videos.iter().map(watch).collect();
     Ok(Plan {
-        model: name,
         context,
-        total: planner.total(&pictures, context),
+        total: planner.total(&pictures, &videos, context),
         pictures,
+        videos,
+        model: name,
     })
 }
 
@@ -161,6 +199,8 @@ fn measure(
 }
 
 struct Planner<'a> {
+    name: &'a str,
+    pace: Pace,
     vision: &'a dyn VisionModel,
     join: Option<&'static Join>,
     budget: Budget,
@@ -188,12 +228,7 @@ impl Planner<'_> {
             })?;
         let tokens = self.join.map_or(grid.tokens(), |join| join.tokens(&grid));
         let patch = self.vision.patch_size();
-        let elements = self.vision.patch_elements();
-        let vision = self.vision;
-        let work = *self
-            .encodings
-            .entry(grid)
-            .or_insert_with(|| vision_work(vision, grid, elements));
+        let prepare = self.pace.of(path, &found, (self.vision, &self.budget));
         Ok(Seen {
             record: ImageRecord {
                 width: found.width,
@@ -206,12 +241,26 @@ impl Planner<'_> {
             },
             tokens,
             kv_bytes: self.kv.bytes_of(tokens),
-            encode: self.rates.vision.time(&work),
+            prepare: prepare.map_err(wrong)?,
+            encode: self.encode(grid),
             prefill: self.rates.text.time(&self.prefill.of(tokens)),
         })
     }
 
-    fn total(&mut self, pictures: &[PlannedPicture], context: usize) -> Total {
+    /// How long the encoder takes for a picture, or for one temporal patch.
+    fn encode(&mut self, grid: Grid) -> Duration {
+        let vision = self.vision;
+        let count = || vision_work(vision, grid, vision.patch_elements());
+        let work = self.encodings.entry(grid).or_insert_with(count);
+        self.rates.vision.time(work)
+    }
+
+    fn total(
+        &mut self,
+        pictures: &[PlannedPicture],
+        videos: &[PlannedVideo],
+        context: usize,
+    ) -> Total {
         let mut total = Total::default();
         for picture in pictures {
             let Ok(seen) = &picture.seen else {
@@ -221,6 +270,19 @@ impl Planner<'_> {
             total.pictures += 1;
             total.tokens += seen.tokens;
             total.kv_bytes += seen.kv_bytes;
+            total.prepare += seen.prepare;
+            total.encode += seen.encode;
+            total.prefill += seen.prefill;
+        }
+        for video in videos {
+            let Ok(seen) = &video.seen else {
+                total.failed += 1;
+                continue;
+            };
+            total.videos += 1;
+            total.tokens += seen.tokens;
+            total.kv_bytes += seen.kv_bytes;
+            total.prepare += seen.prepare;
             total.encode += seen.encode;
             total.prefill += seen.prefill;
         }
@@ -231,6 +293,9 @@ impl Planner<'_> {
         } else if total.pictures > MOST_IMAGES {
             let found = total.pictures;
             total.too_much = Some(format!("{found} images, limit {MOST_IMAGES}"));
+        } else if total.videos > MOST_VIDEOS {
+            let found = total.videos;
+            total.too_much = Some(format!("{found} videos, limit {MOST_VIDEOS}"));
         } else {
             total.together = Some(self.rates.text.time(&self.prefill.of(total.tokens)));
         }

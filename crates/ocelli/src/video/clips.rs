@@ -21,7 +21,7 @@ use super::{Ffmpeg, MOST_FRAMES, Video, VideoSource, Wrong};
 use crate::{Error, ImageSource};
 
 /// Most videos of one request.
-const MOST_VIDEOS: usize = 8;
+pub(crate) const MOST_VIDEOS: usize = 8;
 
 /// Who looks at the videos of a request, and how.
 pub(crate) struct Viewer<'a> {
@@ -29,9 +29,22 @@ pub(crate) struct Viewer<'a> {
     pub(crate) rules: VideoRules,
     pub(crate) budget: &'a VideoBudget,
     pub(crate) ffmpeg: &'a Ffmpeg,
+    pub(crate) extent: Extent,
     /// Features are shared only with requests of equal salt.
     pub(crate) salt: [u8; 32],
 }
+
+/// How much of a video is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All that was chosen.
+    Whole,
+    /// The beginning: its size and how long it takes tell of the rest.
+    Beginning,
+}
+
+/// Frames of a beginning.
+const BEGINNING: usize = 4;
 
 /// A video, ready for the encoder.
 struct Clip {
@@ -39,6 +52,9 @@ struct Clip {
     pictures: Vec<Picture>,
     /// Time positions from one temporal patch to the next; none where the time is written as text.
     step: Option<f64>,
+    /// Reading it and choosing frames, resizing and cutting included: they happen frame by frame. An estimate where only the
+    /// beginning was looked at.
+    time: Duration,
 }
 
 /// Videos of a request, ready for the encoder.
@@ -46,7 +62,7 @@ struct Clip {
 pub(crate) struct Clips {
     clips: Vec<Clip>,
     pub(crate) records: Vec<VideoRecord>,
-    /// Reading files and choosing frames, resizing and cutting included: they happen frame by frame.
+    /// The times of all videos.
     pub(crate) time: Duration,
 }
 
@@ -60,7 +76,6 @@ impl Clips {
             });
         }
         let mut clips = Self::default();
-        let start = Instant::now();
         for (index, video) in videos.iter().enumerate() {
             let (clip, record) = viewer.watch(video).map_err(|wrong| Error::Video {
                 number: index + 1,
@@ -68,10 +83,10 @@ impl Clips {
                 what: wrong.what,
                 kind: wrong.kind,
             })?;
+            clips.time += clip.time;
             clips.clips.push(clip);
             clips.records.push(record);
         }
-        clips.time = start.elapsed();
         Ok(clips)
     }
 
@@ -273,13 +288,21 @@ impl Viewer<'_> {
             let found = opened.frames().0.min(1);
             return Err(ocelli_image::Error::Frames { found }.into());
         }
+        let seen = match self.extent {
+            Extent::Whole => chosen,
+            Extent::Beginning => &chosen[..chosen.len().min(BEGINNING)],
+        };
         let mut cutter = Cutter::new(self, chosen.len());
-        opened.each(chosen, &mut |frame| cutter.add(frame))?;
+        let start = Instant::now();
+        opened.each(seen, &mut |frame| cutter.add(frame))?;
         let Cut {
             pictures,
             size,
             grid,
-        } = cutter.finish()?;
+        } = cutter.finish(seen.len())?;
+        // Frames between the chosen ones are decoded too.
+        let upto = |moments: &[u64]| moments.last().map_or(1, |last| last + 1) as f64;
+        let time = start.elapsed().mul_f64(upto(chosen) / upto(seen));
         let moments = self.budget.moments as usize;
         let second = |index: u64| index as f64 / rate;
         let times = chosen.chunks(moments).map(|patch| {
@@ -304,7 +327,12 @@ impl Viewer<'_> {
             TimeRule::Timestamps => None,
             rule => rule.step(moments as f64 / sampled),
         };
-        Ok((Clip { pictures, step }, record))
+        let clip = Clip {
+            pictures,
+            step,
+            time,
+        };
+        Ok((clip, record))
     }
 }
 
@@ -373,12 +401,13 @@ impl<'a> Cutter<'a> {
         self.open.clear();
     }
 
-    fn finish(mut self) -> Result<Cut, Wrong> {
+    /// What was cut of so many frames.
+    fn finish(mut self, frames: usize) -> Result<Cut, Wrong> {
         if !self.open.is_empty() {
             self.cut();
         }
         match self.size {
-            Some((size, grid)) if grid.t as usize == self.pictures.len() => {
+            Some((size, grid)) if self.seen == frames => {
                 let pictures = self.pictures;
                 Ok(Cut {
                     pictures,
@@ -387,8 +416,8 @@ impl<'a> Cutter<'a> {
                 })
             }
             _ => Err(Wrong::bad(format_args!(
-                "found {} frames, need {}",
-                self.seen, self.count
+                "found {} frames, need {frames}",
+                self.seen
             ))),
         }
     }

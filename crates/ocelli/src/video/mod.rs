@@ -12,7 +12,7 @@ mod ffmpeg;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use clips::{Clips, Viewer, arrange};
+pub(crate) use clips::{Clips, Extent, MOST_VIDEOS, Viewer, arrange};
 
 use crate::{Error, ErrorKind, ImageSource};
 
