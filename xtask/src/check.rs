@@ -30,7 +30,7 @@ struct Step {
 }
 
 /// Cheapest first, so that a slip shows within seconds.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     cargo("format", &["fmt", "--all", "--check"], &[]),
     Step {
         name: "tidy",
@@ -54,6 +54,12 @@ const STEPS: [Step; 5] = [
         &[("RUSTDOCFLAGS", "-D warnings")],
     ),
     cargo(TESTS, &["test", "--release", "--workspace"], &[]),
+    // Each body runs this long, all of them at once.
+    cargo(
+        "fuzz",
+        &["test", "--release", "-p", "ocelli-server", "--test", "fuzz"],
+        &[("OCELLI_FUZZ_SECONDS", "30")],
+    ),
 ];
 
 const TESTS: &str = "tests";

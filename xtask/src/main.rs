@@ -16,10 +16,12 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
 tasks:
-  check [--skip-tests]   format, tidy, clippy, docs, tests: what CI runs
+  check [--skip-tests]   format, tidy, clippy, docs, tests, fuzz: what CI runs
   tidy                   rules of the sources that need no build (seconds)
   load [--seconds N] [--clients N] [--restarts N] [--server FILE] [SCENARIO]...
                          many clients on a server: lost, wrong, memory (build it first)
+  load throughput [--address IP:PORT] [--model NAME] [--side N] [--tokens N] [--rounds N] [--concurrent 1,4,8,16]
+                         how fast a server answers chats about pictures, and a second question about one
   goldens [ARGUMENT]...  make the golden files again (needs Python, see CONTRIBUTING.md)
 ";
 

@@ -27,6 +27,7 @@ mod report;
 mod routes;
 mod settings;
 mod stream;
+mod tools;
 
 pub use app::serve;
 pub use error::Error;

@@ -20,6 +20,8 @@ pub(super) struct Answer {
     pub(super) first: Duration,
     /// Pauses between two pieces of text.
     pub(super) gaps: Vec<Duration>,
+    /// Tokens of the answer, as the server counts them, else pieces of text.
+    pub(super) tokens: u64,
 }
 
 /// Why there is no answer.
@@ -120,7 +122,9 @@ impl Received {
 
     fn take(&mut self, bytes: &[u8]) {
         let now = Instant::now();
-        let has_text = bytes.windows(8).any(|window| window == b"\"content");
+        // The first event has an empty text at some servers.
+        let mut windows = bytes.windows(11);
+        let has_text = windows.any(|w| w.starts_with(b"content\":\"") && w[10] != b'"');
         match (has_text, self.first) {
             (true, None) => self.first = Some(now - self.start),
             (true, Some(_)) => self.gaps.push(now - self.last),
@@ -159,9 +163,20 @@ impl Received {
             has_retry_after: head.to_ascii_lowercase().contains("retry-after:"),
             text: said(body),
             first: self.first.unwrap_or(total),
+            tokens: counted(body).unwrap_or(1 + self.gaps.len() as u64),
             gaps: self.gaps,
         })
     }
+}
+
+/// Tokens of the answer that the last event with a usage counts.
+fn counted(body: &str) -> Option<u64> {
+    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
+    let mut counts = data.filter_map(|data| {
+        let value: Value = serde_json::from_str(data).ok()?;
+        value["usage"]["completion_tokens"].as_u64()
+    });
+    counts.next_back()
 }
 
 /// The text of a stream's events. Chunks of the transfer end with events, since each is one frame.

@@ -7,6 +7,7 @@ mod cases;
 mod client;
 mod scenarios;
 mod server;
+mod throughput;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,6 +33,9 @@ struct Settings {
 /// # Errors
 /// When an argument is wrong or the server does not start.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
+    if let ["throughput", rest @ ..] = arguments {
+        return throughput::run(rest);
+    }
     let settings = read(root, arguments)?;
     type Scenario = fn(&Settings) -> Result<Report>;
     let all: [(&str, Scenario); 6] = [

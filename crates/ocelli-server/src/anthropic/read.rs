@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::images::{Fetch, Found, from_base64, from_url};
 use crate::job::{self, Job};
+use crate::tools::Choice;
 
 /// Most messages of a request.
 const MESSAGES: usize = 4096;
@@ -54,6 +55,7 @@ pub(super) fn read(
             "missing, need an integer in 1..context",
         ));
     }
+    choose_tools(&fields, &mut ask)?;
     if let Some(thinking) = fields.get("thinking") {
         let is_on = matches!(thinking["type"].as_str(), Some("enabled" | "adaptive"));
         ask.arguments
@@ -68,7 +70,6 @@ pub(super) fn read(
         "service_tier",
         "container",
         "context_management",
-        "tool_choice",
     ]);
     let unknown = fields.unknown();
     let warnings = unknown
@@ -96,6 +97,30 @@ fn tools(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
         }}))
     };
     list.iter().enumerate().map(tool).collect()
+}
+
+/// Reads `tool_choice`, once the tools are known.
+fn choose_tools(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
+    let Some(value) = fields.get("tool_choice") else {
+        return Ok(());
+    };
+    let inner = Fields::at(value, "tool_choice")?;
+    let choice = match inner.string("type")? {
+        Some("auto") => Choice::Auto,
+        Some("any") => Choice::Any,
+        Some("none") => Choice::None,
+        Some("tool") => {
+            let name = inner.string("name")?;
+            Choice::One(
+                name.ok_or_else(|| inner.wrong("name", "missing"))?
+                    .to_owned(),
+            )
+        }
+        _ => return Err(inner.wrong("type", "must be auto, any, tool or none")),
+    };
+    choice
+        .put(ask)
+        .map_err(|what| fields.wrong("tool_choice", what))
 }
 
 #[derive(Default)]

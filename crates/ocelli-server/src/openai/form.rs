@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::tools::{self, Choice};
 
 /// Reads all of that into a request.
 pub(super) fn read(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
@@ -34,41 +35,50 @@ pub(super) fn read(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads `tool_choice`, once the tools are known: none of them, those the model wants, any, or one.
+/// Reads `tool_choice`, once the tools are known: none of them, those the model wants, any, one, or some of them.
 pub(super) fn choose_tools(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
     let Some(choice) = fields.get("tool_choice") else {
         return Ok(());
     };
-    let name = match choice {
-        Value::String(text) if text == "auto" => return Ok(()),
-        Value::String(text) if text == "none" => {
-            ask.tools.clear();
-            return Ok(());
+    let wrong = |what| fields.wrong("tool_choice", what);
+    let choice = match choice {
+        Value::String(mode) => mode_of(mode),
+        Value::Object(choice) if choice.get("type").is_some_and(|t| t == "allowed_tools") => {
+            // Nested in chats, flat in responses.
+            let allowed = choice.get("allowed_tools").unwrap_or(&Value::Null);
+            let of = |key: &str| allowed.get(key).or(choice.get(key));
+            let names = of("tools").and_then(Value::as_array).map(Vec::as_slice);
+            let names: Option<Vec<&str>> = names.unwrap_or_default().iter().map(name_of).collect();
+            tools::allow(ask, &names.unwrap_or_default()).map_err(wrong)?;
+            of("mode").and_then(Value::as_str).and_then(mode_of)
         }
-        Value::String(text) if text == "required" => None,
-        // Nested in chats, flat in responses.
-        Value::Object(choice) => {
-            let nested = choice
-                .get("function")
-                .and_then(|function| function.get("name"));
-            let name = nested.or(choice.get("name")).and_then(Value::as_str);
-            Some(name.ok_or_else(|| fields.wrong("tool_choice.function.name", "missing"))?)
+        value @ Value::Object(_) => {
+            let name = name_of(value);
+            let name = name.ok_or_else(|| fields.wrong("tool_choice.function.name", "missing"))?;
+            Some(Choice::One(name.to_owned()))
         }
-        _ => return Err(fields.wrong("tool_choice", "must be none, auto, required or a function")),
+        _ => None,
     };
-    let is_chosen = |tool: &&Value| name.is_none_or(|name| tool["function"]["name"] == name);
-    let chosen: Vec<Value> = ask.tools.iter().filter(is_chosen).cloned().collect();
-    if chosen.is_empty() {
-        return Err(fields.wrong("tool_choice", "names no tool of this request"));
+    let need = "must be none, auto, required, a function or allowed_tools";
+    choice.ok_or_else(|| wrong(need))?.put(ask).map_err(wrong)
+}
+
+fn mode_of(mode: &str) -> Option<Choice> {
+    match mode {
+        "none" => Some(Choice::None),
+        "auto" => Some(Choice::Auto),
+        // The second is Mistral's word.
+        "required" | "any" => Some(Choice::Any),
+        _ => None,
     }
-    if ask.grammar.is_some() {
-        return Err(fields.wrong(
-            "tool_choice",
-            "cannot be forced together with a form of the answer",
-        ));
-    }
-    ask.grammar = Some(GrammarSource::ToolCalls(chosen));
-    Ok(())
+}
+
+/// The name of a tool: nested in chats, flat in responses.
+fn name_of(tool: &Value) -> Option<&str> {
+    let nested = tool
+        .get("function")
+        .and_then(|function| function.get("name"));
+    nested.or(tool.get("name")).and_then(Value::as_str)
 }
 
 fn stop_tokens(fields: &Fields<'_>) -> Result<Vec<u32>, Failure> {

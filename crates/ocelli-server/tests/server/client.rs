@@ -30,6 +30,7 @@ pub(crate) struct Setup {
     pub(crate) names: Vec<&'static str>,
     pub(crate) keep: KeepAlive,
     pub(crate) sequences: usize,
+    pub(crate) image_cache: Option<std::path::PathBuf>,
 }
 
 impl Default for Setup {
@@ -43,6 +44,7 @@ impl Default for Setup {
             names: vec!["ocelli-demo"],
             keep: KeepAlive::Forever,
             sequences: 8,
+            image_cache: None,
         }
     }
 }
@@ -64,6 +66,7 @@ impl Server {
                 threads: Some(2),
                 context: Some(2048),
                 sequences: Some(setup.sequences),
+                image_cache: setup.image_cache.clone().map(|folder| (folder, 1 << 30)),
                 ..Options::default()
             },
         };

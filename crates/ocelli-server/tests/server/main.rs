@@ -3,6 +3,8 @@
 
 mod anthropic;
 mod client;
+mod faults;
+mod forms;
 mod hostile;
 mod life;
 mod models;
