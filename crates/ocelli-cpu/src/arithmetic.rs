@@ -45,7 +45,12 @@ impl Arithmetic {
             },
             Precision::Int8 => Self {
                 plain: Operand::Bf16,
-                coded: Operand::Int8Chunks,
+                // Whole chunks suit what multiplies bytes faster than it scales them.
+                coded: if rates.bytes || !rates.many_bytes {
+                    Operand::Int8Chunks
+                } else {
+                    Operand::Int8Groups
+                },
                 generated: Operand::Int8Groups,
                 attends_in_pairs: true,
                 recodes: (true, true),
@@ -53,7 +58,11 @@ impl Arithmetic {
             Precision::Auto => Self {
                 plain: pairs,
                 // Bytes in chunks are faster still, but change answers: see docs/numerics.md.
-                coded: pairs,
+                coded: if rates.many_bytes {
+                    Operand::Int8Groups
+                } else {
+                    pairs
+                },
                 generated: if rates.few_bytes {
                     Operand::Int8Groups
                 } else {

@@ -196,6 +196,8 @@ fn shape(operand: Operand, format: PanelFormat) -> (usize, usize) {
         Operand::F32 => (192, 128),
         // Weights are used as they are.
         Operand::Bf16 if format == PanelFormat::BF16 => (384, 128),
+        // Each row has something to be prepared for its groups, whatever the outputs.
+        Operand::Int8Groups => (384, 128),
         // Unpacking weights is paid for by many rows.
         _ => (768, 64),
     }

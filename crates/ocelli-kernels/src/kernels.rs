@@ -160,8 +160,10 @@ pub struct Rates {
     pub pairs: bool,
     /// [`Operand::Int8Chunks`].
     pub bytes: bool,
-    /// [`Operand::Int8Groups`].
+    /// [`Operand::Int8Groups`] for generated rows.
     pub few_bytes: bool,
+    /// [`Operand::Int8Groups`] for rows of prompts; faster than [`Operand::Bf16`], too.
+    pub many_bytes: bool,
 }
 
 /// An instruction set. One call is a whole loop, so a virtual call costs nothing that can be measured.
@@ -186,7 +188,7 @@ pub trait Kernels: Send + Sync {
     /// over the inputs in order.
     ///
     /// # Panics
-    /// When rows are rounded for generated tokens, or to bytes and the weight has no codes.
+    /// When rows are rounded to bytes and the weight has no codes.
     fn product(&self, product: Product<'_>, workspace: &mut Workspace);
 
     /// A product for generated rows: weights are read once and decoded in registers. Rows are not rounded, or to

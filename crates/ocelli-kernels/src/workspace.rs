@@ -10,6 +10,7 @@ pub struct Workspace {
     pub(crate) rows: Buffer<f32>,
     pub(crate) totals: Buffer<f32>,
     pub(crate) words: Buffer<i32>,
+    pub(crate) terms: Buffer<i32>,
     pub(crate) scales: Buffer<f32>,
     pub(crate) attention: AttentionSpace,
 }

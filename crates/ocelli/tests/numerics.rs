@@ -1,5 +1,6 @@
 //! What rounding costs: every golden and the demo model in each precision against `f32`. The tables of `docs/numerics.md`:
-//! `cargo test --release -p ocelli --test numerics -- --nocapture`.
+//! `cargo test --release -p ocelli --test numerics -- --nocapture`. With `OCELLI_ALL_PICTURES=1` the demo is asked about
+//! every picture of the goldens, which takes a minute.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
@@ -151,10 +152,21 @@ fn perplexity(answers: &[(String, f64, usize)]) -> f64 {
     (loss / count as f64).exp()
 }
 
+/// The two pictures, and the others of the goldens if they are asked for.
+fn pictures() -> Vec<String> {
+    let mut all = vec![SCENE.to_owned(), PHOTO.to_owned()];
+    if std::env::var_os("OCELLI_ALL_PICTURES").is_some() {
+        let folder = std::fs::read_dir(goldens().join("images")).unwrap();
+        let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        all.extend(names.filter(|name| name.ends_with("png") && name != PHOTO));
+    }
+    all
+}
+
 #[test]
 fn what_is_chosen_changes_no_greedy_answer_of_the_demo() {
     println!("| picture | precision | answers changed | perplexity | moved by |");
-    for picture in [SCENE, PHOTO] {
+    for picture in &pictures() {
         let name = Path::new(picture).file_name().unwrap().display();
         let exact = answers(picture, Precision::F32);
         let before = perplexity(&exact);

@@ -11,7 +11,10 @@ use std::ops::Range;
 
 use half::f16;
 
-use crate::vector::{Bytes, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations, run_tiles};
+use crate::vector::{
+    Bytes, GroupJob, Kind, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations, run_tiles,
+    tile_loop,
+};
 use crate::{
     Activation, Attention, Element, Matrix, MatrixMut, Operand, Panels, Product, Rates, RopeStyle,
     Softmax, ValueRows, Workspace,
@@ -99,6 +102,8 @@ impl Simd for Neon {
     type Ints = Ints;
     const ROWS: usize = 2;
     const BIAS: i32 = 0;
+    const FEW_ROWS: usize = 2;
+    const SHORT_SUMS: bool = false;
 
     operations! { "neon";
         fn splat(x: f32) -> Floats {
@@ -278,5 +283,11 @@ impl Simd for Neon {
     #[inline(always)]
     fn byte_tiles(self, job: &mut WordJob<'_>) {
         run_tiles!((self, Bytes), job, word_tile, 1, [4, 2, 1]);
+    }
+
+    #[inline(always)]
+    fn group_tiles<K: Kind>(self, kind: K, job: &mut GroupJob<'_>) {
+        job.check::<K>();
+        tile_loop!((self, kind), job, group_tile, 1, [2, 1]);
     }
 }

@@ -253,6 +253,27 @@ impl Coding {
         ..Self::grouped([4, 0, 0], 32, GroupScales::Signed, false)
     };
 
+    /// Whether codes are signed bytes: kept so, or looked up so.
+    pub(crate) const fn is_signed(&self) -> bool {
+        let wide = match self.planes[0] {
+            Some(plane) => plane.bits == 8,
+            None => false,
+        };
+        wide || self.table.is_some()
+    }
+
+    /// Bits of a code.
+    pub(crate) const fn code_bits(&self) -> usize {
+        let (mut bits, mut plane) = (0, 0);
+        while plane < self.planes.len() {
+            if let Some(plane) = &self.planes[plane] {
+                bits += plane.bits;
+            }
+            plane += 1;
+        }
+        bits
+    }
+
     /// The code of an input of a row: what `value = scale * (code - offset) - minimum` means by it.
     pub(crate) fn code(&self, block: &[u8], lane: usize, input: usize) -> i32 {
         let (mut code, mut bits) = (0, 0);

@@ -1,10 +1,5 @@
-//! Quantised panels against rows of bytes: products of few rows in the panels' own codes, and recoding for many rows.
+//! Quantised panels as bytes for products: in their own codes, or recoded.
 //!
-//! Few rows, for each group of inputs (`x = scale_x * byte`):
-//! ```text
-//! t = sum over k of (code[k] - offset) byte[k]           whole numbers
-//! y += scale scale_x t - minimum scale_x sum(byte)
-//! ```
 //! Recoding gives each output of a chunk of inputs one scale, so that whole chunks are summed in whole numbers:
 //! ```text
 //! bound = the largest |value| that the codes of any group can stand for
@@ -13,22 +8,16 @@
 //! ```
 //! in 16 bits, which `A` and `B` are chosen to fit. The error is at most 0.5 of a byte for the rounding and as much for that of `A`.
 
-use crate::operand::{GROUP, SUM};
-use crate::panels::cast::bits;
+use crate::LANES;
 use crate::vector::Simd;
 use crate::vector::decode::{
-    AHEAD, Coded, LINE, UNIT, has_minima, moved, scale_and_minimum, upper_planes, word,
+    Coded, UNIT, has_minima, moved, scale_and_minimum, upper_planes, word,
 };
-use crate::{LANES, Matrix, Operand, Panels};
 
 /// Whether codes are signed bytes: kept so, or looked up so.
 #[inline(always)]
 pub(super) const fn is_signed<C: Coded>() -> bool {
-    let wide = match C::CODING.planes[0] {
-        Some(plane) => plane.bits == 8,
-        None => false,
-    };
-    wide || C::CODING.table.is_some()
+    C::CODING.is_signed()
 }
 
 /// Each byte of a word the same.
@@ -76,129 +65,54 @@ fn code_words<S: Simd, C: Coded>(
     words
 }
 
-/// `sums[row][16 panel + lane] = x[row] * W[16 panel + lane]` for rows rounded to [`Operand::Int8Groups`].
+/// [`code_words`] as dot products take them: signed ones biased.
 #[inline(always)]
-pub(super) fn multiply_as<S: Simd, C: Coded>(
+pub(super) fn biased_words<S: Simd, C: Coded>(
     s: S,
-    (x, weight): (Matrix<'_>, Panels<'_>),
-    sums: &mut [f32],
+    block: &[u8],
+    place: (usize, usize),
+    upper: &mut [S::Ints; 2],
+) -> [S::Ints; 2] {
+    let words = code_words::<S, C>(s, block, place, upper);
+    if !is_signed::<C>() || S::BIAS == 0 {
+        return words;
+    }
+    let bias = s.splat_int(four(S::BIAS));
+    [s.xor(words[0], bias), s.xor(words[1], bias)]
+}
+
+/// Codes and scales of blocks of a chunk of a panel: `[words][16]`, signed ones biased; `[groups][16]` scales; `[groups][16]`
+/// minima, where the type has them.
+#[inline(always)]
+pub(super) fn unpack_words_as<S: Simd, C: Coded>(
+    s: S,
+    blocks: &[u8],
+    (words, (scales, minima)): (&mut [i32], (&mut [f32], &mut [f32])),
 ) {
-    let stride = weight.count() * LANES;
-    for panel in 0..weight.count() {
-        let mut row = 0;
-        while row < x.rows() {
-            let left = x.rows() - row;
-            let sums = &mut sums[row * stride + panel * LANES..];
-            let job = (x, row, weight.inputs());
-            let panel = weight.panel(panel);
-            row += if left >= 4 && S::ROWS >= 4 {
-                rows::<S, C, 4>(s, panel, job, (sums, stride))
-            } else if left >= 2 {
-                rows::<S, C, 2>(s, panel, job, (sums, stride))
-            } else {
-                rows::<S, C, 1>(s, panel, job, (sums, stride))
-            };
-        }
-    }
-}
-
-/// The parts of a rounded row.
-#[derive(Clone, Copy, Default)]
-struct Row<'a> {
-    codes: &'a [i32],
-    scales: &'a [f32],
-    totals: &'a [i32],
-}
-
-impl<'a> Row<'a> {
-    fn new(x: &'a [f32], inputs: usize) -> Self {
-        let operand = Operand::Int8Groups;
-        let (codes, totals) = (operand.code_words(inputs), operand.totals_at(inputs));
-        Self {
-            codes: &bits(x)[..codes],
-            scales: &x[codes..totals],
-            totals: &bits(x)[totals..],
-        }
-    }
-}
-
-/// One panel times `ROWS` rows; the number of rows.
-#[inline(always)]
-fn rows<S: Simd, C: Coded, const ROWS: usize>(
-    s: S,
-    panel: &[u8],
-    (x, first, inputs): (Matrix<'_>, usize, usize),
-    (sums, stride): (&mut [f32], usize),
-) -> usize {
     let coding = &C::CODING;
     let groups = coding.elements / coding.group;
-    let group_bytes = coding.bytes / groups;
-    let mut x_rows = [Row::default(); ROWS];
-    for (r, row) in x_rows.iter_mut().enumerate() {
-        *row = Row::new(x.row(first + r), inputs);
-    }
-    let offset = coding.offset + if is_signed::<C>() { S::BIAS } else { 0 };
-    let bias = s.splat_int(four(if is_signed::<C>() { S::BIAS } else { 0 }));
-    let mut results = [s.splat(0.0); ROWS];
-    for (index, block) in panel.chunks_exact(coding.bytes).enumerate() {
-        for group in 0..groups {
-            let place = index * groups + group;
-            if first == 0 {
-                let passed = index * coding.bytes + group * group_bytes;
-                for line in 0..group_bytes.div_ceil(LINE) {
-                    s.prefetch(panel, passed + AHEAD + line * LINE);
-                }
-            }
-            let mut totals = [0; ROWS];
-            let mut dots = [s.splat_int(0); ROWS];
-            for ((row, total), dot) in x_rows.iter().zip(&mut totals).zip(&mut dots) {
-                let sums = coding.group / SUM;
-                *total = row.totals[place * sums..][..sums].iter().sum();
-                if offset != 0 {
-                    *dot = s.splat_int(-offset * *total);
-                }
-            }
+    let words_of_group = coding.group / 4;
+    let words = words.as_chunks_mut::<LANES>().0;
+    let (scales, minima) = (
+        scales.as_chunks_mut::<LANES>().0,
+        minima.as_chunks_mut::<LANES>().0,
+    );
+    let targets = scales.iter_mut().zip(minima);
+    let mut targets = words.chunks_exact_mut(words_of_group).zip(targets);
+    for block in blocks.chunks_exact(coding.bytes) {
+        for (group, (words, (scale_out, minimum_out))) in (0..groups).zip(&mut targets) {
             let mut planes = upper_planes::<S, C>(s, block, group);
-            for unit in 0..coding.group / UNIT {
-                let words = code_words::<S, C>(s, block, (group, unit), &mut planes);
-                for (half, codes) in words.into_iter().enumerate() {
-                    let at = (place * coding.group + unit * UNIT) / 4 + half;
-                    for (row, dot) in x_rows.iter().zip(&mut dots) {
-                        let x = s.splat_int(row.codes[at]);
-                        *dot = if is_signed::<C>() {
-                            s.dot_biased(*dot, s.xor(codes, bias), x)
-                        } else {
-                            s.dot(*dot, codes, x)
-                        };
-                    }
-                }
+            for (unit, words) in words.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                let codes = biased_words::<S, C>(s, block, (group, unit), &mut planes);
+                s.store_ints(codes[0], &mut words[0]);
+                s.store_ints(codes[1], &mut words[1]);
             }
             let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
-            for (r, (row, result)) in x_rows.iter().zip(&mut results).enumerate() {
-                let of_row = row.scales[place * coding.group / GROUP];
-                let both = s.mul(scale, s.splat(of_row));
-                *result = s.fma(both, s.to_float(dots[r]), *result);
-                if has_minima::<C>() {
-                    let total = s.splat(-(of_row * totals[r] as f32));
-                    *result = s.fma(minimum, total, *result);
-                }
+            s.store(scale, scale_out);
+            if has_minima::<C>() {
+                s.store(minimum, minimum_out);
             }
         }
-    }
-    store_rows(s, results, (sums, stride));
-    ROWS
-}
-
-/// A panel's results of some rows to where they belong.
-#[inline(always)]
-fn store_rows<S: Simd, const ROWS: usize>(
-    s: S,
-    results: [S::Floats; ROWS],
-    (sums, stride): (&mut [f32], usize),
-) {
-    for (r, result) in results.into_iter().enumerate() {
-        let target = sums[r * stride..].first_chunk_mut();
-        s.store(result, target.expect("16 sums for each panel"));
     }
 }
 
@@ -207,14 +121,7 @@ const fn limits<C: Coded>() -> (i32, i32) {
     if is_signed::<C>() {
         return (-128, 127);
     }
-    let (mut bits, mut plane) = (0, 0);
-    while plane < 3 {
-        if let Some(plane) = &C::CODING.planes[plane] {
-            bits += plane.bits;
-        }
-        plane += 1;
-    }
-    (0, (1 << bits) - 1)
+    (0, (1 << C::CODING.code_bits()) - 1)
 }
 
 /// Bytes and scales for blocks of a chunk of a panel: `[words][16]` biased words, `[16]` scales. Words behind the blocks

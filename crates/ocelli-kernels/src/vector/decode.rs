@@ -8,7 +8,8 @@
 //! A lane is an output, so nothing is added across lanes, and the order does not depend on the number of rows.
 
 use crate::panels::coded::{Coding, GroupScales, HALVES, Minima};
-use crate::vector::{Simd, bytes};
+use crate::vector::{Simd, bytes, few};
+use crate::workspace::Buffer;
 use crate::{Code, LANES, Matrix, Panels};
 
 /// A [`Coding`] as a type, so that its layout is known when a loop is compiled.
@@ -40,16 +41,17 @@ macro_rules! codings {
             }
         }
 
-        /// Calls [`bytes::multiply_as`] for a code.
+        /// Calls [`few::multiply_as`] for a code.
         #[inline(always)]
         pub(crate) fn multiply_bytes<S: Simd>(
             s: S,
             code: Code,
             (x, weight): (Matrix<'_>, Panels<'_>),
+            terms: &mut Buffer<i32>,
             sums: &mut [f32],
         ) {
             match code {
-                $(Code::$name => bytes::multiply_as::<S, $name>(s, (x, weight), sums),)*
+                $(Code::$name => few::multiply_as::<S, $name>(s, (x, weight), terms, sums),)*
             }
         }
 
@@ -63,6 +65,19 @@ macro_rules! codings {
         ) {
             match code {
                 $(Code::$name => bytes::recode_as::<S, $name>(s, blocks, out),)*
+            }
+        }
+
+        /// Calls [`bytes::unpack_words_as`] for a code.
+        #[inline(always)]
+        pub(crate) fn unpack_words<S: Simd>(
+            s: S,
+            code: Code,
+            blocks: &[u8],
+            out: (&mut [i32], (&mut [f32], &mut [f32])),
+        ) {
+            match code {
+                $(Code::$name => bytes::unpack_words_as::<S, $name>(s, blocks, out),)*
             }
         }
 
@@ -86,7 +101,7 @@ mod types {
         Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS
     );
 }
-pub(crate) use types::{multiply, multiply_bytes, recode, unpack};
+pub(crate) use types::{multiply, multiply_bytes, recode, unpack, unpack_words};
 
 /// Repeats a block for each input of a unit. A loop is not always unrolled, and then its shifts are by variables.
 macro_rules! each_of_unit {

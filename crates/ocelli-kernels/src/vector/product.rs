@@ -9,7 +9,7 @@
 //! ```
 
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
-use crate::vector::{Simd, activate, decode, rounded, unpack};
+use crate::vector::{Simd, activate, decode, groups, rounded, unpack};
 use crate::workspace::room;
 use crate::{
     CHUNK, Finish, LANES, Matrix, Operand, PanelFormat, Panels, Product, Workspace, plain,
@@ -29,7 +29,7 @@ pub(crate) fn product<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut W
             return finish(s, &mut product, sums);
         }
         Operand::Int8Chunks => return product_bytes(s, product, workspace),
-        Operand::Int8Groups => panic!("rows of prompts are rounded to chunks"),
+        Operand::Int8Groups => return product_groups(s, product, workspace),
     }
     let sums = room(&mut workspace.sums, x.rows() * columns);
     let rows = room(&mut workspace.rows, TILE_ROWS * ROW_STRIDE);
@@ -97,6 +97,15 @@ pub(crate) fn product_bytes<S: Simd>(s: S, mut product: Product<'_>, workspace: 
     finish(s, &mut product, room(&mut workspace.sums, len));
 }
 
+/// [`product`] for [`Operand::Int8Groups`].
+#[inline(always)]
+pub(crate) fn product_groups<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut Workspace) {
+    product.check();
+    groups::multiply(s, &product, workspace);
+    let len = product.x.rows() * product.weight.count() * LANES;
+    finish(s, &mut product, room(&mut workspace.sums, len));
+}
+
 /// [`product_few`] for [`Operand::Int8Groups`].
 #[inline(always)]
 pub(crate) fn product_few_bytes<S: Simd>(
@@ -110,7 +119,7 @@ pub(crate) fn product_few_bytes<S: Simd>(
         panic!("{:?} has no codes", weight.format());
     };
     let sums = room(&mut workspace.sums, x.rows() * weight.count() * LANES);
-    decode::multiply_bytes(s, code, (x, weight), sums);
+    decode::multiply_bytes(s, code, (x, weight), &mut workspace.terms, sums);
     finish(s, &mut product, sums);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! 16 lanes everywhere, in however many registers, make results the same on all sets.
 
-use crate::vector::{Lanes, TileJob, WordJob};
+use crate::vector::{GroupJob, Kind, Lanes, TileJob, WordJob};
 
 /// A vector instruction set; the value is the proof that the processor has it.
 ///
@@ -16,6 +16,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const ROWS: usize;
     /// What byte products want added to signed weights: 128 where an instruction takes unsigned ones only, else 0.
     const BIAS: i32;
+    /// Generated rows for which the codes of a panel are decoded once in products of bytes: 2, 4 or 8.
+    const FEW_ROWS: usize;
+    /// Whether byte products are faster when sums of few of them stay in 16 bits.
+    const SHORT_SUMS: bool;
 
     /// All lanes the same.
     fn splat(self, x: f32) -> Self::Floats;
@@ -86,6 +90,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn dot(self, sum: Self::Ints, weights: Self::Ints, x: Self::Ints) -> Self::Ints;
     /// `sum + weights x` over the four bytes of each word: signed weights with [`Simd::BIAS`] added, `x` in -127..=127.
     fn dot_biased(self, sum: Self::Ints, weights: Self::Ints, x: Self::Ints) -> Self::Ints;
+    /// Adds two products of each word's halves to halves of 16 bits, where [`Simd::SHORT_SUMS`]; what [`Simd::dot`] does elsewhere.
+    #[inline(always)]
+    fn dot_short(self, sum: Self::Ints, weights: Self::Ints, x: Self::Ints) -> Self::Ints {
+        self.dot(sum, weights, x)
+    }
+    /// `sum + short`, a sum that [`Simd::dot_short`] made from zeros.
+    #[inline(always)]
+    fn add_short(self, sum: Self::Ints, short: Self::Ints) -> Self::Ints {
+        self.add_int(sum, short)
+    }
     /// Shifts to the left by a constant below 32.
     fn shift_left(self, a: Self::Ints, bits: i32) -> Self::Ints;
     /// Shifts to the right by a constant below 32, zeros in.
@@ -114,6 +128,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// The same for a product of bytes.
     fn byte_tiles(self, job: &mut WordJob<'_>);
+
+    /// Register tiles of a product of bytes with codes; see [`GroupJob`].
+    fn group_tiles<K: Kind>(self, kind: K, job: &mut GroupJob<'_>);
 
     /// The upper half of each `f32`, to nearest even, in the low half of its word.
     #[inline(always)]

@@ -98,6 +98,15 @@ macro_rules! run_tiles {
     ($token:expr, $job:expr, $tile:ident, $panels:literal, [$($rows:literal),*]) => {{
         let (token, job) = ($token, $job);
         job.check();
+        crate::vector::tile_loop!(token, job, $tile, $panels, [$($rows),*]);
+    }};
+}
+pub(crate) use run_tiles;
+
+/// The loops of [`run_tiles`], for a job that was checked.
+macro_rules! tile_loop {
+    ($token:expr, $job:expr, $tile:ident, $panels:literal, [$($rows:literal),*]) => {{
+        let (token, job) = ($token, $job);
         let mut panel = 0;
         while panel < job.panels {
             let is_whole = job.panels - panel >= $panels;
@@ -119,7 +128,7 @@ macro_rules! run_tiles {
         }
     }};
 }
-pub(crate) use run_tiles;
+pub(crate) use tile_loop;
 
 /// `ROWS` rows times `PANELS` panels; `job` was checked.
 #[inline(always)]

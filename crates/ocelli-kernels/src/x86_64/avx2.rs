@@ -7,7 +7,10 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::vector::{Bytes, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations, run_tiles};
+use crate::vector::{
+    Bytes, GroupJob, Kind, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations, run_tiles,
+    tile_loop,
+};
 use crate::{
     Activation, Attention, Element, Matrix, MatrixMut, Operand, Panels, Product, Rates, RopeStyle,
     Softmax, ValueRows, Workspace,
@@ -37,6 +40,7 @@ impl Avx2 {
     fn set_rates(self) -> Rates {
         Rates {
             few_bytes: true,
+            many_bytes: true,
             ..Rates::default()
         }
     }
@@ -91,6 +95,8 @@ impl Simd for Avx2 {
     type Ints = Ints;
     const ROWS: usize = 2;
     const BIAS: i32 = 0;
+    const FEW_ROWS: usize = 4;
+    const SHORT_SUMS: bool = true;
 
     operations! { "avx2,fma,f16c";
         fn splat(x: f32) -> Floats {
@@ -221,6 +227,19 @@ impl Simd for Avx2 {
                 dot_8(sum[1], _mm256_abs_epi8(weights[1]), _mm256_sign_epi8(x[1], weights[1])),
             ]
         }
+        fn dot_short(sum: Ints, weights: Ints, x: Ints) -> Ints {
+            [
+                _mm256_add_epi16(sum[0], _mm256_maddubs_epi16(weights[0], x[0])),
+                _mm256_add_epi16(sum[1], _mm256_maddubs_epi16(weights[1], x[1])),
+            ]
+        }
+        fn add_short(sum: Ints, short: Ints) -> Ints {
+            let ones = _mm256_set1_epi16(1);
+            [
+                _mm256_add_epi32(sum[0], _mm256_madd_epi16(short[0], ones)),
+                _mm256_add_epi32(sum[1], _mm256_madd_epi16(short[1], ones)),
+            ]
+        }
         fn shift_left(a: Ints, bits: i32) -> Ints {
             let bits = _mm256_set1_epi32(bits);
             [_mm256_sllv_epi32(a[0], bits), _mm256_sllv_epi32(a[1], bits)]
@@ -270,5 +289,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn byte_tiles(self, job: &mut WordJob<'_>) {
         run_tiles!((self, Bytes), job, word_tile, 1, [4, 2, 1]);
+    }
+
+    #[inline(always)]
+    fn group_tiles<K: Kind>(self, kind: K, job: &mut GroupJob<'_>) {
+        job.check::<K>();
+        tile_loop!((self, kind), job, group_tile, 1, [4, 2, 1]);
     }
 }

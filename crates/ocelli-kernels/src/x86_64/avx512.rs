@@ -10,7 +10,8 @@ use std::ops::Range;
 use super::amx::{Amx, AmxRefusal};
 use super::pairs::pair_tiles;
 use crate::vector::{
-    self, Bytes, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations, run_tiles,
+    self, Bytes, GroupJob, Kind, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations,
+    run_tiles, tile_loop,
 };
 use crate::{
     Activation, Attention, Element, Kernels, Matrix, MatrixMut, Operand, Panels, Product, Rates,
@@ -95,6 +96,7 @@ impl<const VNNI: bool> Avx512Set<VNNI> {
             pairs: self.0 != Unit::Bytes,
             bytes: VNNI,
             few_bytes: true,
+            many_bytes: !matches!(self.0, Unit::Tiles(_)),
         }
     }
 }
@@ -126,9 +128,16 @@ macro_rules! forward {
                 fn entry(s: Avx512Vnni, product: Product<'_>, workspace: &mut Workspace) {
                     vector::product_bytes(s, product, workspace);
                 }
-                if product.operand == Operand::Int8Chunks {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512vnni")]
+                fn groups(s: Avx512Vnni, product: Product<'_>, workspace: &mut Workspace) {
+                    vector::product_groups(s, product, workspace);
+                }
+                match product.operand {
                     // SAFETY: the token exists only if the processor has these features.
-                    return unsafe { entry(*self, product, workspace) };
+                    Operand::Int8Chunks => return unsafe { entry(*self, product, workspace) },
+                    // SAFETY: as above.
+                    Operand::Int8Groups => return unsafe { groups(*self, product, workspace) },
+                    Operand::F32 | Operand::Bf16 => {}
                 }
                 Kernels::product(&Avx512Set::<false>(self.0), product, workspace);
             }
@@ -175,7 +184,21 @@ fn dot_16(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
     _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
 }
 
-/// The same for weights with a sign.
+/// Halves of 16 bits: `sum` and two products each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
+fn dot_short(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+    _mm512_add_epi16(sum, _mm512_maddubs_epi16(weights, x))
+}
+
+/// `sum` and both halves of each word.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
+fn add_short(sum: __m512i, short: __m512i) -> __m512i {
+    _mm512_add_epi32(sum, _mm512_madd_epi16(short, _mm512_set1_epi16(1)))
+}
+
+/// What [`dot_16`] does, for weights with a sign.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
 fn dot_signed(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
@@ -183,7 +206,7 @@ fn dot_signed(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
     dot_16(sum, _mm512_abs_epi8(weights), turned)
 }
 
-/// The same in one instruction, for all unsigned weights.
+/// What [`dot_16`] does, in one instruction and for all unsigned weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512vnni")]
 fn dot_vnni(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
@@ -211,6 +234,8 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
     type Ints = __m512i;
     const ROWS: usize = 4;
     const BIAS: i32 = if VNNI { 128 } else { 0 };
+    const FEW_ROWS: usize = 8;
+    const SHORT_SUMS: bool = !VNNI;
 
     operations! { "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c";
         fn splat(x: f32) -> __m512 {
@@ -362,6 +387,18 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         }
     }
 
+    #[inline(always)]
+    fn dot_short(self, sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+        // SAFETY: `self` exists only if the processor has these features.
+        unsafe { dot_short(sum, weights, x) }
+    }
+
+    #[inline(always)]
+    fn add_short(self, sum: __m512i, short: __m512i) -> __m512i {
+        // SAFETY: as above.
+        unsafe { add_short(sum, short) }
+    }
+
     /// 12 rows of 32 outputs: 24 sums, 2 weights and an activation of the 32 registers.
     #[inline(always)]
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>) {
@@ -385,5 +422,11 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
             Unit::Tiles(amx) => unsafe { amx.byte_tiles(job) },
             _ => run_tiles!((self, Bytes), job, word_tile, 2, [12, 6, 3, 2, 1]),
         }
+    }
+
+    #[inline(always)]
+    fn group_tiles<K: Kind>(self, kind: K, job: &mut GroupJob<'_>) {
+        job.check::<K>();
+        tile_loop!((self, kind), job, group_tile, 2, [6, 2, 1]);
     }
 }

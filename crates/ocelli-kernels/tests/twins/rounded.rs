@@ -35,7 +35,22 @@ fn round(
     out
 }
 
+/// Rows of prompts, or generated ones where those are rounded so.
 fn run(kernels: &dyn Kernels, weight: &Weight, x: &[f32], operand: Operand) -> Vec<f32> {
+    run_as(
+        kernels,
+        weight,
+        x,
+        (operand, operand == Operand::Int8Groups),
+    )
+}
+
+fn run_as(
+    kernels: &dyn Kernels,
+    weight: &Weight,
+    x: &[f32],
+    (operand, few): (Operand, bool),
+) -> Vec<f32> {
     let rows = x.len() / weight.inputs;
     let rounded = round(kernels, operand, x, weight.inputs);
     let mut out = guarded(&vec![f32::NAN; rows * weight.outputs]);
@@ -48,9 +63,10 @@ fn run(kernels: &dyn Kernels, weight: &Weight, x: &[f32], operand: Operand) -> V
         out: MatrixMut::new(&mut out, rows, weight.outputs),
     };
     let mut workspace = Workspace::new();
-    match operand {
-        Operand::Int8Groups => kernels.product_few(product, &mut workspace),
-        _ => kernels.product(product, &mut workspace),
+    if few {
+        kernels.product_few(product, &mut workspace);
+    } else {
+        kernels.product(product, &mut workspace);
     }
     out.to_vec()
 }
@@ -132,6 +148,41 @@ fn products_of_rounded_rows_are_those_of_the_twin_and_rows_stand_alone() {
                         &found[outputs..(1 + rows) * outputs],
                     );
                 }
+            }
+        }
+    }
+}
+
+/// So that prompts and generated tokens round alike, and tiles of all sizes hold to one order.
+#[test]
+fn a_prompts_product_in_groups_has_the_bits_of_generated_rows() {
+    let groups = |few| (Operand::Int8Groups, few);
+    for (kernels, ty) in vector_sets()
+        .iter()
+        .flat_map(|k| runnable_types().map(move |ty| (k, ty)))
+    {
+        for (outputs, inputs) in shapes(ty) {
+            let weight = Weight::new(ty, outputs, inputs);
+            if operands(weight.format).len() == 1 {
+                continue;
+            }
+            let x = guarded(&random(8, 35 * inputs));
+            let name = format!("{}, {ty} [{outputs}, {inputs}]", kernels.name());
+            let wanted: Vec<f32> = x
+                .chunks_exact(inputs)
+                .flat_map(|x| run_as(&**kernels, &weight, x, groups(true)))
+                .collect();
+            for (rows, few) in [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 35]
+                .into_iter()
+                .flat_map(|rows| [(rows, false), (rows, true)])
+            {
+                let part = guarded(&x[..rows * inputs]);
+                let found = run_as(&**kernels, &weight, &part, groups(few));
+                assert_same(
+                    &format!("{name}, {rows} rows, few: {few}"),
+                    &found,
+                    &wanted[..rows * outputs],
+                );
             }
         }
     }
