@@ -216,6 +216,12 @@ def add_text_keys(writer: gguf.GGUFWriter, text) -> None:
     if wide["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(wide["factor"])
+    # Readers know the usual ones.
+    if text.query_pre_attn_scalar != text.head_dim:
+        writer.add_float32(f"{writer.arch}.attention.scale", text.query_pre_attn_scalar**-0.5)
+    near_layers = [kind == "sliding_attention" for kind in text.layer_types]
+    if near_layers != [(layer + 1) % 6 != 0 for layer in range(text.num_hidden_layers)]:
+        writer.add_array(f"{writer.arch}.attention.sliding_window_pattern", near_layers)
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, directory: Path) -> None:

@@ -197,6 +197,27 @@ GOLDEN_SETS = {
         "projector with biases.",
     ),
     "llava": dict(family="llava", seed=12, cases=STILL_CASES, types=("f16", "f16"), tokens=(16, 16)),
+    "mistral3-mixed": dict(
+        family="mistral3", seed=13, cases=[SECOND_TURN], types=("f16", "f16"), tokens=(1, 16),
+        about="What no published model has: a text model that looks back over a window, patches merged 3 x 3, a projector "
+        "with biases and the text model's epsilon, GELU and another rotary base in the encoder.",
+        changes={
+            "tied": True, "text.model_type": "mistral", "text.sliding_window": 7, "text.rms_norm_eps": 1e-2,
+            "text.rope_parameters": dict(rope_type="default", rope_theta=1e5), "vision.hidden_act": "gelu",
+            "vision.rope_parameters": dict(rope_type="axial", rope_theta=1e3), "more.spatial_merge_size": 3,
+            "more.multimodal_projector_bias": True, "vision.image_size": 96,
+        },
+    ),
+    "llava-mixed": dict(
+        family="llava", seed=14, cases=[SECOND_TURN], types=("f16", "f16"), tokens=(9, 9),
+        about="What LLaVA-1.5 does not have: rows of the last layer, GELU in the encoder, a projector without biases, "
+        "one key/value head.",
+        changes={
+            "more.vision_feature_layer": -1, "more.multimodal_projector_bias": False, "vision.hidden_act": "gelu",
+            "vision.layer_norm_eps": 1e-6, "vision.num_hidden_layers": 2, "vision.image_size": 42,
+            "text.num_key_value_heads": 1,
+        },
+    ),
     "gemma3": dict(family="gemma3", seed=10, cases=GEMMA_CASES, types=("f16", "f16")),
     "gemma3-mixed": dict(
         family="gemma3", seed=11, cases=[*GEMMA_CASES[2:3], GEMMA_CROPS], types=("q8_0", "bf16"),
@@ -208,6 +229,15 @@ GOLDEN_SETS = {
                 full_attention=dict(rope_type="default", rope_theta=1e5),
                 sliding_attention=dict(rope_type="default", rope_theta=1e3),
             ),
+        },
+    ),
+    "gemma3-layers": dict(
+        family="gemma3-text", seed=15, types=("f16", None), cases=GEMMA_CASES[:1],
+        about="What no published model has: another order of layers, another epsilon, and scores with a factor of their own.",
+        changes={
+            "text.rms_norm_eps": 1e-3,
+            "text.num_hidden_layers": 4, "text.query_pre_attn_scalar": 40, "text.intermediate_size": 40,
+            "text.layer_types": ["full_attention", "sliding_attention", "full_attention", "sliding_attention"],
         },
     ),
     "gemma3-text": dict(

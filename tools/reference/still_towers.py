@@ -166,19 +166,28 @@ def write_projector_keys(writer, config) -> None:
     number("attention.head_count", vision.num_attention_heads)
     writer.add_array("clip.vision.image_mean", CLIP_MEAN)
     writer.add_array("clip.vision.image_std", CLIP_STD)
-    writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-5)
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", vision.layer_norm_eps if clip else 1e-5)
+    is_gelu = vision.hidden_act == "gelu"
     if clip:
         writer.add_bool("clip.has_text_encoder", False)
         writer.add_bool("clip.has_llava_projector", True)
-        writer.add_bool("clip.use_gelu", False)
+        writer.add_bool("clip.use_gelu", is_gelu)
         return
-    writer.add_bool("clip.use_silu", True)
+    writer.add_bool("clip.use_gelu" if is_gelu else "clip.use_silu", True)
     if merge_of(config) > 1:
         number("spatial_merge_size", merge_of(config))
+    # Readers know the usual ones.
+    if vision.rope_parameters["rope_theta"] != 1e4:
+        writer.add_float32("clip.rope.freq_base", vision.rope_parameters["rope_theta"])
+    eps = config.get_text_config().rms_norm_eps
+    if config.model_type == "mistral3" and eps != 1e-5:
+        writer.add_float32("clip.vision.projector.layer_norm_epsilon", eps)
 
 
 def write_text_keys(writer, text) -> None:
-    """YaRN and the growth of queries, where the text model has them."""
+    """A window, YaRN and the growth of queries, where the text model has them."""
+    if getattr(text, "sliding_window", None):
+        writer.add_sliding_window(text.sliding_window)
     rope = text.rope_parameters
     if rope["rope_type"] != "yarn":
         return

@@ -349,7 +349,7 @@ def write_still_projector(model, path: Path, wanted: str) -> None:
     writer.add_file_type(TYPES[wanted][1])
     writer.add_quantization_version(2)
     still_towers.write_projector_keys(writer, model.config)
-    write_tensors(writer, vision_tensors(model, "permuted"), wanted)
+    write_tensors(writer, vision_tensors(model, "permuted"), wanted, model.config.model_type)
     finish(writer)
 
 

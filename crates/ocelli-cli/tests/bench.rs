@@ -149,6 +149,55 @@ fn a_shape_can_be_written_and_its_files_be_measured_and_run() {
 }
 
 #[test]
+fn shapes_of_other_families_encode_read_and_generate() {
+    // Tokens of a picture of 64 x 64: cells of one square, rows with breaks, patches of one square.
+    for (shape, tokens) in [
+        ("tiny-gemma-3", 4),
+        ("tiny-mistral-3", 12),
+        ("tiny-llava-1.5", 16),
+    ] {
+        let report = json(&[
+            "--shape", shape, "--image", "64x64", "-p", "3", "-n", "2", "--isa", "scalar",
+        ]);
+        assert_eq!(report["runs"][0]["image_tokens"], tokens, "{shape}");
+        let stages =
+            ["encode", "prefill", "decode"].map(|stage| format!("/stages/{stage}/seconds"));
+        positive(&report, &stages.each_ref().map(String::as_str));
+    }
+}
+
+#[test]
+fn a_written_shape_of_another_family_runs() {
+    let folder = Folder::new();
+    let target = folder.path("shapes");
+    for shape in ["tiny-gemma-3", "tiny-mistral-3", "tiny-llava-1.5"] {
+        let paths = ocelli(&["bench", "--shape", shape, "--write", &target]).ok();
+        let paths: Vec<&str> = paths.lines().collect();
+        let image = common::picture("photo.png");
+        let files = ["run", "-m", paths[0], "--mmproj", paths[1]];
+        ocelli(&[&files[..], &["--image", &image, "-n", "2", "x"]].concat()).ok();
+    }
+}
+
+#[test]
+fn the_list_of_shapes_has_every_family() {
+    let ran = ocelli(&["bench", "--shape", "none"]);
+    for name in [
+        "qwen3-vl-2b",
+        "gemma-3-4b",
+        "gemma-3-12b",
+        "mistral-small-3.1-24b",
+        "ministral-3-3b",
+        "pixtral-12b",
+        "llava-1.5-7b",
+    ] {
+        assert!(ran.stderr.contains(name), "{name}: {ran:?}");
+    }
+    let help = ocelli(&["bench", "--help"]).ok();
+    assert!(help.contains("gemma-3-4b") && help.contains("llava-1.5-7b"));
+}
+
+#[test]
 fn tables_name_every_stage_and_progress_goes_to_standard_error() {
     for (flag, mark) in [("--md", "| encode |"), ("-t1", "\n  encode ")] {
         let ran = ocelli(&[

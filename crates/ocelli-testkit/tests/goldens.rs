@@ -30,6 +30,13 @@ fn pooled_patches(suite: &Suite) -> i32 {
     i32::try_from(side.expect("a number").unwrap_or(4).pow(2)).expect("small")
 }
 
+/// Patches that one of Mistral's rows stands for.
+fn merged_patches(suite: &Suite) -> i32 {
+    let projector = Gguf::open(suite.mmproj.as_ref().expect("a projector")).expect("projector");
+    let side = projector.metadata().u32("clip.vision.spatial_merge_size");
+    i32::try_from(side.expect("a number").expect("stated").pow(2)).expect("small")
+}
+
 fn tokens_of(suite: &Suite) -> Vec<String> {
     let text = Gguf::open(&suite.text).expect("golden text model");
     let tokens = text
@@ -136,6 +143,7 @@ fn image_tokens_keep_to_the_budget_and_match_rows_and_pads() {
                 let cell = match suite.family.as_str() {
                     "pixtral" | "llava" => 1,
                     "gemma3" => pooled_patches(&suite),
+                    "mistral3" => merged_patches(&suite),
                     _ => 4,
                 };
                 let tokens = grid[1] * grid[2] / cell;

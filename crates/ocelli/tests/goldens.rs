@@ -65,12 +65,15 @@ macro_rules! golden {
 
 golden! {
     gemma3_equals_the_reference_at_every_stage: "gemma3",
+    gemma3_with_another_order_of_layers_equals_the_reference: "gemma3-layers",
     gemma3_with_blocks_beyond_its_window_and_crops_equals_the_reference: "gemma3-mixed",
     gemma3_without_eyes_equals_the_reference: "gemma3-text",
     llama_equals_the_reference_at_every_stage: "llama",
     llama_with_scaled_frequencies_equals_the_reference: "llama3-scaled",
     llava_equals_the_reference_at_every_stage: "llava",
+    llava_with_the_last_layers_rows_equals_the_reference: "llava-mixed",
     mistral3_equals_the_reference_at_every_stage: "mistral3",
+    mistral3_with_a_window_and_a_wider_merger_equals_the_reference: "mistral3-mixed",
     pixtral_equals_the_reference_at_every_stage: "pixtral",
     qwen2_equals_the_reference_at_every_stage: "qwen2",
     qwen2_5vl_equals_the_reference_at_every_stage: "qwen2.5vl",

@@ -26,8 +26,10 @@ pub(crate) struct BenchArgs {
     )]
     pub(crate) mmproj: Option<PathBuf>,
 
-    /// Random weights in the shape of a published model, no file needed: qwen3-vl-2b, qwen2.5-vl-3b, ... or tiny.
-    /// Default without a model: qwen3-vl-2b
+    /// Random weights in the shape of a published model, no file needed: qwen3-vl-2b (-4b, -8b, -32b, -30b-a3b),
+    /// qwen2.5-vl-3b (-7b), qwen2-vl-2b (-7b), gemma-3-4b (-12b, -27b), mistral-small-3.1-24b, ministral-3-3b,
+    /// pixtral-12b, llava-1.5-7b; or tiny, tiny-gemma-3, tiny-mistral-3, tiny-llava-1.5. Default without a model:
+    /// qwen3-vl-2b
     #[arg(long, value_name = "NAME", value_parser = shape, help_heading = MODEL)]
     pub(crate) shape: Option<Shape>,
 

@@ -64,17 +64,20 @@ fn qwen25vl_equals_the_reference_with_whole_and_ragged_windows() {
 #[test]
 fn mistral3_and_pixtral_equal_the_reference() {
     assert_suite("mistral3");
+    assert_suite("mistral3-mixed");
     assert_suite("pixtral");
 }
 
 #[test]
 fn mistral3_gives_the_same_bits_however_the_prompt_is_cut() {
     assert_cuts("mistral3", "second_turn_with_second_image");
+    assert_cuts("mistral3-mixed", "second_turn_with_second_image");
 }
 
 #[test]
 fn llava_equals_the_reference() {
     assert_suite("llava");
+    assert_suite("llava-mixed");
 }
 
 #[test]
@@ -91,7 +94,14 @@ fn gemma3_gives_the_same_bits_however_the_prompt_is_cut_between_blocks() {
 
 #[test]
 fn text_models_without_eyes_equal_the_reference() {
-    for name in ["qwen2", "qwen3", "llama", "llama3-scaled", "gemma3-text"] {
+    for name in [
+        "qwen2",
+        "qwen3",
+        "llama",
+        "llama3-scaled",
+        "gemma3-text",
+        "gemma3-layers",
+    ] {
         assert_suite(name);
     }
 }
@@ -100,12 +110,15 @@ fn text_models_without_eyes_equal_the_reference() {
 fn every_suite_is_run() {
     let run = [
         "gemma3",
+        "gemma3-layers",
         "gemma3-mixed",
         "gemma3-text",
         "llama",
         "llama3-scaled",
         "llava",
+        "llava-mixed",
         "mistral3",
+        "mistral3-mixed",
         "pixtral",
         "qwen2",
         "qwen2.5vl",

@@ -26,6 +26,7 @@ mod picture;
 mod random;
 mod report;
 mod shape;
+mod still;
 mod synthetic;
 mod system;
 mod tensors;

@@ -21,6 +21,13 @@ pub(super) enum Family {
     Qwen25Vl,
     Qwen3Vl,
     Qwen3VlMoe,
+    Gemma3,
+    /// Mistral Small 3.1, Ministral 3: patches merged.
+    Mistral3,
+    /// Pixtral-12B.
+    Pixtral,
+    /// LLaVA-1.5.
+    Llava,
 }
 
 impl Family {
@@ -30,6 +37,9 @@ impl Family {
             Self::Qwen2Vl | Self::Qwen25Vl => "qwen2vl",
             Self::Qwen3Vl => "qwen3vl",
             Self::Qwen3VlMoe => "qwen3vlmoe",
+            Self::Gemma3 => "gemma3",
+            Self::Mistral3 => "mistral3",
+            Self::Pixtral | Self::Llava => "llama",
         }
     }
 
@@ -39,6 +49,9 @@ impl Family {
             Self::Qwen2Vl => "qwen2vl_merger",
             Self::Qwen25Vl => "qwen2.5vl_merger",
             Self::Qwen3Vl | Self::Qwen3VlMoe => "qwen3vl_merger",
+            Self::Gemma3 => "gemma3",
+            Self::Mistral3 | Self::Pixtral => "pixtral",
+            Self::Llava => "mlp",
         }
     }
 
@@ -46,9 +59,20 @@ impl Family {
         matches!(self, Self::Qwen3Vl | Self::Qwen3VlMoe)
     }
 
+    /// Whether the encoder takes still pictures alone.
+    pub(super) fn is_still(self) -> bool {
+        matches!(
+            self,
+            Self::Gemma3 | Self::Mistral3 | Self::Pixtral | Self::Llava
+        )
+    }
+
     /// Pixels of a patch on each side.
     pub(super) fn patch(self) -> u64 {
-        if self.is_third() { 16 } else { 14 }
+        match self {
+            Self::Qwen3Vl | Self::Qwen3VlMoe | Self::Pixtral => 16,
+            _ => 14,
+        }
     }
 }
 
@@ -78,7 +102,7 @@ pub(super) struct VisionSizes {
     pub(super) middle: u64,
     /// Layers that are tapped for the text model's first layers.
     pub(super) taps: &'static [u64],
-    /// Side of the table of positions, for the third generation.
+    /// Patches on each side of the picture that the encoder was made for: its table of positions, or its largest picture.
     pub(super) position_side: u64,
 }
 
@@ -117,6 +141,25 @@ const SECOND_AND_HALF: VisionSizes = vision([1280, 32, 16, 3420], &[]);
 const THIRD_SMALL: VisionSizes = vision([1024, 24, 16, 4096], &[5, 11, 17]);
 const THIRD_LARGE: VisionSizes = vision([1152, 27, 16, 4304], &[8, 16, 24]);
 
+const SIGLIP: VisionSizes = still([1152, 27, 16, 4304], 64);
+const PIXTRAL: VisionSizes = still([1024, 24, 16, 4096], 110);
+/// The last but one layer of CLIP gives the rows; files end there.
+const CLIP: VisionSizes = still([1024, 23, 16, 4096], 24);
+
+const fn still(sizes: [u64; 4], position_side: u64) -> VisionSizes {
+    VisionSizes {
+        position_side,
+        ..vision(sizes, &[])
+    }
+}
+
+const fn gemma(sizes: [u64; 6], head_dim: u64) -> TextSizes {
+    TextSizes {
+        head_dim,
+        ..text(sizes, true, 131_072)
+    }
+}
+
 const fn shape(name: &'static str, family: Family, text: TextSizes, vision: VisionSizes) -> Shape {
     Shape {
         name,
@@ -126,7 +169,7 @@ const fn shape(name: &'static str, family: Family, text: TextSizes, vision: Visi
     }
 }
 
-const ALL: [Shape; 10] = [
+const ALL: [Shape; 20] = [
     shape(
         "qwen3-vl-2b",
         Family::Qwen3Vl,
@@ -185,6 +228,75 @@ const ALL: [Shape; 10] = [
         SECOND,
     ),
     shape(
+        "gemma-3-4b",
+        Family::Gemma3,
+        gemma([2560, 34, 8, 4, 10_240, 262_144], 256),
+        SIGLIP,
+    ),
+    shape(
+        "gemma-3-12b",
+        Family::Gemma3,
+        gemma([3840, 48, 16, 8, 15_360, 262_144], 256),
+        SIGLIP,
+    ),
+    shape(
+        "gemma-3-27b",
+        Family::Gemma3,
+        gemma([5376, 62, 32, 16, 21_504, 262_144], 128),
+        SIGLIP,
+    ),
+    shape(
+        "mistral-small-3.1-24b",
+        Family::Mistral3,
+        text([5120, 40, 32, 8, 32_768, 131_072], false, 131_072),
+        PIXTRAL,
+    ),
+    shape(
+        "ministral-3-3b",
+        Family::Mistral3,
+        text([3072, 26, 32, 8, 9216, 131_072], true, 262_144),
+        PIXTRAL,
+    ),
+    shape(
+        "pixtral-12b",
+        Family::Pixtral,
+        text([5120, 40, 32, 8, 14_336, 131_072], false, 131_072),
+        still([1024, 24, 16, 4096], 64),
+    ),
+    shape(
+        "llava-1.5-7b",
+        Family::Llava,
+        text([4096, 32, 32, 32, 11_008, 32_064], false, 4096),
+        CLIP,
+    ),
+    shape(
+        "tiny-gemma-3",
+        Family::Gemma3,
+        TextSizes {
+            head_dim: 64,
+            ..text([256, 6, 4, 2, 512, 1024], true, 4096)
+        },
+        still([128, 2, 2, 256], 8),
+    ),
+    shape(
+        "tiny-mistral-3",
+        Family::Mistral3,
+        TextSizes {
+            head_dim: 64,
+            ..text([256, 2, 2, 1, 512, 1024], false, 4096)
+        },
+        still([128, 2, 2, 256], 8),
+    ),
+    shape(
+        "tiny-llava-1.5",
+        Family::Llava,
+        TextSizes {
+            head_dim: 64,
+            ..text([256, 2, 4, 4, 512, 1024], false, 4096)
+        },
+        still([128, 2, 2, 256], 4),
+    ),
+    shape(
         "tiny",
         Family::Qwen3Vl,
         TextSizes {
@@ -199,7 +311,7 @@ const ALL: [Shape; 10] = [
 ];
 
 impl Shape {
-    /// Every shape there is. `tiny` is no published model: it is there to try the command.
+    /// Every shape there is. Those that begin with `tiny` are no published models: they are there to try the command.
     pub const ALL: &'static [Self] = &ALL;
 }
 

@@ -39,7 +39,7 @@ pub(super) fn pair(
     }
     let mut metadata = tensors::text_metadata(shape);
     metadata.push(("general.file_type".to_owned(), Value::U32(file_type.id())));
-    metadata.extend(vocabulary::metadata(text.vocabulary as usize));
+    metadata.extend(vocabulary::metadata(text.vocabulary as usize, shape.family));
     let name = format!("{}-{}.gguf", shape.name, file_type.name());
     let text = model(name, metadata, tensors::text(shape), &mix)?;
     let mut metadata = tensors::projector_metadata(shape);
@@ -89,7 +89,13 @@ fn block_bytes(ty: TensorType) -> usize {
 }
 
 fn purpose(name: &str, shape: &[u64]) -> Purpose {
-    let is_norm = ["norm.weight", "ln1.weight", "ln2.weight", "post_ln.weight"];
+    let is_norm = [
+        "norm.weight",
+        "ln1.weight",
+        "ln2.weight",
+        "post_ln.weight",
+        "pre_ln.weight",
+    ];
     match shape.len() == 1 && is_norm.iter().any(|end| name.ends_with(end)) {
         true => Purpose::Gain,
         false => Purpose::Weight,
@@ -132,12 +138,26 @@ mod tests {
     use ocelli_tensor::Measure;
 
     use super::*;
+    use crate::bench::shape::TextSizes;
 
     #[test]
     fn every_shape_is_a_sound_model_for_its_loader() {
         // The largest ones take minutes to fill; they differ from smaller ones in numbers only.
-        for name in ["tiny", "qwen2-vl-2b", "qwen2.5-vl-3b", "qwen3-vl-2b"] {
-            let shape: Shape = name.parse().unwrap();
+        let small = |shape: &Shape| Shape {
+            text: TextSizes {
+                vocabulary: 1024,
+                layers: shape.text.layers.min(2),
+                hidden: shape.text.hidden.min(768),
+                middle: shape.text.middle.min(256),
+                ..shape.text
+            },
+            ..*shape
+        };
+        let still = Shape::ALL.iter().filter(|shape| shape.family.is_still());
+        let whole = ["tiny", "qwen2-vl-2b", "qwen2.5-vl-3b", "qwen3-vl-2b"];
+        let whole = whole.iter().map(|name| name.parse::<Shape>().unwrap());
+        for shape in whole.chain(still.map(small)) {
+            let name = shape.name;
             let (text, projector) = pair(&shape, FileType::Q4_0, FileType::F16).unwrap();
             let text = load_text(&text, &Measure, &|_| {}).unwrap();
             let vision = load_vision(&projector, &Measure, &|_| {}).unwrap();

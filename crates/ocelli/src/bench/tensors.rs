@@ -3,18 +3,39 @@
 use ocelli_gguf::{Array, Value};
 
 use super::shape::{Family, Shape};
+use super::still;
 
 /// Name and shape (fastest-varying first) of each tensor.
 pub(super) type Tensors = Vec<(String, Vec<u64>)>;
 
-fn number(value: u64) -> Value {
+pub(super) fn number(value: u64) -> Value {
     Value::U32(u32::try_from(value).unwrap_or(u32::MAX))
 }
 
 /// Hyper-parameters of the text model, without its vocabulary.
 pub(super) fn text_metadata(shape: &Shape) -> Vec<(String, Value)> {
     let (sizes, architecture) = (&shape.text, shape.family.architecture());
-    let is_third = shape.family.is_third();
+    let mut own = vec![
+        ("block_count", number(sizes.layers)),
+        ("context_length", number(sizes.context)),
+        ("embedding_length", number(sizes.hidden)),
+        ("feed_forward_length", number(sizes.middle)),
+        ("attention.head_count", number(sizes.heads)),
+        ("attention.head_count_kv", number(sizes.kv_heads)),
+    ];
+    own.extend(match shape.family.is_still() {
+        true => still::text_keys(shape),
+        false => qwen_keys(shape),
+    });
+    let general = general(architecture, "model", shape.name);
+    let own = own
+        .into_iter()
+        .map(|(key, value)| (format!("{architecture}.{key}"), value));
+    general.into_iter().chain(own).collect()
+}
+
+fn qwen_keys(shape: &Shape) -> Vec<(&'static str, Value)> {
+    let (sizes, is_third) = (&shape.text, shape.family.is_third());
     // Frequencies of each axis: a fourth or three eighths of the half head for time, the rest for both others.
     let half = i32::try_from(sizes.head_dim / 2).unwrap_or(0);
     let place = if is_third {
@@ -25,12 +46,6 @@ pub(super) fn text_metadata(shape: &Shape) -> Vec<(String, Value)> {
     let sections = Array::I32(vec![half - 2 * place, place, place, 0]);
     let theta = if is_third { 5e6 } else { 1e6 };
     let mut own = vec![
-        ("block_count", number(sizes.layers)),
-        ("context_length", number(sizes.context)),
-        ("embedding_length", number(sizes.hidden)),
-        ("feed_forward_length", number(sizes.middle)),
-        ("attention.head_count", number(sizes.heads)),
-        ("attention.head_count_kv", number(sizes.kv_heads)),
         ("attention.layer_norm_rms_epsilon", Value::F32(1e-6)),
         ("rope.freq_base", Value::F32(theta)),
         ("rope.dimension_sections", Value::Array(sections)),
@@ -45,11 +60,7 @@ pub(super) fn text_metadata(shape: &Shape) -> Vec<(String, Value)> {
         own.push(("expert_used_count", number(used)));
         own.push(("expert_feed_forward_length", number(middle)));
     }
-    let general = general(architecture, "model", shape.name);
-    let own = own
-        .into_iter()
-        .map(|(key, value)| (format!("{architecture}.{key}"), value));
-    general.into_iter().chain(own).collect()
+    own
 }
 
 fn general(architecture: &str, kind: &str, name: &str) -> Vec<(String, Value)> {
@@ -65,15 +76,7 @@ fn general(architecture: &str, kind: &str, name: &str) -> Vec<(String, Value)> {
 /// Everything that a projector says about itself.
 pub(super) fn projector_metadata(shape: &Shape) -> Vec<(String, Value)> {
     let (sizes, family) = (&shape.vision, shape.family);
-    let (mean, std) = match family.is_third() {
-        true => ([0.5; 3], [0.5; 3]),
-        false => (
-            [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            [0.268_629_54, 0.261_302_6, 0.275_777_1],
-        ),
-    };
-    let floats = |values: [f32; 3]| Value::Array(Array::F32(values.to_vec()));
-    let image = match family.is_third() {
+    let image = match family.is_third() || family.is_still() {
         true => sizes.position_side * family.patch(),
         false => 560,
     };
@@ -88,38 +91,55 @@ pub(super) fn projector_metadata(shape: &Shape) -> Vec<(String, Value)> {
     set("vision.feed_forward_length", number(sizes.middle));
     set("vision.block_count", number(sizes.layers));
     set("vision.attention.head_count", number(sizes.heads));
-    set("vision.attention.layer_norm_epsilon", Value::F32(1e-6));
-    set("vision.image_mean", floats(mean));
-    set("vision.image_std", floats(std));
-    match family {
-        Family::Qwen2Vl => {}
-        Family::Qwen25Vl => {
-            set("use_silu", Value::Bool(true));
-            set("vision.n_wa_pattern", number(8));
-        }
-        Family::Qwen3Vl | Family::Qwen3VlMoe => {
-            let taps = (0..sizes.layers).map(|i| sizes.taps.contains(&i)).collect();
-            set("use_gelu", Value::Bool(true));
-            set("vision.spatial_merge_size", number(2));
-            let taps = Value::Array(Array::Bool(taps));
-            set("vision.is_deepstack_layers", taps);
-        }
-    }
+    let own = match family.is_still() {
+        true => still::projector_keys(family),
+        false => qwen_projector_keys(shape),
+    };
+    own.into_iter().for_each(|(key, value)| set(key, value));
     metadata
 }
 
-fn push(list: &mut Tensors, name: String, shape: &[u64]) {
+fn qwen_projector_keys(shape: &Shape) -> Vec<(&'static str, Value)> {
+    let (sizes, is_third) = (&shape.vision, shape.family.is_third());
+    let (mean, std) = match is_third {
+        true => ([0.5; 3], [0.5; 3]),
+        false => (
+            [0.481_454_66, 0.457_827_5, 0.408_210_73],
+            [0.268_629_54, 0.261_302_6, 0.275_777_1],
+        ),
+    };
+    let floats = |values: [f32; 3]| Value::Array(Array::F32(values.to_vec()));
+    let mut keys = vec![
+        ("vision.attention.layer_norm_epsilon", Value::F32(1e-6)),
+        ("vision.image_mean", floats(mean)),
+        ("vision.image_std", floats(std)),
+    ];
+    if shape.family == Family::Qwen25Vl {
+        keys.push(("use_silu", Value::Bool(true)));
+        keys.push(("vision.n_wa_pattern", number(8)));
+    }
+    if is_third {
+        let taps = (0..sizes.layers).map(|i| sizes.taps.contains(&i)).collect();
+        keys.push(("use_gelu", Value::Bool(true)));
+        keys.push(("vision.spatial_merge_size", number(2)));
+        let taps = Value::Array(Array::Bool(taps));
+        keys.push(("vision.is_deepstack_layers", taps));
+    }
+    keys
+}
+
+pub(super) fn push(list: &mut Tensors, name: String, shape: &[u64]) {
     list.push((name, shape.to_vec()));
 }
 
 /// `{name}.weight` and `{name}.bias` of a product.
-fn linear(list: &mut Tensors, name: &str, (inputs, outputs): (u64, u64)) {
+pub(super) fn linear(list: &mut Tensors, name: &str, (inputs, outputs): (u64, u64)) {
     push(list, format!("{name}.weight"), &[inputs, outputs]);
     push(list, format!("{name}.bias"), &[outputs]);
 }
 
 /// `{name}.weight` and, unless it is an RMS norm, `{name}.bias`.
-fn norm(list: &mut Tensors, name: &str, width: u64, has_bias: bool) {
+pub(super) fn norm(list: &mut Tensors, name: &str, width: u64, has_bias: bool) {
     push(list, format!("{name}.weight"), &[width]);
     if has_bias {
         push(list, format!("{name}.bias"), &[width]);
@@ -160,6 +180,10 @@ pub(super) fn text(shape: &Shape) -> Tensors {
         if is_third {
             add("attn_q_norm.weight", &[sizes.head_dim]);
             add("attn_k_norm.weight", &[sizes.head_dim]);
+        } else if shape.family.is_still() {
+            for (name, width) in still::layer_norms(shape) {
+                add(name, &[width]);
+            }
         } else {
             add("attn_q.bias", &[query]);
             add("attn_k.bias", &[key]);
@@ -184,6 +208,9 @@ pub(super) fn text(shape: &Shape) -> Tensors {
 
 /// Tensors of the vision encoder and its projector.
 pub(super) fn projector(shape: &Shape) -> Tensors {
+    if shape.family.is_still() {
+        return still::projector(shape);
+    }
     let (sizes, family) = (&shape.vision, shape.family);
     let (width, middle, patch) = (sizes.width, sizes.middle, family.patch());
     let (is_third, has_bias) = (family.is_third(), family != Family::Qwen25Vl);

@@ -3,6 +3,8 @@
 
 use ocelli_gguf::{Array, Value};
 
+use super::shape::Family;
+
 /// Special tokens in their order, after the ordinary ones.
 const SPECIAL: [&str; 14] = [
     "<|endoftext|>",
@@ -28,11 +30,27 @@ const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const UNUSED: i32 = 5;
 
-const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
-{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}\
-{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}\
-{% endfor %}{% endif %}<|im_end|>\n{% endfor %}\
-{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+/// Tokens around a picture, and what a template writes for one.
+fn picture(family: Family) -> (&'static [&'static str], &'static str) {
+    match family {
+        Family::Gemma3 => (&["<start_of_image>", "<end_of_image>"], "<start_of_image>"),
+        Family::Mistral3 | Family::Pixtral => (&["[IMG]", "[IMG_BREAK]", "[IMG_END]"], "[IMG]"),
+        Family::Llava => (&[], "<image>"),
+        _ => (&[], "<|vision_start|><|image_pad|><|vision_end|>"),
+    }
+}
+
+fn template(picture: &str) -> String {
+    [
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n",
+        "{% if message.content is string %}{{ message.content }}{% else %}",
+        "{% for part in message.content %}{% if part.type == 'image' %}",
+        picture,
+        "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}",
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    ]
+    .concat()
+}
 
 /// The printable character that stands for a byte in byte-level vocabularies.
 fn byte_character(byte: u8) -> char {
@@ -45,9 +63,14 @@ fn byte_character(byte: u8) -> char {
     char::from_u32(256 + before).unwrap_or('?')
 }
 
-/// The `tokenizer.*` entries for an embedding of `rows` rows, at least 512.
-pub(super) fn metadata(rows: usize) -> Vec<(String, Value)> {
-    let ordinary = ORDINARY.min(rows - 2 * SPECIAL.len());
+/// The `tokenizer.*` entries for an embedding of `rows` rows, at least 512. Every family gets this kind of vocabulary.
+pub(super) fn metadata(rows: usize, family: Family) -> Vec<(String, Value)> {
+    let (marks, picture) = picture(family);
+    let free = rows - 2 * SPECIAL.len() - marks.len();
+    let ordinary = match family.is_still() {
+        true => free,
+        false => ORDINARY.min(free),
+    };
     let bytes: Vec<String> = (0..=255).map(|b| byte_character(b).to_string()).collect();
     let mut tokens = bytes.clone();
     let mut merges = Vec::with_capacity(ordinary - tokens.len());
@@ -58,8 +81,8 @@ pub(super) fn metadata(rows: usize) -> Vec<(String, Value)> {
         tokens.push(left + right);
     }
     let mut kinds = vec![NORMAL; ordinary];
-    for token in SPECIAL {
-        tokens.push(token.to_owned());
+    for token in SPECIAL.iter().chain(marks) {
+        tokens.push((*token).to_owned());
         kinds.push(CONTROL);
     }
     for id in tokens.len()..rows {
@@ -81,6 +104,9 @@ pub(super) fn metadata(rows: usize) -> Vec<(String, Value)> {
     ]
     .into_iter()
     .map(|(key, value)| (format!("tokenizer.ggml.{key}"), value))
-    .chain([("tokenizer.chat_template".to_owned(), TEMPLATE.into())])
+    .chain([(
+        "tokenizer.chat_template".to_owned(),
+        template(picture).into(),
+    )])
     .collect()
 }
