@@ -4,10 +4,6 @@ mod common;
 
 use common::{Folder, ocelli, picture};
 use ocelli_gguf::Value;
-use ocelli_testkit::tiny::TinyFile;
-
-/// What a test breaks in a file.
-type Change = fn(&mut TinyFile);
 
 fn string(text: &str) -> Value {
     Value::String(text.to_owned())
@@ -90,73 +86,6 @@ fn a_file_cut_anywhere_is_refused() {
     for part in 1..16 {
         let cut = folder.file("cut.gguf", &whole[..whole.len() * part / 16]);
         ocelli(&["run", "-m", &cut, "x"]).fails(3, "cut.gguf");
-    }
-}
-
-#[test]
-fn metadata_and_tensors_that_make_no_text_model_end_with_3() {
-    let cases: [(&str, Change); 9] = [
-        ("embedding_length 64 but token_embd has 32", |text| {
-            text.set("qwen3vl.embedding_length", Value::U32(64));
-        }),
-        ("head_count", |text| {
-            text.set("qwen3vl.attention.head_count", Value::U32(3));
-        }),
-        ("rms_norm_eps is NaN", |text| {
-            text.set(
-                "qwen3vl.attention.layer_norm_rms_epsilon",
-                Value::F32(f32::NAN),
-            );
-        }),
-        ("context_length", |text| {
-            text.set("qwen3vl.context_length", Value::U32(0));
-        }),
-        ("missing tensor 'output_norm.weight'", |text| {
-            text.remove_tensor("output_norm.weight");
-        }),
-        ("is not used by qwen3vl", |text| {
-            text.add_tensor(1, "blk.0.attn_mystery.weight", &[32], (0.0, 1.0));
-        }),
-        ("blk.0.ffn_up.weight", |text| {
-            text.reshape_tensor("blk.0.ffn_up.weight", &[32, 32]);
-        }),
-        ("tokenizer.ggml.tokens", |text| {
-            text.remove("tokenizer.ggml.tokens");
-        }),
-        ("tokenizer.ggml.pre", |text| {
-            text.set("tokenizer.ggml.pre", string("nosuch"));
-        }),
-    ];
-    for (message, change) in cases {
-        let folder = Folder::new();
-        let model = folder.model(|pair| change(&mut pair.text));
-        std::fs::remove_file(&model.mmproj).unwrap();
-        ocelli(&["run", "-m", &model.text, "-n", "1", "x"]).fails(3, message);
-    }
-}
-
-#[test]
-fn metadata_and_tensors_that_make_no_projector_end_with_3() {
-    let cases: [(&str, Change); 4] = [
-        ("nosuch_merger", |mmproj| {
-            mmproj.set("clip.projector_type", string("nosuch_merger"));
-        }),
-        ("image_std", |mmproj| {
-            mmproj.set("clip.vision.image_std", Value::from(vec![0.5f32, 0.0, 0.5]));
-        }),
-        ("patch_size", |mmproj| {
-            mmproj.set("clip.vision.patch_size", Value::U32(0));
-        }),
-        ("v.post_ln.weight", |mmproj| {
-            mmproj.remove_tensor("v.post_ln.weight");
-        }),
-    ];
-    for (message, change) in cases {
-        let folder = Folder::new();
-        let model = folder.model(|pair| change(&mut pair.mmproj));
-        let ran = model.run(&["-n", "1", "x"]);
-        assert_ne!(ran.code, Some(0), "{message}: {ran:?}");
-        ran.fails(3, message);
     }
 }
 
