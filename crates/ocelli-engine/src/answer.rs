@@ -163,6 +163,11 @@ impl Answer {
         self.tokens.len() >= self.limit
     }
 
+    /// True when choosing a token takes long: as a grammar allows, by chance, or with its probability.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.grammar.is_some() || self.alternatives.is_some() || !self.sampler.is_greedy()
+    }
+
     /// Chooses a token by its logits (all finite).
     pub(crate) fn take(
         &mut self,

@@ -83,6 +83,8 @@ pub struct Engine {
     pub(crate) settings: Settings,
     pub(crate) text_memory: Memory,
     pub(crate) kv: Box<dyn KvStore>,
+    /// Memory for the logits of a step.
+    pub(crate) logits: Vec<f32>,
     pub(crate) pools: Pools,
     pub(crate) scheduler: Scheduler,
     pub(crate) sequences: BTreeMap<SequenceId, Sequence>,
@@ -129,6 +131,7 @@ impl Engine {
                 pages: layout.pages,
             }),
             kv: backend.kv_store(layout),
+            logits: Vec::new(),
             sequences: BTreeMap::new(),
             features: FeatureCache::new(settings.feature_bytes),
             counts: Stats::default(),

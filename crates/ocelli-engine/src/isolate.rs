@@ -33,7 +33,7 @@ impl Engine {
     pub(crate) fn run_one_by_one(&mut self, plan: Plan, outputs: &mut Outputs) {
         for single in singles(plan) {
             match self.attempt(&single) {
-                Ok(logits) => self.take_in(&single, &logits, outputs),
+                Ok(mut logits) => self.take_in(&single, &mut logits, outputs),
                 Err(Panicked) => {
                     for id in sequences(&single) {
                         self.fail_by_panic(id, "a step of the text model", outputs);

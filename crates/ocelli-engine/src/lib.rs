@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod choose;
 mod context;
 mod disk;
 mod encode;
@@ -22,6 +23,7 @@ mod paced;
 mod pages;
 mod plan;
 mod prompt;
+mod ranked;
 mod repetition;
 mod request;
 mod sampler;

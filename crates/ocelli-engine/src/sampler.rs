@@ -5,6 +5,8 @@
 use rand_core::{RngCore, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use crate::ranked::Ranked;
+
 /// How the next token is chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
@@ -103,6 +105,11 @@ impl Sampler {
         }
     }
 
+    /// True when the likeliest token is taken.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.options.temperature == 0.0
+    }
+
     /// Adds the request's bias. -100 and 100 are as good as never and always.
     pub(crate) fn add_bias(&self, logits: &mut [f32]) {
         for (token, bias) in &self.options.logit_bias {
@@ -162,53 +169,44 @@ impl Sampler {
 
     fn draw(&mut self, logits: &[f32]) -> u32 {
         let options = &self.options;
-        let mut candidates: Vec<(u32, f32)> = logits
-            .iter()
-            .enumerate()
-            .map(|(token, logit)| (token as u32, logit / options.temperature))
-            .collect();
+        let mut ranked = Ranked::new(logits, options.temperature);
         let keep = match options.top_k {
-            0 => candidates.len(),
-            k => candidates.len().min(k as usize),
+            0 => logits.len(),
+            k => logits.len().min(k as usize),
         };
-        let by_logit = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        if keep < candidates.len() {
-            candidates.select_nth_unstable_by(keep - 1, by_logit);
-            candidates.truncate(keep);
-        }
-        candidates.sort_unstable_by(by_logit);
-        let most = candidates[0].1;
-        let mut total = 0.0;
-        for (_, value) in &mut candidates {
-            *value = (*value - most).exp();
-            total += f64::from(*value);
-        }
+        let total = ranked.total(keep);
         // The first candidate always stays, so that something can be drawn.
-        let mut kept = 0.0;
-        let within = candidates
-            .iter()
-            .take_while(|(_, p)| {
-                let before = kept;
-                kept += f64::from(*p);
-                before < f64::from(options.top_p) * total
-            })
-            .count()
-            .max(1);
-        candidates.truncate(within);
-        let likely = candidates
-            .iter()
-            .take_while(|(_, p)| *p >= options.min_p)
-            .count();
-        candidates.truncate(likely.max(1));
-        let total: f64 = candidates.iter().map(|(_, p)| f64::from(*p)).sum();
+        let within = match (options.top_p, options.min_p) {
+            (1.0, 0.0) => keep,
+            (top_p, min_p) => {
+                let most = match top_p {
+                    1.0 => f64::INFINITY,
+                    top_p => f64::from(top_p) * total,
+                };
+                let (mut kept, mut count) = (0.0, 0);
+                while count < keep {
+                    let p = ranked.get(count);
+                    if kept >= most || p < min_p {
+                        break;
+                    }
+                    kept += f64::from(p);
+                    count += 1;
+                }
+                count.max(1)
+            }
+        };
+        let total = match within == keep {
+            true => total,
+            false => ranked.total(within),
+        };
         let mut left = uniform(&mut self.random) * total;
-        for (token, p) in &candidates {
-            left -= f64::from(*p);
+        for place in 0..within {
+            left -= f64::from(ranked.get(place));
             if left < 0.0 {
-                return *token;
+                return ranked.token(place);
             }
         }
-        candidates[candidates.len() - 1].0
+        ranked.token(within - 1)
     }
 }
 

@@ -1,9 +1,12 @@
 //! One piece of work: a slice of a picture's encoding (see `encode.rs`), then one forward pass.
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
 use ocelli_models::{Step, run_step};
 use ocelli_tensor::{Pass, Probe, Span, Stage};
 
-use crate::isolate::{Panicked, guarded};
+use crate::isolate::Panicked;
 use crate::join::Pace;
 use crate::{Engine, Error, FinishReason, Output, Plan, Sequence, SequenceId};
 
@@ -26,17 +29,21 @@ impl Engine {
             return outputs;
         }
         match self.attempt(&plan) {
-            Ok(logits) => self.take_in(&plan, &logits, &mut outputs),
+            Ok(mut logits) => {
+                self.take_in(&plan, &mut logits, &mut outputs);
+                self.logits = logits;
+            }
             Err(Panicked) => self.run_one_by_one(plan, &mut outputs),
         }
         outputs
     }
 
     /// Notes what a step brought to each of its sequences.
-    pub(crate) fn take_in(&mut self, plan: &Plan, logits: &[f32], outputs: &mut Outputs) {
+    pub(crate) fn take_in(&mut self, plan: &Plan, logits: &mut [f32], outputs: &mut Outputs) {
         self.counts.steps_total += 1;
         self.scheduler.advance(plan);
-        let mut rows = logits.chunks_exact(self.model.text.vocabulary());
+        let mut rows = logits.chunks_exact_mut(self.model.text.vocabulary());
+        let mut chosen = BTreeMap::new();
         for (id, tokens) in &plan.prompts {
             let Some(sequence) = self.sequences.get_mut(id) else {
                 continue;
@@ -62,7 +69,7 @@ impl Engine {
             outputs.push((*id, Output::Prefill { done, total }));
             let lap = sequence.lap();
             sequence.timings.prefill += lap;
-            self.choose(*id, row, outputs);
+            chosen.insert(*id, row);
         }
         for id in &plan.generating {
             let row = rows.next().unwrap_or_default();
@@ -72,8 +79,9 @@ impl Engine {
             if let Some(sequence) = self.sequences.get_mut(id) {
                 sequence.ran(&mut self.pools, sequence.cached + 1);
             }
-            self.choose(*id, row, outputs);
+            chosen.insert(*id, row);
         }
+        self.choose(chosen, outputs);
     }
 
     /// False when a request's logits are not finite: then it has failed.
@@ -97,7 +105,7 @@ impl Engine {
             let Some(sequence) = self.sequences.get_mut(&id) else {
                 continue;
             };
-            sequence.since = std::time::Instant::now();
+            sequence.since = Instant::now();
             for image in 0..sequence.pictures.len() {
                 if sequence.features[image].is_none() {
                     sequence.features[image] = self.features.get(&sequence.picture_keys[image]);
@@ -158,40 +166,10 @@ impl Engine {
         let mut pass = Pass::new(self.backend.as_ref(), &mut self.text_memory, probe)
             .with_kv(self.kv.as_mut());
         let logits = run_step(self.model.text.as_ref(), &mut pass, &step);
-        let logits = pass.download(&logits);
+        let mut values = std::mem::take(&mut self.logits);
+        pass.download_into(&logits, &mut values);
         self.text_memory.release(mark);
-        logits
-    }
-
-    /// Chooses a sequence's next token, and ends it when that was its last.
-    fn choose(&mut self, id: SequenceId, logits: &[f32], outputs: &mut Outputs) {
-        let Some(sequence) = self.sequences.get_mut(&id) else {
-            return;
-        };
-        let tokenizer = &self.model.tokenizer;
-        let attempt = guarded(|| sequence.answer.take(tokenizer, &mut logits.to_vec()));
-        let taken = match attempt {
-            Ok(Ok(taken)) => taken,
-            Ok(Err(error)) => return self.fail(id, error, outputs),
-            Err(Panicked) => return self.fail_by_panic(id, "choosing a token", outputs),
-        };
-        self.counts.generated_tokens_total += 1;
-        let token = taken.token;
-        sequence.last_token = token;
-        for new in taken.texts {
-            let output = Output::Text {
-                token,
-                text: new.text,
-                channel: new.channel,
-                logprobs: new.logprobs,
-            };
-            outputs.push((id, output));
-        }
-        if let Some(end) = taken.end
-            && let Some(outcome) = self.end(id, end)
-        {
-            outputs.push((id, Output::Done(Box::new(outcome))));
-        }
+        values
     }
 
     pub(crate) fn fail(&mut self, id: SequenceId, error: Error, outputs: &mut Outputs) {

@@ -221,6 +221,35 @@ fn answers_to_one_prompt_share_its_pages_and_have_seeds_of_their_own() {
 }
 
 #[test]
+fn answers_drawn_beside_others_are_those_drawn_alone() {
+    let bench = Bench::new(2);
+    let requests = || {
+        (0..7).map(|index| {
+            let mut request = bench.request(["Hi", "What is it?", "How many?"][index % 3], None);
+            request.sampling = Sampling {
+                temperature: [0.0, 0.7, 1.5][index % 3],
+                top_p: [1.0, 0.9][index % 2],
+                min_p: [0.0, 0.01][index / 4],
+                top_k: [0, 20][index % 2],
+                seed: index as u64,
+                ..Sampling::default()
+            };
+            request.logprobs = (index % 2 == 0).then_some(2);
+            request
+        })
+    };
+    let mut engine = bench.engine(7);
+    let submit = |request| engine.submit(request).unwrap();
+    let ids: Vec<_> = requests().map(submit).collect();
+    let outcomes = finish(&mut engine);
+    for (id, request) in ids.iter().zip(requests()) {
+        let alone = bench.run(request).unwrap();
+        assert_eq!(outcomes[id].tokens, alone.tokens);
+        assert_eq!(outcomes[id].logprobs, alone.logprobs);
+    }
+}
+
+#[test]
 fn values_out_of_range_and_unknown_tokens_are_refused() {
     let bench = Bench::new(1);
     let vocabulary = bench.model.tokenizer.len() as u32;

@@ -79,10 +79,15 @@ impl<'a> Pass<'a> {
 
     /// Copies a tensor out.
     pub fn download(&mut self, x: &Tensor) -> Vec<f32> {
-        let mut values = vec![0.0; x.len()];
-        self.backend
-            .download(self.memory.storage(), *x, &mut values);
+        let mut values = Vec::new();
+        self.download_into(x, &mut values);
         values
+    }
+
+    /// Copies a tensor out into memory that is kept between passes.
+    pub fn download_into(&mut self, x: &Tensor, values: &mut Vec<f32>) {
+        values.resize(x.len(), 0.0);
+        self.backend.download(self.memory.storage(), *x, values);
     }
 
     /// Shows a stage to the probe, if one is on.
