@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::answer::{Answer, End};
 use crate::keys::Keys;
 use crate::table::{Pools, near_pages};
+use crate::tempo::Tempo;
 use crate::vision::Encoder;
 use crate::{
     Channel, Error, Event, FeatureCache, FinishReason, Generate, ImageCache, Model, Outcome,
@@ -95,6 +96,8 @@ pub struct Engine {
     pub(crate) next_lane: usize,
     pub(crate) disk: Option<ImageCache>,
     pub(crate) keys: Keys,
+    /// How long steps take.
+    pub(crate) tempo: Tempo,
     pub(crate) counts: Stats,
     next_id: u64,
 }
@@ -134,6 +137,7 @@ impl Engine {
             logits: Vec::new(),
             sequences: BTreeMap::new(),
             features: FeatureCache::new(settings.feature_bytes),
+            tempo: Tempo::default(),
             counts: Stats::default(),
             disk: None,
             keys: Keys::random(),

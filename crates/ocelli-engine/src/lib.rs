@@ -32,6 +32,7 @@ mod sequence;
 mod stats;
 mod step;
 mod table;
+mod tempo;
 mod thinking;
 mod trace;
 mod vision;

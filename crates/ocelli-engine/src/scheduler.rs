@@ -59,6 +59,11 @@ impl Plan {
         }
     }
 
+    /// Rows of prompts.
+    pub fn prompt_rows(&self) -> usize {
+        self.prompts.iter().map(|(_, tokens)| tokens.len()).sum()
+    }
+
     /// True when there is nothing to run.
     pub fn is_empty(&self) -> bool {
         self.prompts.is_empty() && self.generating.is_empty()
@@ -116,6 +121,11 @@ impl Scheduler {
     pub fn set_step_rows(&mut self, rows: usize) {
         self.limits.step_rows = rows;
         self.limits.prompt_rows_beside_generating = rows.div_ceil(2);
+    }
+
+    /// Changes the prompt rows of a step while others generate, to at most half of the step's.
+    pub fn set_prompt_rows_beside_generating(&mut self, rows: usize) {
+        self.limits.prompt_rows_beside_generating = rows.min(self.limits.step_rows.div_ceil(2));
     }
 
     /// Puts a sequence in its client's queue. False when it could never run.

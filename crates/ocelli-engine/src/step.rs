@@ -8,7 +8,7 @@ use ocelli_tensor::{Pass, Probe, Span, Stage};
 
 use crate::isolate::Panicked;
 use crate::join::Pace;
-use crate::{Engine, Error, FinishReason, Output, Plan, Sequence, SequenceId};
+use crate::{Engine, Error, FinishReason, Output, Plan, STEP_ROWS, Sequence, SequenceId};
 
 /// What a step brought, for whom.
 pub(crate) type Outputs = Vec<(SequenceId, Output)>;
@@ -21,6 +21,8 @@ impl Engine {
         self.admit(&mut outputs);
         let has_encoded = self.encode(&mut outputs);
         self.join_prompts();
+        let rows = self.tempo.prompt_rows(STEP_ROWS);
+        self.scheduler.set_prompt_rows_beside_generating(rows);
         let plan = self.scheduler.plan();
         if plan.is_empty() {
             if !has_encoded && outputs.is_empty() {
@@ -28,7 +30,10 @@ impl Engine {
             }
             return outputs;
         }
-        match self.attempt(&plan) {
+        let start = Instant::now();
+        let attempt = self.attempt(&plan);
+        self.tempo.note(plan.prompt_rows(), start.elapsed());
+        match attempt {
             Ok(mut logits) => {
                 self.take_in(&plan, &mut logits, &mut outputs);
                 self.logits = logits;

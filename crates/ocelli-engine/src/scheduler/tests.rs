@@ -69,6 +69,10 @@ fn prompts_take_few_rows_beside_those_who_generate() {
     let plan = scheduler.plan();
     assert_eq!(plan.generating, [SequenceId(0)]);
     assert_eq!(plan.prompts[0].1.len(), 6);
+    for (asked, rows) in [(3, 3), (100, 8)] {
+        scheduler.set_prompt_rows_beside_generating(asked);
+        assert_eq!(scheduler.plan().prompts[0].1.len(), rows);
+    }
 }
 
 #[test]
