@@ -3,12 +3,12 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ocelli_cpu::Machine;
 use ocelli_engine::{Engine, Event, Generate, Output, Picture, Prompt, SequenceId};
 use ocelli_text::{TokenKind, Tokenizer};
 
+use super::limits::{Limit, Limits};
 use super::load::{Loaded, slack};
 use super::report::{Run, Stage, Stages, TokenStage};
 use super::{OnProgress, Progress, picture, work};
@@ -67,7 +67,7 @@ impl Loaded {
     pub(super) fn measure(
         &mut self,
         case: &Case,
-        machine: &Machine,
+        limits: &mut Limits,
         progress: OnProgress<'_>,
     ) -> Result<Run, Error> {
         let png = case
@@ -77,24 +77,27 @@ impl Loaded {
         if self.serial == 0 {
             // Touches memory for the first time and wakes the threads; its times do not count.
             progress(Progress::Detail("warming up".to_owned()));
-            self.repeat(case, png.as_ref(), &mut Times::default(), progress)?;
+            let times = &mut Times::default();
+            self.repeat(case, png.as_ref(), (times, limits), progress)?;
         }
+        let measured = limits.count();
+        limits.refresh();
         let mut times = Times::default();
         let mut last = None;
         for repeat in 1..=self.repeats {
             let what = format!("repeat {repeat} of {}", self.repeats);
             progress(Progress::Detail(what));
-            last = Some(self.repeat(case, png.as_ref(), &mut times, progress)?);
+            last = Some(self.repeat(case, png.as_ref(), (&mut times, limits), progress)?);
         }
         let asked = last.ok_or_else(|| Error::Settings("repeats: found 0".to_owned()))?;
-        Ok(self.report(case, &asked, &times, machine))
+        Ok(self.report(case, &asked, &times, limits.since(measured)))
     }
 
     fn repeat(
         &mut self,
         case: &Case,
         png: Option<&ImageSource>,
-        times: &mut Times,
+        (times, limits): (&mut Times, &mut Limits),
         progress: OnProgress<'_>,
     ) -> Result<Asked, Error> {
         self.serial += 1;
@@ -103,6 +106,8 @@ impl Loaded {
         let new_tokens = if case.batch == 1 { self.new_tokens } else { 1 };
         let request = self.request(&asked, asked.prompt.clone(), new_tokens);
         let mut first = None;
+        // Between the prompt and the next token the limits are measured, which the time of decoding has in it.
+        let mut aside = Duration::ZERO;
         let outcome = self.engine.generate(request, &mut |event| {
             match event {
                 Event::Encoding { done, total, .. } => {
@@ -114,6 +119,9 @@ impl Loaded {
                     progress(Progress::Detail(format!("prompt, token {done} of {total}")));
                     if done == total {
                         first = Some(start.elapsed().as_secs_f64());
+                        let paused = Instant::now();
+                        limits.refresh();
+                        aside = paused.elapsed();
                     }
                 }
                 _ => {}
@@ -131,9 +139,11 @@ impl Loaded {
         if case.batch > 1 {
             self.decode_batch(case, &asked, times)?;
         } else if outcome.tokens.len() > 1 {
-            times.decode.push(outcome.timings.decode.as_secs_f64());
+            let decode = outcome.timings.decode.saturating_sub(aside);
+            times.decode.push(decode.as_secs_f64());
             times.decoded = outcome.tokens.len() - 1;
         }
+        limits.refresh();
         Ok(asked)
     }
 
@@ -219,7 +229,7 @@ impl Loaded {
         }
     }
 
-    fn report(&self, case: &Case, asked: &Asked, times: &Times, machine: &Machine) -> Run {
+    fn report(&self, case: &Case, asked: &Asked, times: &Times, limit: Limit) -> Run {
         let model = self.engine.model();
         let prompt_tokens = asked.prompt.tokens.len();
         let record = asked.prepared.records.first();
@@ -227,7 +237,7 @@ impl Loaded {
         let encoding = model.vision.as_deref().zip(grid);
         let encoding = encoding.map_or(0, |(vision, grid)| work::encoding(vision, grid));
         let prefill = work::prefill(model.text.as_ref(), &asked.prompt);
-        let float = machine.float_tera();
+        let float = limit.float_tera;
         Run {
             image: case
                 .image
@@ -238,6 +248,8 @@ impl Loaded {
             prompt_tokens,
             new_tokens: times.decoded + 1,
             batch: case.batch,
+            read_gbps: limit.read_gbps,
+            bf16_tflops: limit.float_tera,
             time_to_first_token_s: Stage::of(&times.first_token).seconds,
             stages: Stages {
                 load: self.load,
@@ -249,7 +261,7 @@ impl Loaded {
                     stage: Stage::of(&times.prefill).against(prefill, float),
                     read_gb_per_step: None,
                 },
-                decode: self.decode_stage(case, prompt_tokens, times, machine),
+                decode: self.decode_stage(case, prompt_tokens, times, limit),
             },
         }
     }
@@ -259,7 +271,7 @@ impl Loaded {
         case: &Case,
         prompt_tokens: usize,
         times: &Times,
-        machine: &Machine,
+        limit: Limit,
     ) -> TokenStage {
         let stage = Stage::of(&times.decode);
         let Some(seconds) = stage.seconds else {
@@ -275,7 +287,7 @@ impl Loaded {
             tokens_per_second: per_second(&times.decode, case.batch * times.decoded),
             read_gb_per_step: Some(read),
             stage: Stage {
-                share_of_limit: Some(read / step / machine.read_gbps),
+                share_of_limit: Some(read / step / limit.read_gbps),
                 ..stage
             },
         }

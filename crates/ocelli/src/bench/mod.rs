@@ -1,7 +1,7 @@
 //! How fast a model runs here, stage by stage, as shares of what the machine can do at most.
 //!
 //! The machine's limits (reading of memory, peaks of its arithmetic units) are measured in the same run, on the same
-//! threads. A model comes from files, or is made of nothing in the shape of a published one.
+//! threads, again beside every stage. A model comes from files, or is made of nothing in the shape of a published one.
 //!
 //! ```
 //! use ocelli::bench::{BenchOptions, Subject, run};
@@ -21,6 +21,7 @@
 //! ```
 
 mod case;
+mod limits;
 mod load;
 mod picture;
 mod random;
@@ -36,7 +37,7 @@ mod work;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ocelli_cpu::{CpuBackend, CpuOptions, Machine};
+use ocelli_cpu::{CpuBackend, CpuOptions};
 
 pub use report::{MachineReport, ModelReport, PeakReport, Report, Run, Stage, Stages, TokenStage};
 pub use shape::Shape;
@@ -44,6 +45,7 @@ pub use shape::Shape;
 use crate::convert::FileType;
 use crate::{Error, Isa, Precision};
 use case::Case;
+use limits::Limits;
 use load::Loaded;
 
 /// Text tokens beside a picture unless asked otherwise: a short question.
@@ -156,12 +158,13 @@ pub fn run(options: &BenchOptions, progress: OnProgress<'_>) -> Result<Report, E
         return Err(Error::Backend(what));
     };
     let mut loaded = Loaded::new(options, &backend, progress)?;
+    let mut limits = Limits::new(&backend, machine);
     let cases = loaded.cases.clone();
     let mut runs = Vec::with_capacity(cases.len());
     for (index, case) in cases.iter().enumerate() {
         let name = format!("case {} of {}, {case}", index + 1, cases.len());
         progress(Progress::Step(name));
-        runs.push(loaded.measure(case, &machine, progress)?);
+        runs.push(loaded.measure(case, &mut limits, progress)?);
     }
     let first: &Run = runs
         .first()
@@ -170,9 +173,9 @@ pub fn run(options: &BenchOptions, progress: OnProgress<'_>) -> Result<Report, E
         version: env!("CARGO_PKG_VERSION"),
         stages: first.stages.clone(),
         time_to_first_token_s: first.time_to_first_token_s,
-        machine: describe(&machine, (cpu, memory, system, load_average)),
+        machine: describe(&limits, (cpu, memory, system, load_average)),
         model: loaded.describe(options),
-        peak_memory_mb: system::peak_bytes().map(|bytes| bytes as f64 / 1e6),
+        peak_memory_mb: limits.peak_bytes().map(|bytes| bytes as f64 / 1e6),
         repeats: options.repeats,
         runs,
     })
@@ -226,9 +229,10 @@ fn cases(options: &BenchOptions, can_see: bool) -> Vec<Case> {
 }
 
 fn describe(
-    machine: &Machine,
+    limits: &Limits,
     (cpu, memory, system, load_average): (String, u64, String, f64),
 ) -> MachineReport {
+    let (machine, limit) = (&limits.machine, limits.since((0, 0)));
     let peaks = machine.peaks.iter().map(|peak| PeakReport {
         isa: peak.isa,
         operands: peak.operands,
@@ -241,8 +245,8 @@ fn describe(
         load_average,
         isa: machine.isa.to_owned(),
         threads: machine.threads,
-        read_gbps: machine.read_gbps,
-        bf16_tflops: machine.float_tera(),
+        read_gbps: limit.read_gbps,
+        bf16_tflops: limit.float_tera,
         int8_tops: machine.int8_tera(),
         peaks: peaks.collect(),
     }

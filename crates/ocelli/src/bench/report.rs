@@ -39,13 +39,13 @@ pub struct MachineReport {
     pub isa: String,
     /// Threads that compute.
     pub threads: usize,
-    /// Reading of memory.
+    /// Reading of memory, the median of all times it was measured in this run.
     pub read_gbps: f64,
-    /// Fastest products in BF16 or F32 of the instruction set in use.
+    /// Fastest products in BF16 or F32 of the instruction set in use, the median of all times.
     pub bf16_tflops: f64,
-    /// Fastest products of bytes of the instruction set in use.
+    /// Fastest products of bytes of the instruction set in use, at the start.
     pub int8_tops: Option<f64>,
-    /// Every arithmetic unit of the processor.
+    /// Every arithmetic unit of the processor, at the start.
     pub peaks: Vec<PeakReport>,
 }
 
@@ -103,6 +103,10 @@ pub struct Run {
     pub new_tokens: usize,
     /// Sequences that were generated in one step.
     pub batch: usize,
+    /// Reading of memory beside this case's stages, their limit.
+    pub read_gbps: f64,
+    /// Products in BF16 or F32 beside this case's stages, their limit.
+    pub bf16_tflops: f64,
     /// From the start of the picture's decoding to the first token.
     pub time_to_first_token_s: Option<f64>,
     /// The stages.
@@ -118,11 +122,11 @@ pub struct Stages {
     pub image_decode: Stage,
     /// Pixels to patches.
     pub preprocess: Stage,
-    /// Patches to features. The limit is `bf16_tflops`.
+    /// Patches to features. The limit is the case's `bf16_tflops`.
     pub encode: Stage,
-    /// Prompt tokens to the first token. The limit is `bf16_tflops`.
+    /// Prompt tokens to the first token. The limit is the case's `bf16_tflops`.
     pub prefill: TokenStage,
-    /// Tokens after the first. The limit is `read_gbps`.
+    /// Tokens after the first. The limit is the case's `read_gbps`.
     pub decode: TokenStage,
 }
 
