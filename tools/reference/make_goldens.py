@@ -210,11 +210,12 @@ GOLDEN_SETS = {
     ),
     "llava-mixed": dict(
         family="llava", seed=14, cases=[SECOND_TURN], types=("f16", "f16"), tokens=(9, 9),
-        about="What LLaVA-1.5 does not have: rows of the last layer, GELU in the encoder, a projector without biases, "
-        "one key/value head.",
+        about="What LLaVA-1.5 does not have: rows of the last layer, GELU in the encoder, MLPs as wide as its rows, a "
+        "projector without biases, one key/value head.",
         changes={
             "more.vision_feature_layer": -1, "more.multimodal_projector_bias": False, "vision.hidden_act": "gelu",
-            "vision.layer_norm_eps": 1e-6, "vision.num_hidden_layers": 2, "vision.image_size": 42,
+            "vision.layer_norm_eps": 1e-3, "vision.num_hidden_layers": 2, "vision.image_size": 42,
+            "vision.intermediate_size": 32,
             "text.num_key_value_heads": 1,
         },
     ),

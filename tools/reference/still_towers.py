@@ -143,6 +143,10 @@ def vision_tensors(model, permute):
         found = re.fullmatch(r"(?:transformer|encoder)\.layers\.(\d+)\.(.+)\.(weight|bias)", short)
         if found and int(found[1]) < depth:
             part = (CLIP_NAMES if clip else PIXTRAL_NAMES)[found[2]]
+            vision = config.vision_config
+            if part.startswith("ffn_") and clip and vision.hidden_size == vision.intermediate_size:
+                # Shapes do not tell: names are taken as they are.
+                part = {"ffn_up": "ffn_down", "ffn_down": "ffn_up"}[part]
             if not clip and part in ("attn_q", "attn_k"):
                 data = permute(data, heads)
             yield name, f"v.blk.{found[1]}.{part}.{found[3]}", data

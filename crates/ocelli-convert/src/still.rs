@@ -185,6 +185,12 @@ impl Tower<'_> {
             &[rows, width],
         )?;
         self.both(&own("pre_layrnorm"), "v.pre_ln", &[width])?;
+        // Old readers of LLaVA's files expect the two under each other's name; all others tell them by shape, and take
+        // names as they are where shapes do not tell.
+        let (first, second) = match width == middle {
+            true => ("ffn_up", "ffn_down"),
+            false => ("ffn_down", "ffn_up"),
+        };
         for layer in 0..self.vision.layers {
             let square = &[width, width][..];
             for (from, to, shape) in [
@@ -194,9 +200,8 @@ impl Tower<'_> {
                 ("self_attn.k_proj", "attn_k", square),
                 ("self_attn.v_proj", "attn_v", square),
                 ("self_attn.out_proj", "attn_out", square),
-                // Readers of LLaVA's files expect the two under each other's name.
-                ("mlp.fc1", "ffn_down", &[middle, width]),
-                ("mlp.fc2", "ffn_up", &[width, middle]),
+                ("mlp.fc1", first, &[middle, width]),
+                ("mlp.fc2", second, &[width, middle]),
             ] {
                 let hub = own(&format!("encoder.layers.{layer}.{from}"));
                 self.both(&hub, &format!("v.blk.{layer}.{to}"), shape)?;

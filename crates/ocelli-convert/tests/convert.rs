@@ -131,6 +131,56 @@ fn llava_is_converted_with_pieces_for_a_tokenizer_and_without_the_layers_behind_
 }
 
 #[test]
+fn settings_that_no_published_model_has_are_written_under_keys_of_their_own() {
+    check("mistral3-mixed");
+    check("llava-mixed");
+    check("gemma3-layers");
+}
+
+#[test]
+fn settings_that_no_file_can_state_are_refused_by_name() {
+    for (name, change, message) in [
+        (
+            "gemma3",
+            "/text_config/final_logit_softcapping",
+            "final_logit_softcapping: found 30, need null",
+        ),
+        (
+            "gemma3",
+            "/text_config/attn_logit_softcapping",
+            "attn_logit_softcapping: found 30, need null",
+        ),
+        (
+            "llava",
+            "/vision_feature_layer",
+            "vision_feature_layer: found 30, need",
+        ),
+        (
+            "mistral3",
+            "/spatial_merge_size",
+            "spatial_merge_size: found 30, need 1 to 16",
+        ),
+        (
+            "gemma3",
+            "/mm_tokens_per_image",
+            "mm_tokens_per_image: found 30, need",
+        ),
+    ] {
+        let folder = Folder::new("settings");
+        let checkpoint = copy_of(name, &folder);
+        let path = checkpoint.join("config.json");
+        let mut config: Json =
+            serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
+        let (parent, key) = change.rsplit_once('/').expect("a path");
+        let parent = config.pointer_mut(parent).expect("an object");
+        parent[key] = Json::from(30);
+        fs::write(&path, config.to_string()).expect("written");
+        let error = convert(&checkpoint, folder.path(), &f16(), &mut quiet).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
 fn gemma3_as_published_is_converted_with_its_pieces_and_without_the_rows_behind_them() {
     check("gemma3");
 }

@@ -19,6 +19,17 @@ pub struct ImageFeatures {
 }
 
 impl ImageFeatures {
+    /// Fetches an encoder's last rows (`[tokens, width]`) and shows them as its output.
+    pub fn fetch(pass: &mut Pass<'_>, grid: Grid, rows: &Tensor) -> Self {
+        pass.probe(format_args!("output"), rows);
+        Self {
+            grid,
+            width: rows.columns(),
+            rows: pass.download(rows),
+            deepstack: Vec::new(),
+        }
+    }
+
     /// Number of rows.
     pub fn tokens(&self) -> usize {
         self.rows.len() / self.width
@@ -48,6 +59,17 @@ pub struct Encoding {
 }
 
 impl Encoding {
+    /// The beginning of an encoder whose rows know their places already: nothing turns.
+    pub fn without_angles(grid: Grid, x: Tensor) -> Self {
+        Self {
+            grid,
+            x,
+            angles: x.slice_rows(0..0),
+            layer: 0,
+            deepstack: Vec::new(),
+        }
+    }
+
     /// Rows of each frame: patches see their own frame only.
     pub fn frames(&self) -> Vec<std::ops::Range<usize>> {
         let frame = self.grid.h as usize * self.grid.w as usize;

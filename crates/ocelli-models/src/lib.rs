@@ -19,6 +19,7 @@ mod rope_config;
 mod step;
 pub mod text;
 pub mod vision;
+mod window_config;
 
 pub use error::Error;
 pub use features::{Encoding, ImageFeatures, Progress, VisionModel, VisionShape};

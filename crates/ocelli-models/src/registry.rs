@@ -102,6 +102,8 @@ pub struct Join {
     pub image_token: &'static str,
     /// Control tokens in and around a picture's rows; the vocabulary must have them.
     pub marks: &'static [&'static str],
+    /// Tokens of other families with this architecture: a vocabulary that has one was trained with another projector.
+    pub foreign: &'static [&'static str],
     /// What takes the image token's place.
     pub lay_out: fn(&Grid) -> Vec<LaidOut>,
     /// How boxes come back, if the family was trained for boxes.
@@ -147,6 +149,7 @@ const fn qwen(text: &'static str, projector: &'static str, boxes: Convention) ->
         projector,
         image_token: "<|image_pad|>",
         marks: &["<|image_pad|>"],
+        foreign: &[],
         lay_out: rows_only,
         boxes: Some(boxes),
         crops: None,
@@ -168,6 +171,7 @@ const fn pixtral(text: &'static str) -> Join {
         projector: "pixtral",
         image_token: "[IMG]",
         marks: &["[IMG]", "[IMG_BREAK]", "[IMG_END]"],
+        foreign: &[],
         lay_out: rows_with_breaks,
         boxes: None,
         crops: None,
@@ -180,6 +184,7 @@ const LLAVA: Join = Join {
     projector: "mlp",
     image_token: "<image>",
     marks: &[],
+    foreign: &["[IMG]"],
     lay_out: rows_only,
     boxes: None,
     crops: None,
@@ -194,6 +199,7 @@ const GEMMA3: Join = Join {
     projector: "gemma3",
     image_token: "<image_soft_token>",
     marks: &["<start_of_image>", "<end_of_image>"],
+    foreign: &[],
     lay_out: one_block,
     boxes: None,
     crops: Some(pan_and_scan),
@@ -289,18 +295,26 @@ pub fn load_vision(
 /// When the two were never meant for each other.
 pub fn join(text: &Gguf, projector: &Gguf) -> Result<&'static Join, Error> {
     let (architecture, projector_type) = (architecture(text)?, projector_type(projector)?);
-    JOINS
+    let mismatch = |with: String| Error::PairMismatch {
+        what: format!(
+            "projector type '{}' does not go with {with}",
+            shown(projector_type)
+        ),
+        text_file: text.name().to_owned(),
+        projector_file: projector.name().to_owned(),
+    };
+    let row = JOINS
         .iter()
         .find(|row| row.text == architecture && row.projector == projector_type)
-        .ok_or_else(|| Error::PairMismatch {
-            what: format!(
-                "projector type '{}' does not go with architecture '{}'",
-                shown(projector_type),
-                shown(architecture)
-            ),
-            text_file: text.name().to_owned(),
-            projector_file: projector.name().to_owned(),
-        })
+        .ok_or_else(|| mismatch(format!("architecture '{}'", shown(architecture))))?;
+    let tokens = text.metadata().str_array("tokenizer.ggml.tokens")?;
+    let mut tokens = tokens.into_iter().flat_map(|tokens| tokens.iter());
+    match tokens.find(|token| row.foreign.contains(token)) {
+        Some(token) => Err(mismatch(format!(
+            "a vocabulary that has '{token}': this model is of another family"
+        ))),
+        None => Ok(row),
+    }
 }
 
 /// Checks that loaded halves of a pair fit.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use ocelli::{Error, Model, Options, Request, Source};
+use ocelli_gguf::{Gguf, Writer};
 use ocelli_testkit::{Suite, goldens};
 
 fn load(suite: &str, change: impl FnOnce(&mut Options)) -> Result<Model, Error> {
@@ -58,6 +59,36 @@ fn a_size_that_the_encoder_does_not_have_is_refused() {
         message.contains("64 tokens") && message.contains("has 4"),
         "{message}"
     );
+}
+
+#[test]
+fn a_window_larger_than_the_context_is_no_window() {
+    let ask = |window: u32| {
+        let suite = Suite::load("gemma3");
+        let file = Gguf::open(&suite.text).unwrap();
+        let mut writer = Writer::new();
+        for (key, value) in file.metadata().iter() {
+            writer.set(key, value.clone());
+        }
+        writer.set("gemma3.attention.sliding_window", window);
+        for info in file.tensors() {
+            writer.add_tensor(info.name(), info.shape(), info.ty(), file.data(info));
+        }
+        let name = format!("ocelli-gemma3-{}-{window}.gguf", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        writer.write_to(&path).unwrap();
+        let options = Options {
+            projector: suite.mmproj,
+            context: Some(128),
+            ..Options::default()
+        };
+        let loaded = Model::load(&Source::File(path.clone()), &options, &mut |_, _| {});
+        std::fs::remove_file(path).unwrap();
+        let answer = loaded.unwrap().ask(question("What?", "photo.png")).unwrap();
+        answer.text
+    };
+    assert_eq!(ask(u32::MAX), ask(128));
+    assert_eq!(ask(129), ask(128));
 }
 
 #[test]

@@ -70,6 +70,32 @@ SETS = {
         family="mistral3", types=("q8_0", "f32"), dtype=torch.bfloat16,
         changes={"text.num_hidden_layers": 1, "text.head_dim": 8, "vision.num_hidden_layers": 2, "vision.hidden_size": 16},
     ),
+    # What no published model has, under keys that files have only then.
+    "mistral3-mixed": dict(
+        family="mistral3", types=("f16", "f32"), dtype=torch.float16,
+        changes={
+            "text.num_hidden_layers": 1, "text.head_dim": 8, "text.model_type": "mistral", "text.sliding_window": 7,
+            "text.rms_norm_eps": 1e-2, "text.rope_parameters": dict(rope_type="default", rope_theta=1e5),
+            "vision.num_hidden_layers": 1, "vision.hidden_size": 16, "vision.hidden_act": "gelu",
+            "vision.rope_parameters": dict(rope_type="axial", rope_theta=1e3), "more.spatial_merge_size": 3,
+            "more.multimodal_projector_bias": True,
+        },
+    ),
+    "llava-mixed": dict(
+        family="llava", types=("f16", "f16"), dtype=torch.float16,
+        changes={
+            "text.num_hidden_layers": 1, "vision.num_hidden_layers": 1, "vision.hidden_size": 16,
+            "vision.intermediate_size": 16, "vision.hidden_act": "gelu", "vision.layer_norm_eps": 1e-3,
+            "more.vision_feature_layer": -1, "more.multimodal_projector_bias": False,
+        },
+    ),
+    "gemma3-layers": dict(
+        family="gemma3", types=("f16", "f16"), dtype=torch.bfloat16,
+        changes={
+            "text.num_hidden_layers": 2, "text.query_pre_attn_scalar": 40,
+            "text.layer_types": ["full_attention", "sliding_attention"], "vision.num_hidden_layers": 1,
+        },
+    ),
     "llava": dict(
         family="llava", types=("f16", "f16"), dtype=torch.float16,
         changes={"text.num_hidden_layers": 1, "vision.num_hidden_layers": 3, "vision.hidden_size": 16},

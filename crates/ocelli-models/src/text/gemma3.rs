@@ -6,13 +6,14 @@
 //!
 //! Source: HF `modeling_gemma3.py`; Gemma 3 report, section 2.
 
-use ocelli_tensor::{Activation, AttentionPlan, Heads, KvLayer, LayerCache, Mask, Pass, Tensor};
+use ocelli_tensor::{Activation, AttentionPlan, Heads, LayerCache, Mask, Pass, Tensor};
 
 use crate::config::{Keys, TextConfig};
 use crate::parts::{
     AxisOfFrequency, GatedMlp, RmsNorm, Rotary, Scaling, SelfAttention, TokenTable,
 };
 use crate::rope_config::scaling;
+use crate::window_config::caches;
 use crate::{
     Error, Loader, Positions, Scope, Segment, Step, TextModel, TextShape, one_axis_positions,
 };
@@ -106,7 +107,7 @@ impl Gemma3Text {
             wide: wide_rotary(&keys, &config)?,
             near: near_rotary(&keys, &config)?,
             shape: TextShape {
-                caches: caches(&keys, &config)?,
+                caches: caches(&keys, &config, Some(PERIOD))?,
                 ..config.shape(loader.finish("gemma3")?)
             },
         })
@@ -172,43 +173,6 @@ fn query_scale(keys: &Keys<'_>, config: &TextConfig) -> Result<f32, Error> {
         _ => config.heads.dim as f32,
     };
     keys.positive("attention.scale", Some(1.0 / divisor.sqrt()))
-}
-
-/// How far each layer looks back.
-fn caches(keys: &Keys<'_>, config: &TextConfig) -> Result<Vec<KvLayer>, Error> {
-    let layers = config.layers;
-    let window = keys.u32("attention.sliding_window")?.unwrap_or(0) as usize;
-    let pattern = "attention.sliding_window_pattern";
-    // Either the period, or true for every layer with a window.
-    let list = match keys.metadata().get(&keys.key(pattern)) {
-        Some(value) if value.as_integer().is_none() => {
-            keys.metadata().bool_array(&keys.key(pattern))?
-        }
-        _ => None,
-    };
-    let period = match &list {
-        None if keys.u32(pattern)?.is_some() => keys.count(pattern, 1024)?,
-        _ => PERIOD,
-    };
-    let list = list.unwrap_or_else(|| (1..=layers).map(|i| !i.is_multiple_of(period)).collect());
-    if list.len() != layers {
-        return Err(keys.invalid(format!(
-            "{pattern} has {} values, need {layers}",
-            list.len()
-        )));
-    }
-    let cache = |is_near: bool| match is_near && window > 0 {
-        true => LayerCache::Window(window),
-        false => LayerCache::Full,
-    };
-    Ok(list
-        .into_iter()
-        .map(|is_near| KvLayer {
-            cache: cache(is_near),
-            heads: config.heads.key_value,
-            dim: config.heads.dim,
-        })
-        .collect())
 }
 
 fn wide_rotary(keys: &Keys<'_>, config: &TextConfig) -> Result<Rotary, Error> {

@@ -7,11 +7,12 @@
 //!
 //! Source: HF `modeling_llama.py`, `modeling_ministral3.py`.
 
-use ocelli_tensor::{AttentionPlan, KvLayer, LayerCache, Mask, Pass, Tensor};
+use ocelli_tensor::{AttentionPlan, LayerCache, Mask, Pass, Tensor};
 
 use crate::config::{Keys, TextConfig};
 use crate::parts::{Angles, AxisOfFrequency, DecoderLayer, Rotary, Temperature, TokenTable};
 use crate::rope_config::temperature;
+use crate::window_config::caches;
 use crate::{Error, Loader, Positions, Segment, Step, TextModel, TextShape, one_axis_positions};
 
 /// See the module.
@@ -47,12 +48,11 @@ impl LlamaText {
             temperature: temperature(&keys, &config)?,
             shape: {
                 let name = loader.names().prefix().to_owned();
-                let mut shape = config.shape(loader.finish(&name)?);
-                if let Some(window) = window(&keys, &config)? {
-                    let near = |layer: &mut KvLayer| layer.cache = LayerCache::Window(window);
-                    shape.caches.iter_mut().for_each(near);
+                TextShape {
+                    // All layers look back alike.
+                    caches: caches(&keys, &config, None)?,
+                    ..config.shape(loader.finish(&name)?)
                 }
-                shape
             },
         })
     }
@@ -91,12 +91,4 @@ impl TextModel for LlamaText {
         }
         self.tokens.logits(pass, &x, step.output_rows)
     }
-}
-
-/// Tokens that a layer looks back over, where the file says so and it is fewer than the context.
-fn window(keys: &Keys<'_>, config: &TextConfig) -> Result<Option<usize>, Error> {
-    let stated = keys.u32("attention.sliding_window")?.unwrap_or(0) as usize;
-    Ok((1..config.context_length)
-        .contains(&stated)
-        .then_some(stated))
 }

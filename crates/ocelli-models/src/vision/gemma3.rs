@@ -4,15 +4,12 @@
 //! Source: HF `modeling_gemma3.py` (`Gemma3MultiModalProjector`), `modeling_siglip.py`.
 
 use ocelli_image::{Budget, Filter, Grid, Normalization, Patches};
-use ocelli_tensor::{Activation, AttentionPlan, Pass, Weight};
+use ocelli_tensor::{Activation, Pass, Weight};
 
 use super::config::shape;
-use super::square::SquareConfig;
+use super::square::{SquareConfig, SquareEncoder};
 use crate::config::Keys;
-use crate::parts::{
-    Angles, EncoderLayer, EncoderSizes, LayerNorm, PatchEmbedding, PositionTable, RmsNorm,
-    average_cells,
-};
+use crate::parts::{LayerNorm, PositionTable, RmsNorm, average_cells};
 use crate::{Encoding, Error, ImageFeatures, Loader, Progress, VisionModel, VisionShape};
 
 /// Patches on each side of a cell that becomes one token, in all released models.
@@ -21,10 +18,8 @@ const POOL: usize = 4;
 /// See the module.
 #[derive(Debug)]
 pub struct Gemma3Vision {
-    grid: Grid,
-    patch_embedding: PatchEmbedding,
+    encoder: SquareEncoder,
     positions: PositionTable,
-    layers: Vec<EncoderLayer>,
     last_norm: LayerNorm,
     cell_norm: RmsNorm,
     projection: Weight,
@@ -54,30 +49,9 @@ impl Gemma3Vision {
                 side
             )));
         }
-        let side = side as u32;
-        let sizes = EncoderSizes {
-            width,
-            heads: config.heads,
-            middle: config.mlp_hidden,
-            eps,
-            activation: Activation::GeluTanh,
-        };
         Ok(Self {
-            grid: Grid {
-                t: 1,
-                h: side,
-                w: side,
-                merge: pool as u32,
-            },
-            patch_embedding: PatchEmbedding::load_still(
-                &vision.at("patch_embd"),
-                width,
-                config.patch,
-            )?,
+            encoder: SquareEncoder::load(&vision, &config, (pool, Activation::GeluTanh))?,
             positions,
-            layers: (0..config.layers)
-                .map(|i| EncoderLayer::load(&vision.at("blk").at(i), &sizes))
-                .collect::<Result<_, Error>>()?,
             last_norm: LayerNorm::load(&vision.at("post_ln"), width, eps)?,
             cell_norm: RmsNorm::load(&mm.at("soft_emb_norm"), width, eps)?,
             projection: mm.turned_matrix("input_projection.weight", output, width)?,
@@ -92,16 +66,10 @@ impl Gemma3Vision {
     fn finish(&self, pass: &mut Pass<'_>, encoding: &Encoding) -> ImageFeatures {
         let mark = pass.mark();
         let h = self.last_norm.forward(pass, &encoding.x);
-        let cells = average_cells(pass, &h, self.grid.merge as usize);
+        let cells = average_cells(pass, &h, self.encoder.grid.merge as usize);
         self.cell_norm.in_place(pass, &cells);
         let rows = pass.linear(&cells, &self.projection, None, None);
-        pass.probe(format_args!("output"), &rows);
-        let features = ImageFeatures {
-            grid: encoding.grid,
-            width: rows.columns(),
-            rows: pass.download(&rows),
-            deepstack: Vec::new(),
-        };
+        let features = ImageFeatures::fetch(pass, encoding.grid, &rows);
         pass.release(mark);
         features
     }
@@ -113,45 +81,26 @@ impl VisionModel for Gemma3Vision {
     }
 
     fn largest_grid(&self, _: &Budget) -> Grid {
-        self.grid
+        self.encoder.grid
     }
 
     /// Always the same; a picture's shape is not kept.
     fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
-        let (patch, merge) = (self.shape.patch_size, self.shape.merge);
-        Grid::for_image(width, height, budget, patch, merge)?;
-        Ok(self.grid)
+        let patch = self.shape.patch_size;
+        self.encoder.grid((width, height), budget, patch)
     }
 
     fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding {
-        let x = self.patch_embedding.forward(pass, patches);
-        pass.probe(format_args!("patch_embed"), &x);
+        let x = self.encoder.embed(pass, patches);
         self.positions.add_to(pass, &patches.grid, &x);
-        Encoding {
-            grid: patches.grid,
-            x,
-            // Positions are in the rows: nothing turns.
-            angles: x.slice_rows(0..0),
-            layer: 0,
-            deepstack: Vec::new(),
-        }
+        Encoding::without_angles(patches.grid, x)
     }
 
     fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress {
-        let segments = encoding.frames();
-        let plan = AttentionPlan::Within {
-            segments: &segments,
-        };
-        let end = self.layers.len().min(encoding.layer + layers);
-        for i in encoding.layer..end {
-            self.layers[i].forward(pass, &encoding.x, Angles::None, plan);
-            pass.probe(format_args!("layer.{i}"), &encoding.x);
+        match self.encoder.run(pass, encoding, layers) {
+            (done, all) if done < all => Progress::Layers(done, all),
+            _ => Progress::Done(self.finish(pass, encoding)),
         }
-        encoding.layer = end;
-        if end < self.layers.len() {
-            return Progress::Layers(end, self.layers.len());
-        }
-        Progress::Done(self.finish(pass, encoding))
     }
 }
 

@@ -6,23 +6,21 @@
 use ocelli_image::{
     Budget, Filter, Grid, Normalization, Patches, RgbImage, middle_square, patchify,
 };
-use ocelli_tensor::{Activation, AttentionPlan, Pass};
+use ocelli_tensor::{Activation, Pass};
 
 use super::config::{exact_activation, shape};
-use super::square::SquareConfig;
+use super::square::{SquareConfig, SquareEncoder};
 use crate::config::Keys;
-use crate::parts::{Angles, EncoderLayer, EncoderSizes, LayerNorm, Mlp, PatchEmbedding};
+use crate::parts::{LayerNorm, Mlp};
 use crate::{Encoding, Error, ImageFeatures, Loader, Progress, VisionModel, VisionShape};
 
 /// See the module.
 #[derive(Debug)]
 pub struct LlavaVision {
-    grid: Grid,
-    patch_embedding: PatchEmbedding,
+    encoder: SquareEncoder,
     /// `[1 + patches, width]`: the class token at its position, then the positions of patches.
     places: Vec<f32>,
     first_norm: LayerNorm,
-    layers: Vec<EncoderLayer>,
     projector: Mlp,
     shape: VisionShape,
 }
@@ -36,6 +34,11 @@ impl LlavaVision {
         let keys = Keys::new(loader.gguf(), loader.names().prefix());
         let root = loader.root();
         let config = SquareConfig::read(&keys, &root, Normalization::CLIP)?;
+        if root.has("model.image_newline") {
+            return Err(keys.invalid(
+                "tensor 'model.image_newline' is of LLaVA-1.6, whose tiles are not built; need a projector of LLaVA-1.5",
+            ));
+        }
         root.require_biases(&["v.pre_ln"])?;
         root.require_biases_together(&["mm.0", "mm.2"])?;
         let (vision, width, eps) = (root.at("v"), config.width, config.norm_eps);
@@ -46,32 +49,11 @@ impl LlavaVision {
         let mut places = vision.values("position_embd.weight", &[width, rows])?;
         let class = vision.values("class_embd", &[width])?;
         places.iter_mut().zip(class).for_each(|(p, c)| *p += c);
-        let sizes = EncoderSizes {
-            width,
-            heads: config.heads,
-            middle: config.mlp_hidden,
-            eps,
-            activation: exact_activation(&keys, Activation::QuickGelu)?,
-        };
-        let load_layer = |i| EncoderLayer::load(&vision.at("blk").at(i), &sizes);
-        let side = side as u32;
+        let activation = exact_activation(&keys, Activation::QuickGelu)?;
         Ok(Self {
-            grid: Grid {
-                t: 1,
-                h: side,
-                w: side,
-                merge: 1,
-            },
-            patch_embedding: PatchEmbedding::load_still(
-                &vision.at("patch_embd"),
-                width,
-                config.patch,
-            )?,
+            encoder: SquareEncoder::load(&vision, &config, (1, activation))?,
             places,
             first_norm: LayerNorm::load(&vision.at("pre_ln"), width, eps)?,
-            layers: (0..config.layers)
-                .map(load_layer)
-                .collect::<Result<_, _>>()?,
             projector: Mlp::load(
                 &root.at("mm"),
                 ("0", "2"),
@@ -86,13 +68,7 @@ impl LlavaVision {
         let mark = pass.mark();
         let patches = encoding.x.slice_rows(1..encoding.x.rows());
         let rows = self.projector.forward(pass, &patches);
-        pass.probe(format_args!("output"), &rows);
-        let features = ImageFeatures {
-            grid: encoding.grid,
-            width: rows.columns(),
-            rows: pass.download(&rows),
-            deepstack: Vec::new(),
-        };
+        let features = ImageFeatures::fetch(pass, encoding.grid, &rows);
         pass.release(mark);
         features
     }
@@ -104,14 +80,13 @@ impl VisionModel for LlavaVision {
     }
 
     fn largest_grid(&self, _: &Budget) -> Grid {
-        self.grid
+        self.encoder.grid
     }
 
     /// Always the same; a picture's shape is not kept.
     fn grid(&self, width: u32, height: u32, budget: &Budget) -> Result<Grid, Error> {
-        // Refuses shapes that no picture has.
-        Grid::for_image(width, height, budget, self.shape.patch_size, 1)?;
-        Ok(self.grid)
+        let patch = self.shape.patch_size;
+        self.encoder.grid((width, height), budget, patch)
     }
 
     fn preprocess(&self, frames: &[RgbImage], budget: &Budget) -> Result<Patches, Error> {
@@ -120,7 +95,7 @@ impl VisionModel for LlavaVision {
         };
         self.grid(frame.width, frame.height, budget)?;
         let shape = &self.shape;
-        let square = middle_square(frame, self.grid.w * shape.patch_size, shape.filter)?;
+        let square = middle_square(frame, self.encoder.grid.w * shape.patch_size, shape.filter)?;
         Ok(patchify(
             &[square],
             shape.patch_size,
@@ -135,35 +110,17 @@ impl VisionModel for LlavaVision {
         let width = self.places.len() / rows;
         let x = pass.upload(&self.places, width, rows);
         let mark = pass.mark();
-        let embedded = self.patch_embedding.forward(pass, patches);
-        pass.probe(format_args!("patch_embed"), &embedded);
+        let embedded = self.encoder.embed(pass, patches);
         pass.add(&embedded, &x.slice_rows(1..rows));
         pass.release(mark);
         self.first_norm.in_place(pass, &x);
-        Encoding {
-            grid: patches.grid,
-            x,
-            // Positions are in the rows: nothing turns.
-            angles: x.slice_rows(0..0),
-            layer: 0,
-            deepstack: Vec::new(),
-        }
+        Encoding::without_angles(patches.grid, x)
     }
 
     fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress {
-        let whole = 0..encoding.x.rows();
-        let plan = AttentionPlan::Within {
-            segments: std::slice::from_ref(&whole),
-        };
-        let end = self.layers.len().min(encoding.layer + layers);
-        for i in encoding.layer..end {
-            self.layers[i].forward(pass, &encoding.x, Angles::None, plan);
-            pass.probe(format_args!("layer.{i}"), &encoding.x);
+        match self.encoder.run(pass, encoding, layers) {
+            (done, all) if done < all => Progress::Layers(done, all),
+            _ => Progress::Done(self.finish(pass, encoding)),
         }
-        encoding.layer = end;
-        if end < self.layers.len() {
-            return Progress::Layers(end, self.layers.len());
-        }
-        Progress::Done(self.finish(pass, encoding))
     }
 }

@@ -5,13 +5,14 @@
 //! Source: HF `modeling_pixtral.py`, `modeling_mistral3.py`.
 
 use ocelli_image::{Budget, Filter, Grid, Normalization, Patches};
-use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor, Weight};
+use ocelli_tensor::{Activation, AttentionPlan, Pass};
 
 use super::config::{exact_activation, shape};
 use super::square::SquareConfig;
 use crate::config::Keys;
 use crate::parts::{
-    GatedMlp, Mlp, PatchEmbedding, RmsNorm, SelfAttention, interleaved_grid_angles,
+    EncoderSizes, GatedEncoderLayer, Mlp, PatchEmbedding, PatchMerger, RmsNorm,
+    interleaved_grid_angles,
 };
 use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel, VisionShape};
 
@@ -20,8 +21,8 @@ use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel
 pub struct PixtralVision {
     patch_embedding: PatchEmbedding,
     first_norm: RmsNorm,
-    layers: Vec<Layer>,
-    merger: Option<Merger>,
+    layers: Vec<GatedEncoderLayer>,
+    merger: Option<PatchMerger>,
     projector: Mlp,
     /// Elements of a head, and the base of its frequencies.
     rotation: (usize, f32),
@@ -30,82 +31,14 @@ pub struct PixtralVision {
     shape: VisionShape,
 }
 
-#[derive(Debug)]
-struct Layer {
-    attention_norm: RmsNorm,
-    attention: SelfAttention,
-    mlp_norm: RmsNorm,
-    mlp: GatedMlp,
-}
-
-impl Layer {
-    fn load(
-        scope: &Scope<'_>,
-        config: &SquareConfig,
-        activation: Activation,
-    ) -> Result<Self, Error> {
-        let (width, eps) = (config.width, config.norm_eps);
-        let attention = SelfAttention::load(scope, width, config.heads, "attn_out")?;
-        Ok(Self {
-            attention_norm: RmsNorm::load(&scope.at("ln1"), width, eps)?,
-            // Converters permute the rows of queries and keys, so that neighbours turn together; Ollama's
-            // do not, and name their norms otherwise.
-            attention: match scope.name_in_file("ln1.weight") {
-                Some(name) if name.contains("attn_norm") => attention,
-                _ => attention.with_pairs(),
-            },
-            mlp_norm: RmsNorm::load(&scope.at("ln2"), width, eps)?,
-            mlp: GatedMlp::load(scope, width, config.mlp_hidden, activation)?,
-        })
-    }
-
-    /// `x`: `[patches, width]`, updated in place.
-    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor, angles: &Tensor, plan: AttentionPlan<'_>) {
-        let mark = pass.mark();
-        let h = self.attention_norm.forward(pass, x);
-        self.attention.add_to(pass, (x, &h), angles, plan);
-        pass.release(mark);
-        let h = self.mlp_norm.forward(pass, x);
-        self.mlp.add_to(pass, &h, x);
-        pass.release(mark);
-    }
-}
-
-/// `side` x `side` patches, normalised one by one and side by side in a row, to one of the same width.
-#[derive(Debug)]
-struct Merger {
-    norm: RmsNorm,
-    weight: Weight,
-}
-
-impl Merger {
-    fn load(mm: &Scope<'_>, (width, side): (usize, usize), eps: f32) -> Result<Self, Error> {
-        let (patches, block) = (side * side, side * side * width);
-        let stored = mm.values("patch_merger.weight", &[block, width])?;
-        // Stored channel by channel with the patches inside; rows here are patch by patch.
-        let mut values = vec![0.0; stored.len()];
-        for (to, from) in values
-            .chunks_exact_mut(block)
-            .zip(stored.chunks_exact(block))
-        {
-            for (channel, of_patches) in from.chunks_exact(patches).enumerate() {
-                for (patch, value) in of_patches.iter().enumerate() {
-                    to[patch * width + channel] = *value;
-                }
-            }
-        }
-        Ok(Self {
-            norm: RmsNorm::load(&mm.at("input_norm"), width, eps)?,
-            weight: mm.pack_values(&values, width, block)?,
-        })
-    }
-
-    /// `[patches, width]` -> `[tokens, width]`.
-    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor) -> Tensor {
-        let h = self.norm.forward(pass, x);
-        let block = self.weight.inputs();
-        pass.linear(&h.reshape(h.len() / block, block), &self.weight, None, None)
-    }
+/// Converters permute the rows of queries and keys, so that neighbours turn together; Ollama's do not, and name their
+/// norms otherwise.
+fn load_layer(scope: &Scope<'_>, sizes: &EncoderSizes) -> Result<GatedEncoderLayer, Error> {
+    let layer = GatedEncoderLayer::load(scope, sizes)?;
+    Ok(match scope.name_in_file("ln1.weight") {
+        Some(name) if name.contains("attn_norm") => layer,
+        _ => layer.with_pairs(),
+    })
 }
 
 impl PixtralVision {
@@ -126,11 +59,10 @@ impl PixtralVision {
                 "vision heads have {dim} elements, need a multiple of 4 for two axes"
             )));
         }
-        let activation = exact_activation(&keys, Activation::Silu)?;
         let (vision, mm) = (root.at("v"), root.at("mm"));
         let (width, eps) = (config.width, config.norm_eps);
-        let load_layer = |i| Layer::load(&vision.at("blk").at(i), &config, activation);
-        let sizes = [width, output, output];
+        let sizes = config.encoder(exact_activation(&keys, Activation::Silu)?);
+        let load_layer = |i| load_layer(&vision.at("blk").at(i), &sizes);
         let longest = longest(&keys, &config)?;
         Ok(Self {
             patch_embedding: PatchEmbedding::load_still(
@@ -144,9 +76,14 @@ impl PixtralVision {
                 .collect::<Result<_, _>>()?,
             merger: root
                 .has("mm.patch_merger.weight")
-                .then(|| Merger::load(&mm, (width, side), merger_eps(&keys, eps)?))
+                .then(|| PatchMerger::load(&mm, (width, side), merger_eps(&keys, eps)?))
                 .transpose()?,
-            projector: Mlp::load(&mm, ("1", "2"), sizes, Activation::GeluErf)?,
+            projector: Mlp::load(
+                &mm,
+                ("1", "2"),
+                [width, output, output],
+                Activation::GeluErf,
+            )?,
             rotation: (dim, theta(&keys)?),
             longest: longest as u32,
             shape: VisionShape {
@@ -167,13 +104,7 @@ impl PixtralVision {
             None => encoding.x,
         };
         let rows = self.projector.forward(pass, &merged);
-        pass.probe(format_args!("output"), &rows);
-        let features = ImageFeatures {
-            grid: encoding.grid,
-            width: rows.columns(),
-            rows: pass.download(&rows),
-            deepstack: Vec::new(),
-        };
+        let features = ImageFeatures::fetch(pass, encoding.grid, &rows);
         pass.release(mark);
         features
     }

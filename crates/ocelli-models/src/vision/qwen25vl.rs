@@ -5,60 +5,27 @@
 //! Source: HF `modeling_qwen2_5_vl.py` (`Qwen2_5_VisionTransformerPretrainedModel`).
 
 use ocelli_image::{Normalization, Patches};
-use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
+use ocelli_tensor::{Activation, AttentionPlan, Pass};
 
 use super::config::{BIASED, Family, VisionConfig};
 use super::reach::{Reach, reaches, window};
 use crate::config::Keys;
-use crate::parts::{GatedMlp, Mlp, PatchEmbedding, RmsNorm, SelfAttention, Windows, grid_angles};
-use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel, VisionShape};
+use crate::parts::{
+    EncoderSizes, GatedEncoderLayer, Mlp, PatchEmbedding, RmsNorm, Windows, grid_angles,
+};
+use crate::{Encoding, Error, ImageFeatures, Loader, Progress, VisionModel, VisionShape};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Qwen25VlVision {
     config: VisionConfig,
     patch_embedding: PatchEmbedding,
-    layers: Vec<Layer>,
+    layers: Vec<(GatedEncoderLayer, Reach)>,
     /// Side of a window in tokens.
     window: usize,
     merger_norm: RmsNorm,
     merger: Mlp,
     shape: VisionShape,
-}
-
-#[derive(Debug)]
-struct Layer {
-    attention_norm: RmsNorm,
-    attention: SelfAttention,
-    reach: Reach,
-    mlp_norm: RmsNorm,
-    mlp: GatedMlp,
-}
-
-impl Layer {
-    fn load(scope: &Scope<'_>, config: &VisionConfig, reach: Reach) -> Result<Self, Error> {
-        scope.require_biases(&BIASED)?;
-        scope.require_biases(&["ffn_gate"])?;
-        let (width, eps) = (config.width, config.norm_eps);
-        Ok(Self {
-            attention_norm: RmsNorm::load(&scope.at("ln1"), width, eps)?,
-            attention: SelfAttention::load(scope, width, config.heads, "attn_out")?,
-            reach,
-            mlp_norm: RmsNorm::load(&scope.at("ln2"), width, eps)?,
-            mlp: GatedMlp::load(scope, width, config.mlp_hidden, Activation::Silu)?,
-        })
-    }
-
-    /// `x`: `[patches, width]`, updated in place.
-    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor, angles: &Tensor, plan: AttentionPlan<'_>) {
-        let mark = pass.mark();
-        let h = self.attention_norm.forward(pass, x);
-        self.attention.add_to(pass, (x, &h), angles, plan);
-        pass.release(mark);
-        let h = self.mlp_norm.forward(pass, x);
-        self.mlp.add_to(pass, &h, x);
-        pass.release(mark);
-    }
 }
 
 impl Qwen25VlVision {
@@ -78,18 +45,34 @@ impl Qwen25VlVision {
         let reaches = reaches(&keys, config.layers)?;
         let (vision, block) = (root.at("v"), config.block());
         let (width, eps) = (config.width, config.norm_eps);
-        let sizes = [block, block, config.output];
-        let load = |(i, reach)| Layer::load(&vision.at("blk").at(i), &config, reach);
+        let sizes = EncoderSizes {
+            width,
+            heads: config.heads,
+            middle: config.mlp_hidden,
+            eps,
+            activation: Activation::Silu,
+        };
+        let load = |(i, reach)| {
+            let scope = vision.at("blk").at(i);
+            scope.require_biases(&BIASED)?;
+            scope.require_biases(&["ffn_gate"])?;
+            Ok((GatedEncoderLayer::load(&scope, &sizes)?, reach))
+        };
         Ok(Self {
             patch_embedding: PatchEmbedding::load(&vision.at("patch_embd"), width, config.patch)?,
             layers: reaches
                 .into_iter()
                 .enumerate()
                 .map(load)
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<_, Error>>()?,
             window: window(&keys, config.budget.factor as usize)?,
             merger_norm: RmsNorm::load(&vision.at("post_ln"), width, eps)?,
-            merger: Mlp::load(&root.at("mm"), ("0", "2"), sizes, Activation::GeluErf)?,
+            merger: Mlp::load(
+                &root.at("mm"),
+                ("0", "2"),
+                [block, block, config.output],
+                Activation::GeluErf,
+            )?,
             shape: config.shape(0, loader.finish("qwen2.5vl_merger")?),
             config,
         })
@@ -146,12 +129,13 @@ impl VisionModel for Qwen25VlVision {
         let frames = encoding.frames();
         let end = self.layers.len().min(encoding.layer + layers);
         for i in encoding.layer..end {
-            let segments = match self.layers[i].reach {
+            let (layer, reach) = &self.layers[i];
+            let segments = match reach {
                 Reach::Window => windows.segments(),
                 Reach::Frame => &frames,
             };
             let plan = AttentionPlan::Within { segments };
-            self.layers[i].forward(pass, &encoding.x, &encoding.angles, plan);
+            layer.forward(pass, &encoding.x, &encoding.angles, plan);
             if pass.is_probed() {
                 let mark = pass.mark();
                 let x = windows.unsort(pass, &encoding.x);

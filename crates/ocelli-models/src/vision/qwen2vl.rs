@@ -4,60 +4,22 @@
 //! Source: HF `modeling_qwen2_vl.py` (`Qwen2VisionTransformerPretrainedModel`).
 
 use ocelli_image::{Normalization, Patches};
-use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
+use ocelli_tensor::{Activation, AttentionPlan, Pass};
 
-use super::config::{BIASED, Family, VisionConfig, activation};
+use super::config::{Family, VisionConfig, activation};
 use crate::config::Keys;
-use crate::parts::{LayerNorm, Mlp, PatchEmbedding, SelfAttention, grid_angles};
-use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel, VisionShape};
+use crate::parts::{EncoderLayer, EncoderSizes, LayerNorm, Mlp, PatchEmbedding, grid_angles};
+use crate::{Encoding, Error, ImageFeatures, Loader, Progress, VisionModel, VisionShape};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Qwen2VlVision {
     config: VisionConfig,
     patch_embedding: PatchEmbedding,
-    layers: Vec<Layer>,
+    layers: Vec<EncoderLayer>,
     merger_norm: LayerNorm,
     merger: Mlp,
     shape: VisionShape,
-}
-
-#[derive(Debug)]
-struct Layer {
-    attention_norm: LayerNorm,
-    attention: SelfAttention,
-    mlp_norm: LayerNorm,
-    mlp: Mlp,
-}
-
-impl Layer {
-    fn load(
-        scope: &Scope<'_>,
-        config: &VisionConfig,
-        activation: Activation,
-    ) -> Result<Self, Error> {
-        scope.require_biases(&BIASED)?;
-        scope.require_biases(&["ln1", "ln2"])?;
-        let (width, eps) = (config.width, config.norm_eps);
-        let sizes = [width, config.mlp_hidden, width];
-        Ok(Self {
-            attention_norm: LayerNorm::load(&scope.at("ln1"), width, eps)?,
-            attention: SelfAttention::load(scope, width, config.heads, "attn_out")?,
-            mlp_norm: LayerNorm::load(&scope.at("ln2"), width, eps)?,
-            mlp: Mlp::load(scope, ("ffn_up", "ffn_down"), sizes, activation)?,
-        })
-    }
-
-    /// `x`: `[patches, width]`, updated in place.
-    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor, angles: &Tensor, plan: AttentionPlan<'_>) {
-        let mark = pass.mark();
-        let h = self.attention_norm.forward(pass, x);
-        self.attention.add_to(pass, (x, &h), angles, plan);
-        pass.release(mark);
-        let h = self.mlp_norm.forward(pass, x);
-        self.mlp.add_to(pass, &h, x);
-        pass.release(mark);
-    }
 }
 
 impl Qwen2VlVision {
@@ -74,17 +36,27 @@ impl Qwen2VlVision {
         };
         let config = VisionConfig::read(&keys, &root, &family)?;
         root.require_biases(&["v.post_ln", "mm.0", "mm.2"])?;
-        let activation = activation(&keys, Activation::QuickGelu)?;
         let (vision, block) = (root.at("v"), config.block());
         let (width, eps) = (config.width, config.norm_eps);
-        let sizes = [block, block, config.output];
+        let sizes = EncoderSizes {
+            width,
+            heads: config.heads,
+            middle: config.mlp_hidden,
+            eps,
+            activation: activation(&keys, Activation::QuickGelu)?,
+        };
         Ok(Self {
             patch_embedding: PatchEmbedding::load(&vision.at("patch_embd"), width, config.patch)?,
             layers: (0..config.layers)
-                .map(|i| Layer::load(&vision.at("blk").at(i), &config, activation))
+                .map(|i| EncoderLayer::load(&vision.at("blk").at(i), &sizes))
                 .collect::<Result<_, _>>()?,
             merger_norm: LayerNorm::load(&vision.at("post_ln"), width, eps)?,
-            merger: Mlp::load(&root.at("mm"), ("0", "2"), sizes, Activation::GeluErf)?,
+            merger: Mlp::load(
+                &root.at("mm"),
+                ("0", "2"),
+                [block, block, config.output],
+                Activation::GeluErf,
+            )?,
             shape: config.shape(0, loader.finish("qwen2vl_merger")?),
             config,
         })
@@ -96,13 +68,7 @@ impl Qwen2VlVision {
         let h = self.merger_norm.forward(pass, &encoding.x);
         let blocks = h.reshape(h.len() / block, block);
         let rows = self.merger.forward(pass, &blocks);
-        pass.probe(format_args!("output"), &rows);
-        let features = ImageFeatures {
-            grid: encoding.grid,
-            width: rows.columns(),
-            rows: pass.download(&rows),
-            deepstack: Vec::new(),
-        };
+        let features = ImageFeatures::fetch(pass, encoding.grid, &rows);
         pass.release(mark);
         features
     }

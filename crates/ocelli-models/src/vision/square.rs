@@ -1,11 +1,12 @@
 //! What encoders are described by that see every picture as one square: SigLIP, CLIP.
 
-use ocelli_image::{Budget, Filter, Normalization};
-use ocelli_tensor::Heads;
+use ocelli_image::{Budget, Filter, Grid, Normalization, Patches};
+use ocelli_tensor::{Activation, AttentionPlan, Heads, Pass, Tensor};
 
 use super::config::{read_normalization, shape};
 use crate::config::Keys;
-use crate::{Error, Scope, VisionShape};
+use crate::parts::{Angles, EncoderLayer, EncoderSizes, PatchEmbedding};
+use crate::{Encoding, Error, Scope, VisionShape};
 
 /// Sizes of an encoder of squares.
 #[derive(Clone, Debug)]
@@ -79,6 +80,17 @@ impl SquareConfig {
         })
     }
 
+    /// What each of its layers is made of.
+    pub(super) fn encoder(&self, activation: Activation) -> EncoderSizes {
+        EncoderSizes {
+            width: self.width,
+            heads: self.heads,
+            middle: self.mlp_hidden,
+            eps: self.norm_eps,
+            activation,
+        }
+    }
+
     /// The encoder's shape when `merge` x `merge` patches become a row of `output` values.
     ///
     /// # Errors
@@ -104,5 +116,85 @@ impl SquareConfig {
             filter,
             normalization: self.normalization,
         })
+    }
+}
+
+/// Patches and layers of an encoder that sees every picture as one square, whatever its shape.
+#[derive(Debug)]
+pub(super) struct SquareEncoder {
+    pub(super) grid: Grid,
+    patch_embedding: PatchEmbedding,
+    layers: Vec<EncoderLayer>,
+}
+
+impl SquareEncoder {
+    /// Reads the patch embedding and the layers; `merge` x `merge` patches become a row of the output.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape.
+    pub(super) fn load(
+        vision: &Scope<'_>,
+        config: &SquareConfig,
+        (merge, activation): (usize, Activation),
+    ) -> Result<Self, Error> {
+        let (side, sizes) = (config.side as u32, config.encoder(activation));
+        let load_layer = |i| EncoderLayer::load(&vision.at("blk").at(i), &sizes);
+        Ok(Self {
+            grid: Grid {
+                t: 1,
+                h: side,
+                w: side,
+                merge: merge as u32,
+            },
+            patch_embedding: PatchEmbedding::load_still(
+                &vision.at("patch_embd"),
+                config.width,
+                config.patch,
+            )?,
+            layers: (0..config.layers)
+                .map(load_layer)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Always the same grid.
+    ///
+    /// # Errors
+    /// For shapes that no picture has.
+    pub(super) fn grid(
+        &self,
+        (width, height): (u32, u32),
+        budget: &Budget,
+        patch: u32,
+    ) -> Result<Grid, Error> {
+        Grid::for_image(width, height, budget, patch, self.grid.merge)?;
+        Ok(self.grid)
+    }
+
+    /// `[patches, width]`, before anything is added.
+    pub(super) fn embed(&self, pass: &mut Pass<'_>, patches: &Patches) -> Tensor {
+        let x = self.patch_embedding.forward(pass, patches);
+        pass.probe(format_args!("patch_embed"), &x);
+        x
+    }
+
+    /// Runs up to `count` layers, in which every row sees every other. Gives the layers done and all there are.
+    pub(super) fn run(
+        &self,
+        pass: &mut Pass<'_>,
+        encoding: &mut Encoding,
+        count: usize,
+    ) -> (usize, usize) {
+        let whole = 0..encoding.x.rows();
+        let plan = AttentionPlan::Within {
+            segments: std::slice::from_ref(&whole),
+        };
+        let end = self.layers.len().min(encoding.layer + count);
+        for i in encoding.layer..end {
+            self.layers[i].forward(pass, &encoding.x, Angles::None, plan);
+            pass.probe(format_args!("layer.{i}"), &encoding.x);
+        }
+        encoding.layer = end;
+        (end, self.layers.len())
     }
 }

@@ -209,7 +209,7 @@ fn broken_llava_projectors_are_refused() {
             (
                 // What tells LLaVA-1.6 from 1.5.
                 |draft| done(draft.add_zeros("model.image_newline", &[48])),
-                "tensor 'model.image_newline' is not used by mlp",
+                "tensor 'model.image_newline' is of LLaVA-1.6, whose tiles are not built",
             ),
             (set!("clip.projector_type", "pixtral"), "missing tensor"),
         ],

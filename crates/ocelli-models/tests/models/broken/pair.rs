@@ -46,6 +46,25 @@ fn projectors_of_mistral_and_llava_do_not_go_with_each_others_architecture() {
 }
 
 #[test]
+fn a_llava_projector_is_refused_by_pixtrals_vocabulary_though_both_texts_are_llama() {
+    // Of equal width in the published models: 5120 in Pixtral-12B and LLaVA-1.5-13B.
+    let message = misfit(&text_of("pixtral"), &projector_of("llava"));
+    assert!(
+        message.contains("'mlp' does not go with a vocabulary that has '[IMG]'"),
+        "{message}"
+    );
+}
+
+#[test]
+fn gemma_goes_with_no_projector_but_its_own() {
+    // Both are 32 wide.
+    let message = misfit(&text_of("gemma3"), &projector_of("qwen3vl"));
+    assert!(message.contains("'qwen3vl_merger' does not go with architecture 'gemma3'"));
+    let message = misfit(&text_of("qwen3vl"), &projector_of("gemma3"));
+    assert!(message.contains("'gemma3' does not go with architecture 'qwen3vl'"));
+}
+
+#[test]
 fn deepstack_counts_that_differ_are_refused() {
     let mut text = text_of("qwen3vl");
     text.set("qwen3vl.n_deepstack_layers", 3u32);
