@@ -9,6 +9,7 @@ mod attention;
 mod bytes;
 mod decode;
 mod few;
+mod few_pairs;
 mod groups;
 mod math;
 mod product;

@@ -9,7 +9,7 @@
 //! ```
 
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
-use crate::vector::{Simd, activate, decode, groups, rounded, unpack};
+use crate::vector::{Simd, activate, decode, few_pairs, groups, rounded, unpack};
 use crate::workspace::room;
 use crate::{
     CHUNK, Finish, LANES, Matrix, Operand, PanelFormat, Panels, Product, Workspace, plain,
@@ -80,7 +80,7 @@ pub(crate) fn product_few<S: Simd>(s: S, mut product: Product<'_>, workspace: &m
             multiply_as_stored::<S, Halves>(s, x, (weight, weight.halves()), (rows, sums))
         }
         PanelFormat::BF16 => {
-            rounded::multiply_few(s, x, weight, sums);
+            few_pairs::multiply(s, x, weight, sums);
         }
         PanelFormat::Coded(code) => decode::multiply(s, code, (x, weight), totals, sums),
         PanelFormat::Blocks(_) => {}

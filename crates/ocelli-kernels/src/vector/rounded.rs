@@ -7,10 +7,10 @@
 //! ```
 
 use crate::panels::cast::bits;
-use crate::vector::{Simd, decode, halves_of, unpack};
+use crate::vector::{Simd, decode, unpack};
 use crate::word_job::{Scales, WordJob};
 use crate::workspace::room;
-use crate::{CHUNK, LANES, Matrix, Operand, PanelFormat, Panels, Product, Workspace};
+use crate::{CHUNK, LANES, Operand, PanelFormat, Product, Workspace};
 
 /// Inputs of a chunk of pairs that are used as they are stored: two panels of it fill half a first-level cache.
 const LONG_CHUNK: usize = 2 * CHUNK;
@@ -162,67 +162,4 @@ pub(super) fn multiply_bytes<S: Simd>(s: S, product: &Product<'_>, workspace: &m
             is_first: start == 0,
         });
     }
-}
-
-/// `sums = x W^T` for rows that are not rounded and pairs as they are stored.
-#[inline(always)]
-pub(super) fn multiply_few<S: Simd>(s: S, x: Matrix<'_>, weight: Panels<'_>, sums: &mut [f32]) {
-    let stride = weight.count() * LANES;
-    for panel in 0..weight.count() {
-        let mut row = 0;
-        while row < x.rows() {
-            let left = x.rows() - row;
-            let job = (x, row);
-            let words = weight.part(panel * LANES..((panel + 1) * LANES).min(weight.outputs()));
-            let sums = &mut sums[row * stride + panel * LANES..];
-            row += if left >= 8 && S::ROWS >= 4 {
-                pair_rows::<S, 8>(s, words.words(), job, (sums, stride))
-            } else if left >= 4 {
-                pair_rows::<S, 4>(s, words.words(), job, (sums, stride))
-            } else if left >= 2 {
-                pair_rows::<S, 2>(s, words.words(), job, (sums, stride))
-            } else {
-                pair_rows::<S, 1>(s, words.words(), job, (sums, stride))
-            };
-        }
-    }
-}
-
-/// One panel times `ROWS` rows, two sums each: even and odd inputs. The number of rows.
-#[inline(always)]
-fn pair_rows<S: Simd, const ROWS: usize>(
-    s: S,
-    words: &[i32],
-    (x, first): (Matrix<'_>, usize),
-    (sums, stride): (&mut [f32], usize),
-) -> usize {
-    let mut results = [[s.splat(0.0); 2]; ROWS];
-    let mut x_rows: [&[[f32; 2]]; ROWS] = [&[]; ROWS];
-    let pairs = x.columns() / 2;
-    for (r, row) in x_rows.iter_mut().enumerate() {
-        *row = &x.row(first + r).as_chunks().0[..pairs];
-    }
-    let words = words.as_chunks::<LANES>().0;
-    for (k, words) in words[..pairs].iter().enumerate() {
-        let [even, odd] = halves_of(s, s.load_ints(words));
-        for (row, result) in x_rows.iter().zip(&mut results) {
-            let [first, second] = row[k];
-            result[0] = s.fma(s.splat(first), even, result[0]);
-            result[1] = s.fma(s.splat(second), odd, result[1]);
-        }
-    }
-    if x.columns() % 2 == 1 {
-        let [even, _] = halves_of(s, s.load_ints(&words[pairs]));
-        for (r, result) in results.iter_mut().enumerate() {
-            let last = x.row(first + r)[x.columns() - 1];
-            result[0] = s.fma(s.splat(last), even, result[0]);
-        }
-    }
-    for (r, [even, odd]) in results.into_iter().enumerate() {
-        let target = sums[r * stride..]
-            .first_chunk_mut()
-            .expect("16 sums for each panel");
-        s.store(s.add(even, odd), target);
-    }
-    ROWS
 }
