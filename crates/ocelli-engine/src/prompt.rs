@@ -256,6 +256,7 @@ mod tests {
         projector: "p",
         image_token: "<pad>",
         marks: &[],
+        foreign: &[],
         lay_out: rows_only,
         boxes: None,
         crops: None,
