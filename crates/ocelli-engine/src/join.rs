@@ -3,7 +3,8 @@
 //! A request waits only for one that goes on by itself, and only as long as that one runs exactly the page that
 //! comes next in its own prompt. So nobody waits in a circle, and when the one in front goes away or turns off, the next goes on.
 
-use crate::{Engine, PAGE_TOKENS, Sequence};
+use crate::step::Outputs;
+use crate::{Engine, Output, PAGE_TOKENS, Sequence};
 
 /// Whether a request runs its prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(crate) enum Pace {
 
 impl Engine {
     /// Takes over what others have run for those who wait for it, and lets those go who wait for nobody.
-    pub(crate) fn join_prompts(&mut self) {
+    pub(crate) fn join_prompts(&mut self, outputs: &mut Outputs) {
         let behind = |(id, sequence): (&_, &Sequence)| {
             let waits = sequence.pace == Pace::Behind;
             waits.then_some(*id)
@@ -29,9 +30,9 @@ impl Engine {
             let Some(sequence) = self.sequences.get_mut(&id) else {
                 continue;
             };
+            let before = sequence.cached;
             let has = |key| self.pools.wide.has(&key);
             if sequence.next_key().is_some_and(has) {
-                let before = sequence.cached;
                 sequence.reuse(&mut self.pools);
                 let more = sequence.cached.saturating_sub(before);
                 self.counts.cached_tokens_total += more as u64;
@@ -48,6 +49,11 @@ impl Engine {
                 sequence.pace = pace;
                 let (done, ready) = (sequence.cached, sequence.ready());
                 self.scheduler.set_progress(id, done, ready.max(done));
+                // Whoever waits sees that it goes on.
+                if pace == Pace::Behind && done > before {
+                    let total = sequence.prompt.tokens.len();
+                    outputs.push((id, Output::Prefill { done, total }));
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ impl Engine {
         let mut outputs = Vec::new();
         self.admit(&mut outputs);
         let has_encoded = self.encode(&mut outputs);
-        self.join_prompts();
+        self.join_prompts(&mut outputs);
         let rows = self.tempo.prompt_rows(STEP_ROWS);
         self.scheduler.set_prompt_rows_beside_generating(rows);
         let plan = self.scheduler.plan();
