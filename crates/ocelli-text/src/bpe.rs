@@ -291,7 +291,7 @@ impl Symbols<'_> {
 
 /// The printable character that stands for a byte in byte-level vocabularies: itself where it is printable, else
 /// U+0100 and up, in order.
-pub(crate) fn char_of_byte(byte: u8) -> char {
+pub fn char_of_byte(byte: u8) -> char {
     let moved =
         |index: u8| char::from_u32(0x100 + u32::from(index)).unwrap_or(char::REPLACEMENT_CHARACTER);
     match byte {

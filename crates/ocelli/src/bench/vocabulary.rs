@@ -2,6 +2,7 @@
 //! bytes, with a merge for each, and the special tokens of the Qwen vocabulary in their places.
 
 use ocelli_gguf::{Array, Value};
+use ocelli_text::char_of_byte;
 
 use super::shape::Family;
 
@@ -52,17 +53,6 @@ fn template(picture: &str) -> String {
     .concat()
 }
 
-/// The printable character that stands for a byte in byte-level vocabularies.
-fn byte_character(byte: u8) -> char {
-    let is_printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    if is_printable(byte) {
-        return char::from(byte);
-    }
-    // The other bytes take the characters from U+0100 on, in their order.
-    let before = (0..byte).filter(|&b| !is_printable(b)).count() as u32;
-    char::from_u32(256 + before).unwrap_or('?')
-}
-
 /// The `tokenizer.*` entries for an embedding of `rows` rows, at least 512. Every family gets this kind of vocabulary.
 pub(super) fn metadata(rows: usize, family: Family) -> Vec<(String, Value)> {
     let (marks, picture) = picture(family);
@@ -71,7 +61,7 @@ pub(super) fn metadata(rows: usize, family: Family) -> Vec<(String, Value)> {
         true => free,
         false => ORDINARY.min(free),
     };
-    let bytes: Vec<String> = (0..=255).map(|b| byte_character(b).to_string()).collect();
+    let bytes: Vec<String> = (0..=255).map(|b| char_of_byte(b).to_string()).collect();
     let mut tokens = bytes.clone();
     let mut merges = Vec::with_capacity(ordinary - tokens.len());
     // Pairs of bytes first, then each pair with a byte behind it: a token's first part is always an earlier token.
