@@ -9,7 +9,7 @@ use crate::encode::{OnProgress, Output, OutputFile, write_files};
 use crate::hub::{Settings, Shelf, TextConfig, Tokenizer, read_config};
 use crate::recipe::{Recipe, is_kept, kept_type};
 use crate::text::Tensor;
-use crate::{Error, FileType, projector, text};
+use crate::{Error, FileType, projector, still, text};
 
 /// Whether a file that is there already may be replaced. Replacing is safe: the new file takes the name when it is
 /// complete.
@@ -92,7 +92,9 @@ pub fn convert(
     metadata.extend(sampling(checkpoint)?);
     let taps = vision_config.as_ref().map_or(0, |vision| vision.taps.len());
     metadata.extend(text::metadata(&text_config, taps));
-    metadata.extend(Tokenizer::read(checkpoint, &text_config)?.into_metadata());
+    let tokenizer = Tokenizer::read(checkpoint, &text_config)?;
+    let row_end = tokenizer.id("[IMG_BREAK]");
+    metadata.extend(tokenizer.into_metadata());
     let recipe = text_recipe(&text_config, &tensors, options.text_type);
     let path = |prefix: &str, ty: FileType| out_dir.join(format!("{prefix}{name}-{ty}.gguf"));
     let mut files = vec![OutputFile {
@@ -103,7 +105,8 @@ pub fn convert(
 
     if let Some(vision) = &vision_config {
         let ty = options.projector_type;
-        let tensors = projector::tensors(&text_config, vision, &mut shelf)?;
+        let mut tensors = projector::tensors(&text_config, vision, &mut shelf)?;
+        tensors.extend(still::row_end(&text_config, row_end, &mut shelf)?);
         let mut metadata = general("clip", "mmproj", &name, ty);
         metadata.extend(projector::metadata(&text_config, vision));
         let recipe = projector_recipe(ty, vision.layers);

@@ -79,6 +79,26 @@ pub(crate) fn tensors(
     Ok(tower.tensors)
 }
 
+/// The embedding of the token that ends a row of a picture. It stands in the text model too, but llama.cpp lays pictures out with
+/// the projector's file alone.
+pub(crate) fn row_end(
+    text: &TextConfig,
+    id: Option<usize>,
+    shelf: &mut Shelf,
+) -> Result<Option<Tensor>, Error> {
+    let has_rows = matches!(text.family, Family::Mistral3 | Family::Pixtral);
+    let Some(id) = id.filter(|id| has_rows && *id < text.vocabulary) else {
+        return Ok(None);
+    };
+    let table = shelf.take("embed_tokens.weight", &[text.vocabulary, text.width])?;
+    let row = Strided::part(table, id * text.width, text.width);
+    Ok(Some(Tensor::new(
+        "v.token_embd.img_break",
+        &[text.width],
+        row,
+    )))
+}
+
 struct Tower<'a> {
     text: &'a TextConfig,
     vision: &'a VisionConfig,

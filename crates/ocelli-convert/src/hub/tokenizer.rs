@@ -223,6 +223,11 @@ impl Tokenizer {
         }
     }
 
+    /// The id of a token.
+    pub(crate) fn id(&self, token: &str) -> Option<usize> {
+        self.tokens.iter().position(|known| known == token)
+    }
+
     /// The `tokenizer.*` metadata.
     pub(crate) fn into_metadata(self) -> Vec<(String, Value)> {
         let is_llama = self.pre == "llama-bpe";

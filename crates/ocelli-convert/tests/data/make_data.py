@@ -119,6 +119,8 @@ def main() -> None:
             expected = {"types": recipe["types"], "text": describe(text)}
             if mmproj_type:
                 expected["mmproj"] = describe(mmproj)
+                if recipe["family"] == "mistral3":
+                    expected["mmproj"]["tensors"]["v.token_embd.img_break"] = row_end(made, tensors)
             folder = HERE / name
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
@@ -201,6 +203,15 @@ def flatten(folder: Path) -> None:
     processor = json.loads((folder / "processor_config.json").read_text())
     (folder / "processor_config.json").unlink()
     (folder / "preprocessor_config.json").write_text(json.dumps(processor["image_processor"], indent=1))
+
+
+def row_end(made: Path, tensors: dict) -> list:
+    """The embedding of the token that ends a row of a picture, which llama.cpp wants in the projector's file."""
+    added = json.loads((made / "tokenizer.json").read_text())["added_tokens"]
+    row = next(token["id"] for token in added if token["content"] == "[IMG_BREAK]")
+    table = next(value for key, value in tensors.items() if key.endswith("embed_tokens.weight"))
+    values = table[row].float().numpy()
+    return ["F32", [len(values)], zlib.crc32(values.tobytes())]
 
 
 def describe(path: Path) -> dict:
