@@ -1,0 +1,158 @@
+//! Settings of the vision encoder, and how pictures are prepared for it.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::super::settings::{Settings, read_json};
+use super::super::still;
+use super::{Family, TextConfig, VisionConfig};
+use crate::Error;
+
+pub(super) fn read_vision(
+    folder: &Path,
+    root: Settings<'_>,
+    text: &TextConfig,
+) -> Result<VisionConfig, Error> {
+    let family = text.family;
+    let Some(vision) = root.inside("vision_config") else {
+        return Err(root.error("vision_config", "nothing", "the vision encoder's settings"));
+    };
+    if family.is_still() {
+        let colours = normalization(folder)?;
+        return still::read(root, vision, text, colours, longest_side(folder)?);
+    }
+    for (key, need) in [
+        ("spatial_merge_size", 2),
+        ("temporal_patch_size", 2),
+        ("in_channels", 3),
+    ] {
+        if let Some(found) = vision.u32(key)?
+            && found != need
+        {
+            return Err(vision.error(key, found, need));
+        }
+    }
+    // Qwen2-VL alone calls the encoder's own width so, and its output `hidden_size`.
+    let width = vision.count(match family {
+        Family::Qwen2Vl => "embed_dim",
+        _ => "hidden_size",
+    })?;
+    let mlp_hidden = match family {
+        Family::Qwen2Vl => {
+            let ratio = vision.f32("mlp_ratio")?.unwrap_or(4.0);
+            (width as f32 * ratio) as usize
+        }
+        _ => vision.count("intermediate_size")?,
+    };
+    let layers = vision.count("depth")?;
+    let (mean, std) = normalization(folder)?;
+    Ok(VisionConfig {
+        layers,
+        width,
+        heads: vision.count("num_heads")?,
+        mlp_hidden,
+        patch: vision.count("patch_size")?,
+        positions: match family.is_qwen3_vl() {
+            true => Some(vision.count("num_position_embeddings")?),
+            false => None,
+        },
+        taps: match family.is_qwen3_vl() {
+            true => read_taps(vision, layers)?,
+            false => Vec::new(),
+        },
+        window_pattern: match family {
+            Family::Qwen25Vl => Some(window_pattern(vision, layers)?),
+            _ => None,
+        },
+        pool: None,
+        norm_eps: None,
+        mean,
+        std,
+        still: None,
+    })
+}
+
+/// The layers whose rows go into the text model's layers.
+fn read_taps(vision: Settings<'_>, layers: usize) -> Result<Vec<usize>, Error> {
+    let key = "deepstack_visual_indexes";
+    let taps = vision.u32s(key)?.unwrap_or_default();
+    if let Some(tap) = taps.iter().find(|tap| **tap as usize >= layers) {
+        return Err(vision.error(key, tap, format!("layers below {layers}")));
+    }
+    Ok(taps.into_iter().map(|tap| tap as usize).collect())
+}
+
+/// GGUF can only say "every n-th layer sees all", so the list must be that.
+fn window_pattern(vision: Settings<'_>, layers: usize) -> Result<u32, Error> {
+    const KEY: &str = "fullatt_block_indexes";
+    if let Some(size) = vision.u32("window_size")?
+        && size != 112
+    {
+        return Err(vision.error("window_size", size, 112));
+    }
+    let found = vision.u32s(KEY)?.unwrap_or_else(|| vec![7, 15, 23, 31]);
+    let Some(pattern) = found.first().and_then(|first| first.checked_add(1)) else {
+        return Err(vision.error(KEY, "an empty list", "at least one layer"));
+    };
+    let need: Vec<u32> = (pattern - 1..layers as u32)
+        .step_by(pattern as usize)
+        .collect();
+    match found == need {
+        true => Ok(pattern),
+        false => Err(vision.error(
+            KEY,
+            format!("{found:?}"),
+            format!("every {pattern}th layer: {need:?}"),
+        )),
+    }
+}
+
+/// Files with the settings of the processor of pictures.
+const PROCESSOR_FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
+
+/// The longest side of pictures in pixels, where the processor's settings have one.
+fn longest_side(folder: &Path) -> Result<Option<usize>, Error> {
+    for file in PROCESSOR_FILES {
+        let Some(value) = read_json::<Value>(folder, file)? else {
+            continue;
+        };
+        let root = Settings {
+            file,
+            value: &value,
+        };
+        let processor = root.inside("image_processor").unwrap_or(root);
+        if let Some(size) = processor.inside("size")
+            && size.get("longest_edge").is_some()
+        {
+            return size.count("longest_edge").map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Mean and standard deviation of pixels from the processor's settings.
+pub(in crate::hub) fn normalization(folder: &Path) -> Result<(Vec<f32>, Vec<f32>), Error> {
+    const FILES: [&str; 2] = PROCESSOR_FILES;
+    for file in FILES {
+        let Some(value) = read_json::<Value>(folder, file)? else {
+            continue;
+        };
+        let root = Settings {
+            file,
+            value: &value,
+        };
+        let processor = root.inside("image_processor").unwrap_or(root);
+        let three = |key: &str| match processor.f32s(key)? {
+            Some(values) if values.len() == 3 => Ok(values),
+            found => Err(processor.error(key, format!("{found:?}"), "three numbers")),
+        };
+        if processor.get("image_mean").is_some() {
+            return Ok((three("image_mean")?, three("image_std")?));
+        }
+    }
+    Err(Error::MissingFile {
+        folder: folder.to_path_buf(),
+        what: format!("image_mean in {} or {}", FILES[0], FILES[1]),
+    })
+}
