@@ -1,24 +1,20 @@
 //! From videos of a request to what the encoder takes: frames chosen, sized, cut into temporal patches.
 
-use std::fs::File;
-use std::io::{Read, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ocelli_engine::{ImageKey, Medium, Owner, Picture};
-use ocelli_image::{
-    Animation, DecodeOptions, Format, Grid, RgbImage, VideoBudget, VideoRecord, decode, read,
-};
+use ocelli_engine::{Medium, Owner, Picture};
+use ocelli_image::{Animation, DecodeOptions, Format, Grid, VideoBudget, VideoRecord};
 use ocelli_models::registry::timestamp;
 use ocelli_models::{TimeRule, VideoRules, VisionModel};
 use ocelli_text::Media;
-use sha2::{Digest as _, Sha256};
 
 use super::animation::Ticks;
+use super::cutter::{Cut, Cutter};
 use super::ffmpeg::Film;
+use super::opened::{Kept, Opened, read_animation};
 use super::{Ffmpeg, MOST_FRAMES, Video, VideoSource, Wrong};
-use crate::{Error, ImageSource};
+use crate::Error;
 
 /// Most videos of one request.
 pub(crate) const MOST_VIDEOS: usize = 8;
@@ -170,60 +166,6 @@ fn split((index, clip): (usize, Clip)) -> Vec<(Owner, Option<f64>, Vec<Picture>)
     }
 }
 
-/// A video that was opened: how many frames it has is known, and none is decoded.
-enum Opened<'a> {
-    Frames(&'a [ImageSource]),
-    Animation(Animation<'a>, Ticks),
-    Film(Film<'a>),
-}
-
-impl Opened<'_> {
-    /// Moments of which some are chosen, and how many of them there are in a second.
-    fn moments(&self) -> (u64, f64) {
-        match self {
-            Self::Frames(frames) => (frames.len() as u64, 0.0),
-            Self::Animation(_, ticks) => (ticks.count(), ticks.per_second()),
-            Self::Film(film) => (film.frames, film.fps),
-        }
-    }
-
-    /// Frames, and how many of them there are in a second on average.
-    fn frames(&self) -> (u64, f64) {
-        match self {
-            Self::Animation(animation, ticks) => {
-                let frames = animation.delays().len();
-                (frames as u64, frames as f64 / ticks.seconds())
-            }
-            _ => self.moments(),
-        }
-    }
-
-    /// Shows what is seen at some moments, which ascend.
-    fn each(
-        &self,
-        moments: &[u64],
-        see: &mut dyn FnMut(RgbImage) -> Result<(), Wrong>,
-    ) -> Result<(), Wrong> {
-        match self {
-            Self::Frames(frames) => frames.iter().enumerate().try_for_each(|(index, source)| {
-                let options = DecodeOptions::default();
-                let picture = match source {
-                    ImageSource::File(path) => read(path, &options),
-                    ImageSource::Bytes(bytes) => decode(bytes, &options),
-                };
-                let picture = picture.map_err(|error| {
-                    let wrong = Wrong::from(error);
-                    let what = format!("frame {}: {}", index + 1, wrong.what);
-                    Wrong { what, ..wrong }
-                })?;
-                see(picture.image)
-            }),
-            Self::Animation(animation, ticks) => ticks.each(animation, moments, see),
-            Self::Film(film) => film.each(moments, see),
-        }
-    }
-}
-
 impl Viewer<'_> {
     fn watch(&self, video: &Video) -> Result<(Clip, VideoRecord), Wrong> {
         match &video.source {
@@ -333,155 +275,5 @@ impl Viewer<'_> {
             time,
         };
         Ok((clip, record))
-    }
-}
-
-/// A video that was cut.
-struct Cut {
-    /// One for each temporal patch.
-    pictures: Vec<Picture>,
-    /// Width and height of its frames.
-    size: (u32, u32),
-    grid: Grid,
-}
-
-/// Cuts frames as they come into temporal patches of their final size.
-struct Cutter<'a> {
-    viewer: &'a Viewer<'a>,
-    count: usize,
-    seen: usize,
-    /// Width and height of every frame, and the grid of the video: known with the first one.
-    size: Option<((u32, u32), Grid)>,
-    /// Frames of the temporal patch that is being filled.
-    open: Vec<RgbImage>,
-    pictures: Vec<Picture>,
-}
-
-impl<'a> Cutter<'a> {
-    fn new(viewer: &'a Viewer<'a>, count: usize) -> Self {
-        Self {
-            viewer,
-            count,
-            seen: 0,
-            size: None,
-            open: Vec::new(),
-            pictures: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, frame: RgbImage) -> Result<(), Wrong> {
-        let size = (frame.width, frame.height);
-        self.seen += 1;
-        let (first, grid) = match self.size {
-            Some(known) => known,
-            None => {
-                let patch = self.viewer.vision.patch_size();
-                let grid = self.viewer.budget.grid(self.count as u64, size, patch)?;
-                *self.size.insert((size, grid))
-            }
-        };
-        if size != first {
-            return Err(Wrong::bad(format_args!(
-                "frame {}: found {}x{}, need {}x{} as the first frame has it",
-                self.seen, size.0, size.1, first.0, first.1
-            )));
-        }
-        self.open.push(self.viewer.vision.fit(&frame, &grid));
-        if self.open.len() == self.viewer.budget.moments as usize {
-            self.cut();
-        }
-        Ok(())
-    }
-
-    /// Ends a temporal patch; where frames are missing, the last one stands in for them.
-    fn cut(&mut self) {
-        let patches = self.viewer.vision.patches(&self.open);
-        let key = key(&self.open, &self.viewer.salt);
-        self.pictures.push(Picture { patches, key });
-        self.open.clear();
-    }
-
-    /// What was cut of so many frames.
-    fn finish(mut self, frames: usize) -> Result<Cut, Wrong> {
-        if !self.open.is_empty() {
-            self.cut();
-        }
-        match self.size {
-            Some((size, grid)) if self.seen == frames => {
-                let pictures = self.pictures;
-                Ok(Cut {
-                    pictures,
-                    size,
-                    grid,
-                })
-            }
-            _ => Err(Wrong::bad(format_args!(
-                "found {} frames, need {frames}",
-                self.seen
-            ))),
-        }
-    }
-}
-
-/// What a temporal patch's features depend on: its frames at the size at which they are seen. The label
-/// keeps it apart from a still picture of the same pixels, which is another kind of place in a prompt.
-fn key(frames: &[RgbImage], salt: &[u8; 32]) -> ImageKey {
-    let mut hasher = Sha256::new();
-    hasher.update(b"ocelli temporal patch features 1");
-    hasher.update(b"salt");
-    hasher.update(salt);
-    hasher.update((frames.len() as u64).to_le_bytes());
-    for frame in frames {
-        hasher.update(frame.width.to_le_bytes());
-        hasher.update(frame.height.to_le_bytes());
-        hasher.update(&frame.pixels);
-    }
-    hasher.finalize().into()
-}
-
-/// The content of a file that this program reads itself; none for what ffmpeg reads.
-fn read_animation(path: &Path) -> Result<Option<Vec<u8>>, Wrong> {
-    let failed = |error| Wrong::path(format_args!("cannot read: {error}"));
-    let mut file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    let head = Read::by_ref(&mut file).take(64).read_to_end(&mut bytes);
-    head.map_err(failed)?;
-    if bytes.is_empty() {
-        return Err(Wrong::bad("the file is empty (0 bytes)"));
-    }
-    if Format::of(&bytes).is_none() {
-        return Ok(None);
-    }
-    let limit = DecodeOptions::default().limits.encoded_bytes;
-    let rest = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-    rest.map_err(failed)?;
-    Ok(Some(bytes))
-}
-
-/// A video in memory, in a file for as long as ffmpeg needs one.
-struct Kept {
-    path: PathBuf,
-}
-
-impl Kept {
-    fn write(bytes: &[u8]) -> Result<Self, Wrong> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let failed =
-            |error: std::io::Error| Wrong::path(format_args!("cannot keep it in a file: {error}"));
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("ocelli-video-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        // Never somebody else's file.
-        let mut file = File::create_new(&path).map_err(failed)?;
-        let kept = Self { path };
-        file.write_all(bytes).map_err(failed)?;
-        Ok(kept)
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        // Left over files are the system's to clean.
-        let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -7,7 +7,9 @@
 mod animation;
 mod child;
 mod clips;
+mod cutter;
 mod ffmpeg;
+mod opened;
 
 use std::path::PathBuf;
 use std::time::Duration;

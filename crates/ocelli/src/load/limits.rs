@@ -1,0 +1,186 @@
+//! How large pictures, videos and conversations may be, and whether memory holds them.
+
+use ocelli_cpu::Precision;
+use ocelli_engine::Settings;
+use ocelli_image::{Budget, VideoBudget};
+use ocelli_models::{Join, TextModel, VisionModel};
+use ocelli_tensor::KvElement;
+
+use crate::memory::{available, mib};
+use crate::{Error, Options};
+
+/// Most tokens of context unless asked otherwise.
+pub(crate) const DEFAULT_CONTEXT: usize = 32_768;
+/// Most tokens of a picture unless asked otherwise.
+const DEFAULT_IMAGE_TOKENS: u64 = 4096;
+/// Most tokens of a video unless asked otherwise: what Qwen3-VL's own settings come to.
+const DEFAULT_VIDEO_TOKENS: u64 = 12_288;
+/// Kept features of pictures.
+const FEATURE_BYTES: usize = 512 << 20;
+
+pub(crate) fn picture_budget(vision: &dyn VisionModel, options: &Options) -> Result<Budget, Error> {
+    let own = vision.budget();
+    if own.min_pixels == own.max_pixels {
+        return fixed_budget(own, options);
+    }
+    let area = u64::from(own.factor) * u64::from(own.factor);
+    let default = own.max_pixels.min(DEFAULT_IMAGE_TOKENS * area);
+    let most = options
+        .image_max_tokens
+        .map_or(default, |tokens| u64::from(tokens) * area);
+    let least = match options.image_min_tokens {
+        Some(tokens) => u64::from(tokens) * area,
+        None => own.min_pixels.min(most),
+    };
+    // Asking for larger pictures than the default allows them.
+    let most = match options.image_max_tokens {
+        Some(_) => most,
+        None => most.max(least),
+    };
+    Budget::new(own.factor, least, most).map_err(|error| Error::Settings(error.to_string()))
+}
+
+/// Of encoders that see every picture at one size.
+fn fixed_budget(own: Budget, options: &Options) -> Result<Budget, Error> {
+    let tokens = own.max_tokens();
+    let asked = [options.image_min_tokens, options.image_max_tokens];
+    match asked
+        .into_iter()
+        .flatten()
+        .find(|t| u64::from(*t) != tokens)
+    {
+        None => Ok(own),
+        Some(asked) => Err(Error::Settings(format!(
+            "{asked} tokens for a picture, but every picture of this model has {tokens}"
+        ))),
+    }
+}
+
+/// The sizes of videos, if the family sees them.
+pub(crate) fn video_budget(
+    vision: &dyn VisionModel,
+    join: &Join,
+    pictures: &Budget,
+    (options, context): (&Options, usize),
+) -> Option<VideoBudget> {
+    let own = DEFAULT_VIDEO_TOKENS.min(context as u64 * 3 / 4).max(1);
+    Some(VideoBudget {
+        factor: pictures.factor,
+        moments: vision.shape().moments,
+        rule: join.video()?.size,
+        min_tokens: options.video_min_tokens.map(u64::from),
+        max_tokens: options.video_max_tokens.map_or(own, u64::from),
+        keeps_to_max: options.video_max_tokens.is_some(),
+        // A frame is a picture to the encoder: memory for one of this size is there.
+        frame_tokens: pictures.max_tokens().max(1),
+    })
+}
+
+/// Frames are encoded one temporal patch after the other, so that a video needs no more memory than its
+/// largest one.
+pub(super) fn reserve_for_videos(settings: &mut Settings, video: Option<&VideoBudget>) {
+    if let (Some(grid), Some(video)) = (&mut settings.largest_picture, video) {
+        let columns = u64::from(grid.merge) * video.most_frame_tokens();
+        grid.w = grid.w.max(u32::try_from(columns).unwrap_or(u32::MAX));
+    }
+}
+
+pub(super) fn engine_settings(
+    text: &dyn TextModel,
+    vision: Option<&dyn VisionModel>,
+    budget: Option<Budget>,
+    options: &Options,
+) -> Result<Settings, Error> {
+    let context = context_tokens(text, options)?;
+    let largest_picture = vision
+        .zip(budget)
+        .map(|(vision, budget)| vision.largest_grid(&budget));
+    let sequences = options.sequences.unwrap_or(1).max(1);
+    let bytes = |tokens| cache_bytes(text, kv_element(options), (context, sequences, tokens));
+    let wanted = most_that_fit(context.saturating_mul(sequences), bytes);
+    Ok(Settings {
+        context,
+        sequences,
+        cache_tokens: options.cache_tokens.unwrap_or(wanted).max(context),
+        kv_element: kv_element(options),
+        feature_bytes: FEATURE_BYTES,
+        largest_picture,
+    })
+}
+
+pub(crate) fn kv_element(options: &Options) -> KvElement {
+    match options.precision {
+        Precision::F32 => KvElement::F32,
+        Precision::Auto | Precision::Bf16 | Precision::Int8 => KvElement::F16,
+    }
+}
+
+/// Bytes of keys and values: a context of so many tokens, for so many sequences, in a cache of so many tokens.
+pub(crate) fn cache_bytes(
+    text: &dyn TextModel,
+    element: KvElement,
+    (context, sequences, cache_tokens): (usize, usize, usize),
+) -> u64 {
+    let settings = Settings {
+        context,
+        sequences,
+        cache_tokens,
+        kv_element: element,
+        feature_bytes: 0,
+        largest_picture: None,
+    };
+    settings.kv_layout(text.caches()).bytes()
+}
+
+/// The most tokens up to `wanted` for which `bytes` are at most half of what is free.
+fn most_that_fit(wanted: usize, bytes: impl Fn(usize) -> u64) -> usize {
+    let half = available() / 2;
+    let (mut fits, mut too_many) = (0, wanted.saturating_add(1));
+    while too_many - fits > 1 {
+        let middle = fits + (too_many - fits) / 2;
+        match bytes(middle) <= half {
+            true => fits = middle,
+            false => too_many = middle,
+        }
+    }
+    fits
+}
+
+/// Tokens that prompt and answer may have together.
+pub(crate) fn context_tokens(text: &dyn TextModel, options: &Options) -> Result<usize, Error> {
+    let bytes = |tokens| cache_bytes(text, kv_element(options), (tokens, 1, tokens));
+    match options.context {
+        Some(0) => Err(Error::Settings("context is 0, need at least 1".to_owned())),
+        Some(context) => {
+            let what = format!("keys and values of {context} tokens");
+            check_memory(
+                &what,
+                bytes(context),
+                available(),
+                "Lower the context with -c",
+            )?;
+            Ok(context)
+        }
+        None => {
+            let wanted = text.context_length().min(DEFAULT_CONTEXT);
+            Ok(most_that_fit(wanted, bytes).max(1))
+        }
+    }
+}
+
+pub(crate) fn check_memory(
+    what: &str,
+    needed: u64,
+    free: u64,
+    hint: &'static str,
+) -> Result<(), Error> {
+    if needed <= free {
+        return Ok(());
+    }
+    Err(Error::Memory {
+        what: what.to_owned(),
+        needed_mib: mib(needed),
+        available_mib: free >> 20,
+        hint,
+    })
+}
