@@ -20,6 +20,7 @@ mod gemma3;
 mod hub;
 mod merge;
 mod mix;
+mod parts;
 mod projector;
 mod quantize;
 mod recipe;
