@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ocelli::service::{KeepAlive, ModelEntry, Models, ServiceOptions};
+use ocelli::service::{KeepAlive, ModelEntry, Models, OtherVideos, ServiceOptions};
 use ocelli::{Options, Source};
 use ocelli_server::{Limits, Settings};
 
@@ -32,6 +32,10 @@ pub(crate) fn serve(args: &ServeArgs, interrupt: &Interrupt) -> Result<(), Failu
         context_policy: match args.context_policy {
             ContextPolicy::Error => ocelli::ContextPolicy::Error,
             ContextPolicy::DropOldest => ocelli::ContextPolicy::DropOldest,
+        },
+        other_videos: match args.video_ffmpeg {
+            true => OtherVideos::Ffmpeg,
+            false => OtherVideos::Refused,
         },
         ..ServiceOptions::default()
     };

@@ -94,6 +94,9 @@ impl From<&Error> for Failure {
                     "model '{model}' has no vision; start with --mmproj"
                 ))
             },
+            Error::Video { .. } if matches!(error.kind(), ErrorKind::Image | ErrorKind::Usage) => {
+                bad("invalid_video")
+            }
             _ => match error.kind() {
                 ErrorKind::Image => bad("invalid_image"),
                 ErrorKind::Usage if begins(error, "invalid_schema") => bad("invalid_schema"),

@@ -63,22 +63,45 @@ fn image_failure(place: &str, what: &str) -> Failure {
 }
 
 fn from_data_uri(url: &str, place: &str) -> Result<ImageSource, Failure> {
+    read_data_uri(url, place, &["image/"]).map(ImageSource::Bytes)
+}
+
+/// Reads a video's data URI; an animated picture is a video too.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn video_from_url(url: &str, place: &str) -> Result<Vec<u8>, Failure> {
+    if !url
+        .get(..5)
+        .is_some_and(|s| s.eq_ignore_ascii_case("data:"))
+    {
+        let what = "must be a data URI (data:video/...;base64,...): videos are not fetched";
+        return Err(Failure {
+            code: "invalid_video",
+            ..Failure::field(place, what)
+        });
+    }
+    read_data_uri(url, place, &["video/", "image/"])
+}
+
+fn read_data_uri(url: &str, place: &str, kinds: &[&str]) -> Result<Vec<u8>, Failure> {
     let wrong = || {
         let mut failure = image_failure(place, "");
-        failure.message = format!("{place}: data URI must be image/*;base64");
+        let first = kinds.first().copied().unwrap_or_default();
+        failure.message = format!("{place}: data URI must be {first}*;base64");
         failure
     };
     let rest = &url["data:".len()..];
     let (kind, data) = rest.split_once(',').ok_or_else(wrong)?;
     let kind = kind.to_ascii_lowercase();
     // What the bytes are is seen from the bytes; an empty type is a careless client's.
-    let is_image = kind.starts_with("image/")
+    let is_image = kinds.iter().any(|known| kind.starts_with(known))
         || kind == ";base64"
         || kind.starts_with("application/octet-stream");
     if !is_image || !kind.ends_with(";base64") {
         return Err(wrong());
     }
-    decode(data).map(ImageSource::Bytes).ok_or_else(wrong)
+    decode(data).ok_or_else(wrong)
 }
 
 /// Reads a picture in bare base64.

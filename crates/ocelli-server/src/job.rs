@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ocelli::service::{Answering, Ask, Finished, Service, Update};
-use ocelli::{ImageRecord, Sampling};
+use ocelli::{ImageRecord, Sampling, VideoRecord};
 use sha2::{Digest as _, Sha256};
 
 use crate::app::{Active, App, Expected};
@@ -235,8 +235,18 @@ pub(crate) async fn prepare(
     })
 }
 
-/// What a request would take: tokens of its prompt, and what the model would see of its pictures.
-pub(crate) async fn look(begun: &Begun, ask: Ask) -> Result<(usize, Vec<ImageRecord>), Failure> {
+/// What a request would take.
+pub(crate) struct Looked {
+    /// Tokens of its prompt, pictures and videos included.
+    pub(crate) prompt_tokens: usize,
+    /// What the model would see of its pictures.
+    pub(crate) images: Vec<ImageRecord>,
+    /// What the model would see of its videos.
+    pub(crate) videos: Vec<VideoRecord>,
+}
+
+/// What a request would take, without answering it.
+pub(crate) async fn look(begun: &Begun, ask: Ask) -> Result<Looked, Failure> {
     let _active = begun.app.enter();
     let mut answering = begun.service.look(ask)?;
     while let Some(update) = poll_fn(|context| answering.poll_next(context)).await {
@@ -244,8 +254,15 @@ pub(crate) async fn look(begun: &Begun, ask: Ask) -> Result<(usize, Vec<ImageRec
             Update::Prepared {
                 prompt_tokens,
                 images,
+                videos,
                 ..
-            } => return Ok((prompt_tokens, images)),
+            } => {
+                return Ok(Looked {
+                    prompt_tokens,
+                    images,
+                    videos,
+                });
+            }
             Update::Failed(error) => return Err(error.into()),
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use ocelli::service::{Finished, ModelEntry};
-use ocelli::{ImageRecord, Located, Region, Source};
+use ocelli::{ImageRecord, Located, Region, Source, VideoRecord};
 use serde_json::{Value, json};
 
 /// What is known of a model without loading it.
@@ -111,6 +111,33 @@ pub(crate) fn image(record: &ImageRecord) -> Value {
 /// What the model saw of each picture.
 pub(crate) fn images(records: &[ImageRecord]) -> Value {
     records.iter().map(image).collect()
+}
+
+/// What the model saw of each video.
+pub(crate) fn videos(records: &[VideoRecord]) -> Value {
+    let video = |record: &VideoRecord| {
+        json!({
+            "width": record.width,
+            "height": record.height,
+            "source_frames": record.source_frames,
+            "frames": record.frames,
+            "fps": record.fps,
+            "resized_width": record.resized_width,
+            "resized_height": record.resized_height,
+            "tokens": record.tokens,
+        })
+    };
+    records.iter().map(video).collect()
+}
+
+/// Puts into a count of tokens what the model saw of pictures and videos, where there are some.
+pub(crate) fn put_media(usage: &mut Value, finished: &Finished) {
+    if !finished.images.is_empty() {
+        usage["images"] = images(&finished.images);
+    }
+    if !finished.videos.is_empty() {
+        usage["videos"] = videos(&finished.videos);
+    }
 }
 
 /// Places that an answer names, in pixels of the last picture.

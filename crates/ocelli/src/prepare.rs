@@ -3,7 +3,7 @@
 //! A [`Preparer`] never changes, so that many threads can use it beside the one that runs the engine.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ocelli_engine::{ContextPolicy, Outcome, Picture, Prompt, drop_oldest};
 use ocelli_image::boxes::{Convention, Located, View, locate};
@@ -12,7 +12,7 @@ use ocelli_text::{ChatTemplate, ControlTokens, Piece, RenderOptions};
 
 use crate::chat::tokenize;
 use crate::pictures::{Crops, Prepared, Viewing};
-use crate::video::{Clips, Extent, Viewer, arrange};
+use crate::video::{Clips, Extent, Films, Viewer, arrange};
 use crate::{Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Sampling, Video, shorten};
 
 /// Times that a conversation is shortened further.
@@ -53,6 +53,10 @@ pub(crate) struct Seeing<'a> {
     pub(crate) decode: DecodeOptions,
     /// How long decoding one of them may take.
     pub(crate) decode_time: Option<Duration>,
+    /// How long reading all videos may take.
+    pub(crate) video_time: Option<Duration>,
+    /// Whether other programs read videos.
+    pub(crate) films: Films,
     /// The budget of each picture; those without one have the model's.
     pub(crate) budgets: &'a [PictureBudget],
     /// What happens when the conversation does not fit.
@@ -72,7 +76,7 @@ impl Preparer {
         seeing: &Seeing<'_>,
     ) -> Result<Asked, Error> {
         let mut prepared = self.pictures(messages, seeing)?;
-        let clips = self.watch(messages)?;
+        let clips = self.watch(messages, seeing)?;
         prepared.decode += clips.time;
         let videos = clips.records.clone();
         let most = self.context.saturating_sub(seeing.room.max(1));
@@ -229,7 +233,7 @@ impl Preparer {
     }
 
     /// The videos of a request, ready for the encoder.
-    fn watch(&self, messages: &[Message]) -> Result<Clips, Error> {
+    fn watch(&self, messages: &[Message], seeing: &Seeing<'_>) -> Result<Clips, Error> {
         let model = &self.model;
         let parts = messages.iter().flat_map(|message| &message.parts);
         let videos: Vec<&Video> = parts
@@ -258,6 +262,11 @@ impl Preparer {
             rules,
             budget,
             ffmpeg: &self.ffmpeg,
+            decode: DecodeOptions {
+                deadline: seeing.video_time.map(|time| Instant::now() + time),
+                ..seeing.decode
+            },
+            films: seeing.films,
             extent: Extent::Whole,
             salt: [0; 32],
         };

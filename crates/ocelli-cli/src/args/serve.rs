@@ -101,6 +101,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "https", help_heading = SAFETY)]
     pub(crate) image_urls: Option<ImageUrls>,
 
+    /// Let ffmpeg of this machine read videos that clients send and that are no GIF, WebP or PNG
+    #[arg(long, help_heading = SAFETY)]
+    pub(crate) video_ffmpeg: bool,
+
     /// Host that pictures are fetched from; repeatable. Default: every public one
     #[arg(long, value_name = "HOST", requires = "image_urls", help_heading = SAFETY)]
     pub(crate) image_url_host: Vec<String>,

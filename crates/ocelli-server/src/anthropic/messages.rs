@@ -71,8 +71,9 @@ pub(crate) async fn count(
     let parse = move |object: &_| read(&reader, object, MaxTokens::Absent);
     let ((mut job, _), _share) = body::parse(&app, request, parse).await?;
     let begun = job::prepare(&app, caller, &mut job).await?;
-    let (tokens, images) = job::look(&begun, job.ask).await?;
-    let counted = json!({"input_tokens": tokens, "images": report::images(&images)});
+    let looked = job::look(&begun, job.ask).await?;
+    let images = report::images(&looked.images);
+    let counted = json!({"input_tokens": looked.prompt_tokens, "images": images});
     Ok(Json(counted).into_response())
 }
 
@@ -121,8 +122,6 @@ pub(super) fn usage(finished: &Finished) -> Value {
         "cache_read_input_tokens": usage.cached_tokens,
         "cache_creation_input_tokens": 0,
     });
-    if !finished.images.is_empty() {
-        counted["images"] = report::images(&finished.images);
-    }
+    report::put_media(&mut counted, finished);
     counted
 }

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::guard::Caller;
 use crate::http::body;
-use crate::job::{self, Begun, Flow, Job};
+use crate::job::{self, Begun, Flow, Job, Looked};
 use crate::{report, stream};
 
 /// Most answers to one request.
@@ -65,12 +65,17 @@ pub(crate) async fn count(
     let ((mut job, _), _share) =
         body::parse(&app, request, move |object| read(&reader, object)).await?;
     let begun = job::prepare(&app, caller, &mut job).await?;
-    let (prompt_tokens, images) = job::look(&begun, job.ask).await?;
+    let Looked {
+        prompt_tokens,
+        images,
+        videos,
+    } = job::look(&begun, job.ask).await?;
     let context = begun.service.context();
     Ok(Json(json!({
         "object": "response.input_tokens",
         "input_tokens": prompt_tokens,
         "images": report::images(&images),
+        "videos": report::videos(&videos),
         "context": context,
         "fits": prompt_tokens < context,
         "max_completion_tokens": context.saturating_sub(prompt_tokens),
@@ -185,8 +190,8 @@ pub(super) fn usage(answers: &[Finished]) -> Value {
             "reasoning_tokens": answers.iter().map(|a| a.reasoning_tokens).sum::<usize>(),
         },
     });
-    if !images.is_empty() {
-        usage["images"] = report::images(images);
+    if let Some(answer) = first {
+        report::put_media(&mut usage, answer);
     }
     usage
 }

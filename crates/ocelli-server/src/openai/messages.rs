@@ -3,6 +3,7 @@
 use ocelli::{ImageSource, Message, Part, PictureBudget, Role, ToolCall};
 use serde_json::Value;
 
+use super::videos;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::images::{Fetch, Found, from_url};
@@ -88,12 +89,15 @@ impl Conversation {
                     let part = parts.len();
                     Part::Image(self.read_image(&fields, part, default)?)
                 }
+                Some("video_url" | "video" | "input_video") => Part::Video(videos::read(&fields)?),
                 Some(other) => {
                     let other: String = other.escape_default().take(64).collect();
-                    let what = format!("'{other}' is unknown, need text or image_url");
+                    let what = format!("'{other}' is unknown, need text, image_url or video_url");
                     return Err(fields.wrong("type", what));
                 }
-                None => return Err(fields.wrong("type", "missing, need text or image_url")),
+                None => {
+                    return Err(fields.wrong("type", "missing, need text, image_url or video_url"));
+                }
             };
             parts.push(part);
         }

@@ -9,6 +9,7 @@ mod messages;
 pub(crate) mod models;
 pub(crate) mod responses;
 mod responses_stream;
+mod videos;
 
 use ocelli::{Message, PictureBudget};
 use serde_json::Value;

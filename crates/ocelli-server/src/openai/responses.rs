@@ -264,9 +264,7 @@ impl Names {
             "output_tokens_details": {"reasoning_tokens": finished.reasoning_tokens},
             "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         });
-        if !finished.images.is_empty() {
-            response["usage"]["images"] = report::images(&finished.images);
-        }
+        report::put_media(&mut response["usage"], finished);
         response
     }
 }

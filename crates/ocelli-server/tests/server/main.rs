@@ -10,3 +10,5 @@ mod life;
 mod models;
 mod ollama;
 mod openai;
+mod readme;
+mod videos;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use ocelli_image::{Budget, Grid, VideoBudget, VideoRecord};
+use ocelli_image::{Budget, DecodeOptions, Grid, VideoBudget, VideoRecord};
 use ocelli_models::{Join, TextModel, VideoRules, VisionModel};
 use ocelli_text::{Piece, Tokenizer};
 
 use super::Planner;
 use crate::load::{Files, context_tokens, read_text, video_budget};
-use crate::video::{Clips, Extent, Viewer};
+use crate::video::{Clips, Extent, Films, Viewer};
 use crate::{Error, Ffmpeg, Options, Video};
 
 /// One video.
@@ -89,6 +89,8 @@ impl Planner<'_> {
             rules: *rules,
             budget,
             ffmpeg: &screen.ffmpeg,
+            decode: DecodeOptions::default(),
+            films: Films::Read,
             extent: Extent::Beginning,
             salt: [0; 32],
         };

@@ -19,6 +19,16 @@ use crate::model::Parts;
 use crate::prepare::{Asked, Preparer};
 use crate::{Error, Message, Model, Sampling};
 
+/// What becomes of videos that this program cannot read itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherVideos {
+    /// They are an error.
+    #[default]
+    Refused,
+    /// The machine's `ffmpeg` reads them, whoever sends them.
+    Ffmpeg,
+}
+
 /// Bounds of a service.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceOptions {
@@ -36,6 +46,10 @@ pub struct ServiceOptions {
     pub picture_bytes: u64,
     /// How long decoding one picture may take (default 5 s).
     pub picture_time: Duration,
+    /// How long reading the videos of a request may take (default 30 s).
+    pub video_time: Duration,
+    /// Videos that are no GIF, WebP or PNG (default: refused).
+    pub other_videos: OtherVideos,
     /// Most memory for decoding pictures, over all requests (default 512 MiB). More wait for their turn.
     pub decoding_bytes: u64,
     /// Bytes of pictures that wait for the encoder, over all requests, from which on no further one is decoded
@@ -53,6 +67,8 @@ impl Default for ServiceOptions {
             picture_pixels: 67_108_864,
             picture_bytes: 20 << 20,
             picture_time: Duration::from_secs(5),
+            video_time: Duration::from_secs(30),
+            other_videos: OtherVideos::Refused,
             decoding_bytes: 512 << 20,
             waiting_picture_bytes: 1 << 30,
         }
@@ -372,11 +388,12 @@ impl Desk {
             prompt,
             pictures,
             prepared,
+            videos,
             dropped,
-            ..
         } = asked;
         let request = Request {
             dropped,
+            videos: Arc::new(videos),
             tools: ask.tools.clone(),
             times: (prepared.decode, prepared.preprocess),
             images: Arc::new(prepared.records),
@@ -395,6 +412,7 @@ impl Desk {
                 outlet.send(Update::Prepared {
                     prompt_tokens: asked.prompt.tokens.len(),
                     images: asked.prepared.records,
+                    videos: asked.videos,
                     dropped: asked.dropped,
                 });
                 outlet.end();

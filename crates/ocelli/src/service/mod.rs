@@ -36,7 +36,7 @@ mod status;
 mod updates;
 
 pub use ask::{Ask, AskedFor};
-pub use desk::{RenderedWith, Service, ServiceOptions};
+pub use desk::{OtherVideos, RenderedWith, Service, ServiceOptions};
 pub use models::{KeepAlive, Loaded, ModelEntry, ModelState, Models};
 pub use status::{Counters, Health};
 pub use updates::{Answering, Finished, Update};

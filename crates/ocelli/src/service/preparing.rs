@@ -7,49 +7,88 @@ use ocelli_engine::{Generate, Grammar, Picture, Prompt};
 use ocelli_image::{DecodeOptions, Limits};
 use ocelli_text::RenderOptions;
 
-use super::desk::ServiceOptions;
+use super::desk::{OtherVideos, ServiceOptions};
 use super::status::Status;
 use super::updates::Outlet;
 use super::{Ask, AskedFor};
 use crate::memory::mib;
 use crate::prepare::{Asked, Preparer, Seeing};
-use crate::{Error, ImageSource, Part};
+use crate::video::Films;
+use crate::{Error, ErrorKind, ImageSource, Part, Video, VideoSource};
 
 /// Tokens that are kept free for an answer of unknown length where a conversation is shortened.
 const ROOM: usize = 256;
 
-/// Bytes of memory that the largest picture of a request takes while it is decoded; they are decoded one after the
-/// other. A file that is not readable costs nothing: its error comes when it is decoded.
+/// Bytes of memory that the largest picture or video of a request takes while it is decoded; they are decoded one
+/// after the other. A file that is not readable costs nothing: its error comes when it is decoded.
 ///
 /// # Errors
-/// When that is more than there is for all pictures.
+/// When that is more than there is for all requests.
 pub(super) fn memory(ask: &Ask, options: &ServiceOptions) -> Result<u64, Error> {
     let AskedFor::Chat(messages) = &ask.asked else {
         return Ok(0);
     };
-    let parts = messages.iter().flat_map(|message| &message.parts);
-    let pictures = parts.filter_map(|part| match part {
-        Part::Image(source) => Some(source),
-        Part::Text(_) | Part::Video(_) => None,
-    });
     let decode = decode_options(options);
-    let mut most = 0;
-    for (index, source) in pictures.enumerate() {
-        let header = match source {
-            ImageSource::Bytes(bytes) => ocelli_image::header(bytes, &decode),
-            ImageSource::File(path) => ocelli_image::read_header(path, &decode),
+    let (limit, mut most) = (options.decoding_bytes, 0);
+    let (mut pictures, mut videos) = (0, 0);
+    for part in messages.iter().flat_map(|message| &message.parts) {
+        let bytes = match part {
+            Part::Text(_) => 0,
+            Part::Image(source) => {
+                pictures += 1;
+                of_picture(source, &decode)
+            }
+            Part::Video(video) => {
+                videos += 1;
+                of_video(video, &decode)
+            }
         };
-        let bytes = header.map_or(0, |header| header.working_bytes);
-        if bytes > options.decoding_bytes {
-            return Err(Error::PictureMemory {
-                number: index + 1,
-                needed_mib: mib(bytes),
-                limit_mib: options.decoding_bytes >> 20,
+        if bytes > limit {
+            let (needed_mib, limit_mib) = (mib(bytes), limit >> 20);
+            return Err(match part {
+                Part::Video(_) => Error::Video {
+                    number: videos,
+                    name: None,
+                    what: format!(
+                        "decoding takes {needed_mib} MiB, limit {limit_mib} MiB. Save it smaller"
+                    ),
+                    kind: ErrorKind::Image,
+                },
+                _ => Error::PictureMemory {
+                    number: pictures,
+                    needed_mib,
+                    limit_mib,
+                },
             });
         }
         most = most.max(bytes);
     }
     Ok(most)
+}
+
+fn of_picture(source: &ImageSource, decode: &DecodeOptions) -> u64 {
+    let header = match source {
+        ImageSource::Bytes(bytes) => ocelli_image::header(bytes, decode),
+        ImageSource::File(path) => ocelli_image::read_header(path, decode),
+    };
+    header.map_or(0, |header| header.working_bytes)
+}
+
+fn of_video(video: &Video, decode: &DecodeOptions) -> u64 {
+    /// What frames of a film are thought to take: another program decodes them.
+    const FILM: u64 = 64 << 20;
+    match &video.source {
+        // A temporal patch has two frames at once.
+        VideoSource::Frames(frames, _) => {
+            let frames = frames.iter().map(|frame| of_picture(frame, decode));
+            2 * frames.max().unwrap_or(0)
+        }
+        // The picture so far, what it was before, the frame, and how it is seen.
+        VideoSource::Bytes(bytes) => ocelli_image::header(bytes, decode).map_or(FILM, |header| {
+            header.working_bytes + 14 * u64::from(header.width) * u64::from(header.height)
+        }),
+        VideoSource::File(_) => FILM,
+    }
 }
 
 fn decode_options(options: &ServiceOptions) -> DecodeOptions {
@@ -91,6 +130,11 @@ pub(super) fn prepare(
     let seeing = Seeing {
         decode: decode_options(options),
         decode_time: Some(options.picture_time),
+        video_time: Some(options.video_time),
+        films: match options.other_videos {
+            OtherVideos::Ffmpeg => Films::Read,
+            OtherVideos::Refused => Films::Refused,
+        },
         budgets: &ask.budgets,
         policy: options.context_policy,
         room: ask.max_tokens.unwrap_or(ROOM).min(preparer.context / 2),

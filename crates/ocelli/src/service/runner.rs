@@ -8,7 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use ocelli_engine::{Channel, Engine, Generate, Outcome, Output, SequenceId, TokenLogprob};
-use ocelli_image::ImageRecord;
+use ocelli_image::{ImageRecord, VideoRecord};
 use ocelli_text::{ToolCall, ToolCallParser, ToolCallPart};
 use serde_json::Value;
 
@@ -42,6 +42,7 @@ pub(super) struct Request {
     /// One for each answer.
     pub(super) outlets: Vec<Outlet>,
     pub(super) images: Arc<Vec<ImageRecord>>,
+    pub(super) videos: Arc<Vec<VideoRecord>>,
     /// Decoding and preprocessing of its pictures.
     pub(super) times: (Duration, Duration),
     /// When it was handed in.
@@ -54,6 +55,7 @@ pub(super) struct Request {
 struct Running {
     outlet: Outlet,
     images: Arc<Vec<ImageRecord>>,
+    videos: Arc<Vec<VideoRecord>>,
     times: (Duration, Duration),
     since: Instant,
     has_begun: bool,
@@ -163,6 +165,7 @@ impl Runner {
             dropped,
             outlets,
             images,
+            videos,
             times,
             since,
             held,
@@ -183,11 +186,13 @@ impl Runner {
                     outlet.send(Update::Prepared {
                         prompt_tokens,
                         images: images.to_vec(),
+                        videos: videos.to_vec(),
                         dropped: dropped.clone(),
                     });
                     let running = Running {
                         outlet,
                         images: images.clone(),
+                        videos: videos.clone(),
                         times,
                         since,
                         has_begun: false,
@@ -330,7 +335,9 @@ impl Runner {
         );
         let total = running.since.elapsed();
         let finished = Finished {
-            boxes: self.preparer.boxes(&outcome, view(&running.images, &[])),
+            boxes: self
+                .preparer
+                .boxes(&outcome, view(&running.images, &running.videos)),
             text: text.unwrap_or(outcome.text),
             tool_calls,
             finish_reason: outcome.finish_reason,
@@ -345,6 +352,7 @@ impl Runner {
             logprobs: outcome.logprobs,
             stopped: outcome.stopped,
             images: running.images.to_vec(),
+            videos: running.videos.to_vec(),
             timings: Timings {
                 load: Duration::ZERO,
                 image_decode: running.times.0,

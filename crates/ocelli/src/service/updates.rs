@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ocelli_engine::{Channel, FinishReason, StopCause, TokenLogprob};
-use ocelli_image::ImageRecord;
 use ocelli_image::boxes::Located;
+use ocelli_image::{ImageRecord, VideoRecord};
 use ocelli_text::ToolCall;
 
 use super::status::Place;
@@ -26,6 +26,8 @@ pub enum Update {
         prompt_tokens: usize,
         /// What the model will see of each picture, in order.
         images: Vec<ImageRecord>,
+        /// What the model will see of each video, in order.
+        videos: Vec<VideoRecord>,
         /// What went so that the rest fits, as in `message 2`.
         dropped: Vec<String>,
     },
@@ -85,6 +87,8 @@ pub struct Finished {
     pub usage: Usage,
     /// What the model saw of each picture, in order.
     pub images: Vec<ImageRecord>,
+    /// What it saw of each video, in order.
+    pub videos: Vec<VideoRecord>,
     /// Places that the answer names, in pixels of the last picture.
     pub boxes: Vec<Located>,
     /// Where the time went.

@@ -25,9 +25,22 @@ pub(crate) struct Viewer<'a> {
     pub(crate) rules: VideoRules,
     pub(crate) budget: &'a VideoBudget,
     pub(crate) ffmpeg: &'a Ffmpeg,
+    /// What its frames may ask for, and until when.
+    pub(crate) decode: DecodeOptions,
+    pub(crate) films: Films,
     pub(crate) extent: Extent,
     /// Features are shared only with requests of equal salt.
     pub(crate) salt: [u8; 32],
+}
+
+/// Whether other programs may be asked to read a video.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Films {
+    /// As the user wishes.
+    #[default]
+    Read,
+    /// It comes from somebody else.
+    Refused,
 }
 
 /// How much of a video is looked at.
@@ -189,13 +202,27 @@ impl Viewer<'_> {
             },
             VideoSource::Bytes(bytes) => match Format::of(bytes) {
                 Some(_) => self.watch_animation(video, bytes),
+                None if bytes.is_empty() => Err(Wrong::bad("the file is empty (0 bytes)")),
+                None if self.films == Films::Refused => Err(Wrong::bad(
+                    "not an animated GIF, WebP or PNG, and nothing else is read here. Send its frames as a list of pictures",
+                )),
                 None => self.watch_film(video, &Kept::write(bytes)?.path),
             },
         }
     }
 
+    /// Ends a video that takes too long, whoever reads it.
+    fn check_time(&self) -> Result<(), Wrong> {
+        match self.decode.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(Wrong::bad(
+                "takes too long to read. Send fewer frames, or smaller ones",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn watch_animation(&self, video: &Video, bytes: &[u8]) -> Result<(Clip, VideoRecord), Wrong> {
-        let animation = Animation::open(bytes, &DecodeOptions::default())?;
+        let animation = Animation::open(bytes, &self.decode)?;
         let ticks = Ticks::new(animation.delays());
         match animation.delays().len() {
             1 => Err(ocelli_image::Error::Frames { found: 1 }.into()),
@@ -236,7 +263,10 @@ impl Viewer<'_> {
         };
         let mut cutter = Cutter::new(self, chosen.len());
         let start = Instant::now();
-        opened.each(seen, &mut |frame| cutter.add(frame))?;
+        opened.each(seen, &self.decode, &mut |frame| {
+            self.check_time()?;
+            cutter.add(frame)
+        })?;
         let Cut {
             pictures,
             size,

@@ -14,7 +14,7 @@ mod opened;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use clips::{Clips, Extent, MOST_VIDEOS, Viewer, arrange};
+pub(crate) use clips::{Clips, Extent, Films, MOST_VIDEOS, Viewer, arrange};
 
 use crate::{Error, ErrorKind, ImageSource};
 

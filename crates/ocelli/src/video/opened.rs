@@ -44,14 +44,14 @@ impl Opened<'_> {
     pub(super) fn each(
         &self,
         moments: &[u64],
+        options: &DecodeOptions,
         see: &mut dyn FnMut(RgbImage) -> Result<(), Wrong>,
     ) -> Result<(), Wrong> {
         match self {
             Self::Frames(frames) => frames.iter().enumerate().try_for_each(|(index, source)| {
-                let options = DecodeOptions::default();
                 let picture = match source {
-                    ImageSource::File(path) => read(path, &options),
-                    ImageSource::Bytes(bytes) => decode(bytes, &options),
+                    ImageSource::File(path) => read(path, options),
+                    ImageSource::Bytes(bytes) => decode(bytes, options),
                 };
                 let picture = picture.map_err(|error| {
                     let wrong = Wrong::from(error);
