@@ -162,9 +162,10 @@ fn a_bad_picture_is_refused_with_its_reason_in_little_time_and_memory() {
         // A bound against work without end; on an idle machine these take milliseconds.
         assert!(asked.elapsed() < Duration::from_secs(20), "{message}");
         expect(&reply, 400, "invalid_image", message);
-        // The request itself is held a few times over: as text, parsed, and decoded from base64.
+        // The request itself is held a few times over, by this client too: as text, parsed, and decoded from base64; and
+        // what an allocator has not given back yet counts. What is refused here would take gigabytes.
         let grown = peak_mib().saturating_sub(start);
-        assert!(grown <= 64 + 8 * length, "{message}: {grown} MiB");
+        assert!(grown <= 64 + 16 * length, "{message}: {grown} MiB");
     }
     let after = server.post(CHAT, &picture_chat("What is it?")).ok();
     assert_eq!(before["choices"], after["choices"]);
