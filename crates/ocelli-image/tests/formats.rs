@@ -7,7 +7,7 @@
 mod common;
 
 use common::{cases, golden, text};
-use ocelli_image::{DecodeOptions, RgbImage, read, read_header};
+use ocelli_image::{DecodeOptions, RgbImage, decode, header, read, read_header};
 
 /// Largest difference of a sample, and how many samples differ at all.
 fn difference(a: &RgbImage, b: &RgbImage) -> (u8, usize) {
@@ -71,4 +71,30 @@ fn a_header_says_the_size_and_orientation_that_decoding_gives() {
             path.display()
         );
     }
+}
+
+/// Exif data that says how the camera was held counts before the first scan only, for a header as for a picture.
+#[test]
+fn exif_behind_the_first_scan_of_a_jpeg_turns_nothing() {
+    let case = cases("decode/cases.json")
+        .into_iter()
+        .find(|case| text(case, "file").ends_with(".jpg"))
+        .unwrap();
+    let mut bytes = std::fs::read(golden(&format!("decode/{}", text(&case, "file")))).unwrap();
+    let options = DecodeOptions::default();
+    let plain = decode(&bytes, &options).unwrap();
+    // Orientation 8, a quarter turn.
+    let exif =
+        b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0";
+    let mut turned = bytes.clone();
+    turned.splice(2..2, *exif);
+    assert_eq!(header(&turned, &options).unwrap().width, plain.image.height);
+    bytes.splice(bytes.len() - 2..bytes.len() - 2, *exif);
+    let late = decode(&bytes, &options).unwrap();
+    assert_eq!(late.image.pixels, plain.image.pixels);
+    let seen = header(&bytes, &options).unwrap();
+    assert_eq!(
+        (seen.width, seen.height),
+        (plain.image.width, plain.image.height)
+    );
 }

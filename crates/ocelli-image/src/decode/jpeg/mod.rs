@@ -192,11 +192,12 @@ impl Decoder {
                     .ok_or(corrupt("the restart interval is too short"))?;
                 self.restart_interval = usize::from(u16::from_be_bytes([interval[0], interval[1]]));
             }
-            0xe0 if body.starts_with(b"JFIF\0") => self.jfif = true,
-            0xe1 if body.starts_with(b"Exif\0\0") => {
-                self.orientation = self.orientation.or(Orientation::from_exif(body));
+            0xe0..=0xef => {
+                // What describes the picture stands before its first scan, for the reference as for `stated`.
+                if self.scans == 0 {
+                    self.application(marker, body);
+                }
             }
-            0xee if body.starts_with(b"Adobe") => self.adobe_transform = body.get(11).copied(),
             _ => {
                 if let Some(feature) = unsupported_coding(marker) {
                     return Err(unsupported(feature));
@@ -204,6 +205,17 @@ impl Decoder {
             }
         }
         Ok(())
+    }
+
+    fn application(&mut self, marker: u8, body: &[u8]) {
+        match marker {
+            0xe0 if body.starts_with(b"JFIF\0") => self.jfif = true,
+            0xe1 if body.starts_with(b"Exif\0\0") => {
+                self.orientation = self.orientation.or(Orientation::from_exif(body));
+            }
+            0xee if body.starts_with(b"Adobe") => self.adobe_transform = body.get(11).copied(),
+            _ => {}
+        }
     }
 
     fn quantization_tables(&mut self, body: &[u8]) -> Result<(), Error> {
