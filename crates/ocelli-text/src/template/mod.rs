@@ -13,6 +13,7 @@ mod origin;
 mod probe;
 mod render;
 mod scan;
+mod slices;
 mod values;
 
 use std::time::SystemTime;
@@ -199,7 +200,7 @@ impl ChatTemplate {
             source: guarded,
             literals,
             conditionals,
-        } = guard::guard(source)?;
+        } = guard::guard(&slices::without_backward_slices(source)?)?;
         let media = [&specials.media.image, &specials.media.video]
             .into_iter()
             .flatten();
