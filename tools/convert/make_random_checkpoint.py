@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """A Hugging Face checkpoint of random numbers, as large as wanted: for timing conversion and loading.
 
-    python make_random_checkpoint.py OUT [--size 0.6|tiny] [--text-only]
+    python make_random_checkpoint.py OUT [--size tiny|0.6|2] [--text-only]
 
 Qwen3-VL (or Qwen3 with --text-only) in BF16 with the tokenizer of the converter's tests, so its answers mean nothing.
+`2` has the shapes of Qwen3-VL-2B, for other engines that start from such a folder (tools/bench).
 `tiny` has rows of 256, so that every K type can be used for all of its weights.
 """
 
@@ -18,8 +19,12 @@ import numpy
 DATA = Path(__file__).resolve().parents[2] / "crates" / "ocelli-convert" / "tests" / "data" / "qwen3vl-moe"
 COPIED = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "processor_config.json", "generation_config.json"]
 SIZES = {
-    "tiny": dict(hidden=256, layers=3, mlp=512, heads=4, kv_heads=2, vision=256, vision_layers=3, vision_mlp=512),
-    "0.6": dict(hidden=1024, layers=28, mlp=3072, heads=16, kv_heads=8, vision=1024, vision_layers=24, vision_mlp=4096),
+    "tiny": dict(hidden=256, layers=3, mlp=512, heads=4, kv_heads=2, vision=256, vision_layers=3, vision_mlp=512,
+                 deepstack=[1]),
+    "0.6": dict(hidden=1024, layers=28, mlp=3072, heads=16, kv_heads=8, vision=1024, vision_layers=24,
+                vision_mlp=4096, deepstack=[1]),
+    "2": dict(hidden=2048, layers=28, mlp=6144, heads=16, kv_heads=8, vision=1024, vision_layers=24,
+              vision_mlp=4096, deepstack=[5, 11, 17]),
 }
 HEAD, VISION_HEAD, PATCH, PLACES = 128, 64, 16, 2304
 
@@ -48,7 +53,7 @@ def main():
         config["vision_config"].update(
             model_type="qwen3_vl", hidden_size=sizes["vision"], depth=sizes["vision_layers"],
             intermediate_size=sizes["vision_mlp"], num_heads=sizes["vision"] // VISION_HEAD, patch_size=PATCH,
-            num_position_embeddings=PLACES, out_hidden_size=sizes["hidden"], deepstack_visual_indexes=[1])
+            num_position_embeddings=PLACES, out_hidden_size=sizes["hidden"], deepstack_visual_indexes=sizes["deepstack"])
         tensors = text_tensors("model.language_model.", sizes, rows) | vision_tensors("model.visual.", sizes)
     (arguments.out / "config.json").write_text(json.dumps(config))
     write(arguments.out / "model.safetensors", tensors)
@@ -85,7 +90,8 @@ def vision_tensors(prefix, sizes):
     of_layer = {"norm1": [width], "norm2": [width], "attn.qkv": [3 * width, width], "attn.proj": [width, width],
                 "mlp.linear_fc1": [mlp, width], "mlp.linear_fc2": [width, mlp]}
     parts = {f"blocks.{layer}.{name}": shape for layer in range(sizes["vision_layers"]) for name, shape in of_layer.items()}
-    for merger, norm in [("merger", width), ("deepstack_merger_list.0", merged)]:
+    mergers = [("merger", width)] + [(f"deepstack_merger_list.{i}", merged) for i in range(len(sizes["deepstack"]))]
+    for merger, norm in mergers:
         parts |= {f"{merger}.norm": [norm], f"{merger}.linear_fc1": [merged, merged],
                   f"{merger}.linear_fc2": [sizes["hidden"], merged]}
     parts["patch_embed.proj"] = [width, 3, 2, PATCH, PATCH]

@@ -13,8 +13,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ocelli_kernels::{
-    Activation, Attention, Finish, Kernels, KeyValues, LANES, Matrix, MatrixMut, Operand,
-    PanelFormat, Panels, Product, RopeStyle, Scalar, Workspace,
+    Activation, Attention, Element, Finish, Kernels, KeyValues, LANES, Matrix, MatrixMut, Operand,
+    PagedHead, PanelFormat, Panels, Product, RopeStyle, Scalar, Workspace,
 };
 use ocelli_quant::TensorType;
 
@@ -176,6 +176,52 @@ fn attention(criterion: &mut Criterion) {
     }
 }
 
+/// Attention of one generated token to a long context in pages, behind the caches: what counts is how near it comes to reading.
+fn generated(criterion: &mut Criterion) {
+    const TOKENS: usize = 8192;
+    const PAGE: usize = 16;
+    const HEADS: usize = 8;
+    const DIM: usize = 128;
+    /// Layers, so that one is not in a cache when its turn comes again.
+    const LAYERS: usize = 12;
+    let elements = 2 * LAYERS * TOKENS * HEADS * DIM;
+    // Halves of 1/16 to 1/8, so that nothing is slow for being denormal.
+    let halves: Vec<u16> = (0..elements).map(|i| 0x2C00 + (i % 997) as u16).collect();
+    let (keys, values) = halves.split_at(elements / 2);
+    for kernels in sets() {
+        let mut group = criterion.benchmark_group(format!("{}/generated", kernels.name()));
+        for queries in [2, 8] {
+            let x = numbers(queries * DIM);
+            let mut out = vec![0.0; queries * DIM];
+            let mut workspace = Workspace::new();
+            let mut head = (0..LAYERS * HEADS).cycle();
+            group.throughput(Throughput::Bytes((2 * 2 * TOKENS * DIM) as u64));
+            group.bench_function(format!("{queries} heads, {TOKENS} tokens"), |bench| {
+                bench.iter(|| {
+                    let head = head.next().unwrap_or_default();
+                    let first = head / HEADS * (TOKENS / PAGE);
+                    let attention = Attention {
+                        queries: Matrix::new(black_box(&x), 1, queries * DIM),
+                        dim: DIM,
+                        scale: 0.125,
+                        keys_values: KeyValues::Paged(PagedHead {
+                            keys: Element::F16(keys),
+                            values: Element::F16(values),
+                            page: &|page| first + page,
+                            heads: HEADS,
+                            head: head % HEADS,
+                            page_tokens: PAGE,
+                        }),
+                        visible: &|_| 0..TOKENS,
+                    };
+                    let mut out = MatrixMut::new(&mut out, 1, queries * DIM);
+                    attention.run(&*kernels, &mut out, &mut workspace);
+                });
+            });
+        }
+    }
+}
+
 /// Operations on rows of a hidden state.
 fn rows(criterion: &mut Criterion) {
     const COLUMNS: usize = 2048;
@@ -213,6 +259,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(std::time::Duration::from_millis(200))
         .measurement_time(std::time::Duration::from_millis(800));
-    targets = products, attention, rows
+    targets = products, attention, generated, rows
 }
 criterion_main!(benches);

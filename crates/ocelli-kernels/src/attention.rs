@@ -55,6 +55,8 @@ pub struct Attention<'a> {
 /// A block of keys and values as the kernels take them.
 struct Block<'a> {
     tokens: Range<usize>,
+    /// The end of what any row sees: blocks up to it follow.
+    end: usize,
     source: Source<'a>,
 }
 
@@ -101,7 +103,12 @@ impl Attention<'_> {
         let Range { start: first, end } = self.seen_by_all();
         for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
             let tokens = start..(start + BLOCK).min(end);
-            let block = self.block(kernels, tokens, count > TILE, (&mut *keys, &mut *values));
+            let block = self.block(
+                kernels,
+                (tokens, end),
+                count > TILE,
+                (&mut *keys, &mut *values),
+            );
             for tile in (0..count).step_by(TILE) {
                 let rows = tile..(tile + TILE).min(count);
                 let mut visible: [Range<usize>; TILE] = Default::default();
@@ -159,7 +166,7 @@ impl Attention<'_> {
     fn block<'b>(
         &'b self,
         kernels: &dyn Kernels,
-        tokens: Range<usize>,
+        (tokens, end): (Range<usize>, usize),
         many_rows: bool,
         (keys, values): (&'b mut Buffer<f32>, &'b mut Buffer<f32>),
     ) -> Block<'b> {
@@ -203,7 +210,11 @@ impl Attention<'_> {
                 }
             }
         };
-        Block { tokens, source }
+        Block {
+            tokens,
+            end,
+            source,
+        }
     }
 }
 
@@ -244,10 +255,29 @@ impl Block<'_> {
             Source::Pages(head) => {
                 for (offset, inside) in head.runs(self.tokens.clone()) {
                     let page = (self.tokens.start + offset) / head.page_tokens;
+                    self.ask_for(kernels, head, (page, inside.clone()), dim);
                     let keys = head.panels(page, inside, dim);
                     kernels.scores(queries, keys, &mut step.scores[offset..], step.stride);
                 }
             }
+        }
+    }
+
+    /// Asks for the values of a run of tokens, and for the keys that come after it. Pages of one head are short and far apart:
+    /// hardware does not follow them by itself.
+    fn ask_for(
+        &self,
+        kernels: &dyn Kernels,
+        head: &PagedHead<'_>,
+        (page, inside): (usize, Range<usize>),
+        dim: usize,
+    ) {
+        kernels.ask_for(head.rows(page, inside.clone(), dim));
+        let next = page * head.page_tokens + inside.end;
+        if next < self.end {
+            let (page, start) = (next / head.page_tokens, next % head.page_tokens);
+            let end = (start + inside.len()).min(head.page_tokens);
+            kernels.ask_for(head.panels(page, start..end, dim));
         }
     }
 

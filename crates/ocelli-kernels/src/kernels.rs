@@ -233,6 +233,9 @@ pub trait Kernels: Send + Sync {
     /// `queries` is `[rows, dim]`; `scores` rows are `stride` apart; `keys` are whole panels.
     fn scores(&self, queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize);
 
+    /// Asks memory for elements that are read soon. Changes no result.
+    fn ask_for(&self, elements: Element<'_>);
+
     /// Turns scores into weights: with `m' = max(m, scores)`, `a = exp(m - m')` and `p = exp(scores - m')` (0 where
     /// not visible): `total = a total + sum(p)`, `sums = a sums`, `scores = p`.
     fn softmax(&self, softmax: Softmax<'_>);

@@ -1,5 +1,7 @@
 //! The three steps of a block of attention: scores, softmax, weighted sum.
 
+use crate::panels::cast::{bytes, half_bytes};
+use crate::vector::decode::LINE;
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
 use crate::vector::{Simd, math};
 use crate::{CHUNK, Element, LANES, Matrix, Softmax, ValueRows};
@@ -100,6 +102,18 @@ fn scores_of<S: Simd, L: Lanes>(
         is_first: true,
     };
     multiply(s, queries, job);
+}
+
+/// See [`crate::Kernels::ask_for`].
+#[inline(always)]
+pub(crate) fn ask_for<S: Simd>(s: S, elements: Element<'_>) {
+    let bytes = match elements {
+        Element::F32(elements) => bytes(elements),
+        Element::F16(elements) => half_bytes(elements),
+    };
+    for start in (0..bytes.len()).step_by(LINE) {
+        s.prefetch(bytes, start);
+    }
 }
 
 /// See [`crate::Kernels::softmax`].

@@ -23,7 +23,7 @@ mod words;
 
 pub(crate) use crate::word_job::WordJob;
 pub(crate) use attend_pairs::attend_pairs;
-pub(crate) use attention::{scores, softmax, transpose, weigh};
+pub(crate) use attention::{ask_for, scores, softmax, transpose, weigh};
 pub(crate) use groups::{GroupJob, Kind, group_tile};
 pub(crate) use product::{product, product_bytes, product_few, product_few_bytes, product_groups};
 pub(crate) use round::round;
@@ -52,6 +52,7 @@ macro_rules! kernels {
             fn widen(x: &[u16], out: &mut [f32]) = vector::widen;
             fn transpose(x: Matrix<'_>, out: &mut [f32]) = vector::transpose;
             fn scores(queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize) = vector::scores;
+            fn ask_for(elements: Element<'_>) = vector::ask_for;
             fn softmax(softmax: Softmax<'_>) = vector::softmax;
             fn attend_pairs(attention: &Attention<'_>, out: &mut MatrixMut<'_>, workspace: &mut Workspace) = vector::attend_pairs;
             fn weigh(weights: Matrix<'_>, values: ValueRows<'_>, sums: &mut [f32]) = vector::weigh;

@@ -171,6 +171,7 @@ forward! {
     fn widen(x: &[u16], out: &mut [f32]);
     fn transpose(x: Matrix<'_>, out: &mut [f32]);
     fn scores(queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize);
+    fn ask_for(elements: Element<'_>);
     fn softmax(softmax: Softmax<'_>);
     fn attend_pairs(attention: &Attention<'_>, out: &mut MatrixMut<'_>, workspace: &mut Workspace);
     fn weigh(weights: Matrix<'_>, values: ValueRows<'_>, sums: &mut [f32]);
