@@ -131,7 +131,15 @@ impl Attention<'_> {
                 block.attend(kernels, queries.part_rows(rows), step);
             }
         }
-        for (query, (sums, total)) in sums.chunks_exact(width).zip(&*total).enumerate() {
+        self.divide(sums, total, out);
+    }
+
+    /// The last step: weighted sums of all queries, each row as wide as whole vectors, by the sums of their weights.
+    #[inline(always)]
+    pub(crate) fn divide(&self, sums: &[f32], total: &[f32], out: &mut MatrixMut<'_>) {
+        let group = out.columns() / self.dim;
+        let width = self.dim.next_multiple_of(LANES);
+        for (query, (sums, total)) in sums.chunks_exact(width).zip(total).enumerate() {
             let row = &mut out.row(query / group)[query % group * self.dim..][..self.dim];
             for (out, sum) in row.iter_mut().zip(sums) {
                 *out = sum / total;

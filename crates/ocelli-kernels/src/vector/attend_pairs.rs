@@ -84,13 +84,7 @@ pub(crate) fn attend_pairs<S: Simd + Kernels>(
             attend_tile(s, attention, sizes, (tokens.clone(), tile, space));
         }
     }
-    let (sums, total) = (&space.sums, &space.total[..sizes.count]);
-    for (query, (sums, total)) in sums.chunks_exact(sizes.width).zip(total).enumerate() {
-        let row = &mut out.row(query / group)[query % group * dim..][..dim];
-        for (out, sum) in row.iter_mut().zip(sums) {
-            *out = sum / total;
-        }
-    }
+    attention.divide(&space.sums, &space.total[..sizes.count], out);
 }
 
 /// Queries times the scale and `log2(e)`, rounded.
