@@ -2,11 +2,11 @@
 //!
 //! The file of answers is the memory of the work: it is only ever appended to, one whole line at a time, and a line
 //! that a kill cut in two is taken back. So the same command again goes on where it stopped, and no picture is
-//! answered twice or left out.
+//! answered twice or left out. It comes into being when model and schema are known to be good.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Seek as _, SeekFrom, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -39,10 +39,10 @@ pub(crate) fn is_video(path: &Path) -> bool {
 pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
     let schema = args.schema.as_deref().map(Schema::read).transpose()?;
     let pictures = pictures(&args.inputs)?;
-    let mut rows = Rows::open(args, schema.as_ref())?;
+    let written = Written::read(args, schema.as_ref())?;
     let open: Vec<&PathBuf> = pictures
         .iter()
-        .filter(|p| !rows.done.contains(&name(p)))
+        .filter(|p| !written.done.contains(&name(p)))
         .collect();
     let kept = pictures.len() - open.len();
     if kept > 0 {
@@ -59,6 +59,7 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
     if let Some(schema) = &schema {
         schema.check(&model)?;
     }
+    let mut rows = Rows::open(&args.out, &written)?;
     let bar = bar(pictures.len(), kept);
     let (mut failed, mut code) = (0, Code::Check);
     for picture in open {
@@ -269,7 +270,7 @@ fn has_ending(path: &Path, endings: &[&str]) -> bool {
 /// Pictures of a pattern such as `scans/**/*.png`, for shells that leave it as it is.
 pub(crate) fn expand(pattern: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let missing = || {
-        let error = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = std::io::Error::from(ErrorKind::NotFound);
         Failure::path("read", pattern, &error)
     };
     let text = pattern.to_str().ok_or_else(missing)?;
@@ -283,44 +284,65 @@ pub(crate) fn expand(pattern: &Path, found: &mut Vec<PathBuf>) -> Result<(), Fai
     }
 }
 
-/// The file of answers.
-struct Rows {
-    path: PathBuf,
-    file: File,
+/// What an earlier run left in the file of answers.
+struct Written {
+    /// Bytes of whole lines, and of the file. Behind the former stands a line that was cut in two.
+    whole: u64,
+    length: u64,
     /// Pictures that have a line.
     done: HashSet<String>,
 }
 
-impl Rows {
-    /// Opens the file, reads which pictures are done, and takes back a line that was cut in two.
-    fn open(args: &BatchArgs, schema: Option<&Schema>) -> Result<Self, Failure> {
-        let path = args.out.as_path();
-        let wrong = |action: &'static str| move |error| Failure::path(action, path, &error);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(wrong("write"))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(wrong("read"))?;
-        let whole = bytes
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |end| end + 1);
+impl Written {
+    /// Reads the file if there is one, and changes nothing.
+    fn read(args: &BatchArgs, schema: Option<&Schema>) -> Result<Self, Failure> {
+        let bytes = match std::fs::read(&args.out) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            found => found.map_err(|error| Failure::path("read", &args.out, &error))?,
+        };
+        let end = bytes.iter().rposition(|b| *b == b'\n');
+        let whole = end.map_or(0, |end| end + 1);
         let mut done = HashSet::new();
         for (index, line) in bytes[..whole].split(|b| *b == b'\n').enumerate() {
             if !line.is_empty() {
                 done.insert(read_row(line, (args, schema), index + 1)?);
             }
         }
-        file.set_len(whole as u64).map_err(wrong("write"))?;
-        file.seek(SeekFrom::End(0)).map_err(wrong("write"))?;
+        Ok(Self {
+            whole: whole as u64,
+            length: bytes.len() as u64,
+            done,
+        })
+    }
+}
+
+/// The file of answers, while lines are added to it. No other batch writes to it meanwhile.
+struct Rows {
+    path: PathBuf,
+    file: File,
+}
+
+impl Rows {
+    /// Opens the file behind its last whole line.
+    fn open(path: &Path, written: &Written) -> Result<Self, Failure> {
+        let wrong = |error| Failure::path("write", path, &error);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(path).map_err(wrong)?;
+        // Where locks only bind those who ask: on Windows nobody could look at the file until the end.
+        let is_ours = cfg!(windows) || !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        // The model took some time to load: another batch may have begun and ended since.
+        if !is_ours || file.metadata().map_err(wrong)?.len() != written.length {
+            return Err(Failure::usage(format_args!(
+                "--out {}: found another program writing to it, need it alone. Wait for its end and run this again",
+                path.display()
+            )));
+        }
+        file.set_len(written.whole).map_err(wrong)?;
+        file.seek(SeekFrom::End(0)).map_err(wrong)?;
         Ok(Self {
             path: path.to_owned(),
             file,
-            done,
         })
     }
 

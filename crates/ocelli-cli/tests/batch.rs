@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{Folder, Model, ocelli, picture};
 use serde_json::Value;
 
@@ -123,6 +125,30 @@ fn answers_of_another_prompt_and_foreign_files_are_left_alone() {
 }
 
 #[test]
+#[cfg(unix)]
+fn two_batches_do_not_write_one_file_at_a_time() {
+    let folder = Folder::new();
+    let (model, out) = (folder.model(|_| {}), folder.file("out.jsonl", ""));
+    let scans = scans(&folder);
+    let other = std::fs::File::open(&out).unwrap();
+    other.lock().unwrap();
+    batch(&model, &scans, &out, &["--prompt", "What?"]).fails(2, "another program writing");
+    drop(other);
+    batch(&model, &scans, &out, &["--prompt", "What?"]).ok();
+    assert_eq!(rows(&out).len(), 3);
+}
+
+#[test]
+fn a_model_that_does_not_load_leaves_no_file_of_answers() {
+    let folder = Folder::new();
+    let (model, out) = (folder.model(|_| {}), folder.path("out.jsonl"));
+    std::fs::write(&model.text, "no model").unwrap();
+    let ran = batch(&model, &scans(&folder), &out, &["--prompt", "What?"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
 fn patterns_are_expanded_and_nothing_to_do_is_an_error() {
     let folder = Folder::new();
     let (model, out) = (folder.model(|_| {}), folder.path("out.jsonl"));
@@ -238,6 +264,6 @@ fn a_bad_schema_ends_the_batch_before_a_picture_is_asked() {
     ] {
         let bad = folder.file("bad.json", text);
         by_schema(&model, &scans, &out, &bad, "9").fails(2, message);
-        assert_eq!(std::fs::read(&out).unwrap_or_default(), b"", "{text}");
+        assert!(!Path::new(&out).exists(), "{text}");
     }
 }
