@@ -174,6 +174,7 @@ GOLDEN_SETS = {
     "qwen2vl-video": dict(family="qwen2vl", like="qwen2vl", cases=VIDEO_CASES),
     "qwen2.5vl-video": dict(family="qwen2.5vl", like="qwen2.5vl", cases=VIDEO_CASES),
     "qwen3vl-video": dict(family="qwen3vl", like="qwen3vl", cases=VIDEO_CASES),
+    "qwen3vl-moe-video": dict(family="qwen3vl-moe", like="qwen3vl-moe", cases=VIDEO_CASES),
     "qwen2": dict(family="qwen2", seed=6, cases=TEXT_CASES, types=("f16", None)),
     "qwen3": dict(family="qwen3", seed=7, cases=TEXT_CASES[1:], types=("bf16", None)),
     "llama": dict(family="llama", seed=8, cases=TEXT_CASES[1:], types=("f16", None)),
@@ -418,7 +419,7 @@ def make_set_like(name: str, recipe: dict, scratch: Path, pixels: dict) -> None:
     to_gguf.save_rounded(checkpoint, rounded, *types)
     check_files(model, rounded)
     patch = json.loads((checkpoint / "config.json").read_text())["vision_config"]["patch_size"]
-    shared = pixels.setdefault(patch, {"side": 2 * patch})
+    shared = pixels.setdefault(f"patch{patch}", {"name": f"patch{patch}", "side": 2 * patch})
     listing = {
         "family": recipe["family"], "text": f"../{model.name}/text.gguf", "mmproj": f"../{model.name}/mmproj.gguf",
         "pixels": f"../images/patch{patch}.safetensors",

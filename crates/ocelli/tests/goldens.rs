@@ -84,5 +84,6 @@ golden! {
     qwen3vl_equals_the_reference_at_every_stage: "qwen3vl",
     qwen3vl_with_mixed_types_and_untied_output_equals_the_reference: "qwen3vl-mixed",
     qwen3vl_mixture_of_experts_equals_the_reference: "qwen3vl-moe",
+    videos_of_qwen3vl_mixture_of_experts_equal_the_reference_at_every_stage: "qwen3vl-moe-video",
     videos_of_qwen3vl_equal_the_reference_at_every_stage: "qwen3vl-video",
 }
