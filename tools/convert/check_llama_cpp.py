@@ -7,13 +7,24 @@
 
 Every file is loaded by llama.cpp (the build inside the `xllamacpp` package) and by `ocelli trace`. Both decode the same
 prompt greedily; the check fails when llama.cpp does not load a file, when its logarithms of probabilities differ from
-Ocelli's by more than --tolerance, or when it chooses a token that Ocelli gives a probability lower than its own choice by
+Ocelli's by more than the tolerance, or when it chooses a token that Ocelli gives a probability lower than its own choice by
 more than that. With --mmproj, llama.cpp must also answer about the picture; its answer is only shown, since it resamples
 pictures in another way.
 
 With --checkpoint, `ocelli convert`, `quantize`, `merge`, `split` and `repair` first write files of every kind from each
 folder, and all of them are checked. Without arguments the folders are those of the converter's own tests, and a random
 checkpoint that is wide enough for the K types.
+
+What the tolerances stand for. Ocelli computes in F32 here. llama.cpp does so for weights in F32 only: it rounds the rows that
+meet F16 and BF16 weights to these types, and those that meet quantised weights to blocks of 8 bits. So each file's values are
+also given to it as F32 (a copy by `ocelli quantize FILE COPY f32`), and there --tolerance-f32 holds: the tests' models stay
+under 2e-5, and Gemma 3 under 5e-4, for llama.cpp has GELU from a table in halves. On the file itself --tolerance-f16 or
+--tolerance holds, which say how far that rounding may move random models (seen: 0.004 and 0.3), not how far Ocelli may be
+off.
+
+What else differs is set aside: keys and values are F32 and attention is the plain one (llama.cpp has both in halves by
+default), and Ocelli runs `qwen2vl` with the epsilon 0 of norms, since llama.cpp does not read that key there. In the tiny
+models, whose embeddings are small, it is felt.
 """
 
 import argparse
@@ -21,6 +32,8 @@ import base64
 import json
 import math
 import os
+import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -35,8 +48,16 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "crates" / "ocelli-convert" / "tests" / "data"
+# What these test no published model has, and llama.cpp does not know (see "convert" in docs/convert.md).
+OWN_SETTINGS = {
+    "gemma3-layers": "does not read the order of layers and the factor on scores",
+    "llava-mixed": "ends at a projector without biases",
+    "mistral3-mixed": "does not read the window of the text model",
+}
 PROMPT = "The quick brown fox, 12 of them."
 TOP = 8
+F32 = 0
+WITHOUT_FLASH = 0
 
 
 def main():
@@ -47,8 +68,10 @@ def main():
     parser.add_argument("--checkpoint", nargs="*", type=Path, metavar="HF_DIR")
     parser.add_argument("--ocelli", default=os.environ.get("OCELLI", "ocelli"), help="the command")
     parser.add_argument("--tokens", type=int, default=6, help="greedy tokens that are compared")
-    parser.add_argument("--tolerance", type=float, help="of a logarithm of a probability: 0.02, and 0.2 for BF16 and quantised "
-                        "files, where llama.cpp rounds activations too")
+    parser.add_argument("--tolerance", type=float, default=0.5, help="of a logarithm of a probability (0.5)")
+    parser.add_argument("--tolerance-f16", type=float, default=0.02, help="the same for files in F16 and F32 (0.02)")
+    parser.add_argument("--tolerance-f32", type=float, default=0.001, help="the same for values in F32 (0.001)")
+    parser.add_argument("--exact", action="store_true", help="make the copy in F32 of files that are named, too")
     arguments = parser.parse_args()
     checker = Checker(arguments)
     if arguments.files:
@@ -57,6 +80,9 @@ def main():
     else:
         folders = arguments.checkpoint or sorted(p.parent for p in CHECKPOINTS.glob("*/config.json"))
         for folder in folders:
+            if not arguments.checkpoint and folder.name in OWN_SETTINGS:
+                print(f"left out: {folder.name}: llama.cpp {OWN_SETTINGS[folder.name]}", flush=True)
+                continue
             with tempfile.TemporaryDirectory() as out:
                 checker.check_written(folder, Path(out))
         if not arguments.checkpoint:
@@ -119,17 +145,32 @@ class Checker:
             print(f"FAIL  {name}: {error}", flush=True)
 
     def compare(self, text, projector):
-        tokens = self.arguments.tokens
-        report = json.loads(self.ocelli("inspect", "--json", text))
-        is_rounded = any(ty["name"] not in ["F32", "F16"] for ty in report["files"][0]["types"])
-        tolerance = self.arguments.tolerance or (0.2 if is_rounded else 0.02)
+        report = json.loads(self.ocelli("inspect", "--json", text))["files"][0]
+        types = {ty["name"] for ty in report["types"]}
+        arguments = self.arguments
+        tolerance = arguments.tolerance
+        if types <= {"F32", "F16"}:
+            tolerance = arguments.tolerance_f16 if "F16" in types else arguments.tolerance_f32
         with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "trace.safetensors"
-            self.ocelli("trace", "-m", text, "--prompt", PROMPT, "--decode", tokens, "--out", out)
-            trace = load_file(out)
+            folder = Path(folder)
+            mine = text
+            if report["architecture"] == "qwen2vl":
+                mine = without_epsilon(text, folder)
+            self.ocelli("trace", "-m", mine, "--prompt", PROMPT, "--decode", arguments.tokens, "--out", folder / "trace")
+            trace = load_file(folder / "trace")
+            peer = LlamaCpp(text, projector)
+            said = self.walk(trace, peer, tolerance)
+            if types != {"F32"} and (arguments.exact or not arguments.files):
+                self.ocelli("quantize", text, folder / "copy.gguf", "f32")
+                said += "; its values in F32: " + self.walk(trace, LlamaCpp(folder / "copy.gguf"), arguments.tolerance_f32)
+        if projector:
+            said += f"; about a picture: {peer.look(arguments.image)!r}"
+        return said
+
+    def walk(self, trace, peer, tolerance):
+        """Asks for one token after the other."""
         prompt = [int(token) for token in trace["prompt.tokens"].ravel()]
-        peer = LlamaCpp(text, projector)
-        worst, equal = 0.0, 0
+        worst, equal, tokens = 0.0, 0, self.arguments.tokens
         for step in range(tokens):
             logits = trace[f"decode.{step}.logits"].ravel().astype(numpy.float64)
             ours = logits - logits.max()
@@ -143,23 +184,36 @@ class Checker:
             # Both go on from Ocelli's token, so that one near-tie does not spoil all that follows.
             prompt.append(chosen)
         if worst > tolerance:
-            raise RuntimeError(f"log-probabilities differ by {worst:.4f}, need at most {tolerance}")
-        said = f"{equal} of {tokens} greedy tokens, log-probabilities within {worst:.4f}"
-        if projector:
-            said += f", about a picture: {peer.look(self.arguments.image)!r}"
-        return said
+            raise RuntimeError(f"log-probabilities differ by {worst:.6f}, need at most {tolerance}")
+        return f"{equal} of {tokens} greedy tokens, log-probabilities within {worst:.6f}"
+
+
+def without_epsilon(text, folder):
+    """A copy of a file and its parts whose norms have the epsilon 0."""
+    key = b"qwen2vl.attention.layer_norm_rms_epsilon"
+    parts = re.sub(r"-\d{5}-of-", "-*-of-", text.name)
+    for part in text.parent.glob(parts):
+        data = part.read_bytes()
+        if at := data.find(key) + 1:
+            # Behind the key stand its type and its value, 4 bytes each.
+            at += len(key) + 3
+            data = data[:at] + struct.pack("<f", 0) + data[at + 4:]
+        (folder / part.name).write_bytes(data)
+    return folder / text.name
 
 
 class LlamaCpp:
     """A model inside llama.cpp, asked over its own server's interface."""
 
-    def __init__(self, text, projector):
+    def __init__(self, text, projector=None):
         params = xllamacpp.CommonParams()
         params.model.path = str(text)
         if projector:
             params.mmproj.path = str(projector)
             params.image_min_tokens, params.image_max_tokens = 4, 64
         params.n_ctx, params.n_parallel, params.warmup, params.fit_params = 1024, 1, False, False
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type(F32)
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type(WITHOUT_FLASH)
         params.verbosity = -1
         # Its threads spin while they wait; the models here are tiny.
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
@@ -176,7 +230,7 @@ class LlamaCpp:
     def next(self, prompt):
         """The greedy next token, and logarithms of the probabilities of the likeliest."""
         body = {"prompt": prompt, "n_predict": 1, "temperature": 0, "n_probs": TOP,
-                "cache_prompt": False, "ignore_eos": True, "return_tokens": True}
+                "cache_prompt": False, "return_tokens": True}
         answer = self.post("/completion", body)
         # It holds probabilities back while the text ends within a character.
         entries = [entry for step in answer.get("completion_probabilities", []) for entry in step["top_logprobs"]]

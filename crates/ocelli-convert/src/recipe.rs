@@ -50,6 +50,10 @@ impl Recipe {
         if !self.file_type.is_quantized() {
             return self.file_type.base();
         }
+        // Stored with rows and columns exchanged. llama.cpp turns it back when it runs, which it can do to no blocks: it aborts.
+        if name == "mm.input_projection.weight" {
+            return TensorType::F16;
+        }
         fitting(self.wanted(name, row), row)
     }
 
@@ -242,6 +246,20 @@ mod tests {
                 "{file_type}"
             );
         }
+    }
+
+    #[test]
+    fn the_projection_that_is_turned_when_it_runs_stays_in_halves() {
+        for file_type in [FileType::Q8_0, FileType::Q4_K_M] {
+            let mix = recipe(file_type, 28);
+            let ty = mix.choose("mm.input_projection.weight", &[2560, 1152]);
+            assert_eq!(ty, TensorType::F16, "{file_type}");
+        }
+        let whole = recipe(FileType::F32, 28);
+        assert_eq!(
+            whole.choose("mm.input_projection.weight", &[64, 32]),
+            TensorType::F32
+        );
     }
 
     #[test]
