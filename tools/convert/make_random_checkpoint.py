@@ -40,6 +40,8 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         shutil.copy(DATA / name, arguments.out / name)
+    if arguments.size == "2":
+        set_picture_sizes(arguments.out / "processor_config.json")
     config = json.loads((DATA / "config.json").read_text())
     rows = arguments.vocabulary or config["text_config"]["vocab_size"]
     text = text_config(config["text_config"], sizes, rows)
@@ -67,7 +69,17 @@ def text_config(config, sizes, rows):
                   intermediate_size=sizes["mlp"], num_attention_heads=sizes["heads"],
                   num_key_value_heads=sizes["kv_heads"], head_dim=HEAD, vocab_size=rows, tie_word_embeddings=True)
     config["rope_parameters"]["mrope_section"] = [24, 20, 20]
+    # What releases before transformers 5 read.
+    config["rope_theta"] = config["rope_parameters"]["rope_theta"]
+    config["rope_scaling"] = dict(rope_type="default", mrope_section=[24, 20, 20], mrope_interleaved=True)
     return config
+
+
+def set_picture_sizes(path):
+    """The limits of published models; those of the tests' data are for tiny pictures."""
+    config = json.loads(path.read_text())
+    config["image_processor"]["size"] = {"shortest_edge": 65536, "longest_edge": 16777216}
+    path.write_text(json.dumps(config))
 
 
 def text_tensors(prefix, sizes, rows):

@@ -12,8 +12,12 @@
 
 use std::ops::Range;
 
+use crate::matrix::ROW_STRIDE;
 use crate::workspace::{AttentionSpace, Buffer, room};
-use crate::{Element, Kernels, LANES, Matrix, MatrixMut, PagedHead, Softmax, ValueRows, Workspace};
+use crate::{
+    CHUNK, Element, Kernels, KeyPanels, LANES, Matrix, MatrixMut, PagedHead, Softmax, ValueRows,
+    Workspace,
+};
 
 /// Keys of one step of the online softmax.
 const BLOCK: usize = 128;
@@ -91,14 +95,14 @@ impl Attention<'_> {
             total,
             ..
         } = &mut workspace.attention;
-        let queries = self.scaled_queries(room(queries, count * self.dim));
+        let queries = self.scaled_queries(room(queries, count * self.query_stride()));
         let sums = room(sums, count * width);
         sums.fill(0.0);
         let total = room(total, count);
         total.fill(0.0);
         let largest = room(largest, count);
         largest.fill(f32::NEG_INFINITY);
-        let scores = room(scores, TILE * BLOCK);
+        let scores = room(scores, TILE * ROW_STRIDE);
 
         let Range { start: first, end } = self.seen_by_all();
         for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
@@ -121,7 +125,7 @@ impl Attention<'_> {
                 }
                 let step = Softmax {
                     scores: &mut *scores,
-                    stride: BLOCK,
+                    stride: ROW_STRIDE,
                     tokens: block.tokens.len().next_multiple_of(LANES),
                     visible,
                     largest: &mut largest[rows.clone()],
@@ -159,15 +163,26 @@ impl Attention<'_> {
         (self.visible)(query / group)
     }
 
+    /// Elements from one query to the next: what register tiles take as it is, where heads are short enough.
+    fn query_stride(&self) -> usize {
+        if self.dim <= CHUNK {
+            ROW_STRIDE
+        } else {
+            self.dim
+        }
+    }
+
     fn scaled_queries<'q>(&self, queries: &'q mut [f32]) -> Matrix<'q> {
-        let columns = self.queries.columns();
-        for (row, out) in queries.chunks_exact_mut(columns).enumerate() {
-            for (out, query) in out.iter_mut().zip(self.queries.row(row)) {
+        let (dim, stride) = (self.dim, self.query_stride());
+        let group = self.queries.columns() / dim;
+        for (query, out) in queries.chunks_exact_mut(stride).enumerate() {
+            let head = &self.queries.row(query / group)[query % group * dim..][..dim];
+            for (out, query) in out.iter_mut().zip(head) {
                 *out = query * self.scale;
             }
         }
-        let count = queries.len() / self.dim;
-        Matrix::new(queries, count, self.dim)
+        let count = queries.len() / stride;
+        Matrix::new(queries, count, stride).part(0..count, 0..dim)
     }
 
     /// Keys and values of `tokens`; copied as `f32` when many rows will read them.
@@ -259,33 +274,18 @@ impl Block<'_> {
     fn scores(&self, kernels: &dyn Kernels, queries: Matrix<'_>, step: &mut Softmax<'_>) {
         let dim = queries.columns();
         match &self.source {
-            Source::Whole(keys, _) => kernels.scores(queries, *keys, step.scores, step.stride),
+            Source::Whole(keys, _) => {
+                let keys = KeyPanels::together(*keys, dim);
+                kernels.scores(queries, keys, step.scores, step.stride);
+            }
             Source::Pages(head) => {
-                for (offset, inside) in head.runs(self.tokens.clone()) {
-                    let page = (self.tokens.start + offset) / head.page_tokens;
-                    self.ask_for(kernels, head, (page, inside.clone()), dim);
-                    let keys = head.panels(page, inside, dim);
-                    kernels.scores(queries, keys, &mut step.scores[offset..], step.stride);
+                for (tokens, keys) in head.key_runs(self.tokens.clone(), dim) {
+                    // Pages of one head are short and far apart: hardware does not follow them by itself.
+                    head.ask_for_values(kernels, tokens.clone(), dim);
+                    let scores = &mut step.scores[tokens.start - self.tokens.start..];
+                    kernels.scores(queries, keys, scores, step.stride);
                 }
             }
-        }
-    }
-
-    /// Asks for the values of a run of tokens, and for the keys that come after it. Pages of one head are short and far apart:
-    /// hardware does not follow them by itself.
-    fn ask_for(
-        &self,
-        kernels: &dyn Kernels,
-        head: &PagedHead<'_>,
-        (page, inside): (usize, Range<usize>),
-        dim: usize,
-    ) {
-        kernels.ask_for(head.rows(page, inside.clone(), dim));
-        let next = page * head.page_tokens + inside.end;
-        if next < self.end {
-            let (page, start) = (next / head.page_tokens, next % head.page_tokens);
-            let end = (start + inside.len()).min(head.page_tokens);
-            kernels.ask_for(head.panels(page, start..end, dim));
         }
     }
 
@@ -311,9 +311,10 @@ impl Block<'_> {
             }
             Source::Pages(head) => {
                 let start = self.tokens.start + seen.start;
-                for (offset, inside) in head.runs(start..self.tokens.start + seen.end) {
-                    let page = (start + offset) / head.page_tokens;
+                for (offset, page, inside) in head.runs(start..self.tokens.start + seen.end) {
                     let tokens = inside.len();
+                    let next = start + offset + BLOCK;
+                    head.ask_for_keys(kernels, next..(next + tokens).min(self.end), dim);
                     let values = head.rows(page, inside, dim);
                     let values = ValueRows {
                         values,

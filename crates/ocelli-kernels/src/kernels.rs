@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Attention, Matrix, MatrixMut, Operand, Panels, Workspace};
+use crate::{Attention, LANES, Matrix, MatrixMut, Operand, Panels, Workspace};
 
 /// A function of one element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,31 @@ impl<'a> Element<'a> {
         match self {
             Self::F32(values) => Element::F32(&values[range]),
             Self::F16(values) => Element::F16(&values[range]),
+        }
+    }
+}
+
+/// Keys of one head as panels: `[dim][16]` each, so that 16 tokens are the lanes of a vector.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyPanels<'a> {
+    /// Elements, from the first panel to the end of the last.
+    pub elements: Element<'a>,
+    /// Number of panels.
+    pub count: usize,
+    /// Elements from one panel's start to the next.
+    pub step: usize,
+}
+
+impl<'a> KeyPanels<'a> {
+    /// Panels that lie together.
+    pub fn together(elements: Element<'a>, dim: usize) -> Self {
+        let step = dim * LANES;
+        let count = elements.len() / step;
+        assert_eq!(elements.len(), count * step, "whole panels of keys");
+        Self {
+            elements,
+            count,
+            step,
         }
     }
 }
@@ -230,8 +255,8 @@ pub trait Kernels: Send + Sync {
 
     /// `scores[r][t] = sum over d of queries[r][d] * keys[t / 16][d][t % 16]`, d in order.
     ///
-    /// `queries` is `[rows, dim]`; `scores` rows are `stride` apart; `keys` are whole panels.
-    fn scores(&self, queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize);
+    /// `queries` is `[rows, dim]`; `scores` rows are `stride` apart.
+    fn scores(&self, queries: Matrix<'_>, keys: KeyPanels<'_>, scores: &mut [f32], stride: usize);
 
     /// Asks memory for elements that are read soon. Changes no result.
     fn ask_for(&self, elements: Element<'_>);

@@ -38,7 +38,7 @@ mod x86_64;
 pub use aarch64::Neon;
 pub use attention::{Attention, KeyValues, QueryRow};
 pub use kernels::{
-    Activation, Element, Finish, Kernels, Product, Rates, RopeStyle, Softmax, ValueRows,
+    Activation, Element, Finish, Kernels, KeyPanels, Product, Rates, RopeStyle, Softmax, ValueRows,
 };
 pub use matrix::{Matrix, MatrixMut, Tile, Tiles};
 pub use operand::Operand;

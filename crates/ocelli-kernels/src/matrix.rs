@@ -4,6 +4,10 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 
+/// Elements from one row of activations to the next, as register tiles take them: a chunk, and a cache line so that the rows
+/// of a tile do not fall on the same lines of a cache.
+pub(crate) const ROW_STRIDE: usize = crate::CHUNK + 16;
+
 /// Rows of `f32` to read: `[rows, columns]`, rows `stride` elements apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use crate::{Element, Kernels, LANES};
+use crate::{Element, Kernels, KeyPanels, LANES};
+
+/// Panels of keys in one call at most: as many as hide the latency of multiplications where there are few queries.
+const RUN: usize = 4;
 
 /// One head of one layer of a paged cache.
 ///
@@ -41,11 +44,66 @@ impl PagedHead<'_> {
         self.keys.part(start..start + size)
     }
 
-    /// Panels with the keys of some tokens of a page, the first a multiple of 16.
-    pub(crate) fn panels(&self, page: usize, tokens: Range<usize>, dim: usize) -> Element<'_> {
-        let size = tokens.len().next_multiple_of(LANES) * dim;
-        self.keys_of_page(page, dim)
-            .part(tokens.start * dim..tokens.start * dim + size)
+    /// Cuts `tokens`, from a multiple of 16, into runs whose panels of keys are at one distance from each other: inside a page,
+    /// or, where a page is one panel, in pages that follow each other in memory.
+    pub(crate) fn key_runs(
+        &self,
+        tokens: Range<usize>,
+        dim: usize,
+    ) -> impl Iterator<Item = (Range<usize>, KeyPanels<'_>)> {
+        let size = Self::key_elements(self.page_tokens, dim);
+        let mut start = tokens.start;
+        std::iter::from_fn(move || {
+            if start >= tokens.end {
+                return None;
+            }
+            let (page, inside) = (start / self.page_tokens, start % self.page_tokens);
+            let place = (self.page)(page);
+            let mut pages = 1;
+            if self.page_tokens == LANES {
+                let follows = |pages: usize| {
+                    start + pages * LANES < tokens.end && (self.page)(page + pages) == place + pages
+                };
+                while pages < RUN && follows(pages) {
+                    pages += 1;
+                }
+            }
+            let run = start..tokens.end.min((page + pages) * self.page_tokens);
+            let count = run.len().div_ceil(LANES);
+            let step = if pages > 1 {
+                self.heads * size
+            } else {
+                LANES * dim
+            };
+            let first = (place * self.heads + self.head) * size + inside * dim;
+            let end = first + (count - 1) * step + LANES * dim;
+            start = run.end;
+            let elements = self.keys.part(first..end);
+            Some((
+                run,
+                KeyPanels {
+                    elements,
+                    count,
+                    step,
+                },
+            ))
+        })
+    }
+
+    /// Asks memory for the panels of keys that hold `tokens`, which may be none.
+    pub(crate) fn ask_for_keys(&self, kernels: &dyn Kernels, tokens: Range<usize>, dim: usize) {
+        for (_, page, inside) in self.runs(tokens) {
+            let panels = inside.start / LANES * LANES..inside.end.next_multiple_of(LANES);
+            let panels = panels.start * dim..panels.end * dim;
+            kernels.ask_for(self.keys_of_page(page, dim).part(panels));
+        }
+    }
+
+    /// Asks memory for the values of `tokens`.
+    pub(crate) fn ask_for_values(&self, kernels: &dyn Kernels, tokens: Range<usize>, dim: usize) {
+        for (_, page, inside) in self.runs(tokens) {
+            kernels.ask_for(self.rows(page, inside, dim));
+        }
     }
 
     /// Values of some tokens of a page, `[tokens, width]`.
@@ -65,8 +123,7 @@ impl PagedHead<'_> {
         (keys, values): (&mut [f32], &mut [f32]),
     ) {
         let width = dim.next_multiple_of(LANES);
-        for (offset, inside) in self.runs(tokens.clone()) {
-            let page = (tokens.start + offset) / self.page_tokens;
+        for (offset, page, inside) in self.runs(tokens.clone()) {
             let rows = self.rows(page, inside.clone(), dim);
             widen(
                 kernels,
@@ -104,14 +161,18 @@ impl PagedHead<'_> {
         }
     }
 
-    /// Cuts `tokens` at page borders: (offset from `tokens.start`, tokens inside the page).
-    pub(crate) fn runs(&self, tokens: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    /// Cuts `tokens` at page borders: (offset from `tokens.start`, page, tokens inside the page).
+    pub(crate) fn runs(
+        &self,
+        tokens: Range<usize>,
+    ) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
         let size = self.page_tokens;
         let pages = tokens.start / size..tokens.end.div_ceil(size);
         pages.map(move |page| {
             let start = tokens.start.max(page * size);
             let end = tokens.end.min((page + 1) * size);
-            (start - tokens.start, start - page * size..end - page * size)
+            let inside = start - page * size..end - page * size;
+            (start - tokens.start, page, inside)
         })
     }
 }

@@ -16,8 +16,8 @@ use crate::vector::{
     tile_loop,
 };
 use crate::{
-    Activation, Attention, Element, Matrix, MatrixMut, Operand, Panels, Product, Rates, RopeStyle,
-    Softmax, ValueRows, Workspace,
+    Activation, Attention, Element, KeyPanels, Matrix, MatrixMut, Operand, Panels, Product, Rates,
+    RopeStyle, Softmax, ValueRows, Workspace,
 };
 
 /// Proof that this processor has NEON.

@@ -7,8 +7,8 @@ use half::f16;
 use crate::plain;
 use crate::workspace::room;
 use crate::{
-    Activation, Attention, CHUNK, Element, Finish, Kernels, LANES, Matrix, MatrixMut, Operand,
-    Panels, Product, Rates, RopeStyle, Softmax, ValueRows, Workspace,
+    Activation, Attention, CHUNK, Element, Finish, Kernels, KeyPanels, LANES, Matrix, MatrixMut,
+    Operand, Panels, Product, Rates, RopeStyle, Softmax, ValueRows, Workspace,
 };
 
 pub(crate) mod functions;
@@ -139,20 +139,19 @@ impl Kernels for Scalar {
         }
     }
 
-    fn scores(&self, queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize) {
-        let dim = queries.columns();
-        let panels = keys.len() / (dim * LANES);
-        assert_eq!(keys.len(), panels * dim * LANES, "whole panels of keys");
-        let mut widened = vec![0.0; keys.len()];
-        widen(keys, &mut widened);
-        for row in 0..queries.rows() {
-            let scores = &mut scores[row * stride..][..panels * LANES];
-            scores.fill(0.0);
-            for (panel, scores) in widened
-                .chunks_exact(dim * LANES)
-                .zip(scores.as_chunks_mut().0)
-            {
-                multiply_add(queries.row(row), panel.as_chunks().0, scores);
+    fn scores(&self, queries: Matrix<'_>, keys: KeyPanels<'_>, scores: &mut [f32], stride: usize) {
+        let size = queries.columns() * LANES;
+        let mut widened = vec![0.0; size];
+        for panel in 0..keys.count {
+            let start = panel * keys.step;
+            widen(keys.elements.part(start..start + size), &mut widened);
+            for row in 0..queries.rows() {
+                let scores = &mut scores[row * stride + panel * LANES..][..LANES];
+                scores.fill(0.0);
+                let [scores] = scores.as_chunks_mut().0 else {
+                    unreachable!("16 scores of a panel");
+                };
+                multiply_add(queries.row(row), widened.as_chunks().0, scores);
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::panels::cast::{bytes, half_bytes};
 use crate::vector::decode::LINE;
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
 use crate::vector::{Simd, math};
-use crate::{CHUNK, Element, LANES, Matrix, Softmax, ValueRows};
+use crate::{CHUNK, Element, KeyPanels, LANES, Matrix, Softmax, ValueRows};
 
 /// See [`crate::Kernels::transpose`].
 #[inline(always)]
@@ -36,9 +36,10 @@ pub(crate) fn transpose<S: Simd>(_: S, x: Matrix<'_>, out: &mut [f32]) {
 /// Adds a product of few rows to `sums`, or stores it.
 #[inline(always)]
 fn multiply<'a, S: Simd, L: Lanes>(s: S, a: Matrix<'a>, mut job: TileJob<'a, L>) {
-    if a.rows() == 1 {
-        job.a = a.row(0);
-        job.rows = 1;
+    let is_packed = a.stride() == ROW_STRIDE && job.depth <= ROW_STRIDE;
+    if a.rows() == 1 || is_packed {
+        job.a = a.values();
+        job.rows = a.rows();
         return s.tiles(&mut job);
     }
     let mut packed = [0.0; TILE_ROWS * ROW_STRIDE];
@@ -68,13 +69,13 @@ fn multiply<'a, S: Simd, L: Lanes>(s: S, a: Matrix<'a>, mut job: TileJob<'a, L>)
 pub(crate) fn scores<S: Simd>(
     s: S,
     queries: Matrix<'_>,
-    keys: Element<'_>,
+    keys: KeyPanels<'_>,
     scores: &mut [f32],
     stride: usize,
 ) {
-    match keys {
-        Element::F32(keys) => scores_of::<S, Singles>(s, queries, keys, scores, stride),
-        Element::F16(keys) => scores_of::<S, Halves>(s, queries, keys, scores, stride),
+    match keys.elements {
+        Element::F32(of) => scores_of::<S, Singles>(s, queries, (of, keys), scores, stride),
+        Element::F16(of) => scores_of::<S, Halves>(s, queries, (of, keys), scores, stride),
     }
 }
 
@@ -82,21 +83,18 @@ pub(crate) fn scores<S: Simd>(
 fn scores_of<S: Simd, L: Lanes>(
     s: S,
     queries: Matrix<'_>,
-    keys: &[L::Element],
+    (elements, keys): (&[L::Element], KeyPanels<'_>),
     sums: &mut [f32],
     stride: usize,
 ) {
-    let dim = queries.columns();
-    let panels = keys.len() / (dim * LANES);
-    assert_eq!(keys.len(), panels * dim * LANES, "whole panels of keys");
     let job = TileJob::<L> {
         a: &[],
         rows: 0,
-        depth: dim,
-        b: keys,
+        depth: queries.columns(),
+        b: elements,
         step: LANES,
-        panel_step: dim * LANES,
-        panels,
+        panel_step: keys.step,
+        panels: keys.count,
         sums,
         stride,
         is_first: true,

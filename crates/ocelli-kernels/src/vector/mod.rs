@@ -51,7 +51,7 @@ macro_rules! kernels {
             fn narrow(x: &[f32], out: &mut [u16]) = vector::narrow;
             fn widen(x: &[u16], out: &mut [f32]) = vector::widen;
             fn transpose(x: Matrix<'_>, out: &mut [f32]) = vector::transpose;
-            fn scores(queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize) = vector::scores;
+            fn scores(queries: Matrix<'_>, keys: KeyPanels<'_>, scores: &mut [f32], stride: usize) = vector::scores;
             fn ask_for(elements: Element<'_>) = vector::ask_for;
             fn softmax(softmax: Softmax<'_>) = vector::softmax;
             fn attend_pairs(attention: &Attention<'_>, out: &mut MatrixMut<'_>, workspace: &mut Workspace) = vector::attend_pairs;

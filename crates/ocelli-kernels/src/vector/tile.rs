@@ -14,9 +14,7 @@
 use crate::LANES;
 use crate::vector::Simd;
 
-/// Elements from one packed row of activations to the next: a chunk, and a cache line so that the rows of a tile do
-/// not fall on the same lines of a cache.
-pub(crate) const ROW_STRIDE: usize = crate::CHUNK + 16;
+pub(crate) use crate::matrix::ROW_STRIDE;
 
 /// Rows that are packed at a time: a multiple of every register tile.
 pub(crate) const TILE_ROWS: usize = 12;

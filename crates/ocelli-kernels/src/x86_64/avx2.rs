@@ -12,8 +12,8 @@ use crate::vector::{
     tile_loop,
 };
 use crate::{
-    Activation, Attention, Element, Matrix, MatrixMut, Operand, Panels, Product, Rates, RopeStyle,
-    Softmax, ValueRows, Workspace,
+    Activation, Attention, Element, KeyPanels, Matrix, MatrixMut, Operand, Panels, Product, Rates,
+    RopeStyle, Softmax, ValueRows, Workspace,
 };
 
 /// Proof that this processor has AVX2, FMA and F16C.
@@ -278,7 +278,11 @@ impl Simd for Avx2 {
     /// 6 rows of 16 outputs: 12 sums, 2 weights and an activation fill the 16 registers.
     #[inline(always)]
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>) {
-        run_tiles!(self, job, tile, 1, [6, 3, 2, 1]);
+        if job.rows <= 2 {
+            // Many panels hide the latency that few rows do not.
+            return run_tiles!(self, job, tile, 2, [2, 1]);
+        }
+        run_tiles!(self, job, tile, 1, [6, 4, 3, 2, 1]);
     }
 
     #[inline(always)]

@@ -14,8 +14,8 @@ use crate::vector::{
     run_tiles, tile_loop,
 };
 use crate::{
-    Activation, Attention, Element, Kernels, Matrix, MatrixMut, Operand, Panels, Product, Rates,
-    RopeStyle, Softmax, ValueRows, Workspace,
+    Activation, Attention, Element, Kernels, KeyPanels, Matrix, MatrixMut, Operand, Panels,
+    Product, Rates, RopeStyle, Softmax, ValueRows, Workspace,
 };
 
 /// AVX-512 F, BW, DQ and VL; with `VNNI` also dot products of bytes.
@@ -170,7 +170,7 @@ forward! {
     fn narrow(x: &[f32], out: &mut [u16]);
     fn widen(x: &[u16], out: &mut [f32]);
     fn transpose(x: Matrix<'_>, out: &mut [f32]);
-    fn scores(queries: Matrix<'_>, keys: Element<'_>, scores: &mut [f32], stride: usize);
+    fn scores(queries: Matrix<'_>, keys: KeyPanels<'_>, scores: &mut [f32], stride: usize);
     fn ask_for(elements: Element<'_>);
     fn softmax(softmax: Softmax<'_>);
     fn attend_pairs(attention: &Attention<'_>, out: &mut MatrixMut<'_>, workspace: &mut Workspace);
@@ -403,7 +403,11 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
     /// 12 rows of 32 outputs: 24 sums, 2 weights and an activation of the 32 registers.
     #[inline(always)]
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>) {
-        run_tiles!(self, job, tile, 2, [12, 6, 3, 2, 1]);
+        if job.rows <= 2 {
+            // Many panels hide the latency that few rows do not.
+            return run_tiles!(self, job, tile, 4, [2, 1]);
+        }
+        run_tiles!(self, job, tile, 2, [12, 8, 6, 3, 2, 1]);
     }
 
     #[inline(always)]

@@ -3,7 +3,8 @@
 use crate::support::{all_sets, assert_close, assert_same, guarded, random, vector_sets};
 use ocelli_kernels::Kernels;
 use ocelli_kernels::{
-    Attention, Element, KeyValues, LANES, Matrix, MatrixMut, Scalar, Softmax, ValueRows, Workspace,
+    Attention, Element, KeyPanels, KeyValues, LANES, Matrix, MatrixMut, Scalar, Softmax, ValueRows,
+    Workspace,
 };
 
 const DIMS: [usize; 8] = [1, 7, 12, 18, 64, 72, 80, 300];
@@ -55,6 +56,7 @@ fn scores_are_those_of_the_twin() {
                 let stride = panels * LANES + 3;
                 let [found, wanted] = [&*kernels, &Scalar].map(|kernels: &dyn Kernels| {
                     let mut scores = guarded(&vec![5.0; rows * stride]);
+                    let keys = KeyPanels::together(keys, dim);
                     kernels.scores(Matrix::new(&queries, rows, dim), keys, &mut scores, stride);
                     scores.to_vec()
                 });
