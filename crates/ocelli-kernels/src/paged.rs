@@ -92,6 +92,9 @@ impl PagedHead<'_> {
 
     /// Asks memory for the panels of keys that hold `tokens`, which may be none.
     pub(crate) fn ask_for_keys(&self, kernels: &dyn Kernels, tokens: Range<usize>, dim: usize) {
+        if tokens.is_empty() {
+            return;
+        }
         for (_, page, inside) in self.runs(tokens) {
             let panels = inside.start / LANES * LANES..inside.end.next_multiple_of(LANES);
             let panels = panels.start * dim..panels.end * dim;
