@@ -88,6 +88,12 @@ fn tensors_and_vocabularies_that_make_no_text_model_end_with_3() {
         ("blk.0.ffn_up.weight", |text| {
             text.reshape_tensor("blk.0.ffn_up.weight", &[32, 32]);
         }),
+        (
+            "found `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`, need `gpt2` or `llama`",
+            |text| {
+                text.set("tokenizer.ggml.model", string(&"x".repeat(70_000)));
+            },
+        ),
         ("tokenizer.ggml.tokens", |text| {
             text.remove("tokenizer.ggml.tokens");
         }),

@@ -270,8 +270,12 @@ fn check_overlap(tensors: &[TensorInfo]) -> Result<(), Problem> {
     by_offset.sort_by_key(|tensor| tensor.offset);
     for pair in by_offset.windows(2) {
         if pair[0].offset + pair[0].bytes as u64 > pair[1].offset {
+            let name = shown(&pair[1].name);
+            if pair[0].name == pair[1].name {
+                return Err(Problem::DuplicateTensor { name });
+            }
             return Err(Problem::Overlap {
-                name: shown(&pair[1].name),
+                name,
                 other: shown(&pair[0].name),
             });
         }

@@ -9,6 +9,8 @@ use crate::{Error, Scope, TextShape};
 const MOST_LAYERS: u32 = 1024;
 const MOST_HEADS: u32 = 1024;
 const WIDEST: u32 = 65_536;
+/// What bases, factors and deviations can be. Far beyond any model's, and so that what is computed with them stays finite.
+const SENSIBLE: std::ops::RangeInclusive<f32> = 1e-6..=1e12;
 
 /// Metadata below one prefix: `qwen3vl.` or `clip.vision.`.
 pub(crate) struct Keys<'a> {
@@ -75,22 +77,27 @@ impl<'a> Keys<'a> {
         self.in_range(name, first, most).map(Some)
     }
 
-    /// A finite number above zero.
+    /// A number of [`SENSIBLE`] size.
     pub(crate) fn positive(&self, name: &str, default: Option<f32>) -> Result<f32, Error> {
         let found = self.metadata().f32(&self.key(name))?;
         let Some(value) = found.or(default) else {
             return Err(self.invalid(format!("metadata key '{}' is missing", self.key(name))));
         };
-        if value.is_nan() {
-            return Err(self.invalid(format!("{name} is NaN, need a number above 0")));
-        }
-        if !(value.is_finite() && value > 0.0) {
-            return Err(self.invalid(format!("{name} is {value}, need a finite number above 0")));
+        self.sensible(name, value)
+    }
+
+    /// Refuses a value that is not of [`SENSIBLE`] size.
+    pub(crate) fn sensible(&self, name: &str, value: f32) -> Result<f32, Error> {
+        if !SENSIBLE.contains(&value) {
+            let (least, most) = (SENSIBLE.start(), SENSIBLE.end());
+            return Err(self.invalid(format!(
+                "{name} is {value}, need a number from {least:e} to {most:e}"
+            )));
         }
         Ok(value)
     }
 
-    /// Like [`Keys::positive`], but zero is allowed.
+    /// What keeps a norm from dividing by zero: from 0 to below 1.
     pub(crate) fn eps(&self, key: &str, shown: &str) -> Result<f32, Error> {
         let value = self.metadata().f32(&self.key(key))?.unwrap_or(1e-6);
         if value.is_nan() {

@@ -42,7 +42,7 @@ pub enum Error {
         file: String,
     },
     /// Metadata or tensors that contradict each other or make no model.
-    #[error("{file}: {what}")]
+    #[error("bad model file: {file}: {what}")]
     Invalid {
         /// File that was opened.
         file: String,
@@ -50,7 +50,7 @@ pub enum Error {
         what: String,
     },
     /// A tensor that the model needs is not in the file.
-    #[error("{file}: missing tensor '{name}', needed with shape {expected:?}")]
+    #[error("bad model file: {file}: missing tensor '{name}', needed with shape {expected:?}")]
     MissingTensor {
         /// File that was opened.
         file: String,
@@ -60,7 +60,7 @@ pub enum Error {
         expected: Vec<u64>,
     },
     /// A tensor of another shape than the metadata implies.
-    #[error("{file}: tensor '{name}' has shape {found:?}, need {expected:?}")]
+    #[error("bad model file: {file}: tensor '{name}' has shape {found:?}, need {expected:?}")]
     WrongShape {
         /// File that was opened.
         file: String,
@@ -72,7 +72,7 @@ pub enum Error {
         expected: Vec<u64>,
     },
     /// A tensor that nothing read: a misspelt name or another model.
-    #[error("{file}: tensor '{name}' is not used by {model}{more}")]
+    #[error("bad model file: {file}: tensor '{name}' is not used by {model}{more}")]
     UnusedTensor {
         /// File that was opened.
         file: String,
@@ -84,7 +84,7 @@ pub enum Error {
         more: String,
     },
     /// A tensor type without arithmetic.
-    #[error("{file}: tensor '{name}': {source}")]
+    #[error("bad model file: {file}: tensor '{name}': {source}")]
     Pack {
         /// File that was opened.
         file: String,

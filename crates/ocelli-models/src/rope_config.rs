@@ -24,10 +24,8 @@ impl Rotary {
         let mut rotary = Self::new(dim, theta, axes).scaled(scaling(keys, config)?);
         if root.has("rope_freqs.weight") {
             let factors = root.values("rope_freqs.weight", &[dim / 2])?;
-            if let Some(factor) = factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
-                return Err(keys.invalid(format!(
-                    "rope_freqs.weight has {factor}, need finite numbers above 0"
-                )));
+            for (i, factor) in factors.iter().enumerate() {
+                keys.sensible(&format!("rope_freqs.weight[{i}]"), *factor)?;
             }
             rotary = rotary.slowed(&factors);
         }
@@ -46,11 +44,7 @@ pub(crate) fn scaling(keys: &Keys<'_>, config: &TextConfig) -> Result<Scaling, E
     };
     // Writers put 0 or 1 where nothing is scaled.
     let factor = factor.filter(|f| *f != 0.0).unwrap_or(1.0);
-    if !(factor.is_finite() && factor > 0.0) {
-        return Err(keys.invalid(format!(
-            "rope.scaling.factor is {factor}, need a finite number above 0"
-        )));
-    }
+    let factor = keys.sensible("rope.scaling.factor", factor)?;
     match kind.unwrap_or("linear") {
         "none" => Ok(Scaling::None),
         _ if factor == 1.0 => Ok(Scaling::None),
@@ -70,7 +64,7 @@ pub(crate) fn scaling(keys: &Keys<'_>, config: &TextConfig) -> Result<Scaling, E
     }
 }
 
-/// A number above 0 under the first of two names that the file has: current files', then Ollama's.
+/// A number under the first of two names that the file has: current files', then Ollama's.
 fn yarn_number(keys: &Keys<'_>, names: [&str; 2], default: f32) -> Result<f32, Error> {
     for name in names.map(|name| format!("rope.scaling.{name}")) {
         if keys.metadata().get(&keys.key(&name)).is_some() {

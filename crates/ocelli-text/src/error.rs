@@ -82,6 +82,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// True when the model file is at fault, whatever was asked.
+    pub fn is_bad_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Vocabulary { .. }
+                | Self::UnknownPreTokenizer { .. }
+                | Self::Template { .. }
+                | Self::NoTemplate { .. }
+        )
+    }
+
     pub(crate) fn vocabulary(
         what: impl Into<String>,
         found: impl ToString,

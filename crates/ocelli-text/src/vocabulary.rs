@@ -126,6 +126,7 @@ impl Vocabulary {
             "llama" => Model::SentencePiece,
             other => {
                 let key = "tokenizer.ggml.model";
+                let other: String = other.chars().take(64).collect();
                 return Err(metadata
                     .error(key, format!("`{other}`"), "`gpt2` or `llama`")
                     .into());

@@ -16,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] ocelli_models::Error),
     /// A tokenizer or chat template of a model file.
-    #[error("{file}: {source}")]
+    #[error("{}{file}: {source}", if source.is_bad_file() { "bad model file: " } else { "" })]
     Text {
         /// The model file.
         file: String,
@@ -151,7 +151,7 @@ pub enum Error {
         why: String,
     },
     /// The vocabulary does not fit the weights.
-    #[error("{file}: tokenizer has {tokens} tokens, embedding has {rows} rows")]
+    #[error("bad model file: {file}: tokenizer has {tokens} tokens, embedding has {rows} rows")]
     Vocabulary {
         /// The text model.
         file: String,

@@ -12,6 +12,9 @@ const MERGE: usize = 2;
 /// Most tokens of a picture unless the file says otherwise: HF's `longest_edge` of 16384 tokens.
 const MOST_TOKENS: u64 = 16_384;
 
+/// Largest mean of colours, which are from 0 to 1.
+const MOST_MEAN: f32 = 1000.0;
+
 /// Everything in a layer that has a bias in all generations.
 pub(super) const BIASED: [&str; 6] = [
     "attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_down",
@@ -196,16 +199,14 @@ pub(super) fn read_normalization(keys: &Keys<'_>) -> Result<Normalization, Error
     };
     let (mean, std) = (read("image_mean")?, read("image_std")?);
     for (i, value) in mean.iter().enumerate() {
-        if !value.is_finite() {
-            return Err(keys.invalid(format!("image_mean[{i}] is {value}, need a finite number")));
+        if !(-MOST_MEAN..=MOST_MEAN).contains(value) {
+            return Err(keys.invalid(format!(
+                "image_mean[{i}] is {value}, need a number from -{MOST_MEAN} to {MOST_MEAN}"
+            )));
         }
     }
     for (i, value) in std.iter().enumerate() {
-        if !(value.is_finite() && *value > 0.0) {
-            return Err(keys.invalid(format!(
-                "image_std[{i}] is {value}, need a finite number above 0"
-            )));
-        }
+        keys.sensible(&format!("image_std[{i}]"), *value)?;
     }
     Ok(Normalization { mean, std })
 }

@@ -120,6 +120,14 @@ fn colours_and_size_rules_that_cannot_be_are_refused() {
                 "image_mean[2] is NaN",
             ),
             (
+                set!("clip.vision.image_mean", f32s(&[1e38, 0.5, 0.5])),
+                "need a number from -1000 to 1000",
+            ),
+            (
+                set!("clip.vision.image_std", f32s(&[0.5, 0.5, 1e-45])),
+                "image_std[2] is 0.000000000",
+            ),
+            (
                 set!("clip.vision.image_min_pixels", 1u32 << 31),
                 "size rule",
             ),

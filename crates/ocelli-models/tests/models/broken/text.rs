@@ -130,6 +130,10 @@ fn numbers_that_are_none_are_refused() {
                 "rope.freq_base is inf",
             ),
             (
+                set!("qwen3vl.rope.freq_base", f32::from_bits(1)),
+                "need a number from 1e-6 to 1e12",
+            ),
+            (
                 set!("qwen3vl.rope.dimension_sections", i32s(&[6, 5, 4, 0])),
                 "add up to 15, need 16",
             ),
