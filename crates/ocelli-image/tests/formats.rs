@@ -6,8 +6,10 @@
 
 mod common;
 
-use common::{cases, golden, text};
-use ocelli_image::{DecodeOptions, RgbImage, decode, header, read, read_header};
+use common::{cases, file, golden, open, text};
+use ocelli_image::{
+    DecodeOptions, Format, Orientation, RgbImage, decode, header, read, read_header,
+};
 
 /// Largest difference of a sample, and how many samples differ at all.
 fn difference(a: &RgbImage, b: &RgbImage) -> (u8, usize) {
@@ -97,4 +99,66 @@ fn exif_behind_the_first_scan_of_a_jpeg_turns_nothing() {
         (seen.width, seen.height),
         (plain.image.width, plain.image.height)
     );
+}
+
+#[test]
+fn the_orientation_and_the_stored_size_are_reported() {
+    for value in 1..=8u16 {
+        for kind in ["png", "jpg"] {
+            let picture = read(
+                golden(&format!("decode/exif{value}.{kind}")),
+                &DecodeOptions::default(),
+            )
+            .unwrap();
+            assert_eq!(
+                Some(picture.orientation),
+                Orientation::from_exif_value(value)
+            );
+            assert_eq!((picture.stored_width, picture.stored_height), (24, 16));
+            let swaps = picture.orientation.swaps_sides();
+            assert_eq!(
+                (picture.image.width, picture.image.height),
+                if swaps { (16, 24) } else { (24, 16) }
+            );
+        }
+    }
+    let picture = decode(&file("exif_garbage.jpg"), &DecodeOptions::default()).unwrap();
+    assert_eq!(
+        (picture.orientation, picture.format),
+        (Orientation::Upright, Format::Jpeg)
+    );
+}
+
+#[test]
+fn the_background_behind_transparency_can_be_chosen() {
+    let options = DecodeOptions {
+        background: [1, 2, 3],
+        ..DecodeOptions::default()
+    };
+    let picture = decode(&file("rgba8.png"), &options).unwrap();
+    assert_eq!(
+        picture.image.pixel(0, 0),
+        Some([1, 2, 3]),
+        "the upper rows are clear"
+    );
+    assert_ne!(
+        picture.image.pixel(0, 12),
+        Some([1, 2, 3]),
+        "the next ones are opaque"
+    );
+}
+
+#[test]
+fn a_gif_shows_its_first_colour_where_the_frame_does_not_reach_unless_it_knows_transparency() {
+    let red_then_blue = [200, 0, 0, 0, 0, 100];
+    // A screen of 3 x 1, a frame of 1 x 1 in its middle, painted with the second colour.
+    let gif = |control: &[u8]| {
+        let screen = b"GIF89a\x03\0\x01\0\x80\0\0";
+        let frame = b",\x01\0\0\0\x01\0\x01\0\0\x02\x02L\x01\0;";
+        [&screen[..], &red_then_blue, control, frame].concat()
+    };
+    let opaque = open(&gif(b"")).unwrap();
+    assert_eq!(opaque.pixels, [200, 0, 0, 0, 0, 100, 200, 0, 0]);
+    let clear = open(&gif(b"!\xf9\x04\x01\0\0\0\0")).unwrap();
+    assert_eq!(clear.pixels, [255, 255, 255, 0, 0, 100, 255, 255, 255]);
 }

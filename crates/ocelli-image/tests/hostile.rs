@@ -6,25 +6,8 @@
 
 mod common;
 
-use common::{cases, golden, text};
-use ocelli_image::{
-    DecodeOptions, Error, Format, Limits, Orientation, RgbImage, decode, header, read,
-};
-
-fn file(name: &str) -> Vec<u8> {
-    std::fs::read(golden(&format!("decode/{name}"))).unwrap()
-}
-
-fn open(bytes: &[u8]) -> Result<RgbImage, Error> {
-    decode(bytes, &DecodeOptions::default()).map(|picture| picture.image)
-}
-
-fn message(bytes: &[u8]) -> String {
-    match open(bytes) {
-        Ok(image) => panic!("decoded as {image:?}"),
-        Err(error) => error.to_string(),
-    }
-}
+use common::{cases, file, frame_at, golden, message, open, patched, position, text};
+use ocelli_image::{DecodeOptions, Error, Format, Limits, decode, read};
 
 #[test]
 fn a_file_cut_anywhere_is_an_error() {
@@ -145,76 +128,6 @@ fn other_files_are_named() {
     );
 }
 
-/// Replaces the bytes at `at`.
-fn patched(name: &str, at: usize, with: &[u8]) -> Vec<u8> {
-    let mut bytes = file(name);
-    bytes[at..at + with.len()].copy_from_slice(with);
-    bytes
-}
-
-fn position(bytes: &[u8], of: &[u8]) -> usize {
-    bytes
-        .windows(of.len())
-        .position(|window| window == of)
-        .unwrap()
-}
-
-/// The start-of-frame marker of a baseline JPEG.
-fn frame_at(name: &str) -> usize {
-    position(&file(name), &[0xff, 0xc0])
-}
-
-#[test]
-fn sizes_over_the_limits_are_refused_from_the_header() {
-    let side = 22_000u32.to_be_bytes();
-    let png = patched("rgb8_gamma.png", 16, &[side, side].concat());
-    assert_eq!(
-        message(&png),
-        "image is 22000x22000 (484.0 MP), limit 268.5 MP"
-    );
-    // 35 bytes: canvas of 65535 x 65535, one frame of 1 x 1.
-    let gif =
-        b"GIF89a\xff\xff\xff\xff\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
-    assert_eq!(
-        message(gif),
-        "image is 65535x65535 (4294.9 MP), limit 268.5 MP"
-    );
-    let frame = frame_at("444_61x43.jpg");
-    let jpeg = patched("444_61x43.jpg", frame + 5, &[0xff, 0xff, 0xff, 0xff]);
-    assert!(message(&jpeg).starts_with("image is 65535x65535"));
-    let bmp = patched("rgb24.bmp", 18, &[0, 0, 0x10, 0]);
-    assert!(
-        message(&bmp).starts_with("image is 1048576x29"),
-        "{}",
-        message(&bmp)
-    );
-    let webp = file("lossy_alpha.webp");
-    let canvas = position(&webp, b"VP8X") + 12;
-    assert!(
-        message(&patched("lossy_alpha.webp", canvas, &[0xff; 6]))
-            .starts_with("image is 16777216x16777216")
-    );
-    let options = DecodeOptions {
-        limits: Limits {
-            encoded_bytes: 100,
-            ..Limits::default()
-        },
-        ..DecodeOptions::default()
-    };
-    assert!(matches!(
-        decode(&file("rgb24.bmp"), &options),
-        Err(Error::FileTooLarge { limit: 100, .. })
-    ));
-    let too_long = read(golden("decode/rgb24.bmp"), &options).unwrap_err();
-    assert_eq!(
-        too_long.to_string(),
-        format!(
-            "image file has {} bytes, limit 100",
-            file("rgb24.bmp").len()
-        )
-    );
-}
-
 #[test]
 fn a_palette_index_beyond_the_palette_is_an_error() {
     let png = file("palette4.png");
@@ -303,114 +216,6 @@ fn png_metadata_is_skipped_whatever_it_claims_and_damage_to_pixels_is_found() {
 }
 
 #[test]
-fn the_orientation_and_the_stored_size_are_reported() {
-    for value in 1..=8u16 {
-        for kind in ["png", "jpg"] {
-            let picture = read(
-                golden(&format!("decode/exif{value}.{kind}")),
-                &DecodeOptions::default(),
-            )
-            .unwrap();
-            assert_eq!(
-                Some(picture.orientation),
-                Orientation::from_exif_value(value)
-            );
-            assert_eq!((picture.stored_width, picture.stored_height), (24, 16));
-            let swaps = picture.orientation.swaps_sides();
-            assert_eq!(
-                (picture.image.width, picture.image.height),
-                if swaps { (16, 24) } else { (24, 16) }
-            );
-        }
-    }
-    let picture = decode(&file("exif_garbage.jpg"), &DecodeOptions::default()).unwrap();
-    assert_eq!(
-        (picture.orientation, picture.format),
-        (Orientation::Upright, Format::Jpeg)
-    );
-}
-
-#[test]
-fn the_background_behind_transparency_can_be_chosen() {
-    let options = DecodeOptions {
-        background: [1, 2, 3],
-        ..DecodeOptions::default()
-    };
-    let picture = decode(&file("rgba8.png"), &options).unwrap();
-    assert_eq!(
-        picture.image.pixel(0, 0),
-        Some([1, 2, 3]),
-        "the upper rows are clear"
-    );
-    assert_ne!(
-        picture.image.pixel(0, 12),
-        Some([1, 2, 3]),
-        "the next ones are opaque"
-    );
-}
-
-#[test]
-fn decoding_ends_at_its_deadline_in_every_format() {
-    let options = DecodeOptions {
-        deadline: Some(std::time::Instant::now()),
-        ..DecodeOptions::default()
-    };
-    for name in [
-        "rgba8.png",
-        "420_64x48_progressive.jpg",
-        "lossy.webp",
-        "plain.gif",
-        "rgb24.bmp",
-    ] {
-        let error = decode(&file(name), &options).unwrap_err();
-        assert!(matches!(error, Error::TooSlow), "{name}: {error}");
-        assert!(error.to_string().contains("takes too long"), "{error}");
-    }
-    for name in ["restored.gif", "blended.png", "clear.webp"] {
-        let bytes = std::fs::read(golden(&format!("animation/{name}"))).unwrap();
-        let animation = ocelli_image::Animation::open(&bytes, &options).unwrap();
-        let mut shown = 0;
-        let error = animation.frames(&mut |_, _| {
-            shown += 1;
-            std::ops::ControlFlow::Continue(())
-        });
-        assert!(matches!(error, Err(Error::TooSlow)), "{name}: {error:?}");
-        assert_eq!(shown, 0, "{name}");
-    }
-}
-
-#[test]
-fn the_memory_that_decoding_takes_is_known_from_the_header() {
-    for case in cases("decode/cases.json") {
-        let name = text(&case, "file");
-        let bytes = file(name);
-        let header = header(&bytes, &DecodeOptions::default()).unwrap();
-        let picture = u64::from(header.width) * u64::from(header.height) * 3;
-        let working = header.working_bytes;
-        // Whole blocks of small pictures are many times their pixels.
-        let most = 16 * (picture + 3 * 64 * 64);
-        assert!(
-            (picture..most).contains(&working),
-            "{name}: {working} for {picture}"
-        );
-        let is_turned = header.orientation != Orientation::Upright;
-        assert!(!is_turned || working >= 2 * picture, "{name}: {working}");
-    }
-}
-
-#[test]
-fn a_later_frame_of_a_gif_cannot_be_larger_than_a_picture_may_be() {
-    let mut gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff".to_vec();
-    gif.extend_from_slice(b",\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0");
-    gif.extend_from_slice(b",\0\0\0\0\xff\xff\xff\xff\0\x02\x02D\x01\0;");
-    assert!(
-        message(&gif).contains("image is 65535x65535"),
-        "{}",
-        message(&gif)
-    );
-}
-
-#[test]
 fn a_path_that_cannot_be_read_is_no_bad_picture() {
     let error = read(golden("decode/no_such_file.png"), &DecodeOptions::default()).unwrap_err();
     assert!(matches!(error, Error::Read { .. }), "{error}");
@@ -418,4 +223,19 @@ fn a_path_that_cannot_be_read_is_no_bad_picture() {
         read(golden("decode"), &DecodeOptions::default()),
         Err(Error::Read { .. })
     ));
+}
+
+#[test]
+fn compressed_data_of_a_png_must_have_its_checksum() {
+    let file = |sum: u8, crc: [u8; 4]| {
+        let head = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde";
+        let data = b"\0\0\0\x0fIDATx\x01\x01\x04\0\xfb\xff\0\x0a\x14\x1e\0h\0";
+        let end = b"\0\0\0\0IEND\xaeB`\x82";
+        [&head[..], data, &[sum], &crc, end].concat()
+    };
+    let sound = open(&file(0x3d, [0xe8, 0x0c, 0xbb, 0x83])).unwrap();
+    assert_eq!(sound.pixel(0, 0), Some([10, 20, 30]));
+    // The chunk's own checksum is right.
+    let damaged = message(&file(0x3c, [0x9f, 0x0b, 0x8b, 0x15]));
+    assert_eq!(damaged, "corrupt PNG: the image data does not decode");
 }

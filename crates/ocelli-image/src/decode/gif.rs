@@ -18,7 +18,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     let (frame, control) = &file.frames[0];
     // Before the canvas takes memory: a short file can name a large one.
     let indices = frame.unpack(options)?;
-    let mut image = RgbImage::filled(file.width, file.height, options.background)?;
+    let mut image = file.canvas(options)?;
     frame.paint(&mut image, &indices, control.transparent)?;
     Ok(Stored {
         image,
@@ -55,7 +55,7 @@ pub(super) fn survey(bytes: &[u8], options: &DecodeOptions) -> Result<Survey, Er
 pub(super) fn frames(bytes: &[u8], options: &DecodeOptions, see: See<'_>) -> Result<(), Error> {
     let file = File::walk(bytes, options)?;
     file.frames[0].0.unpack(options)?;
-    let mut canvas = RgbImage::filled(file.width, file.height, options.background)?;
+    let mut canvas = file.canvas(options)?;
     for (index, (frame, control)) in file.frames.iter().enumerate() {
         let before = (control.disposal == Control::PREVIOUS).then(|| canvas.clone());
         frame.paint(&mut canvas, &frame.unpack(options)?, control.transparent)?;
@@ -129,6 +129,18 @@ impl<'a> File<'a> {
             height,
             frames,
         })
+    }
+
+    /// What the first frame is painted on. Where it does not cover the picture, this is seen: the background if the
+    /// frame has a transparent colour, else its first colour, as the reference has it.
+    fn canvas(&self, options: &DecodeOptions) -> Result<RgbImage, Error> {
+        let (frame, control) = &self.frames[0];
+        let first = || frame.colours?.first_chunk::<3>().copied();
+        let colour = match control.transparent {
+            Some(_) => options.background,
+            None => first().unwrap_or(options.background),
+        };
+        RgbImage::filled(self.width, self.height, colour)
     }
 }
 

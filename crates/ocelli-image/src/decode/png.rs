@@ -16,6 +16,8 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     let mut decoder = png::Decoder::new(std::io::Cursor::new(chunks.picture));
     // Rows are the only large buffers inside the decoder: two of at most 16384 * 8 bytes.
     decoder.set_limits(png::Limits { bytes: 64 << 20 });
+    // That of the compressed data too, which the decoder leaves out by default.
+    decoder.ignore_checksums(false);
     let mut reader = decoder.read_info().map_err(|error| refused(&error))?;
     let colours = Colours::new(&header, reader.info(), chunks.opacity, options.background)?;
     let (width, height) = (header.width as usize, header.height as usize);

@@ -40,6 +40,8 @@ pub(super) fn frames(bytes: &[u8], options: &DecodeOptions, see: See<'_>) -> Res
     let chunks = Chunks::parse(bytes)?;
     let mut decoder = png::Decoder::new(std::io::Cursor::new(chunks.pictures));
     decoder.set_limits(png::Limits { bytes: 64 << 20 });
+    // That of the compressed data too, which the decoder leaves out by default.
+    decoder.ignore_checksums(false);
     decoder.set_transformations(
         png::Transformations::normalize_to_color8() | png::Transformations::ALPHA,
     );

@@ -1,4 +1,4 @@
-//! What the golden tests share: finding and reading `tests/goldens`.
+//! What the tests share: finding, reading and breaking the files of `tests/goldens`.
 #![allow(
     clippy::unwrap_used,
     reason = "a helper that fails is a test that fails"
@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use ocelli_image::{DecodeOptions, Error, RgbImage, decode};
 use serde_json::Value;
 
 /// A golden file, by its path below `tests/goldens`.
@@ -48,4 +49,48 @@ pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> String {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
     format!("{hash:016x}")
+}
+
+/// A file among the goldens of decoding.
+#[allow(dead_code, reason = "not every test program needs every helper")]
+pub(crate) fn file(name: &str) -> Vec<u8> {
+    std::fs::read(golden(&format!("decode/{name}"))).unwrap()
+}
+
+/// Its picture.
+#[allow(dead_code, reason = "not every test program needs every helper")]
+pub(crate) fn open(bytes: &[u8]) -> Result<RgbImage, Error> {
+    decode(bytes, &DecodeOptions::default()).map(|picture| picture.image)
+}
+
+/// Why it is no picture.
+#[allow(dead_code, reason = "not every test program needs every helper")]
+pub(crate) fn message(bytes: &[u8]) -> String {
+    match open(bytes) {
+        Ok(image) => panic!("decoded as {image:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A file whose bytes at `at` are others.
+#[allow(dead_code, reason = "not every test program needs every helper")]
+pub(crate) fn patched(name: &str, at: usize, with: &[u8]) -> Vec<u8> {
+    let mut bytes = file(name);
+    bytes[at..at + with.len()].copy_from_slice(with);
+    bytes
+}
+
+/// Where a sequence of bytes begins.
+#[allow(dead_code, reason = "not every test program needs every helper")]
+pub(crate) fn position(bytes: &[u8], of: &[u8]) -> usize {
+    bytes
+        .windows(of.len())
+        .position(|window| window == of)
+        .unwrap()
+}
+
+/// Where a baseline JPEG has its start-of-frame marker.
+#[allow(dead_code, reason = "not every test program needs every helper")]
+pub(crate) fn frame_at(name: &str) -> usize {
+    position(&file(name), &[0xff, 0xc0])
 }
