@@ -19,7 +19,10 @@ use crate::args::{BatchArgs, Precision};
 use crate::failure::{Code, Failure};
 use crate::load::load;
 use crate::output;
-use crate::prompt::conversation;
+use crate::prompt::{conversation, file, utf8};
+
+/// Most bytes of a file with a schema; what a grammar may have is less.
+const SCHEMA_BYTES: u64 = 16 << 20;
 
 /// Endings of files in a folder that are taken for pictures.
 const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
@@ -155,8 +158,7 @@ struct Schema {
 impl Schema {
     /// Reads a file.
     fn read(path: &Path) -> Result<Self, Failure> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Failure::path("read", path, &error))?;
+        let text = utf8(file(path, SCHEMA_BYTES)?, "--schema")?;
         let schema: Value = serde_json::from_str(&text).map_err(|error| {
             let path = path.display();
             Failure::usage(format_args!("--schema {path}: found no JSON: {error}"))

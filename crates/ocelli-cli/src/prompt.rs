@@ -84,9 +84,7 @@ pub(crate) fn messages(path: &Path) -> Result<Vec<Message>, Failure> {
             PathBuf::new(),
         )
     } else {
-        let file =
-            std::fs::File::open(path).map_err(|error| Failure::path("open", path, &error))?;
-        let bytes = limited(file, MESSAGES_BYTES, &path.display().to_string())?;
+        let bytes = file(path, MESSAGES_BYTES)?;
         (bytes, path.parent().map(Path::to_owned).unwrap_or_default())
     };
     let text = utf8(bytes, "--messages")?;
@@ -210,12 +208,26 @@ fn read_announced(send: &mpsc::Sender<Option<Result<Vec<u8>, Failure>>>) {
     let _ = send.send(Some(read));
 }
 
+/// A file's content, or that of a pipe that is written to.
+///
+/// # Errors
+/// When it cannot be read or has more than `most` bytes.
+pub(crate) fn file(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
+    let bytes = ocelli::read_bytes(path, most);
+    let bytes = bytes.map_err(|error| Failure::path("read", path, &error))?;
+    at_most(bytes, most, &path.display().to_string())
+}
+
 fn limited(from: impl io::Read, most: u64, whose: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = from.take(most + 1).read_to_end(&mut bytes);
     read.map_err(|error| {
         Failure::new(Code::Path, format_args!("{whose}: cannot be read: {error}"))
     })?;
+    at_most(bytes, most, whose)
+}
+
+fn at_most(bytes: Vec<u8>, most: u64, whose: &str) -> Result<Vec<u8>, Failure> {
     if bytes.len() as u64 > most {
         return Err(Failure::usage(format_args!(
             "{whose}: found more than {most} bytes, need at most that many"
@@ -224,7 +236,11 @@ fn limited(from: impl io::Read, most: u64, whose: &str) -> Result<Vec<u8>, Failu
     Ok(bytes)
 }
 
-fn utf8(bytes: Vec<u8>, whose: &str) -> Result<String, Failure> {
+/// Text of a file or of standard input.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn utf8(bytes: Vec<u8>, whose: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Failure::usage(format_args!(

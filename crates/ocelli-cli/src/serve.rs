@@ -12,6 +12,10 @@ use crate::complain;
 use crate::failure::{Code, Failure, one_line};
 use crate::interrupt::Interrupt;
 use crate::models;
+use crate::prompt::{file, utf8};
+
+/// Most bytes of a file with keys.
+const KEY_FILE_BYTES: u64 = 1 << 20;
 
 /// Serves until a signal comes and what runs is answered.
 ///
@@ -66,7 +70,7 @@ fn failure(error: ocelli_server::Error) -> Failure {
 fn settings(args: &ServeArgs) -> Result<Settings, Failure> {
     let mut api_keys = args.api_key.clone();
     if let Some(path) = &args.api_key_file {
-        let text = std::fs::read_to_string(path).map_err(|e| Failure::path("read", path, &e))?;
+        let text = utf8(file(path, KEY_FILE_BYTES)?, "--api-key-file")?;
         let lines = text.lines().map(str::trim);
         let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
         api_keys.extend(keys.map(str::to_owned));

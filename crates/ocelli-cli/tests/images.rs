@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, bitmap, ocelli_fed, picture};
+use common::{Folder, bitmap, ocelli, ocelli_fed, picture};
 
 #[test]
 fn what_is_no_picture_is_refused() {
@@ -97,4 +97,18 @@ fn the_smallest_pictures_and_wrong_endings_are_no_error() {
         let path = folder.file("small.png", bitmap(width, height));
         model.run(&["-n", "1", "--image", &path, "x"]).ok();
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_never_ends_or_never_begins_is_given_up_with_8() {
+    let folder = Folder::new();
+    let pipe = folder.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    ocelli(&["run", "--image", &pipe, "What is this?"]).fails(8, "nothing came for 3 seconds");
+    ocelli(&["run", "--messages", &pipe]).fails(8, "nothing came for 3 seconds");
+    ocelli(&["run", "--video", &pipe, "What is this?"]).fails(8, "this is no regular file");
+    let verify = ["verify", "--prompt", "x", "--reference", "/dev/zero"];
+    ocelli(&verify).fails(8, "this is no regular file");
 }

@@ -30,6 +30,7 @@ mod decode;
 pub mod draw;
 mod edge;
 mod error;
+mod file;
 mod font;
 mod image;
 mod orientation;
@@ -46,6 +47,7 @@ pub use decode::{
 };
 pub use edge::{edge_resize, middle_square};
 pub use error::Error;
+pub use file::read_bytes;
 pub use image::RgbImage;
 pub use orientation::Orientation;
 pub use patches::{Normalization, Patches, patchify};

@@ -204,11 +204,17 @@ impl Trace {
     /// # Errors
     /// When the file is missing, no safetensors file, or holds other types than F32, I32 and I64.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let file = std::fs::read(path).map_err(|source| Error::Path {
+        let failed = |source| Error::Path {
             action: "read",
             path: path.to_owned(),
             source,
-        })?;
+        };
+        // Asked before opening: a pipe could wait and a device go on for ever.
+        let metadata = std::fs::metadata(path).map_err(failed)?;
+        if !(metadata.is_file() || metadata.is_dir()) {
+            return Err(failed(std::io::Error::other("this is no regular file")));
+        }
+        let file = std::fs::read(path).map_err(failed)?;
         let unusable = |what: String| Error::Trace {
             path: path.to_owned(),
             what,

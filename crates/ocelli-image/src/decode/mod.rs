@@ -13,12 +13,10 @@ mod png_frames;
 mod sniff;
 mod webp;
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::{Error, Orientation, RgbImage};
+use crate::{Error, Orientation, RgbImage, read_bytes};
 
 pub use animation::{Animation, MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS};
 
@@ -175,7 +173,7 @@ pub struct ImageHeader {
 /// # Errors
 /// As [`read`], for what the header says.
 pub fn read_header(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<ImageHeader, Error> {
-    header(&read_bytes(path.as_ref(), options)?, options)
+    header(&read_allowed(path.as_ref(), options)?, options)
 }
 
 /// As [`read_header`], for the content of a file.
@@ -255,27 +253,21 @@ fn check_file(bytes: &[u8], options: &DecodeOptions) -> Result<Format, Error> {
 /// # Errors
 /// [`Error::Read`] if the path cannot be read, else as [`decode`]. No more than the allowed bytes are read.
 pub fn read(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Picture, Error> {
-    decode(&read_bytes(path.as_ref(), options)?, options)
+    decode(&read_allowed(path.as_ref(), options)?, options)
 }
 
 /// No more than the allowed bytes of a file.
-fn read_bytes(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, Error> {
+fn read_allowed(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,
     };
     let limit = options.limits.encoded_bytes;
-    let file = File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
+    let size = std::fs::metadata(path).map_err(failed)?.len();
     if size > limit {
         return Err(Error::FileTooLarge { bytes: size, limit });
     }
-    // Pipes have no size: they are read up to the limit.
-    let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    Ok(bytes)
+    read_bytes(path, limit).map_err(failed)
 }
 
 /// Refuses a size that the limits do not allow. Decoders call this with the header's numbers.

@@ -69,13 +69,18 @@ impl Opened<'_> {
 /// The content of a file that this program reads itself; none for what ffmpeg reads.
 pub(super) fn read_animation(path: &Path) -> Result<Option<Vec<u8>>, Wrong> {
     let failed = |error| Wrong::path(format_args!("cannot read: {error}"));
+    // Asked before opening, which would wait for the writer of a pipe.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !(metadata.is_file() || metadata.is_dir()) {
+        return Err(Wrong::path("this is no regular file; '-' reads a pipe"));
+    }
+    if metadata.is_file() && metadata.len() == 0 {
+        return Err(Wrong::bad("the file is empty (0 bytes)"));
+    }
     let mut file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     let head = Read::by_ref(&mut file).take(64).read_to_end(&mut bytes);
     head.map_err(failed)?;
-    if bytes.is_empty() {
-        return Err(Wrong::bad("the file is empty (0 bytes)"));
-    }
     if Format::of(&bytes).is_none() {
         return Ok(None);
     }

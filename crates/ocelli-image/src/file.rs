@@ -1,0 +1,104 @@
+//! The bytes of whatever a path names, bounded in size and, where no byte may ever come, in time.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SyncSender};
+use std::time::Duration;
+
+/// How long something that is no file on a disk may keep its reader waiting for the next bytes.
+const SILENCE: Duration = Duration::from_secs(3);
+
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// The first `most` + 1 bytes that a path names, so that a longer file is known by its length.
+///
+/// Pipes and devices are read too (`<(command)` of a shell is one), unless they stay silent for three seconds: nobody
+/// may ever write to them.
+///
+/// # Errors
+/// When the path cannot be read, or stays silent.
+pub fn read_bytes(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
+    let (path, most) = (path.as_ref(), most.saturating_add(1));
+    let metadata = fs::metadata(path)?;
+    // Files of /proc have no size, and some of them wait as pipes do.
+    if metadata.is_file() && metadata.len() > 0 {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(most).read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    read_patiently(path.to_owned(), most)
+}
+
+/// Reads on a thread of its own, since opening a pipe already waits. It is left behind when nothing comes.
+fn read_patiently(path: PathBuf, most: u64) -> io::Result<Vec<u8>> {
+    let (send, receive) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let failed = send_chunks(&path, most, &send).err();
+        // Nobody listens any more when it took too long.
+        let _ = send.send(failed.map(Err));
+    });
+    let mut bytes = Vec::new();
+    loop {
+        match receive.recv_timeout(SILENCE) {
+            Ok(Some(chunk)) => bytes.append(&mut chunk?),
+            Ok(None) => return Ok(bytes),
+            Err(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!(
+                        "nothing came for {} seconds; need a file, or a pipe that is written to",
+                        SILENCE.as_secs()
+                    ),
+                ));
+            }
+        }
+    }
+}
+
+/// A part of the bytes, or why there are no more; none at the end.
+type Chunk = Option<io::Result<Vec<u8>>>;
+
+fn send_chunks(path: &Path, most: u64, send: &SyncSender<Chunk>) -> io::Result<()> {
+    let mut rest = File::open(path)?.take(most);
+    loop {
+        let mut chunk = vec![0; rest.limit().min(CHUNK_BYTES) as usize];
+        let length = rest.read(&mut chunk)?;
+        chunk.truncate(length);
+        if length == 0 || send.send(Some(Ok(chunk))).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_and_files_without_a_size_are_read_up_to_the_limit() {
+        assert_eq!(read_bytes("/dev/null", 9).unwrap(), b"");
+        assert_eq!(read_bytes("/dev/zero", 9).unwrap(), [0; 10]);
+        let most = 3 * CHUNK_BYTES;
+        let long = read_bytes("/dev/zero", most).unwrap();
+        assert_eq!(long.len() as u64, most + 1);
+        assert!(!read_bytes("/proc/self/status", 9).unwrap().is_empty());
+        let folder = read_bytes("/proc/self", 9).unwrap_err();
+        assert_eq!(folder.kind(), io::ErrorKind::IsADirectory);
+    }
+
+    #[test]
+    fn a_pipe_is_read_while_it_is_written_to_and_given_up_when_it_stays_silent() {
+        let folder = std::env::temp_dir().join(format!("ocelli-pipe-{}", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&folder).status();
+        assert!(made.unwrap().success());
+        let writer = folder.clone();
+        let writing = std::thread::spawn(move || fs::write(writer, b"a picture").unwrap());
+        let written = read_bytes(&folder, 100).unwrap();
+        writing.join().unwrap();
+        let silent = read_bytes(&folder, 100).unwrap_err();
+        fs::remove_file(&folder).unwrap();
+        assert_eq!(written, b"a picture");
+        assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+    }
+}
