@@ -13,7 +13,7 @@ use ocelli_tensor::{
 
 use crate::arithmetic::Arithmetic;
 use crate::kv::CpuKv;
-use crate::memory::{CpuStorage, Numbers};
+use crate::memory::{CpuStorage, Numbers, Pieces};
 use crate::pool::Pool;
 use crate::product::{Engine, Multiply};
 use crate::rows::activation;
@@ -30,6 +30,8 @@ pub struct CpuBackend {
     precision: Precision,
     pub(crate) arithmetic: Arithmetic,
     rounded: Mutex<Numbers<f32>>,
+    /// Where weights are put.
+    weights: Pieces,
     /// Why a faster set than the chosen one is not used, though the processor has it.
     refused: Option<String>,
 }
@@ -62,6 +64,7 @@ impl CpuBackend {
         Ok(Self {
             arithmetic,
             rounded: Mutex::new(Numbers::zeros(0)),
+            weights: Pieces::default(),
             refused,
             kernels: Arc::from(kernels),
             pool: Arc::new(Pool::new(threads)?),
@@ -114,6 +117,7 @@ impl Backend for CpuBackend {
             precision: Precision::F32,
             arithmetic: Arithmetic::new(Precision::F32, self.kernels.rates()),
             rounded: Mutex::new(Numbers::zeros(0)),
+            weights: Pieces::default(),
             refused: self.refused.clone(),
         }))
     }
@@ -127,7 +131,12 @@ impl Backend for CpuBackend {
     }
 
     fn pack(&self, sources: &[WeightSource<'_>], purpose: Use) -> Result<Weight, PackError> {
-        CpuWeight::pack(&self.pool, self.arithmetic, sources, purpose)
+        CpuWeight::pack(
+            (&self.pool, &self.weights),
+            self.arithmetic,
+            sources,
+            purpose,
+        )
     }
 
     fn vector(&self, values: &[f32]) -> Vector {

@@ -8,7 +8,7 @@ use ocelli_quant::{TensorType, dequantize, quantize_into};
 use ocelli_tensor::{PackError, Use, Weight, WeightSource};
 
 use crate::arithmetic::Arithmetic;
-use crate::memory::AlignedBytes;
+use crate::memory::{AlignedBytes, Pieces};
 use crate::pool::Pool;
 
 /// A packed weight: one part for each source, stacked on its outputs.
@@ -42,7 +42,7 @@ impl CpuWeight {
 
     /// Takes sources into memory of the backend.
     pub(crate) fn pack(
-        pool: &Pool,
+        (pool, memory): (&Pool, &Pieces),
         arithmetic: Arithmetic,
         sources: &[WeightSource<'_>],
         purpose: Use,
@@ -56,7 +56,13 @@ impl CpuWeight {
                 "stacked matrices have the same columns"
             );
             let end = outputs + source.rows;
-            parts.push(Part::pack(pool, arithmetic, source, purpose, outputs..end)?);
+            parts.push(Part::pack(
+                (pool, memory),
+                arithmetic,
+                source,
+                purpose,
+                outputs..end,
+            )?);
             outputs = end;
         }
         let bytes = parts.iter().map(|part| part.bytes.bytes().len()).sum();
@@ -84,7 +90,7 @@ impl CpuWeight {
 
 impl Part {
     fn pack(
-        pool: &Pool,
+        (pool, memory): (&Pool, &Pieces),
         arithmetic: Arithmetic,
         source: &WeightSource<'_>,
         purpose: Use,
@@ -122,7 +128,9 @@ impl Part {
             }
         };
         let len = len.ok_or(PackError::OutOfMemory { bytes: usize::MAX })?;
-        let mut bytes = AlignedBytes::zeros(len).ok_or(PackError::OutOfMemory { bytes: len })?;
+        let mut bytes = memory
+            .zeros(len)
+            .ok_or(PackError::OutOfMemory { bytes: len })?;
         match form {
             Form::Rows(_) => bytes.bytes_mut().copy_from_slice(source.data),
             Form::Panels(format) if len > 0 => {

@@ -189,6 +189,9 @@ pub struct Rates {
     pub few_bytes: bool,
     /// [`Operand::Int8Groups`] for rows of prompts; faster than [`Operand::Bf16`], too.
     pub many_bytes: bool,
+    /// Most rows of prompts in [`Operand::Int8Groups`] for which [`Kernels::product_few`], which gives the same bits, takes less
+    /// time than [`Kernels::product`]: codes are decoded in registers for some rows at a time, not once in memory for all.
+    pub few_rows: usize,
 }
 
 /// An instruction set. One call is a whole loop, so a virtual call costs nothing that can be measured.

@@ -16,7 +16,7 @@ use std::ops::Range;
 use crate::attention::{Attention, KeyValues};
 use crate::panels::cast::{bits, bits_mut, bytes, halves_mut, word_halves_mut};
 use crate::vector::Simd;
-use crate::vector::decode::LINE;
+use crate::vector::ahead::LINE;
 use crate::vector::round::round_to_halves;
 use crate::word_job::{Scales, WordJob};
 use crate::workspace::{AttentionSpace, room};

@@ -1,7 +1,7 @@
 //! The three steps of a block of attention: scores, softmax, weighted sum.
 
 use crate::panels::cast::{bytes, half_bytes};
-use crate::vector::decode::LINE;
+use crate::vector::ahead::LINE;
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
 use crate::vector::{Simd, math};
 use crate::{CHUNK, Element, KeyPanels, LANES, Matrix, Softmax, ValueRows};

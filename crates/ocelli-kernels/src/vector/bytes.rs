@@ -9,6 +9,7 @@
 //! in 16 bits, which `A` and `B` are chosen to fit. The error is at most 0.5 of a byte for the rounding and as much for that of `A`.
 
 use crate::LANES;
+use crate::panels::coded::Plane;
 use crate::vector::Simd;
 use crate::vector::decode::{
     Coded, UNIT, has_minima, moved, scale_and_minimum, upper_planes, word,
@@ -53,16 +54,27 @@ fn code_words<S: Simd, C: Coded>(
         }
         have = 4;
     }
-    for (index, plane) in coding.planes[1..].iter().enumerate() {
-        let Some(plane) = plane else { continue };
-        let bits = plane.bits as i32;
-        let mask = s.splat_int(four(((1 << bits) - 1) << have));
-        words[0] = s.or(words[0], s.and(moved(s, upper[index], -have), mask));
-        words[1] = s.or(words[1], s.and(moved(s, upper[index], bits - have), mask));
-        upper[index] = s.shift_right(upper[index], 2 * bits);
-        have += bits;
-    }
+    // Not a loop over planes: one that is not unrolled looks for them whenever it runs.
+    have += add_plane(s, coding.planes[1], have, (&mut words, &mut upper[0]));
+    add_plane(s, coding.planes[2], have, (&mut words, &mut upper[1]));
     words
+}
+
+/// Adds the bits of an upper plane of 8 inputs, above the `have` bits that their codes have so far; the number of its bits.
+#[inline(always)]
+fn add_plane<S: Simd>(
+    s: S,
+    plane: Option<Plane>,
+    have: i32,
+    (words, upper): (&mut [S::Ints; 2], &mut S::Ints),
+) -> i32 {
+    let Some(plane) = plane else { return 0 };
+    let bits = plane.bits as i32;
+    let mask = s.splat_int(four(((1 << bits) - 1) << have));
+    words[0] = s.or(words[0], s.and(moved(s, *upper, -have), mask));
+    words[1] = s.or(words[1], s.and(moved(s, *upper, bits - have), mask));
+    *upper = s.shift_right(*upper, 2 * bits);
+    bits
 }
 
 /// [`code_words`] as dot products take them: signed ones biased.

@@ -8,6 +8,7 @@
 //! A lane is an output, so nothing is added across lanes, and the order does not depend on the number of rows.
 
 use crate::panels::coded::{Coding, GroupScales, HALVES, Minima};
+use crate::vector::ahead::ask;
 use crate::vector::{Simd, bytes, few};
 use crate::workspace::Buffer;
 use crate::{Code, LANES, Matrix, Panels};
@@ -116,13 +117,6 @@ macro_rules! each_of_unit {
 /// Inputs that are decoded together: one word of nibbles.
 pub(super) const UNIT: usize = 8;
 
-/// Bytes of a cache line.
-pub(super) const LINE: usize = 64;
-
-/// How far ahead of the codes being read lines are asked for: memory answers within the time that this much takes. The
-/// planes of a block are short streams, which hardware does not follow by itself.
-pub(super) const AHEAD: usize = 4096;
-
 /// Most activation rows that share a decoded weight.
 const MOST_ROWS: usize = 4;
 
@@ -184,10 +178,8 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
         for group in 0..groups {
             let place = index * groups + group;
             if ROWS == 1 {
-                let passed = index * C::CODING.bytes + group * (C::CODING.bytes / groups);
-                for line in 0..(C::CODING.bytes / groups).div_ceil(LINE) {
-                    s.prefetch(panel, passed + AHEAD + line * LINE);
-                }
+                let group_bytes = C::CODING.bytes / groups;
+                ask::<S, ROWS>(s, panel, place * group_bytes, group_bytes);
             }
             let mut units: [&[[f32; UNIT]]; ROWS] = [&[]; ROWS];
             for (r, units) in units.iter_mut().enumerate() {
@@ -231,14 +223,36 @@ fn scales<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) -> (S::Floats, S:
     (scale, s.add(minimum, offset))
 }
 
+/// The scale and the minimum of a group.
 #[inline(always)]
 pub(super) fn scale_and_minimum<S: Simd, C: Coded>(
     s: S,
     block: &[u8],
     group: usize,
 ) -> (S::Floats, S::Floats) {
+    group_scales::<S, C>(s, block, group, halves_of_block::<S, C>(s, block))
+}
+
+/// The halves that a block starts with: its scale, and what minima are made of, if there are any.
+#[inline(always)]
+pub(super) fn halves_of_block<S: Simd, C: Coded>(s: S, block: &[u8]) -> (S::Floats, S::Floats) {
+    let scale = halves(s, block, 0);
+    if has_minima::<C>() {
+        (scale, halves(s, block, HALVES))
+    } else {
+        (scale, s.splat(0.0))
+    }
+}
+
+/// [`scale_and_minimum`], where the halves of the block are known.
+#[inline(always)]
+pub(super) fn group_scales<S: Simd, C: Coded>(
+    s: S,
+    block: &[u8],
+    group: usize,
+    (d, of_minima): (S::Floats, S::Floats),
+) -> (S::Floats, S::Floats) {
     let coding = &C::CODING;
-    let d = halves(s, block, 0);
     let bytes = group_bytes(block, coding.scales_at, group);
     let scale = match coding.scales {
         GroupScales::None => d,
@@ -255,7 +269,7 @@ pub(super) fn scale_and_minimum<S: Simd, C: Coded>(
         Minima::Bytes(start) => s.to_float(s.load_u8(group_bytes(block, start, group))),
         Minima::Nibbles => s.to_float(s.shift_right(s.load_u8(bytes), 4)),
     };
-    (scale, s.mul(halves(s, block, HALVES), factor))
+    (scale, s.mul(of_minima, factor))
 }
 
 /// A byte for each lane of a group.

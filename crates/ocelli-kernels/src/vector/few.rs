@@ -15,13 +15,25 @@
 use crate::operand::GROUP;
 use crate::panels::cast::bits;
 use crate::vector::Simd;
+use crate::vector::ahead::{ask, ask_first};
 use crate::vector::bytes::{biased_words, is_signed};
-use crate::vector::decode::{
-    AHEAD, Coded, LINE, UNIT, has_minima, scale_and_minimum, upper_planes,
-};
+use crate::vector::decode::{Coded, UNIT, group_scales, halves_of_block, has_minima, upper_planes};
 use crate::vector::groups::{add_terms, words_of_run};
 use crate::workspace::{Buffer, room};
 use crate::{LANES, Matrix, Operand, Panels};
+
+/// Most units of a group.
+const MOST_UNITS: usize = GROUP / UNIT;
+
+/// Repeats a block for each unit of a group.
+macro_rules! for_units {
+    ($unit:ident, $count:expr, $block:block) => {
+        for_units! { @times $unit, $count, $block, 0, 1, 2, 3 }
+    };
+    (@times $unit:ident, $count:expr, $block:block, $($value:literal),*) => {
+        $(if $value < $count { let $unit = $value; $block })*
+    };
+}
 
 /// Rounded rows and what is added to their sums.
 struct Rows<'a> {
@@ -46,6 +58,13 @@ impl Rows<'_> {
         assert!(self.scales.len() >= before + scales, "scales of rows");
         assert!(self.terms.len() >= rows * self.groups, "terms of rows");
     }
+
+    /// What belongs to the sum of a group of a row.
+    #[inline(always)]
+    fn term(&self, row: usize, group: usize) -> i32 {
+        // SAFETY: `check` found the terms of all groups.
+        unsafe { *self.terms.get_unchecked(row * self.groups + group) }
+    }
 }
 
 /// `sums[row][16 panel + lane] = x[row] * W[16 panel + lane]` for rows rounded to [`Operand::Int8Groups`].
@@ -56,6 +75,7 @@ pub(super) fn multiply_as<S: Simd, C: Coded>(
     terms: &mut Buffer<i32>,
     sums: &mut [f32],
 ) {
+    ask_first(s, weight.rest(0), x.rows());
     let inputs = weight.inputs();
     let groups = inputs / C::CODING.group;
     let terms = room(terms, x.rows() * groups);
@@ -76,7 +96,8 @@ pub(super) fn multiply_as<S: Simd, C: Coded>(
             };
             let left = x.rows() - row;
             let sums = &mut sums[row * stride + panel * LANES..];
-            let job = (weight.panel(panel), row == 0);
+            let next = if row == 0 { weight.rest(panel) } else { &[] };
+            let job = (weight.panel(panel), next);
             row += if left >= 8 && S::FEW_ROWS >= 8 {
                 rows::<S, C, 8>(s, job, x_rows, (sums, stride))
             } else if left >= 4 && S::FEW_ROWS >= 4 {
@@ -90,11 +111,11 @@ pub(super) fn multiply_as<S: Simd, C: Coded>(
     }
 }
 
-/// One panel times `ROWS` rows; the number of rows. Memory is asked for what comes when the panel is read the first time.
+/// One panel times `ROWS` rows; the number of rows. `next` is what follows the panel's start, if memory is to be asked for it.
 #[inline(always)]
 fn rows<S: Simd, C: Coded, const ROWS: usize>(
     s: S,
-    (panel, is_first): (&[u8], bool),
+    (panel, next): (&[u8], &[u8]),
     x: Rows<'_>,
     (sums, stride): (&mut [f32], usize),
 ) -> usize {
@@ -106,34 +127,25 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
     let has_start = coding.offset != 0 || (is_signed::<C>() && S::BIAS != 0);
     let mut results = [s.splat(0.0); ROWS];
     for (index, block) in panel.chunks_exact(coding.bytes).enumerate() {
+        let halves = halves_of_block::<S, C>(s, block);
         for group in 0..groups {
             let place = index * groups + group;
-            if is_first {
-                let passed = index * coding.bytes + group * group_bytes;
-                for line in 0..group_bytes.div_ceil(LINE) {
-                    s.prefetch(panel, passed + AHEAD + line * LINE);
-                }
-            }
-            let mut terms = [0; ROWS];
-            for (r, term) in terms.iter_mut().enumerate() {
-                // SAFETY: `check` found the terms of all groups.
-                *term = unsafe { *x.terms.get_unchecked(r * x.groups + place) };
-            }
+            ask::<S, ROWS>(s, next, place * group_bytes, group_bytes);
             let mut dots = [s.splat_int(0); ROWS];
             if has_start {
-                for (dot, term) in dots.iter_mut().zip(terms) {
-                    *dot = s.splat_int(term);
+                for (r, dot) in dots.iter_mut().enumerate() {
+                    *dot = s.splat_int(x.term(r, place));
                 }
             }
             add_dots::<S, C, ROWS>(s, (block, group), (&x, place), &mut dots);
-            let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+            let (scale, minimum) = group_scales::<S, C>(s, block, group, halves);
             for (r, (result, dot)) in results.iter_mut().zip(dots).enumerate() {
                 let at = r * x.stride + place * coding.group / GROUP;
                 // SAFETY: `check` found the scales of all groups.
                 let of_row = s.splat(unsafe { *x.scales.get_unchecked(at) });
                 *result = s.fma(s.mul(scale, of_row), s.to_float(dot), *result);
                 if has_minima::<C>() {
-                    let total = s.splat(f32::from_bits(terms[r] as u32));
+                    let total = s.splat(f32::from_bits(x.term(r, place) as u32));
                     *result = s.fma(minimum, total, *result);
                 }
             }
@@ -147,6 +159,9 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
 }
 
 /// Adds whole numbers: the products of a group's words, in 16 bits where those are wide enough and the set is faster so.
+///
+/// Where the registers hold the codes of a whole group, four rows at a time go through all of them: that hides the time a
+/// product takes, and needs few addresses.
 #[inline(always)]
 fn add_dots<S: Simd, C: Coded, const ROWS: usize>(
     s: S,
@@ -154,30 +169,58 @@ fn add_dots<S: Simd, C: Coded, const ROWS: usize>(
     (x, place): (&Rows<'_>, usize),
     dots: &mut [S::Ints; ROWS],
 ) {
-    let coding = &C::CODING;
-    let words = coding.group / 4;
-    let is_short = S::SHORT_SUMS && !is_signed::<C>();
-    let run = words_of_run(coding.code_bits(), words);
+    let words = C::CODING.group / 4;
     let mut planes = upper_planes::<S, C>(s, block, group);
     let mut short = [s.splat_int(0); ROWS];
-    for unit in 0..coding.group / UNIT {
-        let codes = biased_words::<S, C>(s, block, (group, unit), &mut planes);
-        for (half, codes) in codes.into_iter().enumerate() {
-            let at = place * words + 2 * unit + half;
-            for (r, (dot, short)) in dots.iter_mut().zip(&mut short).enumerate() {
-                // SAFETY: `Rows::check` found the words of all groups.
-                let x = s.splat_int(unsafe { *x.codes.get_unchecked(r * x.stride + at) });
-                if is_signed::<C>() {
-                    *dot = s.dot_biased(*dot, codes, x);
-                } else if is_short {
-                    *short = s.dot_short(*short, codes, x);
-                } else {
-                    *dot = s.dot(*dot, codes, x);
-                }
+    if S::FEW_ROWS < 8 {
+        for unit in 0..C::CODING.group / UNIT {
+            let codes = biased_words::<S, C>(s, block, (group, unit), &mut planes);
+            let at = (place * words, 2 * unit);
+            add_words::<S, C, 2>(s, &codes, (x, 0, at), (dots, &mut short));
+        }
+        return;
+    }
+    let mut codes = [s.splat_int(0); 2 * MOST_UNITS];
+    // Not a loop: one that is not unrolled keeps the codes in memory.
+    for_units!(unit, C::CODING.group / UNIT, {
+        let pair = biased_words::<S, C>(s, block, (group, unit), &mut planes);
+        [codes[2 * unit], codes[2 * unit + 1]] = pair;
+    });
+    for (part, (dots, short)) in dots.chunks_mut(4).zip(short.chunks_mut(4)).enumerate() {
+        let at = (place * words, 0);
+        if C::CODING.group == GROUP {
+            add_words::<S, C, 8>(s, &codes, (x, 4 * part, at), (dots, short));
+        } else if let Some(codes) = codes.first_chunk() {
+            add_words::<S, C, 4>(s, codes, (x, 4 * part, at), (dots, short));
+        }
+    }
+}
+
+/// Adds the products of some words of a group, the first of them word `first` of the group, to the sums of some rows.
+#[inline(always)]
+fn add_words<S: Simd, C: Coded, const WORDS: usize>(
+    s: S,
+    codes: &[S::Ints; WORDS],
+    (x, row, (start, first)): (&Rows<'_>, usize, (usize, usize)),
+    (dots, short): (&mut [S::Ints], &mut [S::Ints]),
+) {
+    let is_short = S::SHORT_SUMS && !is_signed::<C>();
+    let run = words_of_run(C::CODING.code_bits(), C::CODING.group / 4);
+    for (word, codes) in codes.iter().enumerate() {
+        let at = start + first + word;
+        for (r, (dot, short)) in dots.iter_mut().zip(&mut *short).enumerate() {
+            // SAFETY: `Rows::check` found the words of all groups.
+            let x = s.splat_int(unsafe { *x.codes.get_unchecked((row + r) * x.stride + at) });
+            if is_signed::<C>() {
+                *dot = s.dot_biased(*dot, *codes, x);
+            } else if is_short {
+                *short = s.dot_short(*short, *codes, x);
+            } else {
+                *dot = s.dot(*dot, *codes, x);
             }
         }
-        if is_short && (2 * unit + 2).is_multiple_of(run) {
-            for (dot, short) in dots.iter_mut().zip(&mut short) {
+        if is_short && (first + word + 1).is_multiple_of(run) {
+            for (dot, short) in dots.iter_mut().zip(&mut *short) {
                 *dot = s.add_short(*dot, *short);
                 *short = s.splat_int(0);
             }

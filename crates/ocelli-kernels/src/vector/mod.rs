@@ -4,6 +4,7 @@
 //! [`kernels!`](kernels), which compiles each algorithm once with that set's instructions. Every function here is
 //! `#[inline(always)]`, because a function that is not inlined would be compiled without them.
 
+mod ahead;
 mod attend_pairs;
 mod attention;
 mod bytes;

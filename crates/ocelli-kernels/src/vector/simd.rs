@@ -119,6 +119,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// Asks for the cache line `offset` bytes behind the start of `bytes`, which may lie behind their end.
     fn prefetch(self, bytes: &[u8], offset: usize);
+    /// [`Simd::prefetch`] into the second-level cache, where the first is full of rows.
+    #[inline(always)]
+    fn prefetch_second(self, bytes: &[u8], offset: usize) {
+        self.prefetch(bytes, offset);
+    }
 
     /// Register tiles of a product; see [`TileJob`].
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>);

@@ -41,6 +41,7 @@ impl Avx2 {
         Rates {
             few_bytes: true,
             many_bytes: true,
+            few_rows: 8,
             ..Rates::default()
         }
     }
@@ -263,6 +264,11 @@ impl Simd for Avx2 {
             let line = bytes.as_ptr().wrapping_add(offset);
             // A prefetch does not fault, whatever the address.
             _mm_prefetch::<_MM_HINT_T0>(line.cast());
+        }
+        fn prefetch_second(bytes: &[u8], offset: usize) {
+            let line = bytes.as_ptr().wrapping_add(offset);
+            // As above.
+            _mm_prefetch::<_MM_HINT_T1>(line.cast());
         }
         fn round(a: Floats) -> Ints {
             [_mm256_cvtps_epi32(a[0]), _mm256_cvtps_epi32(a[1])]

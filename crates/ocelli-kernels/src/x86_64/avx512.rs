@@ -97,6 +97,8 @@ impl<const VNNI: bool> Avx512Set<VNNI> {
             bytes: VNNI,
             few_bytes: true,
             many_bytes: !matches!(self.0, Unit::Tiles(_)),
+            // Eight rows take half the time so, 24 rows 0.7 of it, 48 rows 0.83.
+            few_rows: 48,
         }
     }
 }
@@ -354,6 +356,11 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
             let line = bytes.as_ptr().wrapping_add(offset);
             // A prefetch does not fault, whatever the address.
             _mm_prefetch::<_MM_HINT_T0>(line.cast());
+        }
+        fn prefetch_second(bytes: &[u8], offset: usize) {
+            let line = bytes.as_ptr().wrapping_add(offset);
+            // As above.
+            _mm_prefetch::<_MM_HINT_T1>(line.cast());
         }
         fn round(a: __m512) -> __m512i {
             _mm512_cvtps_epi32(a)

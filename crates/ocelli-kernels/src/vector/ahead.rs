@@ -1,0 +1,42 @@
+//! Asking memory for weights before they are needed.
+
+use crate::vector::Simd;
+
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
+
+/// How far ahead of the codes being read lines are asked for: memory answers within the time that this much takes. The
+/// planes of a block are short streams, which hardware does not follow by itself.
+const AHEAD: usize = 4096;
+
+/// Rows whose words leave no room in a first-level cache for what comes: that waits in the second, which has room for more.
+const MANY_ROWS: usize = 4;
+
+/// How far ahead of the codes of some rows lines are asked for.
+const fn distance(rows: usize) -> usize {
+    if rows >= MANY_ROWS { 2 * AHEAD } else { AHEAD }
+}
+
+/// Asks for the beginning of a run of panels at once: one wait for memory instead of one for each few lines.
+#[inline(always)]
+pub(super) fn ask_first<S: Simd>(s: S, panels: &[u8], rows: usize) {
+    for offset in (0..panels.len().min(distance(rows))).step_by(LINE) {
+        s.prefetch(panels, offset);
+    }
+}
+
+/// Asks for what comes [`distance`] behind `len` bytes of panels at `at`, but nothing behind their end: another thread reads that.
+#[inline(always)]
+pub(super) fn ask<S: Simd, const ROWS: usize>(s: S, panels: &[u8], at: usize, len: usize) {
+    let start = at + distance(ROWS);
+    if start >= panels.len() {
+        return;
+    }
+    for line in 0..len.div_ceil(LINE) {
+        if ROWS >= MANY_ROWS {
+            s.prefetch_second(panels, start + line * LINE);
+        } else {
+            s.prefetch(panels, start + line * LINE);
+        }
+    }
+}
