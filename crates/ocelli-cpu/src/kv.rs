@@ -4,7 +4,7 @@ use std::any::Any;
 
 use half::f16;
 use ocelli_kernels::{Element, Kernels, LANES, Matrix, PagedHead};
-use ocelli_tensor::{KvElement, KvLayer, KvLayout, KvStore, Span, WriteKv};
+use ocelli_tensor::{KvElement, KvLayer, KvLayout, KvStore, LayerCache, PageId, Span, WriteKv};
 
 use crate::memory::Numbers;
 
@@ -36,6 +36,15 @@ impl Elements {
         match self {
             Self::F32(values) => Element::F32(values.values()),
             Self::F16(values) => Element::F16(values.values()),
+        }
+    }
+
+    /// Copies run number `from` of so many elements over run number `to`.
+    fn copy_run(&mut self, from: PageId, to: PageId, elements: usize) {
+        let (from, to) = (from.0 as usize * elements, to.0 as usize * elements);
+        match self {
+            Self::F32(values) => values.values_mut().copy_within(from..from + elements, to),
+            Self::F16(values) => values.values_mut().copy_within(from..from + elements, to),
         }
     }
 
@@ -188,6 +197,20 @@ impl CpuKv {
 impl KvStore for CpuKv {
     fn layout(&self) -> &KvLayout {
         &self.layout
+    }
+
+    fn copy_page(&mut self, from: PageId, to: PageId) {
+        let tokens = self.layout.page_tokens;
+        for (shape, layer) in self.layout.layers.iter().zip(&mut self.layers) {
+            if shape.cache != LayerCache::Full {
+                continue;
+            }
+            let KvLayer { heads, dim, .. } = *shape;
+            let keys = heads * PagedHead::key_elements(tokens, dim);
+            let values = heads * PagedHead::value_elements(tokens, dim);
+            layer.keys.copy_run(from, to, keys);
+            layer.values.copy_run(from, to, values);
+        }
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -35,10 +35,7 @@ fn main() {
         height: SIDE,
         pixels,
     };
-    let picture = Picture {
-        patches: vision.preprocess(&[image], &budget).unwrap(),
-        key: [1; 32],
-    };
+    let picture = Picture::new(vision.preprocess(&[image], &budget).unwrap(), [1; 32]);
     println!("{}", backend.describe());
     let whole = Slices {
         time: Duration::from_secs(3600),

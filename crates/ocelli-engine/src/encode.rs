@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ocelli_models::ImageFeatures;
 
+use crate::features::lock;
 use crate::step::Outputs;
 use crate::vision::Encoded;
 use crate::{Engine, Error, ImageCache, ImageKey, Output, SequenceId, Slices};
@@ -27,7 +28,7 @@ impl Engine {
             return;
         };
         for (image, key) in sequence.picture_keys.iter().enumerate() {
-            if !self.features.has(key) {
+            if sequence.features[image].is_none() && !lock(&self.features).has(key) {
                 sequence.on_disk[image] = disk.find(*key);
             }
         }
@@ -98,7 +99,8 @@ impl Engine {
             return false;
         };
         let key = sequence.picture_keys[image];
-        if let Some(kept) = self.features.get(&key) {
+        let kept = lock(&self.features).get(&key);
+        if let Some(kept) = kept {
             self.counts.feature_hits_total += 1;
             self.give_features(&key, &kept);
             return true;
@@ -177,7 +179,7 @@ impl Engine {
 
     /// Keeps a picture's features and gives them to every request that waits for them.
     fn give_features(&mut self, key: &ImageKey, features: &Arc<ImageFeatures>) {
-        self.features.insert(*key, Arc::clone(features));
+        lock(&self.features).insert(*key, Arc::clone(features));
         for (id, sequence) in &mut self.sequences {
             let mut is_new = false;
             for (own, place) in sequence.picture_keys.iter().zip(&mut sequence.features) {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::answer::{Answer, End};
 use crate::keys::Keys;
@@ -14,8 +14,8 @@ use crate::table::{Pools, near_pages};
 use crate::tempo::Tempo;
 use crate::vision::Encoder;
 use crate::{
-    Channel, Error, Event, FeatureCache, FinishReason, Generate, ImageCache, Model, Outcome,
-    Output, Owner, PAGE_TOKENS, Prompt, STEP_ROWS, Scheduler, SchedulerLimits, Sequence,
+    Channel, Error, Event, FeatureCache, FinishReason, Generate, ImageCache, KnownPictures, Model,
+    Outcome, Output, Owner, PAGE_TOKENS, Prompt, STEP_ROWS, Scheduler, SchedulerLimits, Sequence,
     SequenceId, Stats, Submission, text_memory,
 };
 use ocelli_image::Grid;
@@ -81,6 +81,8 @@ fn lanes(model: &Model, largest: Grid) -> Vec<Grid> {
 pub struct Engine {
     pub(crate) model: Arc<Model>,
     pub(crate) backend: Arc<dyn Backend>,
+    /// The same without rounding, if the backend rounds.
+    pub(crate) exact: Option<Arc<dyn Backend>>,
     pub(crate) settings: Settings,
     pub(crate) text_memory: Memory,
     pub(crate) kv: Box<dyn KvStore>,
@@ -89,7 +91,7 @@ pub struct Engine {
     pub(crate) pools: Pools,
     pub(crate) scheduler: Scheduler,
     pub(crate) sequences: BTreeMap<SequenceId, Sequence>,
-    pub(crate) features: FeatureCache,
+    pub(crate) features: Arc<Mutex<FeatureCache>>,
     /// One for pictures of every size, and one for small ones.
     pub(crate) encoders: Vec<Encoder>,
     /// Which of them has the next slice.
@@ -133,10 +135,11 @@ impl Engine {
                 prompt_rows_beside_generating: STEP_ROWS / 2,
                 pages: layout.pages,
             }),
+            exact: backend.exact(),
             kv: backend.kv_store(layout),
             logits: Vec::new(),
             sequences: BTreeMap::new(),
-            features: FeatureCache::new(settings.feature_bytes),
+            features: Arc::new(Mutex::new(FeatureCache::new(settings.feature_bytes))),
             tempo: Tempo::default(),
             counts: Stats::default(),
             disk: None,
@@ -156,6 +159,14 @@ impl Engine {
     /// Tokens that prompt and answer of one request may have together.
     pub fn context(&self) -> usize {
         self.settings.context
+    }
+
+    /// Pictures whose features are kept. To be called when the cache on disk is set, if there is one.
+    pub fn known_pictures(&self) -> KnownPictures {
+        KnownPictures {
+            features: Arc::clone(&self.features),
+            keys: self.keys.clone(),
+        }
     }
 
     /// Rows of a step, 1 to [`STEP_ROWS`]. Fewer make others wait less for their next token and cost
@@ -188,6 +199,8 @@ impl Engine {
             .min(self.settings.context - prompt_tokens);
         let answer = Answer::new(&self.model.tokenizer, &request, limit)?;
         let client = request.client;
+        let known = request.pictures.iter().filter(|p| p.features.is_some());
+        self.counts.feature_hits_total += known.count() as u64;
         let sequence = Sequence::new(request, answer, self.model.text.as_ref(), &self.keys);
         let id = SequenceId(self.next_id);
         self.next_id += 1;

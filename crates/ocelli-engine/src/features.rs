@@ -1,11 +1,31 @@
 //! Encoder outputs by content, so that a second question about a picture does not encode it again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ocelli_models::ImageFeatures;
 
 use crate::ImageKey;
+use crate::keys::Keys;
+
+/// The kept features of an engine, for those who prepare its requests on other threads: a picture whose features are kept need
+/// not be decoded.
+#[derive(Clone, Debug)]
+pub struct KnownPictures {
+    pub(crate) features: Arc<Mutex<FeatureCache>>,
+    pub(crate) keys: Keys,
+}
+
+impl KnownPictures {
+    /// The features of a picture of this content, for requests of this salt.
+    pub fn features(&self, content: &ImageKey, salt: &[u8; 32]) -> Option<Arc<ImageFeatures>> {
+        lock(&self.features).get(&self.keys.image(content, salt))
+    }
+}
+
+pub(crate) fn lock(features: &Mutex<FeatureCache>) -> MutexGuard<'_, FeatureCache> {
+    features.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Keeps the most recently used features under a byte budget.
 #[derive(Debug)]

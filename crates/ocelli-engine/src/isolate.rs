@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ocelli_tensor::Stage;
 
 use crate::step::Outputs;
+use crate::vision::Rounding;
 use crate::{Engine, Error, Plan, SequenceId};
 
 /// A computation that panicked; its message went to the panic hook.
@@ -47,6 +48,50 @@ impl Engine {
         self.counts.panics_total += 1;
         let what = format!("{what} panicked");
         self.fail(id, Error::Panicked { what }, outputs);
+    }
+
+    /// Lets a request whose logits are not finite go on without rounding, if it was rounded: a prompt from its beginning,
+    /// since any of its rows may be the one that is not finite, an answer from the token that is.
+    pub(crate) fn repeat_without_rounding(&mut self, id: SequenceId, single: &Plan) -> bool {
+        let Some(sequence) = self.sequences.get_mut(&id) else {
+            return false;
+        };
+        if self.exact.is_none() || sequence.rounding == Rounding::Without {
+            return false;
+        }
+        self.counts.requests_repeated_total += 1;
+        sequence.stop_rounding();
+        if !single.prompts.is_empty() {
+            sequence.begin_again(&mut self.pools);
+            self.scheduler.set_progress(id, 0, sequence.ready());
+        }
+        true
+    }
+
+    /// A plan's rows for the usual backend, and those for the one that rounds nothing.
+    pub(crate) fn by_rounding(&self, plan: Plan) -> (Plan, Plan) {
+        let is_exact = |id: &SequenceId| {
+            let sequence = self.sequences.get(id);
+            sequence.is_some_and(|s| s.rounding == Rounding::Without)
+        };
+        let (exact_prompts, prompts) = plan.prompts.into_iter().partition(|(id, _)| is_exact(id));
+        let (exact_generating, generating) = plan.generating.into_iter().partition(is_exact);
+        let plan_of = |prompts, generating| Plan {
+            prompts,
+            generating,
+        };
+        (
+            plan_of(prompts, generating),
+            plan_of(exact_prompts, exact_generating),
+        )
+    }
+
+    /// True for a plan, all of whose rows are of one kind, that is run without rounding.
+    pub(crate) fn is_exact(&self, plan: &Plan) -> bool {
+        let first = plan.prompts.first().map(|(id, _)| id);
+        let first = first.or(plan.generating.first());
+        let sequence = first.and_then(|id| self.sequences.get(id));
+        sequence.is_some_and(|sequence| sequence.rounding == Rounding::Without)
     }
 
     /// Ends a request whose logits are not finite. Its pages are forgotten: they may hold the same.

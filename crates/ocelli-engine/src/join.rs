@@ -1,10 +1,11 @@
-//! Prompts that begin alike and come at the same time are run once: the later ones wait for the first one's pages.
+//! Prompts that begin alike and come at the same time are run once: the later ones wait for the first one's pages, and for
+//! the rows of its last page where they end as it does.
 //!
 //! A request waits only for one that goes on by itself, and only as long as that one runs exactly the page that
 //! comes next in its own prompt. So nobody waits in a circle, and when the one in front goes away or turns off, the next goes on.
 
 use crate::step::Outputs;
-use crate::{Engine, Output, PAGE_TOKENS, Sequence};
+use crate::{Engine, Output, PAGE_TOKENS, Sequence, SequenceId};
 
 /// Whether a request runs its prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +40,20 @@ impl Engine {
             }
             let next = sequence.next_key();
             let page = sequence.cached / PAGE_TOKENS;
-            let runs_it =
-                |other: &Sequence| next.is_some_and(|key| other.is_about_to_fill(page, &key));
+            let Some(sequence) = self.sequences.get(&id) else {
+                continue;
+            };
+            let runs_it = |other: &Sequence| {
+                next.is_some_and(|key| other.is_about_to_fill(page, &key))
+                    || self.pools.copies_rows() && other.is_about_to_end_as(sequence)
+            };
             let pace = match self.sequences.values().any(runs_it) {
                 true => Pace::Behind,
                 false => Pace::Own,
             };
+            if pace == Pace::Own {
+                self.take_rows(id);
+            }
             if let Some(sequence) = self.sequences.get_mut(&id) {
                 sequence.pace = pace;
                 let (done, ready) = (sequence.cached, sequence.ready());
@@ -55,6 +64,19 @@ impl Engine {
                     outputs.push((id, Output::Prefill { done, total }));
                 }
             }
+        }
+    }
+
+    /// Copies the rows that another page has in common with the one that a sequence runs next.
+    fn take_rows(&mut self, id: SequenceId) {
+        let Some(sequence) = self.sequences.get_mut(&id) else {
+            return;
+        };
+        let before = sequence.cached;
+        if let Some((from, to)) = sequence.reuse_rows(&mut self.pools) {
+            self.kv.copy_page(from, to);
+            self.pools.wide.give_back_one(from);
+            self.counts.cached_tokens_total += (sequence.cached - before) as u64;
         }
     }
 }

@@ -44,13 +44,13 @@ pub use error::Error;
 pub use event::{
     Alternative, Channel, Event, FinishReason, Outcome, Output, StopCause, Timings, TokenLogprob,
 };
-pub use features::FeatureCache;
+pub use features::{FeatureCache, KnownPictures};
 pub use grammar::{COMPILE_TIME, GRAMMAR_BYTES, Grammar, GrammarSource, Grammars};
 pub use keys::cache_salt;
 pub use model::Model;
 pub use pages::{PageKey, PagePool};
 pub use plan::{STEP_ROWS, text_memory, text_work, vision_memory, vision_work};
-pub use prompt::{ImageKey, ImageSlot, ImageSpan, Layout, Medium, Owner, Prompt};
+pub use prompt::{ImageKey, ImageSlot, ImageSpan, Layout, Medium, Owner, Prompt, RowKey};
 pub use repetition::Repetition;
 pub use request::{Generate, MOST_ALTERNATIVES, MOST_BIASES, Thinking};
 pub use sampler::{Sampler, Sampling, most_likely};

@@ -2,18 +2,28 @@
 //!
 //! A page is free, in use by one or more sequences, or idle: in use by nobody, but its content is known
 //! by key and can be shared until the room is needed. The pages' contents are the backend's.
+//!
+//! A prompt that goes its own way in the middle of a page, or ends there, cannot share that page: it takes over a copy of
+//! the rows up to there, which are known one by one.
 
 use std::collections::{BTreeMap, HashMap};
 
 use ocelli_tensor::PageId;
 
+use crate::RowKey;
+
 /// What a full page holds: its tokens and pictures, and everything before them.
 pub type PageKey = [u8; 32];
 
-#[derive(Clone, Copy, Debug, Default)]
+/// Pages behind the same beginning whose rows are known: more differ too early to be worth looking at.
+const MOST_ALIKE: usize = 32;
+
+#[derive(Clone, Debug, Default)]
 struct Page {
     users: u32,
     key: Option<PageKey>,
+    /// Its first rows, and what stands before them.
+    rows: Option<(PageKey, Vec<RowKey>)>,
     /// When it was last given back: the place in `idle`.
     given_back: u64,
 }
@@ -24,6 +34,8 @@ pub struct PagePool {
     pages: Vec<Page>,
     free: Vec<PageId>,
     by_key: HashMap<PageKey, PageId>,
+    /// Pages with known rows, by what stands before them.
+    behind: HashMap<PageKey, Vec<PageId>>,
     /// Pages that nobody uses and that hold something, longest unused first.
     idle: BTreeMap<u64, PageId>,
     clock: u64,
@@ -36,6 +48,7 @@ impl PagePool {
             pages: vec![Page::default(); total],
             free: (0..total as u32).rev().map(PageId).collect(),
             by_key: HashMap::new(),
+            behind: HashMap::new(),
             idle: BTreeMap::new(),
             clock: 0,
         }
@@ -73,13 +86,17 @@ impl PagePool {
     /// A page that holds `key`, with one more user.
     pub fn share(&mut self, key: &PageKey) -> Option<PageId> {
         let page = *self.by_key.get(key)?;
+        self.use_again(page);
+        Some(page)
+    }
+
+    fn use_again(&mut self, page: PageId) {
         let entry = self.page(page);
         entry.users += 1;
         if entry.users == 1 {
             let given_back = entry.given_back;
             self.idle.remove(&given_back);
         }
-        Some(page)
     }
 
     /// Says what a page in use holds from now on, so that others can share it. When another page holds
@@ -89,6 +106,43 @@ impl PagePool {
             place.insert(page);
             self.page(page).key = Some(key);
         }
+    }
+
+    /// Says what the first rows of a page in use are, behind what `before` stands for, so that others can copy them.
+    pub fn describe(&mut self, page: PageId, before: PageKey, rows: Vec<RowKey>) {
+        let alike = self.behind.entry(before).or_default();
+        let has_all = |other: &PageId| {
+            let known = self.pages[other.0 as usize].rows.as_ref();
+            *other != page && known.is_some_and(|(_, known)| known.starts_with(&rows))
+        };
+        if alike.iter().any(has_all) {
+            return;
+        }
+        if !alike.contains(&page) {
+            alike.push(page);
+        }
+        if alike.len() > MOST_ALIKE {
+            let oldest = alike.remove(0);
+            self.page(oldest).rows = None;
+        }
+        self.page(page).rows = Some((before, rows));
+    }
+
+    /// The page behind `before` that begins with the most of `rows`, with one more user, and how many these are.
+    pub fn share_rows(&mut self, before: &PageKey, rows: &[RowKey]) -> Option<(PageId, usize)> {
+        let alike = self.behind.get(before)?;
+        let common = |page: &PageId| {
+            let (_, known) = self.pages[page.0 as usize].rows.as_ref()?;
+            let pairs = known.iter().zip(rows);
+            Some(pairs.take_while(|(known, row)| known == row).count())
+        };
+        let counted = alike.iter().map(|page| (common(page).unwrap_or(0), *page));
+        let (count, page) = counted.max_by_key(|(count, _)| *count)?;
+        if count == 0 {
+            return None;
+        }
+        self.use_again(page);
+        Some((page, count))
     }
 
     /// Ends one use of pages. The last ones are forgotten first when room is needed, since nothing is
@@ -110,7 +164,7 @@ impl PagePool {
             return;
         }
         entry.given_back = clock;
-        if entry.key.is_some() {
+        if entry.key.is_some() || entry.rows.is_some() {
             self.idle.insert(clock, page);
         } else {
             self.free.push(page);
@@ -139,6 +193,14 @@ impl PagePool {
     fn forget(&mut self, page: PageId) {
         if let Some(key) = self.page(page).key.take() {
             self.by_key.remove(&key);
+        }
+        if let Some((before, _)) = self.page(page).rows.take()
+            && let Some(alike) = self.behind.get_mut(&before)
+        {
+            alike.retain(|other| *other != page);
+            if alike.is_empty() {
+                self.behind.remove(&before);
+            }
         }
     }
 
@@ -182,6 +244,41 @@ mod tests {
         assert!(pool.take().is_none(), "all are in use");
     }
 
+    fn rows(tokens: &[u32]) -> Vec<RowKey> {
+        let row = |token: &u32| RowKey {
+            token: *token,
+            shows: None,
+        };
+        tokens.iter().map(row).collect()
+    }
+
+    #[test]
+    fn the_page_with_most_rows_in_common_is_found_until_its_room_is_needed() {
+        let mut pool = PagePool::new(2);
+        let (a, b) = (pool.take().unwrap(), pool.take().unwrap());
+        pool.describe(a, [1; 32], rows(&[1, 2, 3]));
+        pool.describe(b, [1; 32], rows(&[1, 2, 4, 5]));
+        assert_eq!(pool.share_rows(&[1; 32], &rows(&[1, 2, 4])), Some((b, 3)));
+        assert_eq!(pool.share_rows(&[1; 32], &rows(&[9])), None);
+        assert_eq!(pool.share_rows(&[2; 32], &rows(&[1])), None);
+        pool.give_back(&mut vec![a, b, b]);
+        assert_eq!(pool.in_use(), 0);
+        assert_eq!(pool.share_rows(&[1; 32], &rows(&[1, 2, 3])), Some((a, 3)));
+        pool.give_back_one(a);
+        // A page that filled up is known by all its rows.
+        let page = pool.take().unwrap();
+        pool.describe(page, [3; 32], rows(&[7]));
+        pool.describe(page, [3; 32], rows(&[7, 8]));
+        assert_eq!(
+            pool.share_rows(&[3; 32], &rows(&[7, 8, 9])),
+            Some((page, 2))
+        );
+        pool.give_back(&mut vec![page, page]);
+        pool.clear();
+        assert_eq!(pool.share_rows(&[3; 32], &rows(&[7])), None);
+        assert!(pool.behind.is_empty());
+    }
+
     #[test]
     fn clearing_keeps_what_is_in_use() {
         let mut pool = PagePool::new(2);
@@ -214,7 +311,7 @@ mod tests {
             for _ in 0..200 {
                 let who = (random.next_u64() % 3) as usize;
                 let key = [(random.next_u64() % 6) as u8; 32];
-                match random.next_u64() % 4 {
+                match random.next_u64() % 6 {
                     0 => {
                         if let Some(page) = pool.take() {
                             let alone = held.iter().flatten().all(|(p, _)| *p != page);
@@ -227,6 +324,15 @@ mod tests {
                         if let Some((page, own @ true)) = held[who].last_mut() {
                             pool.publish(*page, key);
                             *own = false;
+                        }
+                    }
+                    3 => {
+                        let found = pool.share_rows(&key, &rows(&[1, 2]));
+                        held[who].extend(found.map(|(page, _)| (page, false)));
+                    }
+                    4 => {
+                        if let Some((page, true)) = held[who].last() {
+                            pool.describe(*page, key, rows(&[1, u32::from(key[0])]));
                         }
                     }
                     _ => pool.give_back(&mut held[who].drain(..).map(|(p, _)| p).collect()),

@@ -62,6 +62,15 @@ pub struct ImageSpan {
     pub tokens: Range<usize>,
 }
 
+/// A row of a prompt: its token, and which row of which picture it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowKey {
+    /// Its token.
+    pub token: u32,
+    /// The picture's content and the row of its features.
+    pub shows: Option<(ImageKey, u32)>,
+}
+
 /// Tokens, where pictures stand among them, and what positions make of both.
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {
@@ -140,7 +149,9 @@ impl Prompt {
                 }
                 (None, _) => {}
             }
-            prompt.keys.extend_from_slice(&medium.keys);
+            // Rows of one picture have other places in a video of another pace.
+            let paced = |key: &ImageKey| medium.step.map_or(*key, |step| paced(key, step));
+            prompt.keys.extend(medium.keys.iter().map(paced));
             prompt.owners.resize(prompt.keys.len(), medium.owner);
             done = slot + 1;
         }
@@ -194,6 +205,19 @@ impl Prompt {
         }
     }
 
+    /// What the rows of these tokens are.
+    pub(crate) fn rows(&self, tokens: Range<usize>) -> Vec<RowKey> {
+        let row = |at: usize| {
+            let span = self.images.iter().find(|span| span.tokens.contains(&at));
+            let row = |span: &ImageSpan| (span.from.start + at - span.tokens.start) as u32;
+            RowKey {
+                token: self.tokens[at],
+                shows: span.map(|span| (self.keys[span.image], row(span))),
+            }
+        };
+        tokens.map(row).collect()
+    }
+
     /// A key for each page that the prompt fills: its tokens and pictures and, through the key of the
     /// page before, everything that stands before them. `salt` keeps those apart who must not share.
     pub fn page_keys(&self, page_tokens: usize, salt: &[u8; 32]) -> Vec<PageKey> {
@@ -221,6 +245,15 @@ impl Prompt {
         }
         keys
     }
+}
+
+/// The content of a video's picture with the time from one to the next.
+fn paced(key: &ImageKey, step: f64) -> ImageKey {
+    let mut hasher = Sha256::new();
+    hasher.update(b"ocelli video picture 1");
+    hasher.update(key);
+    hasher.update(step.to_bits().to_le_bytes());
+    hasher.finalize().into()
 }
 
 /// What positions see of a run of a picture's rows: the whole picture, or a strip as long as the run.
@@ -349,6 +382,23 @@ mod tests {
             step: 1.5,
         };
         assert_eq!(got.segments[1], segment);
+        let faster = Medium {
+            step: Some(3.0),
+            ..video.clone()
+        };
+        let faster = Prompt::with_media(&[1, PAD, 2], &[1], &[faster], Some(&layout(&JOIN)));
+        let (slow, fast) = (got.page_keys(2, &SALT), faster.unwrap().page_keys(2, &SALT));
+        assert_ne!(slow[0], fast[0], "the same pictures at another pace");
+    }
+
+    #[test]
+    fn rows_are_told_by_token_picture_and_place() {
+        let a = prompt(&[1, PAD, 3], &[picture(4, 4, 0)]);
+        let b = prompt(&[1, PAD, 3], &[picture(4, 4, 1)]);
+        let (a, b) = (a.rows(0..6), b.rows(0..6));
+        assert_eq!((a[0], a[5]), (b[0], b[5]));
+        assert!((1..5).all(|row| a[row] != b[row] && a[row].token == b[row].token));
+        assert!((2..5).all(|row| a[row] != a[row - 1]));
     }
 
     const SALT: [u8; 32] = [0; 32];

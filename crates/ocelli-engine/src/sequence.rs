@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ocelli_models::{ImageFeatures, ImageRows, Positions, TextModel};
+use ocelli_tensor::PageId;
 
 use crate::answer::Answer;
 use crate::join::Pace;
 use crate::keys::Keys;
 use crate::table::{PageTable, Pools};
-use crate::{Generate, ImageKey, PAGE_TOKENS, PageKey, Picture, Prompt, Timings};
+use crate::vision::Rounding;
+use crate::{Generate, ImageKey, PAGE_TOKENS, PageKey, Picture, Prompt, RowKey, Timings};
 
 /// All mutable state of one request.
 pub(crate) struct Sequence {
@@ -26,11 +28,15 @@ pub(crate) struct Sequence {
     pub(crate) table: PageTable,
     /// Content of each page that the prompt fills.
     keys: Vec<PageKey>,
+    /// What stands before the first of them; none once its pages are not shared any more.
+    root: Option<PageKey>,
     /// Tokens whose keys and values are in the pages.
     pub(crate) cached: usize,
     /// How many of them were there at the start.
     pub(crate) reused: usize,
     pub(crate) pace: Pace,
+    /// Which backend runs it.
+    pub(crate) rounding: Rounding,
     pub(crate) answer: Answer,
     /// The token that was chosen last.
     pub(crate) last_token: u32,
@@ -47,17 +53,20 @@ impl Sequence {
         keys: &Keys,
     ) -> Self {
         let (prompt, pictures, salt) = (request.prompt, request.pictures, request.salt);
+        let root = keys.page_root(&salt);
         let picture_key = |picture: &Picture| keys.image(&picture.key, &salt);
         Self {
             positions: model.positions(&prompt.segments),
-            keys: prompt.page_keys(PAGE_TOKENS, &keys.page_root(&salt)),
+            keys: prompt.page_keys(PAGE_TOKENS, &root),
+            root: Some(root),
             picture_keys: pictures.iter().map(picture_key).collect(),
             on_disk: vec![false; pictures.len()],
-            features: vec![None; pictures.len()],
+            features: pictures.iter().map(|p| p.features.clone()).collect(),
             table: PageTable::default(),
             cached: 0,
             reused: 0,
             pace: Pace::Queued,
+            rounding: Rounding::Usual,
             last_token: 0,
             timings: Timings::default(),
             since: Instant::now(),
@@ -98,8 +107,91 @@ impl Sequence {
     /// Notes that tokens up to `cached` were run: others can share the prompt's pages that are full, and pages that no
     /// later token sees are given back.
     pub(crate) fn ran(&mut self, pools: &mut Pools, cached: usize) {
-        self.cached = cached;
+        let before = std::mem::replace(&mut self.cached, cached);
         self.table.ran(pools, &self.keys, cached);
+        self.describe(pools, before, cached);
+    }
+
+    /// Says what the prompt's rows are in each page that was filled since, and in the one that the prompt ends in.
+    fn describe(&self, pools: &mut Pools, before: usize, cached: usize) {
+        let end = self.prompt.tokens.len();
+        let is_over = cached >= end;
+        if before >= end {
+            return;
+        }
+        let first = before / PAGE_TOKENS;
+        let last = match is_over {
+            true => end.div_ceil(PAGE_TOKENS),
+            false => cached / PAGE_TOKENS,
+        };
+        for page in first..last {
+            let Some(key) = self.before(page) else {
+                return;
+            };
+            let rows = page * PAGE_TOKENS..end.min((page + 1) * PAGE_TOKENS);
+            self.table
+                .describe(pools, page, (key, self.prompt.rows(rows)));
+        }
+    }
+
+    /// What stands before a page of the prompt.
+    fn before(&self, page: usize) -> Option<PageKey> {
+        match page.checked_sub(1) {
+            None => self.root,
+            Some(page) => self.keys.get(page).copied(),
+        }
+    }
+
+    /// The rows of the prompt from here to the end of the page, the last one of the prompt left out, and what stands before
+    /// the page. None in the middle of a page.
+    fn next_rows(&self) -> Option<(PageKey, Vec<RowKey>)> {
+        let page = self.cached / PAGE_TOKENS;
+        let end = (self.prompt.tokens.len() - 1).min((page + 1) * PAGE_TOKENS);
+        let is_open = self.cached.is_multiple_of(PAGE_TOKENS) && self.cached < end;
+        let before = self.before(page).filter(|_| is_open)?;
+        Some((before, self.prompt.rows(self.cached..end)))
+    }
+
+    /// Takes over rows of the page that is run next from one that begins with the same: which page is to be copied where.
+    pub(crate) fn reuse_rows(&mut self, pools: &mut Pools) -> Option<(PageId, PageId)> {
+        let (before, rows) = self.next_rows()?;
+        let (from, to, count) = self.table.take_rows(pools, &before, &rows)?;
+        self.cached += count;
+        self.reused = self.cached;
+        Some((from, to))
+    }
+
+    /// True when this sequence goes on by itself and will have run everything that another one's prompt still needs but its
+    /// last row: the rest of the page that both end in.
+    pub(crate) fn is_about_to_end_as(&self, other: &Self) -> bool {
+        let Some((before, rows)) = other.next_rows() else {
+            return false;
+        };
+        let (start, end) = (other.cached, other.cached + rows.len());
+        // Its rows are told when the page is full or the prompt at its end.
+        let told = self.prompt.tokens.len().min(start + PAGE_TOKENS);
+        self.pace == Pace::Own
+            && end + 1 == other.prompt.tokens.len()
+            && rows.len() > 1
+            && self.cached < told
+            && self.before(start / PAGE_TOKENS) == Some(before)
+            && self.prompt.tokens.len() >= end
+            && self.prompt.rows(start..end) == rows
+    }
+
+    /// Goes on without rounding. Its pages are not shared any more: others' are rounded, so that what they say does not
+    /// depend on who came before.
+    pub(crate) fn stop_rounding(&mut self) {
+        self.rounding = Rounding::Without;
+        self.keys.clear();
+        self.root = None;
+    }
+
+    /// Begins the prompt again, with pages of its own.
+    pub(crate) fn begin_again(&mut self, pools: &mut Pools) {
+        self.table.forget(pools);
+        self.table.give_back(pools);
+        (self.cached, self.reused) = (0, 0);
     }
 
     /// The next picture that has to be encoded before the prompt can go on; none while it is being

@@ -1,6 +1,7 @@
 //! What an engine is doing, in numbers.
 
 use crate::Engine;
+use crate::features::lock;
 use crate::vision::Encoder;
 
 /// A look at an engine between two steps. Counts with `total` grow from its start.
@@ -26,6 +27,8 @@ pub struct Stats {
     pub feature_misses_total: u64,
     /// Pictures that were encoded a second time without rounding, since the first time gave what is not finite.
     pub encodings_repeated_total: u64,
+    /// Requests that go on without rounding, since their logits were not finite.
+    pub requests_repeated_total: u64,
     /// Tokens of admitted prompts.
     pub prompt_tokens_total: u64,
     /// Of those, tokens whose keys and values were found.
@@ -48,7 +51,7 @@ impl Engine {
             pages: self.pools.wide.total(),
             near_pages_in_use: self.pools.near.in_use(),
             near_pages: self.pools.near.total(),
-            feature_bytes: self.features.bytes(),
+            feature_bytes: lock(&self.features).bytes(),
             encodings_repeated_total: self.encoders.iter().map(Encoder::repeats).sum(),
             ..self.counts
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use ocelli_models::{Step, run_step};
 use ocelli_tensor::{Pass, Probe, Span, Stage};
 
+use crate::features::lock;
 use crate::isolate::Panicked;
 use crate::join::Pace;
 use crate::{Engine, Error, FinishReason, Output, Plan, STEP_ROWS, Sequence, SequenceId};
@@ -30,17 +31,28 @@ impl Engine {
             }
             return outputs;
         }
-        let start = Instant::now();
-        let attempt = self.attempt(&plan);
-        self.tempo.note(plan.prompt_rows(), start.elapsed());
-        match attempt {
-            Ok(mut logits) => {
-                self.take_in(&plan, &mut logits, &mut outputs);
-                self.logits = logits;
-            }
-            Err(Panicked) => self.run_one_by_one(plan, &mut outputs),
+        let (plan, exact) = self.by_rounding(plan);
+        if !plan.is_empty() {
+            let start = Instant::now();
+            let attempt = self.attempt(&plan);
+            self.tempo.note(plan.prompt_rows(), start.elapsed());
+            self.run(plan, attempt, &mut outputs);
+        }
+        if !exact.is_empty() {
+            let attempt = self.attempt(&exact);
+            self.run(exact, attempt, &mut outputs);
         }
         outputs
+    }
+
+    fn run(&mut self, plan: Plan, attempt: Result<Vec<f32>, Panicked>, outputs: &mut Outputs) {
+        match attempt {
+            Ok(mut logits) => {
+                self.take_in(&plan, &mut logits, outputs);
+                self.logits = logits;
+            }
+            Err(Panicked) => self.run_one_by_one(plan, outputs),
+        }
     }
 
     /// Notes what a step brought to each of its sequences.
@@ -89,7 +101,7 @@ impl Engine {
         self.choose(chosen, outputs);
     }
 
-    /// False when a request's logits are not finite: then it has failed.
+    /// False when a request's logits are not finite: then it is repeated without rounding, or has failed.
     fn check_finite(
         &mut self,
         id: SequenceId,
@@ -98,7 +110,7 @@ impl Engine {
         outputs: &mut Outputs,
     ) -> bool {
         let is_finite = row.iter().all(|value| value.is_finite());
-        if !is_finite {
+        if !is_finite && !self.repeat_without_rounding(id, single) {
             self.fail_by_numbers(id, single, outputs);
         }
         is_finite
@@ -113,7 +125,8 @@ impl Engine {
             sequence.since = Instant::now();
             for image in 0..sequence.pictures.len() {
                 if sequence.features[image].is_none() {
-                    sequence.features[image] = self.features.get(&sequence.picture_keys[image]);
+                    sequence.features[image] =
+                        lock(&self.features).get(&sequence.picture_keys[image]);
                     let is_found = sequence.features[image].is_some();
                     self.counts.feature_hits_total += u64::from(is_found);
                 }
@@ -168,8 +181,12 @@ impl Engine {
             }
         };
         let mark = self.text_memory.mark();
-        let mut pass = Pass::new(self.backend.as_ref(), &mut self.text_memory, probe)
-            .with_kv(self.kv.as_mut());
+        let backend = match self.is_exact(plan) {
+            true => self.exact.as_ref().unwrap_or(&self.backend),
+            false => &self.backend,
+        };
+        let mut pass =
+            Pass::new(backend.as_ref(), &mut self.text_memory, probe).with_kv(self.kv.as_mut());
         let logits = run_step(self.model.text.as_ref(), &mut pass, &step);
         let mut values = std::mem::take(&mut self.logits);
         pass.download_into(&logits, &mut values);

@@ -8,7 +8,7 @@
 
 use ocelli_tensor::PageId;
 
-use crate::{PAGE_TOKENS, PageKey, PagePool, STEP_ROWS};
+use crate::{PAGE_TOKENS, PageKey, PagePool, RowKey, STEP_ROWS};
 
 /// Pages of both groups of layers.
 #[derive(Debug)]
@@ -45,6 +45,11 @@ impl Pools {
             near: PagePool::new(near_pages),
             window,
         }
+    }
+
+    /// True when rows of a page can be copied: where no layer has a window, whose pages are another matter.
+    pub(crate) fn copies_rows(&self) -> bool {
+        self.window.is_none()
     }
 
     /// Forgets what nobody uses.
@@ -117,6 +122,38 @@ impl PageTable {
         assert_eq!(self.wide.len(), known, "known pages are there");
         self.published = known;
         known * PAGE_TOKENS
+    }
+
+    /// Takes over a copy of the rows that another page behind the same beginning begins with: the page to copy, to be given
+    /// back to the first pool then, where to, and how many rows that is.
+    pub(crate) fn take_rows(
+        &mut self,
+        pools: &mut Pools,
+        before: &PageKey,
+        rows: &[RowKey],
+    ) -> Option<(PageId, PageId, usize)> {
+        if !pools.copies_rows() {
+            return None;
+        }
+        let (from, count) = pools.wide.share_rows(before, rows)?;
+        let Some(to) = pools.wide.take() else {
+            pools.wide.give_back_one(from);
+            return None;
+        };
+        self.wide.push(to);
+        Some((from, to, count))
+    }
+
+    /// Says what the rows of page number `page` are, behind what `before` stands for, if no other page holds the same.
+    pub(crate) fn describe(
+        &self,
+        pools: &mut Pools,
+        page: usize,
+        (before, rows): (PageKey, Vec<RowKey>),
+    ) {
+        if pools.copies_rows() {
+            pools.wide.describe(self.wide[page], before, rows);
+        }
     }
 
     /// Makes room for tokens up to `tokens`.

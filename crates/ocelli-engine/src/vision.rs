@@ -24,13 +24,34 @@ use crate::{ImageKey, ImageSlot, Model, SequenceId, vision_memory};
 /// A preprocessed picture.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    /// Its patches.
+    /// Its patches; the grid alone where the features are known.
     pub patches: Patches,
+    /// Its features, if they are known: then it is not encoded.
+    pub features: Option<Arc<ImageFeatures>>,
     /// Its content: pixels, preprocessing and projector.
     pub key: ImageKey,
 }
 
 impl Picture {
+    /// A picture that has to be encoded.
+    pub fn new(patches: Patches, key: ImageKey) -> Self {
+        Self {
+            patches,
+            features: None,
+            key,
+        }
+    }
+
+    /// A picture whose features are known.
+    pub fn known(grid: Grid, key: ImageKey, features: Arc<ImageFeatures>) -> Self {
+        let pixels = Vec::new();
+        Self {
+            patches: Patches { grid, pixels },
+            features: Some(features),
+            key,
+        }
+    }
+
     /// What the prompt needs to know.
     pub fn slot(&self) -> ImageSlot {
         ImageSlot {
@@ -86,7 +107,7 @@ struct Work {
 
 /// Which backend a picture is encoded by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rounding {
+pub(crate) enum Rounding {
     /// The engine's.
     Usual,
     /// The one that rounds nothing.

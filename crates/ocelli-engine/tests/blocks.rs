@@ -71,10 +71,9 @@ impl Bench {
             let path = goldens().join("images").join(name);
             let picture = read(path, &DecodeOptions::default()).unwrap();
             let budget = vision.budget();
-            Picture {
-                patches: vision.preprocess(&[picture.image], &budget).unwrap(),
-                key: std::array::from_fn(|i| *name.as_bytes().get(i).unwrap_or(&0)),
-            }
+            let patches = vision.preprocess(&[picture.image], &budget).unwrap();
+            let key = std::array::from_fn(|i| *name.as_bytes().get(i).unwrap_or(&0));
+            Picture::new(patches, key)
         };
         let pictures: Vec<Picture> = images.iter().map(open).collect();
         let place = self.model.image_token().unwrap();

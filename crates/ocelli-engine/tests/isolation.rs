@@ -114,6 +114,39 @@ fn numbers_that_are_not_finite_fail_their_request_with_the_layer_and_are_not_sha
 }
 
 #[test]
+fn a_request_that_only_rounding_spoils_goes_on_without_and_shares_nothing() {
+    let (bench, backend) = faulty();
+    let expected = bench.alone();
+    let (sign, token) = unheard(&bench, &expected);
+    let question = format!("Where is the {sign} sign in this rather long line of words and words?");
+    let picture = Some("ragged.png");
+    let engine = &mut bench.engine(8);
+    // What comes with others, in the prompt's first chunk or behind a picture.
+    backend.set(Some(Fault::RoundedToken(token)));
+    for (repeats, rows) in [(1, 512), (2, 3)] {
+        engine.set_step_rows(rows);
+        let bad = bench.request(&question, picture);
+        let outcome = beside_others(&bench, engine, bad, &expected).unwrap();
+        assert!(!outcome.tokens.is_empty());
+        assert_eq!(engine.stats().requests_repeated_total, repeats);
+        assert_eq!(engine.stats().pages_in_use, 0);
+    }
+    // A token of an answer.
+    let mut bad = bench.request("Say it", None);
+    bad.sampling.logit_bias = vec![(token, 100.0)];
+    let said = beside_others(&bench, engine, bad.clone(), &expected).unwrap();
+    assert!(said.tokens.len() > 1 && said.tokens.iter().all(|t| *t == token));
+    assert_eq!(engine.stats().requests_repeated_total, 3);
+    // Others find nothing of that in the cache.
+    backend.set(None);
+    let id = engine.submit(bench.request(&question, picture)).unwrap();
+    let again = finish_all(engine).remove(&id).unwrap().unwrap();
+    let alone = bench.run(bench.request(&question, picture)).unwrap();
+    assert_eq!(again.tokens, alone.tokens);
+    assert_eq!(engine.stats().requests_repeated_total, 3);
+}
+
+#[test]
 fn a_picture_whose_encoding_fails_fails_its_request_only() {
     let (bench, backend) = faulty();
     let expected = bench.alone();

@@ -113,6 +113,8 @@ impl KvLayout {
 pub trait KvStore: Any + Send {
     /// The shape it was made with.
     fn layout(&self) -> &KvLayout;
+    /// Copies a page of the layers that look at every earlier token over another one.
+    fn copy_page(&mut self, from: PageId, to: PageId);
     /// For the backend that made it to get its own type back.
     fn as_any(&self) -> &dyn Any;
     /// For the backend that made it to get its own type back.

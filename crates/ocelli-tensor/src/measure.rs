@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     Activation, Attend, AttentionPart, AttentionPlan, Backend, Heads, KvLayout, KvStore, LayerNorm,
-    Mask, Memory, PackError, RmsNorm, Rope, Span, Storage, Tensor, Use, Vector, Weight,
+    Mask, Memory, PackError, PageId, RmsNorm, Rope, Span, Storage, Tensor, Use, Vector, Weight,
     WeightSource, WriteKv,
 };
 
@@ -63,6 +63,7 @@ impl KvStore for NoKv {
     fn layout(&self) -> &KvLayout {
         &self.0
     }
+    fn copy_page(&mut self, _from: PageId, _to: PageId) {}
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -189,7 +190,7 @@ fn paged_pairs(span: &Span<'_>, mask: Mask) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PageId, Pass, Probe};
+    use crate::{Pass, Probe};
 
     const HEADS: Heads = Heads {
         query: 2,

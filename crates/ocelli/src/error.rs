@@ -174,6 +174,9 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// The system has no thread for a model.
+    #[error("threads for a model: {0}, need a few more. Raise the limit of threads or of memory")]
+    NoThread(#[source] std::io::Error),
     /// A setting that cannot be.
     #[error("{0}")]
     Settings(String),
@@ -250,7 +253,7 @@ impl Error {
             Self::Busy { .. } | Self::Waited { .. } | Self::Ending => ErrorKind::Busy,
             Self::UnknownModel { .. } => ErrorKind::Path,
             Self::Internal(_) => ErrorKind::Internal,
-            Self::Memory { .. } => ErrorKind::Memory,
+            Self::Memory { .. } | Self::NoThread(_) => ErrorKind::Memory,
             Self::TooManyImages { .. }
             | Self::TooManyVideos { .. }
             | Self::PromptTooLong { .. }

@@ -1,17 +1,47 @@
 //! How much memory there is.
 
-/// Bytes that this process can still take: the machine's, or its container's if that is less.
+/// Bytes that this process can still take: the machine's, or its container's or its own limit's if that is less.
 pub(crate) fn available() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let machine = system.available_memory();
-    match system.cgroup_limits() {
+    let group = match system.cgroup_limits() {
         Some(limits) if limits.free_memory > 0 => machine.min(limits.free_memory),
         _ => machine,
-    }
+    };
+    group.min(addresses_left().unwrap_or(u64::MAX))
+}
+
+/// What is left of the limit of addresses (`ulimit -v`), where the system says so.
+fn addresses_left() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let limit = number_behind(&limits, "Max address space")?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let taken_kib = number_behind(&status, "VmSize:")?;
+    Some(limit.saturating_sub(taken_kib << 10))
+}
+
+/// The number behind these words at the beginning of a line; none where it is no number.
+fn number_behind(text: &str, words: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(words))?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// Bytes as whole MiB, rounded up.
 pub(crate) fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number_behind;
+
+    #[test]
+    fn limits_are_read_as_the_system_writes_them() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units\nMax address space         1073741824           unlimited            bytes\n";
+        let words = "Max address space";
+        assert_eq!(number_behind(text, words), Some(1 << 30));
+        let text = "Max address space         unlimited            unlimited            bytes";
+        assert_eq!(number_behind(text, words), None);
+    }
 }

@@ -1,6 +1,9 @@
 //! What a model is opened with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use ocelli_tensor::Backend;
 
 use crate::{Ffmpeg, Isa, Precision};
 
@@ -11,6 +14,18 @@ pub enum Source {
     Demo,
     /// A GGUF file (text model, projector, any shard, or a merged file) or a folder with one model.
     File(PathBuf),
+}
+
+/// A backend of the caller's: of a crate of its own, or one that fails on purpose, for tests.
+#[derive(Clone)]
+pub struct OwnBackend(pub Arc<dyn Backend>);
+
+impl std::fmt::Debug for OwnBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OwnBackend")
+            .field(&self.0.describe())
+            .finish()
+    }
 }
 
 /// Settings of a loaded model. The default is right for most.
@@ -32,6 +47,8 @@ pub struct Options {
     pub isa: Option<Isa>,
     /// Arithmetic.
     pub precision: Precision,
+    /// What computes, in place of the processor with these threads, set and arithmetic.
+    pub backend: Option<OwnBackend>,
     /// Smaller pictures are scaled up to this many tokens; `None` for the family's own.
     pub image_min_tokens: Option<u32>,
     /// Larger pictures are scaled down to this many tokens; `None` for the smaller of the family's own

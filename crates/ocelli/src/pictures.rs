@@ -12,7 +12,7 @@ use crate::prepare::Seeing;
 use crate::{Error, ImageSource};
 
 /// Most pictures of one request.
-pub(crate) const MOST_IMAGES: usize = 16;
+pub const MOST_IMAGES: usize = 16;
 
 /// What crops of a picture of a width and height are shown behind it.
 pub(crate) type Crops = fn(u32, u32) -> Vec<Crop>;
@@ -37,6 +37,36 @@ pub(crate) struct Viewing<'a> {
     pub(crate) seeing: &'a Seeing<'a>,
     /// How pictures are cut, where crops are shown too.
     pub(crate) crops: Option<Crops>,
+}
+
+/// What is known of a picture before it is decoded.
+#[derive(Default)]
+struct Before {
+    /// Under which name it is remembered, if it is to be.
+    name: Option<[u8; 32]>,
+    found: Option<(Picture, ImageRecord)>,
+}
+
+impl Viewing<'_> {
+    /// Looks whether a picture was prepared before and its features are still there.
+    fn recall(&self, source: &ImageSource, budget: &Budget) -> Before {
+        match (self.seeing.recognised, source) {
+            (Some(recognised), ImageSource::Bytes(bytes)) if self.crops.is_none() => {
+                let name = recognised.name(bytes, budget);
+                Before {
+                    found: recognised.find(&name),
+                    name: Some(name),
+                }
+            }
+            _ => Before::default(),
+        }
+    }
+
+    fn remember(&self, name: Option<[u8; 32]>, picture: &Picture, record: ImageRecord) {
+        if let (Some(recognised), Some(name)) = (self.seeing.recognised, name) {
+            recognised.keep(name, picture, record);
+        }
+    }
 }
 
 /// How many pixels or tokens a request wants a picture to have. It can only narrow what the model was
@@ -125,6 +155,14 @@ impl Prepared {
             None => *viewing.budget,
         };
         let start = Instant::now();
+        let seen_before = viewing.recall(source, &budget);
+        if let Some((picture, record)) = seen_before.found {
+            self.pictures.push(picture);
+            self.records.push(record);
+            self.crops.push(0);
+            self.decode += start.elapsed();
+            return Ok(());
+        }
         let options = DecodeOptions {
             deadline: seeing.decode_time.map(|time| start + time),
             ..seeing.decode
@@ -144,13 +182,11 @@ impl Prepared {
                 other => other.into(),
             })?;
             let seen = (patches.grid.w * patch, patches.grid.h * patch);
-            Ok(Picture {
-                key: key(image, seen),
-                patches,
-            })
+            Ok(Picture::new(patches, key(image, seen)))
         };
         let whole = prepare(&picture.image)?;
         let record = ImageRecord::new(&picture, whole.patches.grid, patch);
+        viewing.remember(seen_before.name, &whole, record);
         self.records.push(record);
         self.pictures.push(whole);
         let (width, height) = (picture.image.width, picture.image.height);

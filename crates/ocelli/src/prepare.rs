@@ -12,6 +12,7 @@ use ocelli_text::{ChatTemplate, ControlTokens, Piece, RenderOptions};
 
 use crate::chat::tokenize;
 use crate::pictures::{Crops, Prepared, Viewing};
+use crate::recognised::Recognised;
 use crate::video::{Clips, Extent, Films, Viewer, arrange};
 use crate::{Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Sampling, Video, shorten};
 
@@ -51,6 +52,8 @@ pub(crate) struct Asked {
 pub(crate) struct Seeing<'a> {
     /// What a picture file may ask for.
     pub(crate) decode: DecodeOptions,
+    /// Pictures that were seen before.
+    pub(crate) recognised: Option<Recognised<'a>>,
     /// How long decoding one of them may take.
     pub(crate) decode_time: Option<Duration>,
     /// How long reading all videos may take.

@@ -56,7 +56,8 @@ fn another_picture_of_equal_size_is_never_taken_for_the_first() {
     let mut model = open(None);
     ask(&mut model, "What is it?", "same_size_a.png");
     let other = ask(&mut model, "What is it?", "same_size_b.png");
-    assert_eq!(other.usage.cached_tokens, 0, "{:?}", other.usage);
+    // The words before the picture are the same.
+    assert!(other.usage.cached_tokens < 16, "{:?}", other.usage);
     assert_eq!(
         other.text,
         ask(&mut open(None), "What is it?", "same_size_b.png").text

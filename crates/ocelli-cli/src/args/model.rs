@@ -161,6 +161,7 @@ impl HowArgs {
             threads: self.threads,
             isa: self.isa,
             precision: self.precision.unwrap_or(default_precision).into(),
+            backend: None,
             image_min_tokens: self.image_min_tokens,
             image_max_tokens: self.image_max_tokens,
             video_min_tokens: self.video_min_tokens,

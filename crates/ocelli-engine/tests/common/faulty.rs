@@ -26,6 +26,10 @@ pub(crate) enum Fault {
     Token(u32, Harm),
     /// A picture has so many patches.
     Patches(usize, Harm),
+    /// Rows of this token are not numbers where products round.
+    RoundedToken(u32),
+    /// A step with this token does not end before the fault does.
+    Stuck(u32),
     /// A picture has so many patches: rounded products are not numbers, exact ones are.
     Rounding(usize),
 }
@@ -76,6 +80,14 @@ impl Backend for Faulty {
                 }
                 Some(Fault::Token(token, Harm::NotFinite)) if token == *id => {
                     self.spoil(storage, out.slice_rows(row..row + 1));
+                }
+                Some(Fault::RoundedToken(token)) if token == *id && !self.is_exact => {
+                    self.spoil(storage, out.slice_rows(row..row + 1));
+                }
+                fault @ Some(Fault::Stuck(token)) if token == *id => {
+                    while self.fault() == fault {
+                        std::thread::sleep(std::time::Duration::from_millis(2));
+                    }
                 }
                 _ => {}
             }

@@ -87,10 +87,9 @@ impl Bench {
         let vision = self.model.vision.as_ref().unwrap();
         let path = goldens().join("images").join(name);
         let picture = read(path, &DecodeOptions::default()).unwrap();
-        Picture {
-            patches: vision.preprocess(&[picture.image], &self.budget).unwrap(),
-            key: std::array::from_fn(|i| *name.as_bytes().get(i).unwrap_or(&0)),
-        }
+        let patches = vision.preprocess(&[picture.image], &self.budget).unwrap();
+        let key = std::array::from_fn(|i| *name.as_bytes().get(i).unwrap_or(&0));
+        Picture::new(patches, key)
     }
 
     /// A question, with a picture if one is named.

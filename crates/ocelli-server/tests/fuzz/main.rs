@@ -216,7 +216,7 @@ fn template(bytes: &[u8]) {
 
 #[test]
 fn chat_templates() {
-    let demo = Service::start(Model::demo().unwrap(), ServiceOptions::default());
+    let demo = Service::start(Model::demo().unwrap(), ServiceOptions::default()).unwrap();
     let corpus = Corpus {
         seeds: vec![
             include_bytes!("../../../ocelli-text/tests/goldens/features.jinja").to_vec(),
@@ -246,7 +246,7 @@ fn chat_templates() {
 
 #[test]
 fn schemas_expressions_and_grammars() {
-    let service = Service::start(Model::demo().unwrap(), ServiceOptions::default());
+    let service = Service::start(Model::demo().unwrap(), ServiceOptions::default()).unwrap();
     let compile = |source: GrammarSource| {
         let mut ask = Ask::chat(vec![Message::text(Role::User, "Hi")]);
         ask.grammar = Some(source);

@@ -99,6 +99,9 @@ pub(crate) fn load(
 }
 
 fn backend(options: &Options) -> Result<Arc<dyn Backend>, Error> {
+    if let Some(own) = &options.backend {
+        return Ok(Arc::clone(&own.0));
+    }
     let backend = CpuBackend::new(&CpuOptions {
         threads: options.threads,
         isa: options.isa,

@@ -16,6 +16,16 @@ pub enum AskedFor {
     Tokens(Vec<u32>),
 }
 
+/// How many tools an answer may call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Calls {
+    /// As many as the model wants.
+    #[default]
+    Many,
+    /// One: the answer ends behind it.
+    One,
+}
+
 /// A request: what is asked, how it is answered, and whose it is.
 #[derive(Clone, Debug)]
 pub struct Ask {
@@ -23,6 +33,8 @@ pub struct Ask {
     pub asked: AskedFor,
     /// Descriptions of tools for the template, as JSON schemas in OpenAI's form.
     pub tools: Vec<Value>,
+    /// How many of them an answer may call.
+    pub calls: Calls,
     /// Extra arguments of the template, such as `enable_thinking`.
     pub arguments: Map<String, Value>,
     /// How tokens are chosen; `None` for the model's own default.
@@ -64,6 +76,7 @@ impl Ask {
         Self {
             asked,
             tools: Vec::new(),
+            calls: Calls::default(),
             arguments: Map::new(),
             sampling: None,
             max_tokens: None,

@@ -17,6 +17,7 @@ use super::{Ask, Counters, Health};
 use crate::chat::to_template;
 use crate::model::Parts;
 use crate::prepare::{Asked, Preparer};
+use crate::recognised::Files;
 use crate::{Error, Message, Model, Sampling};
 
 /// What becomes of videos that this program cannot read itself.
@@ -83,6 +84,8 @@ pub struct Service {
     compiling: Option<Pool>,
     meter: Arc<Meter>,
     grammars: Arc<Grammars>,
+    /// Pictures that were seen before.
+    files: Arc<Files>,
     commands: Sender<Command>,
     status: Arc<Status>,
     options: ServiceOptions,
@@ -103,13 +106,20 @@ impl std::fmt::Debug for Service {
 
 impl Service {
     /// Gives the model a thread.
-    pub fn start(model: Model, options: ServiceOptions) -> Self {
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn start(model: Model, options: ServiceOptions) -> Result<Self, Error> {
         let meter = Meter::new(options.decoding_bytes, options.waiting_picture_bytes);
         Self::start_with(model, options, meter)
     }
 
     /// As [`Self::start`], with memory for pictures that is shared with other services.
-    pub(super) fn start_with(model: Model, options: ServiceOptions, meter: Arc<Meter>) -> Self {
+    pub(super) fn start_with(
+        model: Model,
+        options: ServiceOptions,
+        meter: Arc<Meter>,
+    ) -> Result<Self, Error> {
         let Parts {
             engine,
             preparer,
@@ -119,6 +129,7 @@ impl Service {
             ..
         } = model.into_parts();
         let preparer = Arc::new(preparer);
+        let files = Arc::new(Files::new(engine.known_pictures()));
         let status = Arc::new(Status::new());
         let (commands, received) = channel();
         let runner = Runner::new(
@@ -127,12 +138,17 @@ impl Service {
             status.clone(),
             options.most_waiting,
         );
-        let thread = std::thread::spawn(move || runner.run(&received));
-        Self {
-            pool: Some(Pool::new(options.preparing_threads, meter.clone())),
-            compiling: Some(Pool::new(1, meter.clone())),
+        let pool = Pool::new(options.preparing_threads, meter.clone()).map_err(Error::NoThread)?;
+        let compiling = Pool::new(1, meter.clone()).map_err(Error::NoThread)?;
+        let thread = std::thread::Builder::new().name("ocelli-engine".to_owned());
+        let thread = thread.spawn(move || runner.run(&received));
+        let thread = thread.map_err(Error::NoThread)?;
+        Ok(Self {
+            pool: Some(pool),
+            compiling: Some(compiling),
             meter,
             grammars: Arc::new(Grammars::new(preparer.model.clone())),
+            files,
             preparer,
             commands,
             status,
@@ -141,7 +157,7 @@ impl Service {
             bytes,
             sequences,
             thread: Mutex::new(Some(thread)),
-        }
+        })
     }
 
     /// Hands in a request. What is wrong with it comes as [`Update::Failed`].
@@ -198,6 +214,7 @@ impl Service {
             status: self.status.clone(),
             commands: self.commands.clone(),
             grammars: self.grammars.clone(),
+            files: self.files.clone(),
             compiling: self.compiling.as_ref().map(Pool::again),
             meter: self.meter.clone(),
             options: self.options,
@@ -339,6 +356,7 @@ struct Desk {
     status: Arc<Status>,
     commands: Sender<Command>,
     grammars: Arc<Grammars>,
+    files: Arc<Files>,
     compiling: Option<Again>,
     meter: Arc<Meter>,
     options: ServiceOptions,
@@ -349,6 +367,7 @@ struct Desk {
 impl Desk {
     fn asked(&self, ask: &Ask) -> Result<Asked, Error> {
         check_wait(self.since, &self.options)?;
+        let ask = (ask, self.files.as_ref());
         prepare(&self.preparer, ask, &self.options, &self.status)
     }
 
@@ -395,6 +414,7 @@ impl Desk {
             dropped,
             videos: Arc::new(videos),
             tools: ask.tools.clone(),
+            calls: ask.calls,
             times: (prepared.decode, prepared.preprocess),
             images: Arc::new(prepared.records),
             generate: generate(&self.preparer, ask, (prompt, pictures), grammar),

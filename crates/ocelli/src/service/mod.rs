@@ -10,7 +10,7 @@
 //! use ocelli::{Message, Model, Role};
 //!
 //! # fn main() -> Result<(), ocelli::Error> {
-//! let service = Service::start(Model::demo()?, ServiceOptions::default());
+//! let service = Service::start(Model::demo()?, ServiceOptions::default())?;
 //! let ask = Ask::chat(vec![Message::text(Role::User, "What can you see?")]);
 //! let mut answering = service.submit(ask)?;
 //! while let Some(update) = answering.next() {
@@ -35,7 +35,7 @@ mod runner;
 mod status;
 mod updates;
 
-pub use ask::{Ask, AskedFor};
+pub use ask::{Ask, AskedFor, Calls};
 pub use desk::{OtherVideos, RenderedWith, Service, ServiceOptions};
 pub use models::{KeepAlive, Loaded, ModelEntry, ModelState, Models};
 pub use status::{Counters, Health};

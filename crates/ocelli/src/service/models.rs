@@ -249,7 +249,11 @@ impl Models {
         let entry = &kept.entry;
         self.make_room(entry)?;
         let model = Model::load(&entry.source, &entry.options, &mut |_, _| {})?;
-        let service = Arc::new(Service::start_with(model, self.service, self.meter.clone()));
+        let service = Arc::new(Service::start_with(
+            model,
+            self.service,
+            self.meter.clone(),
+        )?);
         on_its_way.0 = None;
         kept.set(State::Loaded {
             service: service.clone(),

@@ -229,20 +229,23 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(threads: usize, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(threads: usize, meter: Arc<Meter>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             came: Condvar::new(),
             meter,
         });
-        let start = |_| {
-            let shared = shared.clone();
-            std::thread::spawn(move || shared.work())
-        };
-        Self {
-            threads: (0..threads.max(1)).map(start).collect(),
+        let mut pool = Self {
             shared,
+            threads: Vec::new(),
+        };
+        for _ in 0..threads.max(1) {
+            let shared = pool.shared.clone();
+            let thread = std::thread::Builder::new().name("ocelli-prepare".to_owned());
+            // Without one of them, those before end with the pool.
+            pool.threads.push(thread.spawn(move || shared.work())?);
         }
+        Ok(pool)
     }
 
     pub(super) fn submit(&self, client: ClientId, work: Work) {
@@ -277,7 +280,7 @@ mod tests {
 
     #[test]
     fn clients_take_turns_and_a_panic_ends_only_its_job() {
-        let pool = Pool::new(1, Meter::new(0, 0));
+        let pool = Pool::new(1, Meter::new(0, 0)).unwrap();
         let (gate, open) = mpsc::channel::<()>();
         let (sender, order) = mpsc::channel();
         pool.submit(ClientId(0), Box::new(move || open.recv().unwrap()));
@@ -299,7 +302,7 @@ mod tests {
     #[test]
     fn a_job_waits_for_its_memory_while_smaller_ones_go_on() {
         let meter = Meter::new(100, 1000);
-        let pool = Pool::new(2, meter.clone());
+        let pool = Pool::new(2, meter.clone()).unwrap();
         let (gate, open) = mpsc::channel::<()>();
         let (sender, order) = mpsc::channel();
         let submit = |client: u64, bytes: u64, work: Work| {

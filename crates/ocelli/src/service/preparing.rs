@@ -13,6 +13,7 @@ use super::updates::Outlet;
 use super::{Ask, AskedFor};
 use crate::memory::mib;
 use crate::prepare::{Asked, Preparer, Seeing};
+use crate::recognised::{Files, Recognised};
 use crate::video::Films;
 use crate::{Error, ErrorKind, ImageSource, Part, Video, VideoSource};
 
@@ -123,11 +124,16 @@ pub(super) fn check_wait(since: Instant, options: &ServiceOptions) -> Result<(),
 /// Decodes pictures, renders the template and tokenizes.
 pub(super) fn prepare(
     preparer: &Preparer,
-    ask: &Ask,
+    (ask, files): (&Ask, &Files),
     options: &ServiceOptions,
     status: &Status,
 ) -> Result<Asked, Error> {
+    let recognised = Recognised {
+        files,
+        salt: &ask.salt,
+    };
     let seeing = Seeing {
+        recognised: Some(recognised),
         decode: decode_options(options),
         decode_time: Some(options.picture_time),
         video_time: Some(options.video_time),

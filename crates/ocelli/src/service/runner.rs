@@ -7,11 +7,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use ocelli_engine::{Channel, Engine, Generate, Outcome, Output, SequenceId, TokenLogprob};
+use ocelli_engine::{
+    Channel, Engine, FinishReason, Generate, Outcome, Output, SequenceId, TokenLogprob,
+};
 use ocelli_image::{ImageRecord, VideoRecord};
 use ocelli_text::{ToolCall, ToolCallParser, ToolCallPart};
 use serde_json::Value;
 
+use super::Calls;
 use super::pool::Held;
 use super::status::Status;
 use super::updates::{Finished, Outlet, Update};
@@ -39,6 +42,8 @@ pub(super) struct Request {
     pub(super) dropped: Vec<String>,
     /// Tools that the answer may call.
     pub(super) tools: Vec<Value>,
+    /// How many of them.
+    pub(super) calls: Calls,
     /// One for each answer.
     pub(super) outlets: Vec<Outlet>,
     pub(super) images: Arc<Vec<ImageRecord>>,
@@ -69,28 +74,48 @@ struct Running {
 /// What is known of an answer that may call tools.
 struct Tools {
     parser: ToolCallParser,
+    most: Calls,
     text: String,
     calls: Vec<ToolCall>,
 }
 
 impl Tools {
+    fn new(tools: &[Value], most: Calls) -> Option<Self> {
+        (!tools.is_empty()).then(|| Self {
+            parser: ToolCallParser::new(tools),
+            most,
+            text: String::new(),
+            calls: Vec::new(),
+        })
+    }
+
+    /// True when the answer has called as many tools as it may.
+    fn is_over(&self) -> bool {
+        self.most == Calls::One && !self.calls.is_empty()
+    }
+
     /// Takes parts of the answer and says what came of them.
     fn take(&mut self, parts: Vec<ToolCallPart>, mut logprobs: Vec<TokenLogprob>) -> Vec<Update> {
-        let update = |part| match part {
-            ToolCallPart::Text(text) => {
-                self.text.push_str(&text);
-                Update::Text {
-                    text,
-                    channel: Channel::Answer,
-                    logprobs: std::mem::take(&mut logprobs),
+        let mut updates = Vec::new();
+        for part in parts {
+            updates.push(match part {
+                // What follows the last call is not part of the answer.
+                _ if self.is_over() => break,
+                ToolCallPart::Text(text) => {
+                    self.text.push_str(&text);
+                    Update::Text {
+                        text,
+                        channel: Channel::Answer,
+                        logprobs: std::mem::take(&mut logprobs),
+                    }
                 }
-            }
-            ToolCallPart::Call(call) => {
-                self.calls.push(call.clone());
-                Update::ToolCall(call)
-            }
-        };
-        parts.into_iter().map(update).collect()
+                ToolCallPart::Call(call) => {
+                    self.calls.push(call.clone());
+                    Update::ToolCall(call)
+                }
+            });
+        }
+        updates
     }
 }
 
@@ -162,6 +187,7 @@ impl Runner {
         let Request {
             generate,
             tools,
+            calls,
             dropped,
             outlets,
             images,
@@ -197,11 +223,7 @@ impl Runner {
                         since,
                         has_begun: false,
                         first_token: None,
-                        tools: (!tools.is_empty()).then(|| Tools {
-                            parser: ToolCallParser::new(&tools),
-                            text: String::new(),
-                            calls: Vec::new(),
-                        }),
+                        tools: Tools::new(&tools, calls),
                         held: held.take(),
                     };
                     self.running.insert(id, running);
@@ -259,16 +281,7 @@ impl Runner {
                 channel: Channel::Answer,
                 logprobs,
                 ..
-            } if running.tools.is_some() => {
-                let updates = running.tools.as_mut().map(|tools| {
-                    let parts = tools.parser.push(&text);
-                    tools.take(parts, logprobs)
-                });
-                for update in updates.unwrap_or_default() {
-                    running.outlet.send(update);
-                }
-                return;
-            }
+            } if running.tools.is_some() => return self.tell_beside_tools(id, &text, logprobs),
             Output::Encoding { image, done, total } => Update::Encoding { image, done, total },
             Output::Prefill { done, total } => {
                 if done == total {
@@ -291,6 +304,26 @@ impl Runner {
             Output::Failed(error) => return self.fail(id, error.into()),
         };
         running.outlet.send(update);
+    }
+
+    /// Tells new text of an answer that may call tools.
+    fn tell_beside_tools(&mut self, id: SequenceId, text: &str, logprobs: Vec<TokenLogprob>) {
+        let Some(running) = self.running.get_mut(&id) else {
+            return;
+        };
+        let Some(tools) = &mut running.tools else {
+            return;
+        };
+        let parts = tools.parser.push(text);
+        for update in tools.take(parts, logprobs) {
+            running.outlet.send(update);
+        }
+        if tools.is_over()
+            && let Some(mut outcome) = self.engine.cancel(id)
+        {
+            outcome.finish_reason = FinishReason::Stop;
+            self.finish(id, outcome);
+        }
     }
 
     /// Takes a request out of the books.

@@ -43,6 +43,10 @@ pub struct Counters {
     pub feature_hits: u64,
     /// Pictures that had to be encoded.
     pub feature_misses: u64,
+    /// Pictures that were encoded a second time, without rounding.
+    pub encodings_repeated: u64,
+    /// Requests that went on without rounding.
+    pub requests_repeated: u64,
     /// Steps of the engine.
     pub steps: u64,
     /// Panics that were caught.
@@ -173,6 +177,8 @@ impl Status {
             feature_bytes: stats.feature_bytes,
             feature_hits: stats.feature_hits_total,
             feature_misses: stats.feature_misses_total,
+            encodings_repeated: stats.encodings_repeated_total,
+            requests_repeated: stats.requests_repeated_total,
             steps: stats.steps_total,
             panics: self.panics.load(Relaxed) + stats.panics_total,
         }

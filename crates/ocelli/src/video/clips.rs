@@ -206,7 +206,11 @@ impl Viewer<'_> {
                 None if self.films == Films::Refused => Err(Wrong::bad(
                     "not an animated GIF, WebP or PNG, and nothing else is read here. Send its frames as a list of pictures",
                 )),
-                None => self.watch_film(video, &Kept::write(bytes)?.path),
+                None => {
+                    let kept = Kept::write(bytes)?;
+                    let watched = self.watch_film(video, &kept.path);
+                    watched.map_err(|wrong| wrong.without(&kept.path))
+                }
             },
         }
     }

@@ -68,7 +68,7 @@ impl<'a> Cutter<'a> {
     fn cut(&mut self) {
         let patches = self.viewer.vision.patches(&self.open);
         let key = key(&self.open, &self.viewer.salt);
-        self.pictures.push(Picture { patches, key });
+        self.pictures.push(Picture::new(patches, key));
         self.open.clear();
     }
 

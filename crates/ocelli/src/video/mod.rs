@@ -11,7 +11,7 @@ mod cutter;
 mod ffmpeg;
 mod opened;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use clips::{Clips, Extent, Films, MOST_VIDEOS, Viewer, arrange};
@@ -132,6 +132,16 @@ impl Wrong {
         Self {
             what: what.to_string(),
             kind: ErrorKind::Image,
+        }
+    }
+
+    /// The same without a path that whoever sent the video does not know.
+    fn without(self, path: &Path) -> Self {
+        let path = path.display().to_string();
+        let what = self.what.replace(&format!("file:{path}"), "the video");
+        Self {
+            what: what.replace(&path, "the video"),
+            ..self
         }
     }
 
