@@ -7,6 +7,7 @@ Starts the server with the built-in demo model and ends it. Exit code 0: all pas
 """
 
 import base64
+import json
 import pathlib
 import signal
 import subprocess
@@ -72,6 +73,67 @@ def openai_responses(url):
     assert streamed == whole.output_text
 
 
+TOOL = {
+    "name": "report",
+    "description": "Reports what is seen.",
+    "parameters": {
+        "type": "object",
+        "properties": {"color": {"enum": ["red", "green", "blue"]}},
+        "required": ["color"],
+        "additionalProperties": False,
+    },
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {"color": {"enum": ["red", "green", "blue"]}, "count": {"enum": [1, 2, 3]}},
+    "required": ["color", "count"],
+    "additionalProperties": False,
+}
+
+
+def is_formed(value):
+    return value["color"] in ("red", "green", "blue") and value["count"] in (1, 2, 3)
+
+
+def openai_forms(url):
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    form = {"type": "json_schema", "json_schema": {"name": "seen", "schema": SCHEMA, "strict": True}}
+    asked = dict(model=MODEL, messages=question_for_openai(), temperature=0, max_tokens=300)
+    whole = client.chat.completions.create(**asked, response_format=form)
+    assert is_formed(json.loads(whole.choices[0].message.content)), whole
+    text = {"format": {"type": "json_schema", "name": "seen", "schema": SCHEMA, "strict": True}}
+    response = client.responses.create(model=MODEL, input=QUESTION, max_output_tokens=300, text=text)
+    assert is_formed(json.loads(response.output_text)), response
+
+
+def openai_tools(url):
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    tools = [{"type": "function", "function": TOOL}]
+    asked = dict(model=MODEL, messages=question_for_openai(), temperature=0, max_tokens=300, tools=tools)
+    asked |= dict(tool_choice="required", parallel_tool_calls=False)
+    whole = client.chat.completions.create(**asked)
+    call = whole.choices[0].message.tool_calls[0]
+    assert whole.choices[0].finish_reason == "tool_calls" and call.function.name == "report", whole
+    assert "color" in json.loads(call.function.arguments), call
+    with client.chat.completions.stream(**asked) as stream:
+        final = stream.get_final_completion()
+    assert final.choices[0].message.tool_calls[0].function.arguments == call.function.arguments, final
+    # The call and its result go back.
+    messages = question_for_openai() + [
+        whole.choices[0].message.to_dict(),
+        {"role": "tool", "tool_call_id": call.id, "content": "noted"},
+    ]
+    after = client.chat.completions.create(model=MODEL, messages=messages, tools=tools, max_tokens=8)
+    assert after.choices[0].finish_reason in ("stop", "length", "tool_calls"), after
+    flat = [{"type": "function", **TOOL}]
+    response = client.responses.create(model=MODEL, input=QUESTION, tools=flat, tool_choice="required", max_output_tokens=300)
+    assert response.output[0].type == "function_call" and response.output[0].name == "report", response
+    # The helper wants an answer that ends by itself.
+    with client.responses.stream(model=MODEL, input=QUESTION, max_output_tokens=1000) as stream:
+        text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        assert stream.get_final_response().output_text == text
+
+
 def openai_errors(url):
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
     try:
@@ -101,6 +163,21 @@ def ollama_chat(url):
     answer = client.generate(model=MODEL, prompt=QUESTION, images=[PICTURE], options=options)
     assert answer.response, answer
     assert client.ps().models[0].model == MODEL
+
+
+def ollama_forms_and_tools(url):
+    client = ollama.Client(host=url)
+    message = {"role": "user", "content": QUESTION, "images": [str(SCENE)]}
+    options = {"temperature": 0, "num_predict": 300}
+    formed = client.chat(model=MODEL, messages=[message], options=options, format=SCHEMA)
+    assert is_formed(json.loads(formed.message.content)), formed
+    tools = [{"type": "function", "function": TOOL}]
+    plain = client.chat(model=MODEL, messages=[message], options=options, tools=tools)
+    assert plain.done, plain
+    called = {"role": "assistant", "tool_calls": [{"function": {"name": "report", "arguments": {"color": "red"}}}]}
+    result = {"role": "tool", "tool_name": "report", "content": "noted"}
+    after = client.chat(model=MODEL, messages=[message, called, result], options=options, tools=tools)
+    assert after.done, after
 
 
 def ollama_errors(url):
@@ -133,6 +210,26 @@ def anthropic_messages(url):
         assert stream.get_final_message().stop_reason == whole.stop_reason
 
 
+def anthropic_tools(url):
+    client = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0)
+    tools = [{"name": TOOL["name"], "description": TOOL["description"], "input_schema": TOOL["parameters"]}]
+    choice = {"type": "any", "disable_parallel_tool_use": True}
+    messages = [{"role": "user", "content": QUESTION}]
+    asked = dict(model=MODEL, max_tokens=300, messages=messages, tools=tools, tool_choice=choice)
+    whole = client.messages.create(**asked)
+    assert whole.stop_reason == "tool_use" and len(whole.content) == 1, whole
+    call = whole.content[0]
+    assert call.type == "tool_use" and call.name == "report" and "color" in call.input, whole
+    with client.messages.stream(**asked) as stream:
+        assert stream.get_final_message().content[0].type == "tool_use"
+    messages += [
+        {"role": "assistant", "content": [block.to_dict() for block in whole.content]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "noted"}]},
+    ]
+    after = client.messages.create(model=MODEL, max_tokens=8, messages=messages, tools=tools)
+    assert after.stop_reason, after
+
+
 def anthropic_errors(url):
     client = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0)
     try:
@@ -146,10 +243,14 @@ CHECKS = [
     openai_chat,
     openai_completions,
     openai_responses,
+    openai_forms,
+    openai_tools,
     openai_errors,
     ollama_chat,
+    ollama_forms_and_tools,
     ollama_errors,
     anthropic_messages,
+    anthropic_tools,
     anthropic_errors,
 ]
 

@@ -1,11 +1,12 @@
 //! `ocelli serve`: hands models and settings to the server, and ends it when asked to.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ocelli::service::{KeepAlive, ModelEntry, Models, OtherVideos, ServiceOptions};
 use ocelli::{Options, Source};
-use ocelli_server::{Limits, Settings};
+use ocelli_server::{Limits, Settings, UnknownFields};
 
 use crate::args::{ContextPolicy, ImageUrls, Precision, ServeArgs, Time};
 use crate::complain;
@@ -53,7 +54,9 @@ pub(crate) fn serve(args: &ServeArgs, interrupt: &Interrupt) -> Result<(), Failu
     let models = Models::new(entries(args)?, service, keep, memory)?;
     let stop = interrupt.serving();
     ocelli_server::serve(settings(args)?, models, stop, |address| {
-        eprintln!("listening on http://{address}");
+        // In one piece, for those who wait for it.
+        let line = format!("listening on http://{address}\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
     })
     .map_err(failure)
 }
@@ -95,6 +98,11 @@ fn settings(args: &ServeArgs) -> Result<Settings, Failure> {
             Some(ImageUrls::Http) => ocelli_server::ImageUrls::HttpToo,
         },
         image_url_hosts: args.image_url_host.clone(),
+        media_folder: args.media_dir.clone(),
+        unknown_fields: match args.strict {
+            true => UnknownFields::Refused,
+            false => UnknownFields::Named,
+        },
         answers_per_client: match args.per_client {
             Some(0) => Some(usize::MAX),
             limit => limit,

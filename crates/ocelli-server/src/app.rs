@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::clients::{Share, Shares};
 use crate::failure::Failure;
 use crate::guard::{Caller, Guard};
+use crate::media::Media;
 use crate::metrics::Metrics;
 use crate::report::ModelFacts;
 use crate::{Error, Settings, http, routes};
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub(crate) models: Arc<Models>,
     pub(crate) facts: Vec<ModelFacts>,
     pub(crate) guard: Guard,
+    /// Where picture files that requests name are.
+    pub(crate) media: Media,
     pub(crate) metrics: Metrics,
     /// KiB of bodies that may be read now.
     pub(crate) bodies: Arc<Semaphore>,
@@ -48,14 +51,15 @@ pub(crate) struct App {
 }
 
 impl App {
-    fn new(settings: Settings, models: Models) -> Self {
+    fn new(settings: Settings, models: Models) -> Result<Self, Error> {
         let random = std::hash::RandomState::new();
         let secret = std::hash::BuildHasher::hash_one(&random, Instant::now());
         let started = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |time| time.as_secs());
         let kib = settings.limits.all_bodies_bytes >> 10;
-        Self {
+        Ok(Self {
+            media: Media::open(settings.media_folder.as_deref())?,
             guard: Guard::new(&settings),
             facts: models.entries().map(ModelFacts::new).collect(),
             bodies: Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS))),
@@ -70,7 +74,7 @@ impl App {
             active: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
             secret,
-        }
+        })
     }
 
     /// An identifier, as in `chatcmpl-0123456789abcdef`.
@@ -184,7 +188,7 @@ pub fn serve(
         .enable_all()
         .build()
         .map_err(Error::System)?;
-    let app = Arc::new(App::new(settings, models));
+    let app = Arc::new(App::new(settings, models)?);
     let served = runtime.block_on(run(app, stop, ready));
     // A model that is still being loaded must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(500));

@@ -1,5 +1,7 @@
 //! Why a request gets no answer, in words that all APIs can render.
 
+use std::io::Write as _;
+
 use axum::http::StatusCode;
 use ocelli::{Error, ErrorKind};
 
@@ -63,9 +65,9 @@ impl Failure {
     pub(crate) fn unloadable(name: &str, error: &Error) -> Self {
         match error {
             Error::UnknownModel { .. } => Self::from(error),
-            Error::Memory { .. } => Self::busy("no_memory", error, 5),
+            Error::Memory { .. } | Error::NoThread(_) => Self::busy("no_memory", error, 5),
             _ => {
-                eprintln!("error: model '{name}': {error}");
+                log(format_args!("model '{name}': {error}"));
                 Self::internal(format_args!(
                     "model '{name}' could not be loaded; the server's log says why"
                 ))
@@ -114,12 +116,17 @@ impl From<&Error> for Failure {
                     ..Self::internal(error)
                 },
                 _ => {
-                    eprintln!("error: {error}");
+                    log(error);
                     Self::internal("internal error; the server's log says what happened")
                 }
             },
         }
     }
+}
+
+/// Tells whoever runs the server. Nobody may be listening any more: that ends no request.
+fn log(what: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "error: {what}");
 }
 
 /// Texts decide what variants of inner crates this crate cannot name.

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
+use crate::UnknownFields;
 use crate::failure::Failure;
 
 /// An object of a request. A field that is `null` counts as absent.
@@ -60,8 +61,29 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Fields that nobody asked for.
-    pub(crate) fn unknown(&self) -> Vec<String> {
+    /// What is to be said about fields that nobody asked for.
+    ///
+    /// # Errors
+    /// When there are some and they are to be refused.
+    pub(crate) fn warnings(&self, rule: UnknownFields) -> Result<Vec<String>, Failure> {
+        let unknown = self.unknown();
+        match (rule, unknown.first()) {
+            (UnknownFields::Refused, Some(key)) => {
+                let message = format!("unknown field '{}{key}'", self.prefix);
+                Err(Failure {
+                    code: "unknown_field",
+                    param: Some(self.place(key)),
+                    ..Failure::bad(message)
+                })
+            }
+            _ => {
+                let warning = |key| format!("unknown field '{}{key}' was ignored", self.prefix);
+                Ok(unknown.iter().map(warning).collect())
+            }
+        }
+    }
+
+    fn unknown(&self) -> Vec<String> {
         let known = self.known.borrow();
         let unknown = self
             .object
@@ -232,6 +254,14 @@ mod tests {
         let value = json!({"model": null, "no_stop_trim": true});
         let fields = Fields::new(value.as_object().unwrap());
         assert_eq!(fields.string("model").unwrap(), None);
-        assert_eq!(fields.unknown(), ["no_stop_trim"]);
+        assert_eq!(
+            fields.warnings(UnknownFields::Named).unwrap(),
+            ["unknown field 'no_stop_trim' was ignored"]
+        );
+        let refused = fields.warnings(UnknownFields::Refused).unwrap_err();
+        assert_eq!(refused.message, "unknown field 'no_stop_trim'");
+        assert_eq!(refused.param.as_deref(), Some("no_stop_trim"));
+        assert!(fields.string("no_stop_trim").is_err());
+        assert_eq!(fields.warnings(UnknownFields::Refused), Ok(Vec::new()));
     }
 }

@@ -10,11 +10,6 @@ use serde_json::json;
 
 use crate::app::App;
 
-/// A step of an engine takes milliseconds; after this long it is stuck.
-const STUCK: Duration = Duration::from_secs(10);
-/// After this long only a restart helps.
-const LOST: Duration = Duration::from_secs(60);
-
 fn worst(app: &App) -> Health {
     let healths = app
         .models
@@ -48,7 +43,10 @@ fn say(problem: Option<&str>) -> Response {
 /// `GET /livez`: fails when only a restart helps.
 pub(crate) fn live(app: &App) -> Response {
     let health = worst(app);
-    say((!health.is_alive || health.stuck_for > LOST).then_some("engine stuck"))
+    say(
+        (!health.is_alive || health.stuck_for > app.settings.limits.lost_time)
+            .then_some("engine stuck"),
+    )
 }
 
 /// `GET /readyz` and `GET /health`: fails when a request would not be answered now.
@@ -57,7 +55,9 @@ pub(crate) fn ready(app: &App) -> Response {
     say(match () {
         () if app.is_ending() => Some("ending"),
         () if !app.is_ready() => Some("loading model"),
-        () if !health.is_alive || health.stuck_for > STUCK => Some("engine stuck"),
+        () if !health.is_alive || health.stuck_for > app.settings.limits.stuck_time => {
+            Some("engine stuck")
+        }
         () => None,
     })
 }

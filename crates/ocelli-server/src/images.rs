@@ -1,28 +1,32 @@
-//! Pictures of requests: inside them as base64, or, where that is allowed, fetched from the web.
+//! Pictures of requests: inside them as base64, or, where that is allowed, fetched from the web or from the media folder.
 
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::alphabet::STANDARD;
+use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ocelli::service::{Ask, AskedFor};
 use ocelli::store::{self, WebOptions, fetch_public};
-use ocelli::{ImageSource, Part};
+use ocelli::{Error, ImageSource, MOST_IMAGES, Part};
 
 use crate::ImageUrls;
 use crate::app::App;
 use crate::failure::Failure;
+use crate::http::body::Share;
+use crate::media;
+use crate::percent::unescape;
 
 /// Clients leave out the padding at times.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+const CONFIG: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, CONFIG);
+/// Some write `-` and `_` for `+` and `/`.
+const URL_BASE64: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, CONFIG);
 
 /// Most bytes of a fetched picture.
 const MOST_BYTES: u64 = 20 << 20;
 
-/// A picture that is still to be fetched, for a place among the messages.
+/// A picture that is still to be fetched from the web or the media folder, for a place among the messages.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetch {
     pub(crate) message: usize,
@@ -41,6 +45,7 @@ pub(crate) enum Found {
 /// # Errors
 /// When it is neither.
 pub(crate) fn from_url(url: &str, place: &str) -> Result<Found, Failure> {
+    let url = url.trim_start();
     let scheme = |scheme: &str| {
         url.get(..scheme.len())
             .is_some_and(|s| s.eq_ignore_ascii_case(scheme))
@@ -48,14 +53,14 @@ pub(crate) fn from_url(url: &str, place: &str) -> Result<Found, Failure> {
     if scheme("data:") {
         return from_data_uri(url, place).map(Found::Here);
     }
-    if scheme("http:") || scheme("https:") {
+    if scheme("http:") || scheme("https:") || scheme("file:") {
         return Ok(Found::At(url.to_owned()));
     }
     let what = "must be a data URI (data:image/...;base64,...)";
     Err(image_failure(place, what))
 }
 
-fn image_failure(place: &str, what: &str) -> Failure {
+pub(crate) fn image_failure(place: &str, what: &str) -> Failure {
     Failure {
         code: "invalid_image",
         ..Failure::field(place, what)
@@ -96,12 +101,18 @@ fn read_data_uri(url: &str, place: &str, kinds: &[&str]) -> Result<Vec<u8>, Fail
     let kind = kind.to_ascii_lowercase();
     // What the bytes are is seen from the bytes; an empty type is a careless client's.
     let is_image = kinds.iter().any(|known| kind.starts_with(known))
-        || kind == ";base64"
+        || kind.starts_with(';')
         || kind.starts_with("application/octet-stream");
-    if !is_image || !kind.ends_with(";base64") {
+    let encoding = kind.rsplit(';').next().unwrap_or_default();
+    if !is_image || !kind.contains(';') || encoding.trim() != "base64" {
         return Err(wrong());
     }
-    decode(data).ok_or_else(wrong)
+    match data.contains('%') {
+        // An address may be escaped as a whole.
+        true => unescape(data).and_then(|data| decode(&data)),
+        false => decode(data),
+    }
+    .ok_or_else(wrong)
 }
 
 /// Reads a picture in bare base64.
@@ -120,7 +131,8 @@ fn decode(data: &str) -> Option<Vec<u8>> {
         // Lines of base64, as mail programs write it.
         Err(_) => {
             let data: Vec<u8> = data.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-            BASE64.decode(data).ok()
+            let decoded = BASE64.decode(&data);
+            decoded.or_else(|_| URL_BASE64.decode(&data)).ok()
         }
     }
 }
@@ -131,12 +143,38 @@ fn decode(data: &str) -> Option<Vec<u8>> {
 /// When that is not allowed, or fails.
 pub(crate) async fn fetch(
     app: &Arc<App>,
-    ask: &mut Ask,
+    (ask, body): (&mut Ask, &mut Share),
     wanted: Vec<Fetch>,
 ) -> Result<(), Failure> {
-    if wanted.is_empty() {
-        return Ok(());
+    if wanted.len() > MOST_IMAGES {
+        return Err(Failure::from(Error::TooManyImages {
+            found: wanted.len(),
+            limit: MOST_IMAGES,
+        }));
     }
+    for Fetch { message, part, url } in wanted {
+        let bytes = match media::is_file(&url) {
+            true => from_folder(app, url).await?,
+            false => from_web(app, url).await?,
+        };
+        body.add(app, bytes.len())?;
+        if let AskedFor::Chat(messages) = &mut ask.asked
+            && let Some(message) = messages.get_mut(message)
+            && let Some(place) = message.parts.get_mut(part)
+        {
+            *place = Part::Image(ImageSource::Bytes(bytes));
+        }
+    }
+    Ok(())
+}
+
+async fn from_folder(app: &Arc<App>, url: String) -> Result<Vec<u8>, Failure> {
+    let app = app.clone();
+    let read = tokio::task::spawn_blocking(move || app.media.read(&url, MOST_BYTES)).await;
+    read.unwrap_or_else(|_| Err(Failure::internal("an image could not be read")))
+}
+
+async fn from_web(app: &Arc<App>, url: String) -> Result<Vec<u8>, Failure> {
     if app.settings.image_urls == ImageUrls::Off {
         let message = "image URLs are not fetched by this server; send the image as a data URI, or start with --image-urls";
         return Err(Failure {
@@ -149,31 +187,21 @@ pub(crate) async fn fetch(
         hosts: app.settings.image_url_hosts.clone(),
         most_bytes: MOST_BYTES,
     };
-    for Fetch { message, part, url } in wanted {
-        let place = app.fetches.acquire().await;
-        let options = options.clone();
-        let fetched = tokio::task::spawn_blocking(move || fetch_public(&url, &options)).await;
-        drop(place);
-        let fetched = fetched.map_err(|_| Failure::internal("an image could not be fetched"))?;
-        let bytes = fetched.map_err(|error| match error {
-            // One text for every reason: who asks learns nothing of the network here.
-            store::Error::Address { .. } => Failure {
-                code: "image_url_not_allowed",
-                ..Failure::bad("image URL host not allowed")
-            },
-            error => Failure {
-                code: "image_url_failed",
-                ..Failure::bad(error)
-            },
-        })?;
-        if let AskedFor::Chat(messages) = &mut ask.asked
-            && let Some(message) = messages.get_mut(message)
-            && let Some(place) = message.parts.get_mut(part)
-        {
-            *place = Part::Image(ImageSource::Bytes(bytes));
-        }
-    }
-    Ok(())
+    let place = app.fetches.acquire().await;
+    let fetched = tokio::task::spawn_blocking(move || fetch_public(&url, &options)).await;
+    drop(place);
+    let fetched = fetched.map_err(|_| Failure::internal("an image could not be fetched"))?;
+    fetched.map_err(|error| match error {
+        // One text for every reason: who asks learns nothing of the network here.
+        store::Error::Address { .. } => Failure {
+            code: "image_url_not_allowed",
+            ..Failure::bad("image URL host not allowed")
+        },
+        error => Failure {
+            code: "image_url_failed",
+            ..Failure::bad(error)
+        },
+    })
 }
 
 #[cfg(test)]
@@ -187,14 +215,21 @@ mod tests {
             "DATA:IMAGE/PNG;BASE64,QUI",
             "data:;base64,QUI=",
             "data:image/png;base64, QU\nI= ",
+            " data:image/png;charset=utf-8; base64,QUI=",
+            "data:image/png;base64,QUI%3D",
         ] {
             let Ok(Found::Here(ImageSource::Bytes(bytes))) = from_url(url, "url") else {
                 panic!("{url}");
             };
             assert_eq!(bytes, b"AB", "{url}");
         }
+        let safe = from_base64("-_8=", "image").unwrap();
+        assert_eq!(safe, ImageSource::Bytes(vec![0xfb, 0xff]));
         for url in [
             "data:image/png,QUI=",
+            "data:image/png;base64,QUI%3",
+            "data:image/png;base64,QU-/",
+            "data:base64,QUI=",
             "data:text/html;base64,QUI=",
             "data:image/png;base64",
         ] {

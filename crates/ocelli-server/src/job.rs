@@ -1,13 +1,16 @@
 //! A request in neutral words, and its way into a model.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use ocelli::service::{Answering, Ask, Finished, Service, Update};
-use ocelli::{ImageRecord, Sampling, VideoRecord};
+use ocelli::{Error, ImageRecord, Sampling, VideoRecord};
 use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::app::{Active, App, Expected};
 use crate::failure::Failure;
@@ -15,6 +18,9 @@ use crate::fields::Fields;
 use crate::guard::Caller;
 use crate::http::body::Share;
 use crate::images::{self, Fetch};
+
+/// How often those who wait look whether the engine goes on.
+const PULSE: Duration = Duration::from_millis(500);
 
 /// What an API understood of a request.
 pub(crate) struct Job {
@@ -59,7 +65,7 @@ pub(crate) struct Begun {
     pub(crate) model: String,
     pub(crate) warnings: Vec<String>,
     /// How long this request waited for its model to be loaded.
-    pub(crate) load_time: std::time::Duration,
+    pub(crate) load_time: Duration,
 }
 
 /// The answers to a request on their way.
@@ -70,6 +76,8 @@ pub(crate) struct Flow {
     early: VecDeque<(usize, Update)>,
     /// Which answer is asked first, so that none waits for the others.
     turn: usize,
+    /// When to look next whether the engine goes on.
+    pulse: Pin<Box<Sleep>>,
     _active: Active,
     /// Answers beside the first, which counts with the request.
     _expected: Option<Expected>,
@@ -81,19 +89,20 @@ impl Flow {
     pub(crate) async fn begin(
         app: &Arc<App>,
         caller: Caller,
-        (mut job, share): (Job, Share),
+        (mut job, mut body): (Job, Share),
     ) -> Result<Self, Failure> {
         let active = app.enter();
-        let mut share = Some(share);
         let more = job.answers.saturating_sub(1);
         let expected = (more > 0).then(|| app.expect(caller, more)).transpose()?;
-        let begun = prepare(app, caller, &mut job).await?;
+        let begun = prepare(app, caller, (&mut job, &mut body)).await?;
+        let mut share = Some(body);
         let answering = begun.service.submit_many(job.ask, job.answers)?;
         let mut flow = Self {
             begun,
             answering: answering.into_iter().map(Some).collect(),
             early: VecDeque::new(),
             turn: 0,
+            pulse: Box::pin(sleep(PULSE)),
             _active: active,
             _expected: expected,
         };
@@ -155,10 +164,19 @@ impl Flow {
                 Poll::Pending => is_over = false,
             }
         }
-        match is_over {
-            true => Poll::Ready(None),
-            false => Poll::Pending,
+        if is_over {
+            return Poll::Ready(None);
         }
+        while self.pulse.as_mut().poll(context).is_ready() {
+            self.pulse.as_mut().reset(Instant::now() + PULSE);
+            let lost_time = self.begun.app.settings.limits.lost_time;
+            if self.begun.service.health().stuck_for > lost_time {
+                self.answering.clear();
+                let stuck = Error::Internal("the engine is stuck".to_owned());
+                return Poll::Ready(Some((0, Update::Failed(stuck))));
+            }
+        }
+        Poll::Pending
     }
 
     /// As [`Flow::next`], with what was looked at early.
@@ -193,16 +211,16 @@ impl Flow {
 }
 
 /// A request that took longer than allowed.
-pub(crate) fn too_long(limit: std::time::Duration) -> Failure {
+pub(crate) fn too_long(limit: Duration) -> Failure {
     let message = format!("the request took longer than {} s", limit.as_secs());
     Failure::busy("request_timeout", message, 1)
 }
 
-/// Finds the model, fetches pictures, and puts in whose request it is.
+/// Finds the model, fetches pictures, which count as part of the body, and puts in whose request it is.
 pub(crate) async fn prepare(
     app: &Arc<App>,
     caller: Caller,
-    job: &mut Job,
+    (job, body): (&mut Job, &mut Share),
 ) -> Result<Begun, Failure> {
     let model = match &job.model {
         Some(name) => name.clone(),
@@ -210,7 +228,8 @@ pub(crate) async fn prepare(
     };
     // An unknown model or a forbidden address is told before anything is loaded or fetched.
     app.models.state(&model)?;
-    images::fetch(app, &mut job.ask, std::mem::take(&mut job.fetch)).await?;
+    let wanted = std::mem::take(&mut job.fetch);
+    images::fetch(app, (&mut job.ask, body), wanted).await?;
     let since = std::time::Instant::now();
     let service = app.service(&model).await?;
     let load_time = since.elapsed();

@@ -1,6 +1,7 @@
 //! What a server is started with. The defaults are safe on a machine that others can reach.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Whether pictures may be fetched from the web.
@@ -13,6 +14,16 @@ pub enum ImageUrls {
     Https,
     /// From public addresses by https or http.
     HttpToo,
+}
+
+/// What becomes of a request with fields that this server does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// It is answered, and the answer names them.
+    #[default]
+    Named,
+    /// It is refused.
+    Refused,
 }
 
 /// Bounds of what one client can take.
@@ -38,6 +49,10 @@ pub struct Limits {
     pub drain_time: Duration,
     /// A quiet stream says that it lives after this long (15 s).
     pub keep_alive_time: Duration,
+    /// A step of an engine takes milliseconds; one that takes this long is stuck, and the server is not ready (10 s).
+    pub stuck_time: Duration,
+    /// After this long only a restart helps: the server does not live, and whoever waits is told (60 s).
+    pub lost_time: Duration,
 }
 
 impl Default for Limits {
@@ -53,6 +68,8 @@ impl Default for Limits {
             request_time: Duration::from_secs(600),
             drain_time: Duration::from_secs(30),
             keep_alive_time: Duration::from_secs(15),
+            stuck_time: Duration::from_secs(10),
+            lost_time: Duration::from_secs(60),
         }
     }
 }
@@ -76,6 +93,10 @@ pub struct Settings {
     pub image_urls: ImageUrls,
     /// If not empty, the only hosts that pictures are fetched from.
     pub image_url_hosts: Vec<String>,
+    /// A folder whose picture files requests may name. Without one, none can be named.
+    pub media_folder: Option<PathBuf>,
+    /// What becomes of a request with unknown fields.
+    pub unknown_fields: UnknownFields,
     /// Lets clients with different keys share cached prompts and pictures.
     pub share_prefix: bool,
     /// Answers that a client may be waiting for at once. `None`: eight for clients with a key or on another machine,
@@ -111,6 +132,8 @@ impl Default for Settings {
             allowed_origins: Vec::new(),
             image_urls: ImageUrls::Off,
             image_url_hosts: Vec::new(),
+            media_folder: None,
+            unknown_fields: UnknownFields::default(),
             share_prefix: false,
             answers_per_client: None,
             limits: Limits::default(),

@@ -101,6 +101,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "https", help_heading = SAFETY)]
     pub(crate) image_urls: Option<ImageUrls>,
 
+    /// Folder whose picture files requests may name, as file:cat.png; links in it are not followed
+    #[arg(long, value_name = "FOLDER", help_heading = SAFETY)]
+    pub(crate) media_dir: Option<PathBuf>,
+
+    /// Refuse requests with unknown fields; they are answered with a warning otherwise
+    #[arg(long)]
+    pub(crate) strict: bool,
+
     /// Let ffmpeg of this machine read videos that clients send and that are no GIF, WebP or PNG
     #[arg(long, help_heading = SAFETY)]
     pub(crate) video_ffmpeg: bool,

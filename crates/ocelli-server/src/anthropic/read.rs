@@ -1,6 +1,6 @@
 //! From Anthropic's words to a job: a system prompt beside the messages, blocks of content, tools with input schemas.
 
-use ocelli::service::Ask;
+use ocelli::service::{Ask, Calls};
 use ocelli::{ImageSource, Message, Part, PictureBudget, Role, ToolCall};
 use serde_json::{Map, Value, json};
 
@@ -56,8 +56,16 @@ pub(super) fn read(
         ));
     }
     choose_tools(&fields, &mut ask)?;
+    ask.thinking.separate = true;
     if let Some(thinking) = fields.get("thinking") {
-        let is_on = matches!(thinking["type"].as_str(), Some("enabled" | "adaptive"));
+        let thinking = Fields::at(thinking, "thinking")?;
+        let is_on = match thinking.string("type")? {
+            Some("enabled" | "adaptive") => true,
+            Some("disabled") => false,
+            _ => return Err(thinking.wrong("type", "must be enabled, adaptive or disabled")),
+        };
+        let budget = thinking.integer("budget_tokens", 1..=1 << 31)?;
+        ask.thinking.budget = budget.filter(|_| is_on).map(|tokens| tokens as usize);
         ask.arguments
             .insert("enable_thinking".to_owned(), Value::Bool(is_on));
     }
@@ -71,11 +79,7 @@ pub(super) fn read(
         "container",
         "context_management",
     ]);
-    let unknown = fields.unknown();
-    let warnings = unknown
-        .into_iter()
-        .map(|key| format!("unknown field '{key}' was ignored"));
-    job.warnings = warnings.collect();
+    job.warnings = fields.warnings(app.settings.unknown_fields)?;
     Ok((job, stream))
 }
 
@@ -105,6 +109,9 @@ fn choose_tools(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
         return Ok(());
     };
     let inner = Fields::at(value, "tool_choice")?;
+    if inner.bool("disable_parallel_tool_use")? == Some(true) {
+        ask.calls = Calls::One;
+    }
     let choice = match inner.string("type")? {
         Some("auto") => Choice::Auto,
         Some("any") => Choice::Any,

@@ -28,6 +28,12 @@ struct Received {
 pub(crate) struct Share(Option<OwnedSemaphorePermit>);
 
 impl Share {
+    /// Adds so many bytes to it.
+    pub(crate) fn add(&mut self, app: &App, bytes: usize) -> Result<(), Failure> {
+        let has = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        self.grow(app, (has << 10).saturating_add(bytes))
+    }
+
     /// Makes it large enough for so many bytes.
     fn grow(&mut self, app: &App, bytes: usize) -> Result<(), Failure> {
         let has = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);

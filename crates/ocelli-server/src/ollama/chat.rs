@@ -140,11 +140,8 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Wanted, Failure> {
         return Ok(Wanted::Load { model, keep });
     }
     fields.ignore(&["truncate", "shift", "logprobs", "top_logprobs"]);
-    let unknown = fields.unknown();
-    let warnings = unknown
-        .into_iter()
-        .map(|key| format!("unknown field '{key}' was ignored"));
-    common.job.warnings = warnings.collect();
+    let warnings = fields.warnings(app.settings.unknown_fields)?;
+    common.job.warnings.extend(warnings);
     Ok(Wanted::Answer(Box::new(common)))
 }
 

@@ -76,10 +76,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Wanted, Failure> {
         "logprobs",
         "top_logprobs",
     ]);
-    let unknown = fields.unknown();
-    let warnings = unknown
-        .into_iter()
-        .map(|key| format!("unknown field '{key}' was ignored"));
-    common.job.warnings = warnings.collect();
+    let warnings = fields.warnings(app.settings.unknown_fields)?;
+    common.job.warnings.extend(warnings);
     Ok(Wanted::Answer(Box::new(common)))
 }

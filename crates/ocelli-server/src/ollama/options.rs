@@ -24,7 +24,11 @@ pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Commo
     let budget = budget(&options)?;
     ask.budgets.iter_mut().for_each(|own| *own = budget);
     if let Some(think) = fields.get("think") {
-        let think = think.as_bool().unwrap_or(true);
+        let think = match think {
+            Value::Bool(think) => *think,
+            Value::String(level) if ["low", "medium", "high"].contains(&level.as_str()) => true,
+            _ => return Err(fields.wrong("think", "must be true, false, low, medium or high")),
+        };
         ask.thinking.separate = think;
         ask.arguments
             .insert("enable_thinking".to_owned(), Value::Bool(think));
@@ -58,6 +62,7 @@ pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Commo
     let mut job = Job::new(Some(model.to_owned()), ask);
     job.asking = sampling(app, &options)?;
     job.max_tokens_field = "options.num_predict";
+    job.warnings = options.warnings(app.settings.unknown_fields)?;
     Ok(Common {
         job,
         keep,

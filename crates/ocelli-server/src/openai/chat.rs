@@ -62,9 +62,9 @@ pub(crate) async fn count(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let reader = app.clone();
-    let ((mut job, _), _share) =
+    let ((mut job, _), mut share) =
         body::parse(&app, request, move |object| read(&reader, object)).await?;
-    let begun = job::prepare(&app, caller, &mut job).await?;
+    let begun = job::prepare(&app, caller, (&mut job, &mut share)).await?;
     let Looked {
         prompt_tokens,
         images,
@@ -116,7 +116,6 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, Style), Failure>
         "safety_identifier",
         "prompt_cache_key",
         "verbosity",
-        "parallel_tool_calls",
         "modalities",
         "prediction",
         "skip_special_tokens",
@@ -125,17 +124,8 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, Style), Failure>
         "id_slot",
         "add_generation_prompt",
     ]);
-    job.warnings = warnings(&fields);
+    job.warnings = fields.warnings(app.settings.unknown_fields)?;
     Ok((job, style))
-}
-
-/// Fields that were not understood.
-pub(super) fn warnings(fields: &Fields<'_>) -> Vec<String> {
-    let unknown = fields.unknown();
-    unknown
-        .into_iter()
-        .map(|key| format!("unknown field '{key}' was ignored"))
-        .collect()
 }
 
 pub(super) fn cache_salt(fields: &Fields<'_>) -> Result<String, Failure> {

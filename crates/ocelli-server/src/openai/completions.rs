@@ -10,8 +10,8 @@ use ocelli::TokenLogprob;
 use ocelli::service::{Ask, AskedFor, Finished, Update};
 use serde_json::{Map, Value, json};
 
-use super::chat::{cache_salt, usage, warnings};
-use super::error;
+use super::chat::{cache_salt, usage};
+use super::{error, form};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -71,12 +71,9 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Read, Failure> {
     let mut ask = Ask::new(asked);
     ask.stop = fields.stop("stop")?;
     ask.max_tokens = Some(fields.max_tokens("max_tokens")?.unwrap_or(MAX_TOKENS));
-    if fields
-        .get("logprobs")
-        .is_some_and(|value| value != 0 && value != false)
-    {
-        return Err(fields.wrong("logprobs", "is not supported by this build"));
-    }
+    let alternatives = fields.integer("logprobs", 0..=form::ALTERNATIVES)?;
+    ask.logprobs = alternatives.map(|count| count as usize);
+    form::ends(&fields, &mut ask)?;
     if fields.get("suffix").is_some_and(|suffix| suffix != "") {
         return Err(fields.wrong("suffix", "is not supported"));
     }
@@ -102,7 +99,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Read, Failure> {
         "cache_prompt",
         "id_slot",
     ]);
-    job.warnings = warnings(&fields);
+    job.warnings = fields.warnings(app.settings.unknown_fields)?;
     Ok(Read {
         job,
         stream,

@@ -1,6 +1,6 @@
 //! What an answer must look like, which tokens it may end with, and what is told about each of its tokens.
 
-use ocelli::service::Ask;
+use ocelli::service::{Ask, Calls};
 use ocelli::{GrammarSource, TokenLogprob};
 use serde_json::{Value, json};
 
@@ -12,10 +12,8 @@ use crate::tools::{self, Choice};
 pub(super) fn read(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
     ask.grammar = grammar(fields)?;
     ask.logprobs = logprobs(fields)?;
-    ask.min_tokens = fields.max_tokens("min_tokens")?.unwrap_or(0);
-    ask.ignore_end = fields.bool("ignore_eos")?.unwrap_or(false);
+    ends(fields, ask)?;
     ask.pan_and_scan = fields.bool("pan_and_scan")?.unwrap_or(false);
-    ask.stop_tokens = stop_tokens(fields)?;
     ask.thinking.separate = true;
     let budget = fields.integer("thinking_budget", 0..=1 << 31)?;
     ask.thinking.budget = budget.map(|tokens| tokens as usize);
@@ -35,8 +33,20 @@ pub(super) fn read(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Reads what may end an answer, beside stop strings.
+pub(super) fn ends(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
+    ask.min_tokens = fields.integer("min_tokens", 0..=1 << 31)?.unwrap_or(0) as usize;
+    ask.ignore_end = fields.bool("ignore_eos")?.unwrap_or(false);
+    ask.stop_tokens = stop_tokens(fields)?;
+    Ok(())
+}
+
+/// Most alternatives of a token.
+pub(super) const ALTERNATIVES: u64 = 20;
+
 /// Reads `tool_choice`, once the tools are known: none of them, those the model wants, any, one, or some of them.
 pub(super) fn choose_tools(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
+    ask.calls = calls(fields)?;
     let Some(choice) = fields.get("tool_choice") else {
         return Ok(());
     };
@@ -61,6 +71,14 @@ pub(super) fn choose_tools(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Fai
     };
     let need = "must be none, auto, required, a function or allowed_tools";
     choice.ok_or_else(|| wrong(need))?.put(ask).map_err(wrong)
+}
+
+/// Reads `parallel_tool_calls`.
+fn calls(fields: &Fields<'_>) -> Result<Calls, Failure> {
+    Ok(match fields.bool("parallel_tool_calls")? {
+        Some(false) => Calls::One,
+        Some(true) | None => Calls::Many,
+    })
 }
 
 fn mode_of(mode: &str) -> Option<Choice> {
@@ -104,7 +122,7 @@ fn stop_tokens(fields: &Fields<'_>) -> Result<Vec<u32>, Failure> {
 
 fn logprobs(fields: &Fields<'_>) -> Result<Option<usize>, Failure> {
     let is_wanted = fields.bool("logprobs")?.unwrap_or(false);
-    let top = fields.integer("top_logprobs", 0..=20)?;
+    let top = fields.integer("top_logprobs", 0..=ALTERNATIVES)?;
     if top.is_some_and(|top| top > 0) && !is_wanted {
         return Err(fields.wrong("top_logprobs", "is only allowed with logprobs: true"));
     }

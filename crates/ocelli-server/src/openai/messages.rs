@@ -10,6 +10,8 @@ use crate::images::{Fetch, Found, from_url};
 
 /// Most messages of a request.
 const MESSAGES: usize = 4096;
+/// Most tools of a request.
+pub(super) const TOOLS: usize = 128;
 /// Most parts of a message.
 const PARTS: usize = 64;
 
@@ -203,7 +205,6 @@ pub(super) fn image_budget(
 
 /// Pictures and tools of a conversation in OpenAI's form; also what a template gets.
 pub(super) fn tools(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
-    const TOOLS: usize = 128;
     let tools = fields.list("tools")?.cloned().unwrap_or_default();
     if tools.len() > TOOLS {
         return Err(fields.wrong("tools", format_args!("must have at most {TOOLS} tools")));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::failure::Failure;
+use crate::percent::unescape;
 use crate::report::ModelFacts;
 
 fn describe(app: &App, facts: &ModelFacts) -> Value {
@@ -47,6 +48,8 @@ pub(crate) fn list(app: &App) -> Response {
 
 /// One model.
 pub(crate) fn show(app: &App, name: &str) -> Result<Response, Failure> {
+    // Names with a slash come escaped.
+    let name = &unescape(name).unwrap_or_else(|| name.to_owned());
     // The error names the models there are.
     app.models.state(name)?;
     let facts = app

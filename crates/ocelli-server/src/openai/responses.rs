@@ -6,11 +6,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::{IntoResponse as _, Response};
-use ocelli::service::{Ask, Finished};
+use ocelli::service::{Ask, Calls, Finished};
 use ocelli::{FinishReason, Message, Part, PictureBudget, Role, ToolCall};
 use serde_json::{Map, Value, json};
 
-use super::chat::warnings;
 use super::form;
 use super::messages::{self, Conversation};
 use super::responses_stream::ResponseWriter;
@@ -31,12 +30,14 @@ pub(crate) async fn create(
     let reader = app.clone();
     let ((job, is_stream), share) =
         body::parse(&app, request, move |object| read(&reader, object)).await?;
+    let calls = job.ask.calls;
     let flow = Flow::begin(&app, caller, (job, share)).await?;
     let names = Names {
         response: app.id("resp_"),
         message: app.id("msg_"),
         model: flow.begun.model.clone(),
         created: report::now(),
+        calls,
     };
     if is_stream {
         return Ok(stream::respond(flow, ResponseWriter::new(names)));
@@ -90,7 +91,6 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, bool), Failure> 
         "user",
         "include",
         "truncation",
-        "parallel_tool_calls",
         "reasoning",
         "service_tier",
         "safety_identifier",
@@ -101,7 +101,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, bool), Failure> 
         "conversation",
         "prompt",
     ]);
-    job.warnings = warnings(&fields);
+    job.warnings = fields.warnings(app.settings.unknown_fields)?;
     Ok((job, stream))
 }
 
@@ -129,6 +129,10 @@ fn conversation(fields: &Fields<'_>) -> Result<Conversation, Failure> {
 /// Tools stand flat here, and nested in templates.
 fn tools(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
     let list = fields.list("tools")?.map(Vec::as_slice).unwrap_or_default();
+    if list.len() > messages::TOOLS {
+        let what = format!("must have at most {} tools", messages::TOOLS);
+        return Err(fields.wrong("tools", what));
+    }
     let tool = |(index, tool): (usize, &Value)| {
         if tool["type"] != "function" || !tool["name"].is_string() {
             let place = format!("tools[{index}]");
@@ -140,7 +144,7 @@ fn tools(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
             "parameters": tool["parameters"],
         }}))
     };
-    list.iter().take(128).enumerate().map(tool).collect()
+    list.iter().enumerate().map(tool).collect()
 }
 
 fn read_item(
@@ -191,6 +195,7 @@ pub(super) struct Names {
     pub(super) message: String,
     model: String,
     created: u64,
+    calls: Calls,
 }
 
 impl Names {
@@ -207,7 +212,7 @@ impl Names {
             "metadata": {},
             "model": self.model,
             "output": output,
-            "parallel_tool_calls": false,
+            "parallel_tool_calls": self.calls == Calls::Many,
             "temperature": null,
             "tool_choice": "auto",
             "tools": [],

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::images::{Found, from_url, video_from_url};
+use crate::images::{Found, from_url, image_failure, video_from_url};
 
 /// Reads `{"type": "video_url", "video_url": {"url"}}`, `{"type": "video", "video": ...}` or `{"type": "video", "frames":
 /// [...]}`. `fps` and `max_frames` may stand in the part or beside `url`.
@@ -66,10 +66,10 @@ fn read_frame(value: &Value, place: &str) -> Result<ImageSource, Failure> {
     let url = url.ok_or_else(|| Failure::field(place, "must be a data URI"))?;
     match from_url(url, place)? {
         Found::Here(image) => Ok(image),
-        Found::At(_) => Err(Failure::field(
-            place,
-            "must be a data URI: frames are not fetched",
-        )),
+        Found::At(_) => {
+            let what = "must be a data URI: frames are not fetched";
+            Err(image_failure(place, what))
+        }
     }
 }
 

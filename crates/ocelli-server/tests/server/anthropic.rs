@@ -40,61 +40,6 @@ fn a_message_with_a_picture_is_answered_whole_and_as_events() {
 }
 
 #[test]
-fn a_choice_of_tools_binds_the_answer() {
-    let server = Server::start();
-    let mut body = message();
-    body["messages"] = json!([{"role": "user", "content": "What is the weather?"}]);
-    body["max_tokens"] = json!(300);
-    let schema = json!({"type": "object", "additionalProperties": false,
-        "properties": {"unit": {"enum": ["C", "F"]}}, "required": ["unit"]});
-    body["tools"] = json!([{"name": "weather", "input_schema": schema}, {"name": "time", "input_schema": schema}]);
-    for choice in [
-        json!({"type": "tool", "name": "weather"}),
-        json!({"type": "any"}),
-    ] {
-        body["tool_choice"] = choice.clone();
-        let answer = server.post("/v1/messages", &body).ok();
-        assert_eq!(answer["stop_reason"], "tool_use", "{answer}");
-        let call = &answer["content"][0];
-        assert_eq!(call["type"], "tool_use");
-        assert!(
-            matches!(call["input"]["unit"].as_str(), Some("C" | "F")),
-            "{call}"
-        );
-        if choice["name"].is_string() {
-            assert_eq!(call["name"], "weather");
-        }
-    }
-    for choice in ["auto", "none"] {
-        body["tool_choice"] = json!({"type": choice});
-        let answer = server.post("/v1/messages", &body).ok();
-        assert_eq!(answer["content"][0]["type"], "text", "{answer}");
-        assert!(answer["warnings"].is_null(), "{answer}");
-    }
-    for (choice, problem) in [
-        (
-            json!({"type": "tool", "name": "fly"}),
-            "tool_choice names no tool of this request",
-        ),
-        (json!({"type": "tool"}), "tool_choice.name missing"),
-        (
-            json!({"type": "some"}),
-            "tool_choice.type must be auto, any, tool or none",
-        ),
-        (json!("any"), "tool_choice must be an object"),
-    ] {
-        body["tool_choice"] = choice;
-        let reply = server.post("/v1/messages", &body);
-        assert_eq!(reply.status, 400);
-        let said = reply.json()["error"]["message"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        assert!(said.contains(problem), "{problem:?} is not in {said:?}");
-    }
-}
-
-#[test]
 fn tokens_are_counted_and_errors_have_the_shape_that_clients_know() {
     let server = Server::start();
     let counted = server.post("/v1/messages/count_tokens", &message()).ok();

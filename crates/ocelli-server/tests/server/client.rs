@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use ocelli::service::{KeepAlive, ModelEntry, Models, ServiceOptions};
-use ocelli::{Options, Source};
+use ocelli::{Options, OwnBackend, Source};
 use ocelli_server::Settings;
 use serde_json::{Value, json};
 
@@ -31,6 +31,7 @@ pub(crate) struct Setup {
     pub(crate) keep: KeepAlive,
     pub(crate) sequences: usize,
     pub(crate) image_cache: Option<std::path::PathBuf>,
+    pub(crate) backend: Option<OwnBackend>,
 }
 
 impl Default for Setup {
@@ -45,6 +46,7 @@ impl Default for Setup {
             keep: KeepAlive::Forever,
             sequences: 8,
             image_cache: None,
+            backend: None,
         }
     }
 }
@@ -66,6 +68,7 @@ impl Server {
                 threads: Some(2),
                 context: Some(2048),
                 sequences: Some(setup.sequences),
+                backend: setup.backend.clone(),
                 image_cache: setup.image_cache.clone().map(|folder| (folder, 1 << 30)),
                 ..Options::default()
             },

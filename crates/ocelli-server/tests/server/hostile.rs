@@ -74,7 +74,10 @@ fn a_bad_body_is_refused_with_its_reason_and_the_next_request_is_answered() {
             "data URI must be image/*;base64",
         ),
         (image("data:image/png;base64,QUI="), "not a supported image"),
-        (image("file:///etc/passwd"), "must be a data URI"),
+        (
+            image("file:///etc/passwd"),
+            "image files are not read by this server",
+        ),
         (
             image("http://127.0.0.1/x.png"),
             "image URLs are not fetched",

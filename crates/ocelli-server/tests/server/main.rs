@@ -3,12 +3,18 @@
 
 mod anthropic;
 mod client;
+mod described;
 mod faults;
+#[path = "../../../ocelli-engine/tests/common/faulty.rs"]
+mod faulty;
+mod files;
 mod forms;
 mod hostile;
+mod isolation;
 mod life;
 mod models;
 mod ollama;
 mod openai;
 mod readme;
+mod tools;
 mod videos;

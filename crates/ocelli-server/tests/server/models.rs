@@ -39,6 +39,8 @@ fn each_model_is_loaded_on_first_use_and_unloaded_when_nobody_uses_it() {
     assert_eq!(reply.status, 404);
     assert_eq!(reply.json()["error"]["code"], "model_not_found");
     assert!(reply.text().contains("first, second"), "{}", reply.text());
+    let escaped = server.get("/v1/models/%66irst").ok();
+    assert_eq!(escaped["id"], "first");
 }
 
 #[test]

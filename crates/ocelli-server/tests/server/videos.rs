@@ -1,6 +1,7 @@
 //! Videos of messages: animations, lists of pictures, and what is not read.
 
 use base64::Engine as _;
+use ocelli::service::OtherVideos;
 use serde_json::{Value, json};
 
 use crate::client::{Server, square, text_chat};
@@ -105,7 +106,7 @@ fn videos_that_cannot_be_seen_are_refused_with_their_reason() {
         ),
         (
             video(json!(["https://example.org/1.png", "x"])),
-            "invalid_value",
+            "invalid_image",
             "frames are not fetched",
         ),
         (
@@ -168,4 +169,57 @@ fn a_video_that_takes_too_long_ends_there() {
     assert_eq!(reply.status, 400);
     assert!(reply.text().contains("takes too long"), "{}", reply.text());
     server.post(CHAT, &text_chat("Hello")).ok();
+}
+
+#[test]
+fn films_are_read_by_ffmpeg_where_the_server_may() {
+    let place = tempfile::tempdir().unwrap();
+    let film = place.path().join("film.mp4");
+    let made = std::process::Command::new("ffmpeg")
+        .args([
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc=size=64x64:rate=4:duration=2",
+        ])
+        .args(["-pix_fmt", "yuv420p"])
+        .arg(&film)
+        .output();
+    let Ok(made) = made else {
+        eprintln!("SKIPPED: no ffmpeg on this machine, --video-ffmpeg was NOT tested");
+        return;
+    };
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let bytes = std::fs::read(&film).unwrap();
+    let data = base64::engine::general_purpose::STANDARD.encode(&bytes);
+    let url = format!("data:video/mp4;base64,{data}");
+    let part = json!({"type": "video_url", "video_url": {"url": url}});
+    let server = Server::with(|setup| setup.service.other_videos = OtherVideos::Ffmpeg);
+    let answer = server.post(CHAT, &about(part.clone())).ok();
+    let video = &answer["usage"]["videos"][0];
+    assert_eq!(
+        (&video["width"], &video["height"]),
+        (&json!(64), &json!(64))
+    );
+    assert_eq!(video["frames"], 4, "two a second: {answer}");
+    // What ffmpeg cannot read is the client's fault; what is no film reaches no decoder without the flag.
+    let cut = base64::engine::general_purpose::STANDARD.encode(&bytes[..bytes.len() / 3]);
+    let cut = format!("data:video/mp4;base64,{cut}");
+    let reply = server.post(CHAT, &about(json!({"type": "video_url", "video_url": cut})));
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    let said = reply.text();
+    assert!(
+        !said.contains("/tmp") && !said.contains(place.path().to_str().unwrap()),
+        "{said}"
+    );
+    let careful = Server::start();
+    let reply = careful.post(CHAT, &about(part));
+    assert_eq!(reply.status, 400);
+    assert_eq!(reply.json()["error"]["code"], "invalid_video");
 }

@@ -1,0 +1,152 @@
+//! Faults of the engine, over HTTP: a step that panics, numbers that are not finite, an engine that stands still. Each costs
+//! the request that has it and no other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocelli::OwnBackend;
+use ocelli_cpu::{CpuBackend, CpuOptions};
+use serde_json::{Value, json};
+
+use crate::client::{Server, picture_chat, text_chat};
+use crate::faulty::{Fault, Faulty, Harm};
+
+const CHAT: &str = "/v1/chat/completions";
+/// A sign that no other request of these tests has.
+const SIGN: &str = "^";
+
+/// A server whose backend can be made to fail.
+fn faulty(lost_time: Duration) -> (Server, Arc<Faulty>) {
+    let options = CpuOptions {
+        threads: Some(2),
+        ..CpuOptions::default()
+    };
+    let backend = Arc::new(Faulty::new(CpuBackend::new(&options).unwrap()));
+    let own = OwnBackend(backend.clone());
+    let server = Server::with(|setup| {
+        setup.backend = Some(own);
+        setup.settings.limits.stuck_time = lost_time / 2;
+        setup.settings.limits.lost_time = lost_time;
+    });
+    (server, backend)
+}
+
+/// The token of [`SIGN`].
+fn token(server: &Server) -> u32 {
+    let answer = server.post("/tokenize", &json!({"content": SIGN})).ok();
+    let tokens = answer["tokens"].as_array().unwrap().clone();
+    assert_eq!(tokens.len(), 1, "{tokens:?}");
+    u32::try_from(tokens[0].as_u64().unwrap()).unwrap()
+}
+
+fn bad() -> Value {
+    text_chat(&format!("Where is the {SIGN} sign?"))
+}
+
+/// Sends a request that fails among eight good ones, and gives its answer.
+fn among_others(server: &Server, bad: &Value, expected: &Value) -> crate::client::Reply {
+    std::thread::scope(|scope| {
+        let good = || server.post(CHAT, &picture_chat("What is it?")).ok();
+        let others: Vec<_> = (0..8).map(|_| scope.spawn(good)).collect();
+        let reply = server.post(CHAT, bad);
+        for other in others {
+            assert_eq!(other.join().unwrap()["choices"], expected["choices"]);
+        }
+        reply
+    })
+}
+
+#[test]
+fn a_step_that_fails_ends_one_request_with_500_and_the_next_is_answered() {
+    let (server, backend) = faulty(Duration::from_secs(60));
+    let token = token(&server);
+    let expected = server.post(CHAT, &picture_chat("What is it?")).ok();
+    let alone = server.post(CHAT, &bad()).ok();
+    for (harm, code) in [
+        (Harm::Panic, "internal_error"),
+        (Harm::NotFinite, "numerical_error"),
+    ] {
+        backend.set(Some(Fault::Token(token, harm)));
+        // Another prompt: the first one's pages are kept.
+        let mut other = bad();
+        other["cache_salt"] = json!(code);
+        let reply = among_others(&server, &other, &expected);
+        assert_eq!(reply.status, 500, "{}", reply.text());
+        assert_eq!(reply.json()["error"]["code"], code);
+        let mut streamed = other.clone();
+        streamed["stream"] = json!(true);
+        let reply = among_others(&server, &streamed, &expected);
+        assert!(reply.text().contains(code), "{}", reply.text());
+        backend.set(None);
+        let again = server.post(CHAT, &other).ok();
+        assert_eq!(again["choices"], alone["choices"]);
+    }
+    backend.set(Some(Fault::RoundedToken(token)));
+    let mut other = bad();
+    other["cache_salt"] = json!("rounded");
+    let reply = among_others(&server, &other, &expected);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    // Those that failed by their numbers were repeated too.
+    server.wait_for("ocelli_requests_repeated_total{", 3.0);
+    server.wait_for("ocelli_panics_total{", 2.0);
+    server.wait_for("ocelli_requests_running{", 0.0);
+    assert_eq!(server.get("/readyz").status, 200);
+}
+
+#[test]
+fn a_picture_whose_encoding_panics_costs_its_own_request() {
+    let (server, backend) = faulty(Duration::from_secs(60));
+    let expected = server.post(CHAT, &picture_chat("What is it?")).ok();
+    let seen = &expected["usage"]["images"][0];
+    // Each side is a multiple of a patch.
+    let bad = picture_of(&server, 40);
+    assert_ne!(seen["resized_width"], bad.1["resized_width"]);
+    let patches = bad.1["tokens"].as_u64().unwrap() as usize * 4;
+    backend.set(Some(Fault::Patches(patches, Harm::Panic)));
+    let mut other = bad.0;
+    other["cache_salt"] = json!("other");
+    let reply = among_others(&server, &other, &expected);
+    assert_eq!(reply.status, 500, "{}", reply.text());
+    assert_eq!(reply.json()["error"]["code"], "internal_error");
+    // What only rounding spoils is encoded once more without.
+    backend.set(Some(Fault::Rounding(patches)));
+    let reply = among_others(&server, &other, &expected);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    server.wait_for("ocelli_image_encodings_repeated_total{", 1.0);
+}
+
+/// A chat about a grey square, and what the model sees of it.
+fn picture_of(server: &Server, side: u32) -> (Value, Value) {
+    let mut chat = picture_chat("What is it?");
+    let url = format!("data:image/bmp;base64,{}", crate::client::square(side));
+    chat["messages"][0]["content"][1]["image_url"]["url"] = json!(url);
+    let answer = server.post(CHAT, &chat).ok();
+    let seen = answer["usage"]["images"][0].clone();
+    (chat, seen)
+}
+
+#[test]
+fn an_engine_that_stands_still_is_not_ready_and_whoever_waits_is_told() {
+    let (server, backend) = faulty(Duration::from_secs(2));
+    let token = token(&server);
+    assert_eq!(server.get("/livez").status, 200);
+    backend.set(Some(Fault::Stuck(token)));
+    let mut streamed = bad();
+    streamed["stream"] = json!(true);
+    std::thread::scope(|scope| {
+        let stuck = scope.spawn(|| server.post(CHAT, &bad()));
+        let reply = server.post(CHAT, &streamed);
+        assert!(reply.text().contains("internal_error"), "{}", reply.text());
+        let reply = stuck.join().unwrap();
+        assert_eq!(reply.status, 500, "{}", reply.text());
+    });
+    for path in ["/readyz", "/health", "/livez"] {
+        assert_eq!(server.get(path).status, 503, "{path}");
+    }
+    backend.set(None);
+    server.wait_for("ocelli_requests_running{", 0.0);
+    server.post(CHAT, &bad()).ok();
+    for path in ["/readyz", "/health", "/livez"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+}
