@@ -5,6 +5,7 @@
 
 mod cases;
 mod client;
+mod hostile;
 mod scenarios;
 mod server;
 mod throughput;
@@ -43,7 +44,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
         ("disconnects", scenarios::disconnects),
         ("slow", scenarios::slow_readers),
         ("overload", scenarios::overload),
-        ("hostile", scenarios::hostile),
+        ("hostile", hostile::hostile),
         ("sigterm", scenarios::sigterm),
     ];
     for name in &settings.scenarios {
