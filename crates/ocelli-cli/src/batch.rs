@@ -56,7 +56,7 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
         );
     }
     if open.is_empty() {
-        return Ok(());
+        return written.take_back(&args.out);
     }
     let mut model = load(&args.model, Precision::Auto)?;
     if let Some(schema) = &schema {
@@ -298,6 +298,13 @@ struct Written {
 impl Written {
     /// Reads the file if there is one, and changes nothing.
     fn read(args: &BatchArgs, schema: Option<&Schema>) -> Result<Self, Failure> {
+        // Devices and pipes cannot be gone on with, and some never end.
+        if std::fs::metadata(&args.out).is_ok_and(|found| !found.is_file()) {
+            return Err(Failure::usage(format_args!(
+                "--out {}: found no regular file, need one: what it holds tells which pictures are done",
+                args.out.display()
+            )));
+        }
         let bytes = match std::fs::read(&args.out) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             found => found.map_err(|error| Failure::path("read", &args.out, &error))?,
@@ -315,6 +322,14 @@ impl Written {
             length: bytes.len() as u64,
             done,
         })
+    }
+
+    /// Takes back a line that was cut in two where there is none to add.
+    fn take_back(&self, path: &Path) -> Result<(), Failure> {
+        match self.whole < self.length {
+            true => Rows::open(path, self).map(drop),
+            false => Ok(()),
+        }
     }
 }
 

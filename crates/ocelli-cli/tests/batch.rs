@@ -65,14 +65,13 @@ fn a_killed_batch_goes_on_without_repeating_or_losing_a_row() {
     let scans = scans(&folder);
     batch(&model, &scans, &out, &["--prompt", "What?"]).ok();
     let whole = std::fs::read_to_string(&out).unwrap();
-    // As a kill leaves it: a whole line, and the first half of another.
-    for kept in [
-        0,
+    // As a kill leaves it: a whole line, and the first half of another, also behind the last one.
+    let (first, more) = (
         whole.find('\n').unwrap() + 1,
-        whole.find('\n').unwrap() + 20,
-        whole.len(),
-    ] {
-        std::fs::write(&out, &whole[..kept]).unwrap();
+        format!("{whole}{{\"image\":"),
+    );
+    for kept in [0, first, first + 20, whole.len(), more.len()] {
+        std::fs::write(&out, &more[..kept]).unwrap();
         batch(&model, &scans, &out, &["--prompt", "What?"]).ok();
         let answers = |text: &str| -> Vec<(Value, Value)> {
             let row = |line| serde_json::from_str::<Value>(line).unwrap();
@@ -122,6 +121,23 @@ fn answers_of_another_prompt_and_foreign_files_are_left_alone() {
     let notes = folder.file("notes.txt", "my notes\n");
     batch(&model, &scans, &notes, &["--prompt", "What?"]).fails(2, "no answer of a batch");
     assert_eq!(std::fs::read(&notes).unwrap(), b"my notes\n");
+}
+
+#[test]
+#[cfg(unix)]
+fn answers_go_to_regular_files_only() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let scans = scans(&folder);
+    // Reading this one would never end.
+    batch(&model, &scans, "/dev/full", &["--prompt", "What?"]).fails(2, "no regular file");
+    batch(
+        &model,
+        &scans,
+        &folder.path("scans"),
+        &["--prompt", "What?"],
+    )
+    .fails(2, "no regular");
 }
 
 #[test]

@@ -67,4 +67,4 @@ Examples:
   ocelli plan scans -m model.gguf --image-max-tokens 1024 --json
   ocelli plan -m model.gguf --video clip.mp4 --fps 1
 
-Headers and metadata are read, and a few frames and one picture of each format decoded. Seconds are estimates: a short measurement of this machine times the work there is.";
+Headers and metadata are read, and a few frames and the first pictures decoded. Seconds are estimates: a short measurement of this machine times the work there is.";

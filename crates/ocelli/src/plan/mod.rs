@@ -1,7 +1,7 @@
 //! What a model would see of pictures and videos and what that would cost, without loading a weight or running the model.
 //!
-//! Sizes and tokens come from the model's metadata, the pictures' headers and the first frames of videos. One picture of each
-//! format is decoded, to know how long the others take (`pace.rs`). The arithmetic of encoding and prefill is
+//! Sizes and tokens come from the model's metadata, the pictures' headers and the first frames of videos. The first pictures
+//! are decoded, to know how long the others take (`pace.rs`). The arithmetic of encoding and prefill is
 //! counted by running the model's own code on a backend that computes nothing; a short run of the real backend on
 //! invented weights of the same types says how long that much takes on this machine (`rates.rs`).
 //!
@@ -113,7 +113,7 @@ pub struct Total {
     pub too_much: Option<String>,
 }
 
-/// Plans pictures and videos. Nothing is run, and one picture of each format and the first frames of videos are all that is
+/// Plans pictures and videos. Nothing is run, and the first pictures and the first frames of videos are all that is
 /// decoded: damage further in is not seen here.
 ///
 /// # Errors
