@@ -5,8 +5,7 @@
 //! answered twice or left out. It comes into being when model and schema are known to be good.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Seek as _, SeekFrom, Write as _};
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +19,7 @@ use crate::failure::{Code, Failure};
 use crate::load::load;
 use crate::output;
 use crate::prompt::{conversation, file, utf8};
+use crate::rows::{Rows, Written, error_code};
 
 /// Most bytes of a file with a schema; what a grammar may have is less.
 const SCHEMA_BYTES: u64 = 16 << 20;
@@ -45,8 +45,9 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
     let written = Written::read(args, schema.as_ref())?;
     let open: Vec<&PathBuf> = pictures
         .iter()
-        .filter(|p| !written.done.contains(&name(p)))
+        .filter(|p| !written.done.contains_key(&name(p)))
         .collect();
+    let mut failures = Failures::of(&pictures, &written);
     let kept = pictures.len() - open.len();
     if kept > 0 {
         eprintln!(
@@ -56,7 +57,8 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
         );
     }
     if open.is_empty() {
-        return written.take_back(&args.out);
+        written.take_back(&args.out)?;
+        return failures.end(pictures.len(), &args.out);
     }
     let mut model = load(&args.model, Precision::Auto)?;
     if let Some(schema) = &schema {
@@ -64,31 +66,61 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
     }
     let mut rows = Rows::open(&args.out, &written)?;
     let bar = bar(pictures.len(), kept);
-    let (mut failed, mut code) = (0, Code::Check);
+    let mut done = 0;
     for picture in open {
         bar.set_message(name(picture));
         let row = answer(&mut model, args, schema.as_ref(), picture)?;
-        if let Some(error) = row.get("error") {
-            failed += 1;
-            if error["code"] != Code::Check as u8 {
-                code = Code::Image;
-            }
+        match error_code(&row) {
+            Some(code) => failures.add(code),
+            None => done += 1,
         }
         rows.add(&row)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let done = pictures.len() - kept - failed;
     eprintln!("{done} answers written to {}", args.out.display());
-    if failed > 0 {
-        let what = format!(
-            "{failed} of {} pictures failed: their lines in {} have an \"error\"",
-            pictures.len(),
-            args.out.display()
-        );
-        return Err(Failure::new(code, what));
+    failures.end(pictures.len(), &args.out)
+}
+
+/// Pictures whose lines have an error, those of earlier runs included: the exit code is about the whole file.
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    /// One of them was not only an answer that is no whole value.
+    is_image: bool,
+}
+
+impl Failures {
+    /// Those that an earlier run met.
+    fn of(pictures: &[PathBuf], written: &Written) -> Self {
+        let mut failures = Self::default();
+        for picture in pictures {
+            if let Some(Some(code)) = written.done.get(&name(picture)) {
+                failures.add(*code);
+            }
+        }
+        failures
     }
-    Ok(())
+
+    fn add(&mut self, code: u64) {
+        self.count += 1;
+        self.is_image |= code != Code::Check as u64;
+    }
+
+    fn end(self, pictures: usize, out: &Path) -> Result<(), Failure> {
+        let code = match (self.count, self.is_image) {
+            (0, _) => return Ok(()),
+            (_, true) => Code::Image,
+            (_, false) => Code::Check,
+        };
+        let (failed, out) = (self.count, out.display());
+        Err(Failure::new(
+            code,
+            format_args!(
+                "{failed} of {pictures} pictures failed: their lines in {out} have an \"error\". Delete these lines to ask again"
+            ),
+        ))
+    }
 }
 
 /// The line for a picture. A picture that fails has a line too; only what concerns all of them ends the work.
@@ -148,11 +180,11 @@ fn error_json(failure: &Failure) -> Value {
 }
 
 /// What answers are bound to.
-struct Schema {
+pub(crate) struct Schema {
     path: PathBuf,
     grammar: GrammarSource,
     /// Tells schemas apart in the file of answers.
-    digest: String,
+    pub(crate) digest: String,
 }
 
 impl Schema {
@@ -284,113 +316,4 @@ pub(crate) fn expand(pattern: &Path, found: &mut Vec<PathBuf>) -> Result<(), Fai
         true => Ok(()),
         false => Err(missing()),
     }
-}
-
-/// What an earlier run left in the file of answers.
-struct Written {
-    /// Bytes of whole lines, and of the file. Behind the former stands a line that was cut in two.
-    whole: u64,
-    length: u64,
-    /// Pictures that have a line.
-    done: HashSet<String>,
-}
-
-impl Written {
-    /// Reads the file if there is one, and changes nothing.
-    fn read(args: &BatchArgs, schema: Option<&Schema>) -> Result<Self, Failure> {
-        // Devices and pipes cannot be gone on with, and some never end.
-        if std::fs::metadata(&args.out).is_ok_and(|found| !found.is_file()) {
-            return Err(Failure::usage(format_args!(
-                "--out {}: found no regular file, need one: what it holds tells which pictures are done",
-                args.out.display()
-            )));
-        }
-        let bytes = match std::fs::read(&args.out) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            found => found.map_err(|error| Failure::path("read", &args.out, &error))?,
-        };
-        let end = bytes.iter().rposition(|b| *b == b'\n');
-        let whole = end.map_or(0, |end| end + 1);
-        let mut done = HashSet::new();
-        for (index, line) in bytes[..whole].split(|b| *b == b'\n').enumerate() {
-            if !line.is_empty() {
-                done.insert(read_row(line, (args, schema), index + 1)?);
-            }
-        }
-        Ok(Self {
-            whole: whole as u64,
-            length: bytes.len() as u64,
-            done,
-        })
-    }
-
-    /// Takes back a line that was cut in two where there is none to add.
-    fn take_back(&self, path: &Path) -> Result<(), Failure> {
-        match self.whole < self.length {
-            true => Rows::open(path, self).map(drop),
-            false => Ok(()),
-        }
-    }
-}
-
-/// The file of answers, while lines are added to it. No other batch writes to it meanwhile.
-struct Rows {
-    path: PathBuf,
-    file: File,
-}
-
-impl Rows {
-    /// Opens the file behind its last whole line.
-    fn open(path: &Path, written: &Written) -> Result<Self, Failure> {
-        let wrong = |error| Failure::path("write", path, &error);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(path).map_err(wrong)?;
-        // Where locks only bind those who ask: on Windows nobody could look at the file until the end.
-        let is_ours = cfg!(windows) || !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
-        // The model took some time to load: another batch may have begun and ended since.
-        if !is_ours || file.metadata().map_err(wrong)?.len() != written.length {
-            return Err(Failure::usage(format_args!(
-                "--out {}: found another program writing to it, need it alone. Wait for its end and run this again",
-                path.display()
-            )));
-        }
-        file.set_len(written.whole).map_err(wrong)?;
-        file.seek(SeekFrom::End(0)).map_err(wrong)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-        })
-    }
-
-    fn add(&mut self, row: &Value) -> Result<(), Failure> {
-        let line = format!("{row}\n");
-        let written = self.file.write_all(line.as_bytes());
-        written.map_err(|error| Failure::path("write", &self.path, &error))
-    }
-}
-
-/// The picture that a line is about.
-fn read_row(
-    line: &[u8],
-    (args, schema): (&BatchArgs, Option<&Schema>),
-    number: usize,
-) -> Result<String, Failure> {
-    let wrong = |found: &str| {
-        Failure::usage(format_args!(
-            "--out {}: line {number}: found {found}, need answers of this prompt. Name another file",
-            args.out.display()
-        ))
-    };
-    let row: Value = serde_json::from_slice(line).map_err(|_| wrong("no answer of a batch"))?;
-    let image = row.get("image").and_then(Value::as_str);
-    let image = image.ok_or_else(|| wrong("no answer of a batch"))?;
-    if row.get("prompt").and_then(Value::as_str) != Some(args.prompt.as_str()) {
-        return Err(wrong("another prompt"));
-    }
-    let digest = schema.map(|schema| schema.digest.as_str());
-    if row.get("schema").and_then(Value::as_str) != digest {
-        return Err(wrong("another schema"));
-    }
-    Ok(image.to_owned())
 }

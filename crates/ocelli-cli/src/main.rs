@@ -18,6 +18,7 @@ mod output;
 mod plan;
 mod progress;
 mod prompt;
+mod rows;
 mod run;
 mod serve;
 mod trace;

@@ -107,6 +107,10 @@ fn a_picture_that_cannot_be_read_has_a_line_and_the_others_go_on() {
             .contains("not a supported image")
     );
     assert_eq!(bad[0]["error"]["code"], 6);
+    // The code is about the file, however often the work was taken up again.
+    let again = batch(&model, &scans, &out, &["--prompt", "What?"]);
+    assert_eq!(again.code, Some(6), "{again:?}");
+    assert!(again.stderr.contains("1 of 4 pictures failed"), "{again:?}");
 }
 
 #[test]

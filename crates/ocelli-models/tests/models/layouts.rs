@@ -301,6 +301,14 @@ fn split_and_fused_projections_are_the_same() {
         fuse_qkv(projector, "v.blk.", &["weight", "bias"]);
         fuse_qkv(text, "blk.", &["weight", "bias"]);
     });
+    changed("qwen2vl", |text, projector| {
+        fuse_qkv(projector, "v.blk.", &["weight", "bias"]);
+        fuse_qkv(text, "blk.", &["weight", "bias"]);
+    });
+    changed("qwen3vl-moe", |text, projector| {
+        split_qkv(projector);
+        fuse_qkv(text, "blk.", &["weight"]);
+    });
 }
 
 #[test]
@@ -335,12 +343,36 @@ fn one_file_with_current_names_of_both_parts_runs() {
 
 #[test]
 fn numbers_written_once_a_layer_and_sections_of_three_are_read() {
-    changed("qwen2vl", |text, _| {
-        text.set("qwen2vl.feed_forward_length", i32s(&[96; 3]))
-            .set("qwen2vl.attention.head_count", i32s(&[4; 3]))
-            .set("qwen2vl.attention.head_count_kv", i32s(&[2; 3]))
-            .set("qwen2vl.rope.dimension_sections", i32s(&[2, 3, 3]));
-    });
+    for (suite, architecture) in [
+        ("qwen2vl", "qwen2vl"),
+        ("qwen2.5vl", "qwen2vl"),
+        ("qwen3vl", "qwen3vl"),
+        ("qwen3vl-moe", "qwen3vlmoe"),
+    ] {
+        changed(suite, |text, _| {
+            let Value::U32(layers) = text.take(&format!("{architecture}.block_count")) else {
+                panic!("{suite}: layers");
+            };
+            text.set(&format!("{architecture}.block_count"), layers);
+            for key in [
+                "feed_forward_length",
+                "attention.head_count",
+                "attention.head_count_kv",
+            ] {
+                let key = format!("{architecture}.{key}");
+                let Value::U32(number) = text.take(&key) else {
+                    panic!("{suite}: {key}");
+                };
+                text.set(&key, i32s(&vec![number as i32; layers as usize]));
+            }
+            let key = format!("{architecture}.rope.dimension_sections");
+            let Value::Array(Array::I32(sections)) = text.take(&key) else {
+                panic!("{suite}: {key}");
+            };
+            assert_eq!(sections.len(), 4, "{suite}");
+            text.set(&key, i32s(&sections[..3]));
+        });
+    }
 }
 
 #[test]
