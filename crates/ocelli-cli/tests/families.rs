@@ -97,11 +97,16 @@ fn quantised_halves_run_together_and_the_report_tells_what_pictures_lost() {
         let golden = Golden::of(family);
         let (text, mmproj) = (golden.path("small.gguf"), golden.path("mmproj-small.gguf"));
         ocelli(&["quantize", &golden.text, &text, "q4_k_m"]).ok();
+        // The encoder's rows of the tiny Gemma 3 fill no blocks, and its projection stays in halves.
+        let ty = match family {
+            "gemma3" => "bf16",
+            _ => "q8_0",
+        };
         let ran = ocelli(&[
             "quantize",
             &golden.mmproj,
             &mmproj,
-            "q8_0",
+            ty,
             "--text",
             &golden.text,
             "--json",
