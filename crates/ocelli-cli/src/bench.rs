@@ -2,27 +2,22 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 
 use ocelli::bench::{self, Progress, Report, Run, Stage, TokenStage};
 
 use crate::args::BenchArgs;
 use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
 use crate::output::{Output, print_json};
 
 /// Runs the command.
 ///
 /// # Errors
 /// When the model is bad or missing, or memory is short.
-pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
+pub(crate) fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     if let Some(folder) = &args.write {
-        eprintln!("writing {} of {}", args.file_type, args.shape());
-        let types = (args.file_type, args.mmproj_type);
-        let files = bench::write(&args.shape(), types, folder)?;
-        let mut output = Output::new();
-        for path in files {
-            output.text(&format!("{}\n", path.display()));
-        }
-        return output.finish();
+        return write_files(args, folder, interrupt);
     }
     let options = args.options()?;
     let mut line = Line::new();
@@ -37,6 +32,23 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
         true => markdown(&report),
         false => plain(&report),
     });
+    output.finish()
+}
+
+/// Ctrl-C stops it so that nothing half-written is left.
+fn write_files(args: &BenchArgs, folder: &Path, interrupt: &Interrupt) -> Result<(), Failure> {
+    eprintln!("writing {} of {}", args.file_type, args.shape());
+    let types = (args.file_type, args.mmproj_type);
+    let stop = interrupt.answering();
+    let files = bench::write(&args.shape(), types, folder, &|| stop.is_stopped())?;
+    let Some(files) = files else {
+        let stopped = "stopped: nothing was written";
+        return Err(Failure::new(Code::Interrupted, stopped));
+    };
+    let mut output = Output::new();
+    for path in files {
+        output.text(&format!("{}\n", path.display()));
+    }
     output.finish()
 }
 

@@ -90,7 +90,7 @@ fn command() -> Result<(), Failure> {
         Command::Pull(args) => models::pull(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Verify(args) => verify::verify(&args),
-        Command::Bench(args) => bench::bench(&args),
+        Command::Bench(args) => bench::bench(&args, &interrupt),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -183,14 +183,18 @@ pub fn run(options: &BenchOptions, progress: OnProgress<'_>) -> Result<Report, E
 
 /// Writes the pair of a shape as files, as large as the published ones, for other programs to be measured with.
 ///
+/// `is_stopped` is asked before each tensor; once it says so, nothing is left of the files and none come back.
+///
 /// # Errors
 /// When the type does not fit the shape or the files cannot be written.
 pub fn write(
     shape: &Shape,
     (file_type, projector_type): (FileType, FileType),
     folder: &Path,
-) -> Result<[PathBuf; 2], Error> {
-    synthetic::write(folder, &synthetic::pair(shape, file_type, projector_type)?)
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Option<[PathBuf; 2]>, Error> {
+    let pair = synthetic::pair(shape, file_type, projector_type)?;
+    synthetic::write(folder, &pair, is_stopped)
 }
 
 fn check(options: &BenchOptions) -> Result<(), Error> {

@@ -102,20 +102,39 @@ fn purpose(name: &str, shape: &[u64]) -> Purpose {
     }
 }
 
-/// Writes both files of a pair into a folder and gives their paths.
+/// Writes both files of a pair into a folder and gives their paths, unless it was stopped: then nothing of them is left.
 ///
 /// # Errors
 /// When the folder or a file cannot be written.
-pub(super) fn write(folder: &Path, pair: &(Gguf, Gguf)) -> Result<[PathBuf; 2], Error> {
+pub(super) fn write(
+    folder: &Path,
+    pair: &(Gguf, Gguf),
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Option<[PathBuf; 2]>, Error> {
     std::fs::create_dir_all(folder).map_err(|source| Error::Path {
         action: "create",
         path: folder.to_owned(),
         source,
     })?;
-    Ok([write_one(folder, &pair.0)?, write_one(folder, &pair.1)?])
+    let Some(text) = write_one(folder, &pair.0, is_stopped)? else {
+        return Ok(None);
+    };
+    let Some(projector) = write_one(folder, &pair.1, is_stopped)? else {
+        std::fs::remove_file(&text).map_err(|source| Error::Path {
+            action: "remove",
+            path: text.clone(),
+            source,
+        })?;
+        return Ok(None);
+    };
+    Ok(Some([text, projector]))
 }
 
-fn write_one(folder: &Path, model: &Gguf) -> Result<PathBuf, Error> {
+fn write_one(
+    folder: &Path,
+    model: &Gguf,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Option<PathBuf>, Error> {
     let path = folder.join(model.name());
     let mut writer = Writer::new();
     for (key, value) in model.metadata().iter() {
@@ -126,10 +145,14 @@ fn write_one(folder: &Path, model: &Gguf) -> Result<PathBuf, Error> {
     }
     let mut stream = writer.start(&path)?;
     for tensor in model.tensors() {
+        if is_stopped() {
+            // Dropping the stream takes away what was written.
+            return Ok(None);
+        }
         stream.write(tensor.name(), model.data(tensor))?;
     }
     stream.finish()?;
-    Ok(path)
+    Ok(Some(path))
 }
 
 #[cfg(test)]
@@ -139,6 +162,22 @@ mod tests {
 
     use super::*;
     use crate::bench::shape::TextSizes;
+
+    #[test]
+    fn writing_that_is_stopped_in_either_file_leaves_nothing() {
+        let shape: Shape = "tiny".parse().unwrap();
+        let pair = pair(&shape, FileType::Q8_0, FileType::F16).unwrap();
+        let folder = std::env::temp_dir().join(format!("ocelli-stopped-{}", std::process::id()));
+        for tensors in [0, 3, pair.0.tensors().len() + 3] {
+            let asked = std::cell::Cell::new(0);
+            let is_stopped = || asked.replace(asked.get() + 1) >= tensors;
+            assert!(write(&folder, &pair, &is_stopped).unwrap().is_none());
+            assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "{tensors}");
+        }
+        let files = write(&folder, &pair, &|| false).unwrap().unwrap();
+        assert!(files.iter().all(|file| file.is_file()));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn every_shape_is_a_sound_model_for_its_loader() {
