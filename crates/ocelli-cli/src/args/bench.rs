@@ -107,9 +107,9 @@ const MACHINE: &str = "Machine";
 
 const EXAMPLES: &str = "\
 Examples:
-  ocelli bench                                       (Qwen3-VL-2B with a picture of 1024x1024)
+  ocelli bench                   (Qwen3-VL-2B with a picture of 1024x1024)
   ocelli bench --shape qwen2.5-vl-3b --image 512x512 --image 2048x2048 --md
-  ocelli bench --shape qwen3-vl-4b --type q8_0 -p 512 -p 2048 -n 128 --batch 1 --batch 8 --json
+  ocelli bench --shape qwen3-vl-4b --type q8_0 -p 512 -p 2048 --batch 8 --json
   ocelli bench -m model.gguf --image 1024x1024 --isa avx2
   ocelli bench --shape qwen3-vl-2b --write shapes    (files for other programs)";
 

@@ -166,7 +166,8 @@ pub(crate) struct TraceArgs {
 
 const TRACE_EXAMPLES: &str = "\
 Example:
-  ocelli trace -m model.gguf --image photo.png --prompt \"Describe the image.\" --decode 8 --out t.safetensors
+  ocelli trace -m model.gguf --image photo.png --prompt \"Describe the image.\" \\
+    --decode 8 --out t.safetensors
 
 Stages are chosen greedily, so that sampling flags change nothing.";
 
@@ -196,6 +197,8 @@ pub(crate) struct VerifyArgs {
 
 const VERIFY_EXAMPLES: &str = "\
 Example:
-  ocelli verify -m model.gguf --image photo.png --prompt \"Describe the image.\" --reference t.safetensors
+  ocelli verify -m model.gguf --image photo.png --prompt \"Describe the image.\" \\
+    --reference t.safetensors
 
-Runs in f32 unless --precision says otherwise. Exit code 1 when a stage is over the tolerance or missing.";
+Runs in f32 unless --precision says otherwise. Exit code 1 when a stage is over
+the tolerance or missing.";

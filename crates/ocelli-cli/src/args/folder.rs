@@ -36,11 +36,12 @@ pub(crate) struct BatchArgs {
 const BATCH_EXAMPLES: &str = "\
 Examples:
   ocelli batch scans --prompt \"Read the text.\" --out texts.jsonl
-  ocelli batch 'photos/**/*.jpg' -m model.gguf -p \"Describe the picture.\" -o captions.jsonl
-  ocelli batch receipts -p \"Read the receipt.\" --schema receipt.json -o receipts.jsonl
+  ocelli batch 'photos/**/*.jpg' -m model.gguf -p \"Describe it.\" -o out.jsonl
+  ocelli batch bills -p \"Read the bill.\" --schema bill.json -o bills.jsonl
 
-A picture that cannot be read gets a line with \"error\" and the others go on; the exit code is then 6.
-After a kill, the same command goes on: nothing is answered twice, nothing is lost.";
+A picture that cannot be read gets a line with \"error\" and the others go on; the
+exit code is then 6. After a kill, the same command goes on: nothing is answered
+twice, nothing is lost.";
 
 /// `ocelli plan`.
 #[derive(Clone, Debug, Args)]
@@ -67,4 +68,6 @@ Examples:
   ocelli plan scans -m model.gguf --image-max-tokens 1024 --json
   ocelli plan -m model.gguf --video clip.mp4 --fps 1
 
-Headers and metadata are read, and a few frames and the first pictures decoded. Seconds are estimates: a short measurement of this machine times the work there is.";
+Headers and metadata are read, and a few frames and the first pictures decoded.
+Seconds are estimates: a short measurement of this machine times the work there
+is.";

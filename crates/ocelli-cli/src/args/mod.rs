@@ -43,8 +43,9 @@ Examples:
 
 The answer goes to standard output, everything else to standard error.
 
-Exit codes: 0 done, 1 a check failed, 2 wrong use or prompt too long, 3 bad model file, 4 files do not
-fit or projector missing, 5 memory, 6 bad image, 7 network, 8 path, 70 internal, 130 Ctrl-C.";
+Exit codes: 0 done, 1 a check failed, 2 wrong use or prompt too long, 3 bad
+model file, 4 files do not fit or projector missing, 5 memory, 6 bad image,
+7 network, 8 path, 70 internal, 130 Ctrl-C.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -64,14 +65,18 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  ocelli quantize model-F16.gguf model-Q4_K_M.gguf q4_k_m")]
     Quantize(QuantizeArgs),
     /// Write a text model and its projector as one file
+    #[command(after_help = "Example:\n  ocelli merge model.gguf mmproj.gguf whole.gguf")]
     Merge(MergeArgs),
     /// Write a merged file as text model and projector, or a large one as numbered parts
+    #[command(after_help = SPLIT_EXAMPLES)]
     Split(SplitArgs),
     /// Write a file of an old converter with current names and keys
+    #[command(after_help = "Example:\n  ocelli repair old-mmproj.gguf mmproj.gguf")]
     Repair(RepairArgs),
     /// Say what model files are, whether and why they pair, and the memory they need
     Inspect(InspectArgs),
     /// List the models of this machine, with what pairs with what
+    #[command(after_help = "Example:\n  ocelli list")]
     List(ListArgs),
     /// Download a model and its projector from the Hugging Face hub
     Pull(PullArgs),
@@ -90,6 +95,11 @@ pub(crate) enum Command {
         shell: clap_complete::Shell,
     },
 }
+
+const SPLIT_EXAMPLES: &str = "\
+Examples:
+  ocelli split whole.gguf --out pair
+  ocelli split model.gguf --out parts --max-shard-size 4G";
 
 /// What came of reading the command line.
 #[derive(Debug)]
@@ -147,6 +157,19 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_no_line_below_its_help_is_too_long_for_a_terminal() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let text = command.get_after_help().map(ToString::to_string);
+            let text = text.unwrap_or_default();
+            assert!(text.contains(&format!("  ocelli {name}")), "{name}: {text}");
+            for line in text.lines() {
+                assert!(line.len() <= 80, "{name}: {line}");
+            }
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) struct PullArgs {
 const PULL_EXAMPLES: &str = "\
 Examples:
   ocelli pull user/repo
-  ocelli pull user/repo:Q8_0 && ocelli run -m user/repo:Q8_0 --image a.png \"What is this?\"
+  ocelli pull user/repo:Q8_0
+  ocelli run -m user/repo:Q8_0 --image a.png \"What is this?\"
 
-A download that breaks off goes on where it ended when the command is run again.";
+A download that breaks off goes on where it ended when the command runs again.";

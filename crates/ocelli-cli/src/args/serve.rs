@@ -148,4 +148,5 @@ Examples:
   ocelli serve -m Qwen3VL-2B-Instruct-Q4_K_M.gguf --port 11434
   ocelli serve -m small=a.gguf,mmproj-a.gguf -m large=b.gguf --keep-alive 10m
 
-When requests can be answered, one line on standard error says where: listening on http://127.0.0.1:8080";
+When requests can be answered, one line on standard error says where:
+listening on http://127.0.0.1:8080";
