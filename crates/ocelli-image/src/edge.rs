@@ -1,20 +1,7 @@
 //! The size rules of encoders that take any shape up to a longest side, and of those that crop to a square.
 
-use crate::{Budget, Error, Filter, Grid, MAX_ASPECT, RgbImage, resize_with};
-
-fn check_shape(width: u32, height: u32) -> Result<(), Error> {
-    if width == 0 || height == 0 {
-        return Err(Error::NoPixels { width, height });
-    }
-    let (long, short) = (width.max(height), width.min(height));
-    if u64::from(long) > u64::from(short) * u64::from(MAX_ASPECT) {
-        return Err(Error::Aspect {
-            ratio: long.div_ceil(short),
-            limit: MAX_ASPECT,
-        });
-    }
-    Ok(())
-}
+use crate::size::check_sides;
+use crate::{Budget, Error, Filter, Grid, RgbImage, resize_with};
 
 /// The size (width, height) at which a picture enters an encoder whose sides are at most `longest`: scaled
 /// down to it if need be, then stretched up to multiples of the budget's factor. A budget that the picture
@@ -30,7 +17,7 @@ pub fn edge_resize(
     longest: u32,
     budget: &Budget,
 ) -> Result<(u32, u32), Error> {
-    check_shape(width, height)?;
+    check_sides(width, height)?;
     let (mut w, mut h) = (f64::from(width), f64::from(height));
     let ratio = (h / f64::from(longest)).max(w / f64::from(longest));
     if ratio > 1.0 {
@@ -89,7 +76,7 @@ impl Grid {
 /// # Errors
 /// [`Error::NoPixels`] if a side is zero, [`Error::Aspect`] if the sides differ by more than [`MAX_ASPECT`].
 pub fn middle_square(image: &RgbImage, side: u32, filter: Filter) -> Result<RgbImage, Error> {
-    check_shape(image.width, image.height)?;
+    check_sides(image.width, image.height)?;
     let (long, short) = (image.width.max(image.height), image.width.min(image.height));
     let scaled = (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
     let (width, height) = match image.width <= image.height {

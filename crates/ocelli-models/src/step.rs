@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ocelli_tensor::{KvLayer, Pass, Span, Tensor};
+use ocelli_tensor::{AttentionPlan, KvLayer, LayerCache, Mask, Pass, Span, Tensor};
 
 use crate::{ImageFeatures, Positions, Segment};
 
@@ -32,6 +32,20 @@ pub struct Step<'a> {
     pub images: &'a [ImageRows<'a>],
     /// Rows whose logits are wanted.
     pub output_rows: &'a [usize],
+}
+
+impl Step<'_> {
+    /// Attention of a layer to what its cache keeps: no token sees a later one, nor one behind a window.
+    pub fn attention(&self, layer: usize, cache: LayerCache) -> AttentionPlan<'_> {
+        AttentionPlan::Paged {
+            layer,
+            spans: self.spans,
+            mask: match cache {
+                LayerCache::Full => Mask::Causal,
+                LayerCache::Window(tokens) => Mask::Window(tokens),
+            },
+        }
+    }
 }
 
 /// What the engine needs to know of a text decoder.

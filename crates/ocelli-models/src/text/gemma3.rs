@@ -6,7 +6,7 @@
 //!
 //! Source: HF `modeling_gemma3.py`; Gemma 3 report, section 2.
 
-use ocelli_tensor::{Activation, AttentionPlan, Heads, LayerCache, Mask, Pass, Tensor};
+use ocelli_tensor::{Activation, AttentionPlan, Heads, LayerCache, Pass, Tensor};
 
 use crate::config::{Keys, TextConfig};
 use crate::parts::{
@@ -133,16 +133,12 @@ impl TextModel for Gemma3Text {
         let wide = self.wide.angles(pass, step.positions, step.prompt_rows);
         let near = self.near.angles(pass, step.positions, step.prompt_rows);
         for (i, layer) in self.layers.iter().enumerate() {
-            let (angles, mask) = match self.shape.caches[i].cache {
-                LayerCache::Full => (&wide, Mask::Causal),
-                LayerCache::Window(tokens) => (&near, Mask::Window(tokens)),
+            let cache = self.shape.caches[i].cache;
+            let angles = match cache {
+                LayerCache::Full => &wide,
+                LayerCache::Window(_) => &near,
             };
-            let plan = AttentionPlan::Paged {
-                layer: i,
-                spans: step.spans,
-                mask,
-            };
-            layer.forward(pass, &x, angles, plan);
+            layer.forward(pass, &x, angles, step.attention(i, cache));
             pass.probe(format_args!("layer.{i}"), &x);
         }
         self.tokens.logits(pass, &x, step.output_rows)

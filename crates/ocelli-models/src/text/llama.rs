@@ -7,7 +7,7 @@
 //!
 //! Source: HF `modeling_llama.py`, `modeling_ministral3.py`.
 
-use ocelli_tensor::{AttentionPlan, LayerCache, Mask, Pass, Tensor};
+use ocelli_tensor::{Pass, Tensor};
 
 use crate::config::{Keys, TextConfig};
 use crate::parts::{Angles, AxisOfFrequency, DecoderLayer, Rotary, Temperature, TokenTable};
@@ -78,14 +78,7 @@ impl TextModel for LlamaText {
             None => Angles::Both(self.rotary.angles(pass, positions, prompt_rows)),
         };
         for (i, layer) in self.layers.iter().enumerate() {
-            let plan = AttentionPlan::Paged {
-                layer: i,
-                spans: step.spans,
-                mask: match self.shape.caches[i].cache {
-                    LayerCache::Full => Mask::Causal,
-                    LayerCache::Window(tokens) => Mask::Window(tokens),
-                },
-            };
+            let plan = step.attention(i, self.shape.caches[i].cache);
             layer.forward(pass, &x, angles, plan);
             pass.probe(format_args!("layer.{i}"), &x);
         }

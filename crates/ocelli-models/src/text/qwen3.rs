@@ -3,7 +3,7 @@
 //!
 //! Source: HF `modeling_qwen3.py`.
 
-use ocelli_tensor::{AttentionPlan, Mask, Pass, Tensor};
+use ocelli_tensor::{LayerCache, Pass, Tensor};
 
 use crate::config::{Keys, TextConfig};
 use crate::parts::{AxisOfFrequency, DecoderLayer, Rotary, TokenTable};
@@ -61,11 +61,7 @@ impl TextModel for Qwen3Text {
     fn forward(&self, pass: &mut Pass<'_>, x: Tensor, step: &Step<'_>) -> Tensor {
         let angles = self.rotary.angles(pass, step.positions, step.prompt_rows);
         for (i, layer) in self.layers.iter().enumerate() {
-            let plan = AttentionPlan::Paged {
-                layer: i,
-                spans: step.spans,
-                mask: Mask::Causal,
-            };
+            let plan = step.attention(i, LayerCache::Full);
             layer.forward(pass, &x, &angles, plan);
             pass.probe(format_args!("layer.{i}"), &x);
         }

@@ -2,7 +2,7 @@
 //!
 //! Source: HF `modeling_qwen3_vl_moe.py` (`Qwen3VLMoeTextTopKRouter`).
 
-use ocelli_tensor::{Activation, AttentionPlan, Mask, Pass, Tensor};
+use ocelli_tensor::{Activation, LayerCache, Pass, Tensor};
 
 use crate::config::{Keys, TextConfig};
 use crate::parts::{
@@ -106,11 +106,7 @@ impl TextModel for Qwen3VlMoeText {
     fn forward(&self, pass: &mut Pass<'_>, x: Tensor, step: &Step<'_>) -> Tensor {
         let angles = self.rotary.angles(pass, step.positions, step.prompt_rows);
         for (i, layer) in self.layers.iter().enumerate() {
-            let plan = AttentionPlan::Paged {
-                layer: i,
-                spans: step.spans,
-                mask: Mask::Causal,
-            };
+            let plan = step.attention(i, LayerCache::Full);
             layer.forward(pass, &x, &angles, plan);
             add_deepstack(pass, &x, step, i);
             pass.probe(format_args!("layer.{i}"), &x);
