@@ -8,6 +8,7 @@ mod bmp;
 mod canvas;
 mod gif;
 mod jpeg;
+mod lzw;
 mod png;
 mod png_frames;
 mod sniff;

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::pull::Progress;
-use super::transfer::{Watch, disk_error};
+use super::transfer::disk_error;
 use super::volume::Volume;
+use super::watch::Watch;
 use crate::Error;
 
 /// Between two looks at a lock that someone else has.

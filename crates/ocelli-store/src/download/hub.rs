@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::http::{Client, Failed, Method, Reply, without_query};
-use super::transfer::Watch;
+use super::watch::Watch;
 use crate::Error;
 use crate::places::Variables;
 

@@ -21,6 +21,7 @@ mod tests;
 mod transfer;
 mod volume;
 mod wanted;
+mod watch;
 mod web;
 
 pub use hub::{Hub, Patience};

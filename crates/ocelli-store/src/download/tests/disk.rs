@@ -12,8 +12,8 @@ use super::{Cache, TEXT, assert_holds, files, hub, pull_from, quiet};
 use crate::Error;
 use crate::download::cache::Repository;
 use crate::download::pull::pull_to;
-use crate::download::transfer::Watch;
 use crate::download::volume::{Disk, Volume};
+use crate::download::watch::Watch;
 
 /// A disk of limited size, or without links.
 struct Small {
