@@ -84,7 +84,7 @@ Examples:
   ocelli run -m model.gguf --video clip.mp4 \"What happens?\"
   ocelli run -m model.gguf --frames 1.png 2.png 3.png --fps 1 \"What happens?\"
   cat notes.txt | ocelli run -m model.gguf \"Summarise:\"
-  ocelli run -m model.gguf                        (a chat; /help lists its commands)";
+  ocelli run -m model.gguf             (a chat; /help lists its commands)";
 
 /// `ocelli inspect`.
 #[derive(Clone, Debug, Args)]

@@ -38,7 +38,7 @@ pub(crate) struct Cli {
 const AFTER_HELP: &str = "\
 Examples:
   ocelli run --image photo.jpg \"What is in this picture?\"
-  ocelli run -m model.gguf --mmproj mmproj.gguf --image scan.png \"Read the text.\"
+  ocelli run -m model.gguf --mmproj mmproj.gguf --image scan.png \"Read it.\"
   ocelli inspect model.gguf
 
 The answer goes to standard output, everything else to standard error.
