@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
-/// How long something that is no file on a disk may keep its reader waiting for the next bytes.
-const SILENCE: Duration = Duration::from_secs(3);
+/// How long a pipe may be without anybody who writes to it.
+const NOBODY: Duration = Duration::from_secs(3);
+
+/// How long somebody who writes may take for the next bytes: a download or a conversion is no reason to give up.
+const SILENCE: Duration = Duration::from_secs(60);
 
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// The first `most` + 1 bytes that a path names, so that a longer file is known by its length.
 ///
-/// Pipes and devices are read too (`<(command)` of a shell is one), unless they stay silent for three seconds: nobody
-/// may ever write to them.
+/// Pipes and devices are read too (`<(command)` of a shell is one), unless nobody writes to them within three seconds, or what
+/// is written pauses for a minute.
 ///
 /// # Errors
 /// When the path cannot be read, or stays silent.
@@ -39,8 +42,9 @@ fn read_patiently(path: PathBuf, most: u64) -> io::Result<Vec<u8>> {
         let _ = send.send(failed.map(Err));
     });
     let mut bytes = Vec::new();
+    let mut patience = NOBODY;
     loop {
-        match receive.recv_timeout(SILENCE) {
+        match receive.recv_timeout(patience) {
             Ok(Some(chunk)) => bytes.append(&mut chunk?),
             Ok(None) => return Ok(bytes),
             Err(_) => {
@@ -48,19 +52,24 @@ fn read_patiently(path: PathBuf, most: u64) -> io::Result<Vec<u8>> {
                     io::ErrorKind::TimedOut,
                     format!(
                         "nothing came for {} seconds; need a file, or a pipe that is written to",
-                        SILENCE.as_secs()
+                        patience.as_secs()
                     ),
                 ));
             }
         }
+        // Somebody opened the other end.
+        patience = SILENCE;
     }
 }
 
-/// A part of the bytes, or why there are no more; none at the end.
+/// A part of the bytes (the first is empty and says that the path is open), or why there are no more; none at the end.
 type Chunk = Option<io::Result<Vec<u8>>>;
 
 fn send_chunks(path: &Path, most: u64, send: &SyncSender<Chunk>) -> io::Result<()> {
     let mut rest = File::open(path)?.take(most);
+    if send.send(Some(Ok(Vec::new()))).is_err() {
+        return Ok(());
+    }
     loop {
         let mut chunk = vec![0; rest.limit().min(CHUNK_BYTES) as usize];
         let length = rest.read(&mut chunk)?;
@@ -73,6 +82,8 @@ fn send_chunks(path: &Path, most: u64, send: &SyncSender<Chunk>) -> io::Result<(
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -88,12 +99,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_read_while_it_is_written_to_and_given_up_when_it_stays_silent() {
+    fn a_pipe_is_read_while_somebody_writes_to_it_however_slowly_and_given_up_when_nobody_does() {
         let folder = std::env::temp_dir().join(format!("ocelli-pipe-{}", std::process::id()));
         let made = std::process::Command::new("mkfifo").arg(&folder).status();
         assert!(made.unwrap().success());
         let writer = folder.clone();
-        let writing = std::thread::spawn(move || fs::write(writer, b"a picture").unwrap());
+        let writing = std::thread::spawn(move || {
+            let mut pipe = File::create(writer).unwrap();
+            pipe.write_all(b"a ").unwrap();
+            // Longer than nobody may write.
+            std::thread::sleep(NOBODY + Duration::from_secs(1));
+            pipe.write_all(b"picture").unwrap();
+        });
         let written = read_bytes(&folder, 100).unwrap();
         writing.join().unwrap();
         let silent = read_bytes(&folder, 100).unwrap_err();
