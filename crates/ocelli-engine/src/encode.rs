@@ -88,7 +88,8 @@ impl Engine {
     fn encode_in(&mut self, lane: usize, outputs: &mut Outputs) -> bool {
         let encoder = &mut self.encoders[lane];
         if let Some(work) = encoder.at_work() {
-            let encoded = encoder.advance();
+            let time = self.tempo.slice(encoder.slices().time);
+            let encoded = encoder.advance(time);
             self.encoded(lane, work, encoded, outputs);
             return true;
         }

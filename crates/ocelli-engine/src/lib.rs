@@ -21,6 +21,7 @@ mod logprobs;
 mod model;
 mod paced;
 mod pages;
+mod picture;
 mod plan;
 mod prompt;
 mod ranked;
@@ -49,6 +50,7 @@ pub use grammar::{COMPILE_TIME, GRAMMAR_BYTES, Grammar, GrammarSource, Grammars}
 pub use keys::cache_salt;
 pub use model::Model;
 pub use pages::{PageKey, PagePool};
+pub use picture::Picture;
 pub use plan::{STEP_ROWS, text_memory, text_work, vision_memory, vision_work};
 pub use prompt::{ImageKey, ImageSlot, ImageSpan, Layout, Medium, Owner, Prompt, RowKey};
 pub use repetition::Repetition;
@@ -57,7 +59,7 @@ pub use sampler::{Sampler, Sampling, most_likely};
 pub use scheduler::{ClientId, Plan, Scheduler, SchedulerLimits, SequenceId, Submission};
 pub use stats::Stats;
 pub use trace::Traced;
-pub use vision::{Picture, Slices};
+pub use vision::Slices;
 
 pub(crate) use sequence::Sequence;
 

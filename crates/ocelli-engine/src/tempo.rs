@@ -40,6 +40,14 @@ impl Tempo {
         *mean = Some(mean.map_or(value, |mean| mean + NEW * (value - mean)));
     }
 
+    /// How long a slice of encoding takes beside those who generate: as it is, or as long as a step of theirs where that takes
+    /// longer, up to two and a half times as long. Where every step is slow, pictures would wait for tokens otherwise, each
+    /// of which reads all weights for few sequences.
+    pub(crate) fn slice(&self, time: Duration) -> Duration {
+        let step = Duration::try_from_secs_f64(self.generating.unwrap_or(0.0));
+        step.unwrap_or(time).clamp(time, time.mul_f64(2.5))
+    }
+
     /// Prompt rows of the next step beside others that generate, at most `most`.
     pub(crate) fn prompt_rows(&self, most: usize) -> usize {
         let Some(row) = self.row else { return most };
@@ -71,6 +79,20 @@ mod tests {
         }
         let rows = tempo.prompt_rows(256);
         assert!((78..=81).contains(&rows), "{rows}");
+    }
+
+    #[test]
+    fn slices_are_as_long_as_steps_within_bounds() {
+        let mut tempo = Tempo::default();
+        assert_eq!(tempo.slice(20 * MS), 20 * MS);
+        for (step, slice) in [(1, 20), (40, 40), (900, 50)] {
+            for _ in 0..80 {
+                tempo.note(0, step * MS);
+            }
+            let got = tempo.slice(20 * MS).as_secs_f64() * 1e3;
+            assert!((got - f64::from(slice)).abs() < 0.1, "{step} ms: {got}");
+            assert_eq!(tempo.slice(Duration::ZERO), Duration::ZERO);
+        }
     }
 
     #[test]

@@ -12,59 +12,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ocelli_image::{Grid, Patches};
+use ocelli_image::Grid;
 use ocelli_models::{ImageFeatures, Progress, VisionModel};
 use ocelli_tensor::{Backend, Mark, Memory, Pass, Probe, Stage};
 
 use crate::isolate::guarded;
 use crate::paced::Paced;
 use crate::step::See;
-use crate::{ImageKey, ImageSlot, Model, SequenceId, vision_memory};
-
-/// A preprocessed picture.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    /// Its patches; the grid alone where the features are known.
-    pub patches: Patches,
-    /// Its features, if they are known: then it is not encoded.
-    pub features: Option<Arc<ImageFeatures>>,
-    /// Its content: pixels, preprocessing and projector.
-    pub key: ImageKey,
-}
-
-impl Picture {
-    /// A picture that has to be encoded.
-    pub fn new(patches: Patches, key: ImageKey) -> Self {
-        Self {
-            patches,
-            features: None,
-            key,
-        }
-    }
-
-    /// A picture whose features are known.
-    pub fn known(grid: Grid, key: ImageKey, features: Arc<ImageFeatures>) -> Self {
-        let pixels = Vec::new();
-        Self {
-            patches: Patches { grid, pixels },
-            features: Some(features),
-            key,
-        }
-    }
-
-    /// What the prompt needs to know.
-    pub fn slot(&self) -> ImageSlot {
-        ImageSlot {
-            grid: self.patches.grid,
-            key: self.key,
-        }
-    }
-}
+use crate::{Model, Picture, SequenceId, vision_memory};
 
 /// How encoding is divided, so that a large picture hardly delays others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slices {
-    /// How long a slice may take; a piece that was begun is finished. Default 20 ms.
+    /// How long a slice may take; a piece that was begun is finished. Default 20 ms; up to two and a half times as long
+    /// where a step of those who generate takes that long.
     pub time: Duration,
     /// Multiplications of a piece, which is never divided. Default 2000 million: a few milliseconds.
     pub piece: u64,
@@ -292,6 +253,11 @@ impl Encoder {
         self.slices = slices;
     }
 
+    /// How encoding is divided.
+    pub(crate) fn slices(&self) -> Slices {
+        self.slices
+    }
+
     /// Whose picture is on its way, and which.
     pub(crate) fn at_work(&self) -> Option<(SequenceId, usize)> {
         self.work.as_ref().map(|work| work.whose)
@@ -330,10 +296,10 @@ impl Encoder {
         self.hear()
     }
 
-    /// Goes on for one slice.
-    pub(crate) fn advance(&mut self) -> Encoded {
+    /// Goes on for a slice of so long.
+    pub(crate) fn advance(&mut self, time: Duration) -> Encoded {
         assert!(self.work.is_some(), "a picture was begun");
-        let until = Instant::now() + self.slices.time;
+        let until = Instant::now() + time;
         self.shared.pass(Turn::Work(until));
         self.hear()
     }

@@ -66,6 +66,11 @@ impl Failure {
         match error {
             Error::UnknownModel { .. } => Self::from(error),
             Error::Memory { .. } | Error::NoThread(_) => Self::busy("no_memory", error, 5),
+            _ if error.kind() == ErrorKind::Memory => {
+                log(format_args!("model '{name}': {error}"));
+                let message = format!("there is no memory for model '{name}' now");
+                Self::busy("no_memory", message, 5)
+            }
             _ => {
                 log(format_args!("model '{name}': {error}"));
                 Self::internal(format_args!(

@@ -105,6 +105,13 @@ impl<'a> Fields<'a> {
             .transpose()
     }
 
+    /// An object inside.
+    pub(crate) fn object(&self, key: &str) -> Result<Option<Self>, Failure> {
+        self.get(key)
+            .map(|value| Self::at(value, &self.place(key)))
+            .transpose()
+    }
+
     pub(crate) fn bool(&self, key: &str) -> Result<Option<bool>, Failure> {
         self.get(key)
             .map(|value| {
@@ -247,6 +254,8 @@ mod tests {
             "seed must be an integer below 2^64"
         );
         assert_eq!(message(fields.string("model")), "model must be a string");
+        let object = fields.object("model").map(|_| ());
+        assert_eq!(message(object), "model must be an object");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use ocelli::service::{Finished, ModelEntry};
-use ocelli::{ImageRecord, Located, Region, Source, VideoRecord};
+use ocelli::{ImageRecord, Located, Region, Source, TokenLogprob, VideoRecord};
 use serde_json::{Value, json};
 
 /// What is known of a model without loading it.
@@ -155,6 +155,23 @@ pub(crate) fn boxes(located: &[Located]) -> Value {
             Region::Point(x, y) => json!({"label": located.label, "point": [x, y]}),
         })
         .collect()
+}
+
+/// A token of an answer with its probability and those of its alternatives, as OpenAI and Ollama tell it.
+pub(crate) fn token_logprob(token: &TokenLogprob) -> Value {
+    let one = |bytes: &[u8], logprob: f32| {
+        json!({
+            "token": String::from_utf8_lossy(bytes),
+            "logprob": logprob.max(-9999.0),
+            "bytes": bytes,
+        })
+    };
+    let mut entry = one(&token.bytes, token.logprob);
+    let others = token.alternatives.iter();
+    entry["top_logprobs"] = others
+        .map(|other| one(&other.bytes, other.logprob))
+        .collect();
+    entry
 }
 
 /// Times and rates as llama-server names them.

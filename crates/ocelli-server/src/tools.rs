@@ -4,6 +4,31 @@ use ocelli::GrammarSource;
 use ocelli::service::Ask;
 use serde_json::Value;
 
+use crate::failure::Failure;
+use crate::fields::Fields;
+
+/// Most tools of a request.
+pub(crate) const TOOLS: usize = 128;
+
+/// Reads `tools` in OpenAI's form, which templates know.
+///
+/// # Errors
+/// When there are too many, or one has no name.
+pub(crate) fn read(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
+    let tools = fields.list("tools")?.cloned().unwrap_or_default();
+    if tools.len() > TOOLS {
+        return Err(fields.wrong("tools", format_args!("must have at most {TOOLS} tools")));
+    }
+    let is_nameless = |tool: &Value| !tool["function"]["name"].is_string();
+    match tools.iter().position(is_nameless) {
+        Some(index) => {
+            let place = format!("tools[{index}].function.name");
+            Err(Failure::field(place, "missing, need a string"))
+        }
+        None => Ok(tools),
+    }
+}
+
 /// What a request says about its tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ocelli_tensor::PackError;
+
 /// Everything that can go wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -294,6 +296,10 @@ fn model_kind(error: &ocelli_models::Error) -> ErrorKind {
             ErrorKind::Pair
         }
         ocelli_models::Error::NoVisionEncoder { .. } => ErrorKind::Pair,
+        ocelli_models::Error::Pack {
+            source: PackError::OutOfMemory { .. },
+            ..
+        } => ErrorKind::Memory,
         _ => ErrorKind::BadModel,
     }
 }

@@ -9,14 +9,12 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::images::{Fetch, Found, from_base64, from_url};
 use crate::job::{self, Job};
-use crate::tools::Choice;
+use crate::tools::{Choice, TOOLS};
 
 /// Most messages of a request.
 const MESSAGES: usize = 4096;
 /// Most blocks of a message.
 const BLOCKS: usize = 64;
-/// Most tools of a request.
-const TOOLS: usize = 128;
 
 /// Whether a request must say how long the answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use ocelli::service::{Ask, KeepAlive};
 use ocelli::{Message, Part, PictureBudget, Role, ToolCall};
 use serde_json::{Map, Value, json};
 
-use super::lines::{Form, Lines, finish, object, think, tool_call};
+use super::lines::{Form, Lines, finish, object, put_logprobs, think, tool_call};
 use super::options::{self, Common};
 use crate::app::App;
 use crate::failure::Failure;
@@ -19,7 +19,7 @@ use crate::guard::Caller;
 use crate::http::body::{self, Share};
 use crate::images::from_base64;
 use crate::job::Flow;
-use crate::{report, stream};
+use crate::{report, stream, tools};
 
 /// Most messages of a request.
 const MESSAGES: usize = 4096;
@@ -75,6 +75,7 @@ pub(super) async fn answer(
     if !finished.tool_calls.is_empty() {
         whole["message"]["tool_calls"] = finished.tool_calls.iter().map(tool_call).collect();
     }
+    put_logprobs(&mut whole, &finished.logprobs);
     finish(&mut whole, &begun, finished);
     if !begun.warnings.is_empty() {
         whole["warnings"] = json!(begun.warnings);
@@ -132,14 +133,14 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Wanted, Failure> {
     }
     let mut ask = Ask::chat(messages);
     ask.budgets = vec![PictureBudget::default(); images];
-    ask.tools = fields.list("tools")?.cloned().unwrap_or_default();
+    ask.tools = tools::read(&fields)?;
     let mut common = options::read(app, &fields, ask)?;
     if list.is_empty() {
         let model = common.job.model.unwrap_or_default();
         let keep = common.keep;
         return Ok(Wanted::Load { model, keep });
     }
-    fields.ignore(&["truncate", "shift", "logprobs", "top_logprobs"]);
+    fields.ignore(&["truncate", "shift"]);
     let warnings = fields.warnings(app.settings.unknown_fields)?;
     common.job.warnings.extend(warnings);
     Ok(Wanted::Answer(Box::new(common)))

@@ -68,14 +68,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Wanted, Failure> {
         let keep = common.keep;
         return Ok(Wanted::Load { model, keep });
     }
-    fields.ignore(&[
-        "context",
-        "system",
-        "truncate",
-        "shift",
-        "logprobs",
-        "top_logprobs",
-    ]);
+    fields.ignore(&["context", "system", "truncate", "shift"]);
     let warnings = fields.warnings(app.settings.unknown_fields)?;
     common.job.warnings.extend(warnings);
     Ok(Wanted::Answer(Box::new(common)))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ocelli::service::{Finished, Update};
-use ocelli::{Channel, FinishReason, ToolCall};
+use ocelli::{Channel, FinishReason, TokenLogprob, ToolCall};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -37,6 +37,13 @@ pub(super) fn think(object: &mut Value, form: Form, thinking: &str) {
     match form {
         Form::Chat => object["message"]["thinking"] = json!(thinking),
         Form::Generate => object["thinking"] = json!(thinking),
+    }
+}
+
+/// Puts in the probabilities of tokens, where they were asked for.
+pub(super) fn put_logprobs(object: &mut Value, tokens: &[TokenLogprob]) {
+    if !tokens.is_empty() {
+        object["logprobs"] = tokens.iter().map(report::token_logprob).collect();
     }
 }
 
@@ -89,8 +96,12 @@ impl Writer for Lines {
             Update::Text {
                 text,
                 channel: Channel::Answer,
-                ..
-            } => Self::line(&object(self.form, &self.begun.model, &text), out),
+                logprobs,
+            } => {
+                let mut line = object(self.form, &self.begun.model, &text);
+                put_logprobs(&mut line, &logprobs);
+                Self::line(&line, out);
+            }
             Update::Text { text, .. } => {
                 let mut line = object(self.form, &self.begun.model, "");
                 think(&mut line, self.form, &text);

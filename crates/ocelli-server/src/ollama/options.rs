@@ -34,6 +34,10 @@ pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Commo
             .insert("enable_thinking".to_owned(), Value::Bool(think));
     }
     ask.grammar = format(fields)?;
+    let top = fields.integer("top_logprobs", 0..=20)?;
+    if fields.bool("logprobs")?.unwrap_or(false) {
+        ask.logprobs = Some(top.unwrap_or(0) as usize);
+    }
     let keep =
         match fields.get("keep_alive") {
             None => None,

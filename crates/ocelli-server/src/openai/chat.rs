@@ -19,7 +19,7 @@ use crate::fields::Fields;
 use crate::guard::Caller;
 use crate::http::body;
 use crate::job::{self, Begun, Flow, Job, Looked};
-use crate::{report, stream};
+use crate::{report, stream, tools};
 
 /// Most answers to one request.
 const ANSWERS: u64 = 8;
@@ -95,7 +95,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, Style), Failure>
     let conversation = Conversation::read(list, sizes)?;
     let mut ask = Ask::chat(conversation.messages);
     ask.budgets = conversation.budgets;
-    ask.tools = messages::tools(&fields)?;
+    ask.tools = tools::read(&fields)?;
     ask.arguments = template_arguments(&fields)?;
     ask.stop = fields.stop("stop")?;
     let newer = fields.max_tokens("max_completion_tokens")?;

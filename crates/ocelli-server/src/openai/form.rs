@@ -4,8 +4,10 @@ use ocelli::service::{Ask, Calls};
 use ocelli::{GrammarSource, TokenLogprob};
 use serde_json::{Value, json};
 
+use crate::UnknownFields;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::report;
 use crate::tools::{self, Choice};
 
 /// Reads all of that into a request.
@@ -41,6 +43,8 @@ pub(super) fn ends(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Most texts that an answer may be one of.
+const CHOICES: usize = 4096;
 /// Most alternatives of a token.
 pub(super) const ALTERNATIVES: u64 = 20;
 
@@ -135,13 +139,17 @@ fn grammar(fields: &Fields<'_>) -> Result<Option<GrammarSource>, Failure> {
     if let Some(value) = fields.get("response_format") {
         found.extend(response_format(&Fields::at(value, "response_format")?)?);
     }
-    found.extend(guided(
-        fields,
-        ["guided_json", "guided_regex", "guided_grammar"],
-    )?);
-    if let Some(value) = fields.get("structured_outputs") {
-        let inner = Fields::at(value, "structured_outputs")?;
-        found.extend(guided(&inner, ["json", "regex", "grammar"])?);
+    let names = [
+        "guided_json",
+        "guided_regex",
+        "guided_grammar",
+        "guided_choice",
+    ];
+    found.extend(guided(fields, names)?);
+    if let Some(inner) = fields.object("structured_outputs")? {
+        found.extend(guided(&inner, ["json", "regex", "grammar", "choice"])?);
+        // A form that is not known must not be left out.
+        inner.warnings(UnknownFields::Refused)?;
     }
     if let Some(text) = fields.string("grammar")? {
         found.push(GrammarSource::Grammar(text.to_owned()));
@@ -171,8 +179,8 @@ pub(super) fn schema(value: &Value, place: &str) -> Result<GrammarSource, Failur
     }
 }
 
-fn guided(fields: &Fields<'_>, names: [&str; 3]) -> Result<Vec<GrammarSource>, Failure> {
-    let [json, regex, grammar] = names;
+fn guided(fields: &Fields<'_>, names: [&str; 4]) -> Result<Vec<GrammarSource>, Failure> {
+    let [json, regex, grammar, choice] = names;
     let mut found = Vec::new();
     if let Some(value) = fields.get(json) {
         found.push(schema(value, &fields.place(json))?);
@@ -182,6 +190,18 @@ fn guided(fields: &Fields<'_>, names: [&str; 3]) -> Result<Vec<GrammarSource>, F
     }
     if let Some(text) = fields.string(grammar)? {
         found.push(GrammarSource::Grammar(text.to_owned()));
+    }
+    if let Some(list) = fields.list(choice)? {
+        let wrong = || fields.wrong(choice, format_args!("must be 1..{CHOICES} texts"));
+        let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+        let texts = texts.ok_or_else(wrong)?;
+        if texts.is_empty() || texts.len() > CHOICES || texts.contains(&"") {
+            return Err(wrong());
+        }
+        // Lark writes strings as JSON does.
+        let texts: Vec<String> = texts.iter().map(|text| json!(text).to_string()).collect();
+        let grammar = format!("start: {}", texts.join(" | "));
+        found.push(GrammarSource::Grammar(grammar));
     }
     Ok(found)
 }
@@ -218,20 +238,6 @@ pub(super) fn response_format(fields: &Fields<'_>) -> Result<Option<GrammarSourc
 
 /// Probabilities as chats have them.
 pub(super) fn logprobs_of(tokens: &[TokenLogprob]) -> Value {
-    let one = |bytes: &[u8], logprob: f32| {
-        json!({
-            "token": String::from_utf8_lossy(bytes),
-            "logprob": logprob.max(-9999.0),
-            "bytes": bytes,
-        })
-    };
-    let token = |token: &TokenLogprob| {
-        let mut entry = one(&token.bytes, token.logprob);
-        let others = token.alternatives.iter();
-        entry["top_logprobs"] = others
-            .map(|other| one(&other.bytes, other.logprob))
-            .collect();
-        entry
-    };
-    json!({"content": tokens.iter().map(token).collect::<Vec<_>>(), "refusal": null})
+    let content: Vec<Value> = tokens.iter().map(report::token_logprob).collect();
+    json!({"content": content, "refusal": null})
 }

@@ -10,8 +10,6 @@ use crate::images::{Fetch, Found, from_url};
 
 /// Most messages of a request.
 const MESSAGES: usize = 4096;
-/// Most tools of a request.
-pub(super) const TOOLS: usize = 128;
 /// Most parts of a message.
 const PARTS: usize = 64;
 
@@ -201,22 +199,4 @@ pub(super) fn image_budget(
         max_tokens: max_tokens.map(|tokens| tokens as u32).or(over.max_tokens),
         coarse,
     })
-}
-
-/// Pictures and tools of a conversation in OpenAI's form; also what a template gets.
-pub(super) fn tools(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
-    let tools = fields.list("tools")?.cloned().unwrap_or_default();
-    if tools.len() > TOOLS {
-        return Err(fields.wrong("tools", format_args!("must have at most {TOOLS} tools")));
-    }
-    match tools
-        .iter()
-        .position(|tool| !tool["function"]["name"].is_string())
-    {
-        Some(index) => {
-            let place = format!("tools[{index}].function.name");
-            Err(Failure::field(place, "missing, need a string"))
-        }
-        None => Ok(tools),
-    }
 }

@@ -18,6 +18,7 @@ pub(crate) use error::render;
 
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::tools;
 
 /// The messages and tools of a request in this API's form.
 ///
@@ -27,5 +28,5 @@ pub(crate) fn conversation(fields: &Fields<'_>) -> Result<(Vec<Message>, Vec<Val
     let list = fields.list("messages")?;
     let list = list.ok_or_else(|| Failure::field("messages", "missing, need a list"))?;
     let conversation = messages::Conversation::read(list, PictureBudget::default())?;
-    Ok((conversation.messages, messages::tools(fields)?))
+    Ok((conversation.messages, tools::read(fields)?))
 }

@@ -56,26 +56,21 @@ pub(crate) async fn create(
 fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, bool), Failure> {
     let fields = Fields::new(object);
     let model = fields.string("model")?.map(str::to_owned);
-    if fields.string("previous_response_id")?.is_some() {
-        let what = "is not supported: send the whole conversation as input";
-        return Err(fields.wrong("previous_response_id", what));
-    }
-    if fields.bool("background")? == Some(true) {
-        return Err(fields.wrong("background", "is not supported"));
-    }
+    refuse_unsupported(&fields)?;
     let conversation = conversation(&fields)?;
     let mut ask = Ask::chat(conversation.messages);
     ask.budgets = conversation.budgets;
     ask.tools = tools(&fields)?;
     ask.max_tokens = fields.max_tokens("max_output_tokens")?;
-    if let Some(text) = fields.get("text").and_then(|text| text.get("format")) {
-        ask.grammar = form::response_format(&Fields::at(text, "text.format")?)?;
+    if let Some(text) = fields.object("text")?
+        && let Some(format) = text.object("format")?
+    {
+        ask.grammar = form::response_format(&format)?;
     }
     form::choose_tools(&fields, &mut ask)?;
     ask.thinking.separate = true;
-    if fields
-        .get("reasoning")
-        .is_some_and(|reasoning| reasoning["effort"] == "none")
+    if let Some(reasoning) = fields.object("reasoning")?
+        && reasoning.string("effort")? == Some("none")
     {
         ask.arguments
             .insert("enable_thinking".to_owned(), Value::Bool(false));
@@ -85,24 +80,50 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, bool), Failure> 
     job.fetch = conversation.fetch;
     job.max_tokens_field = "max_output_tokens";
     let stream = fields.bool("stream")?.unwrap_or(false);
+    fields.object("stream_options")?;
     fields.ignore(&[
         "store",
         "metadata",
         "user",
         "include",
         "truncation",
-        "reasoning",
         "service_tier",
         "safety_identifier",
         "prompt_cache_key",
-        "top_logprobs",
-        "stream_options",
         "max_tool_calls",
-        "conversation",
-        "prompt",
     ]);
     job.warnings = fields.warnings(app.settings.unknown_fields)?;
     Ok((job, stream))
+}
+
+/// Refuses what would change the answer and is not there.
+fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), Failure> {
+    if fields.string("previous_response_id")?.is_some() {
+        let what = "is not supported: send the whole conversation as input";
+        return Err(fields.wrong("previous_response_id", what));
+    }
+    if fields.bool("background")? == Some(true) {
+        return Err(fields.wrong("background", "is not supported"));
+    }
+    for (key, instead) in [
+        ("conversation", "send the whole conversation as input"),
+        ("prompt", "send its text as instructions and input"),
+    ] {
+        if fields.get(key).is_some() {
+            return Err(fields.wrong(key, format_args!("is not supported: {instead}")));
+        }
+    }
+    if fields
+        .integer("top_logprobs", 0..=form::ALTERNATIVES)?
+        .unwrap_or(0)
+        > 0
+    {
+        return Err(fields.wrong(
+            "top_logprobs",
+            "is not supported here, but in chat completions",
+        ));
+    }
+    Ok(())
 }
 
 /// Reads `instructions` and `input`.
@@ -129,8 +150,8 @@ fn conversation(fields: &Fields<'_>) -> Result<Conversation, Failure> {
 /// Tools stand flat here, and nested in templates.
 fn tools(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
     let list = fields.list("tools")?.map(Vec::as_slice).unwrap_or_default();
-    if list.len() > messages::TOOLS {
-        let what = format!("must have at most {} tools", messages::TOOLS);
+    if list.len() > crate::tools::TOOLS {
+        let what = format!("must have at most {} tools", crate::tools::TOOLS);
         return Err(fields.wrong("tools", what));
     }
     let tool = |(index, tool): (usize, &Value)| {

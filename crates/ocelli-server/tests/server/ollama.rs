@@ -141,3 +141,36 @@ fn an_empty_request_loads_a_model_and_no_time_to_live_unloads_it() {
         1
     );
 }
+
+#[test]
+fn probabilities_come_with_each_text_where_they_are_asked_for() {
+    let server = Server::start();
+    let mut chat = json!({"model": "ocelli-demo", "messages": [{"role": "user", "content": "Hello"}],
+        "options": {"num_predict": 6, "temperature": 0}, "logprobs": true, "top_logprobs": 2});
+    let text = server.post("/api/chat", &chat).text();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let streamed: Vec<&Value> = lines
+        .iter()
+        .filter_map(|line| line["logprobs"].as_array())
+        .flatten()
+        .collect();
+    chat["stream"] = json!(false);
+    let whole = server.post("/api/chat", &chat).ok();
+    let tokens: Vec<&Value> = whole["logprobs"].as_array().unwrap().iter().collect();
+    assert_eq!(streamed, tokens);
+    assert_eq!(tokens.len() as u64, whole["eval_count"].as_u64().unwrap());
+    assert_eq!(tokens[0]["top_logprobs"].as_array().unwrap().len(), 2);
+    for (field, value) in [
+        ("logprobs", json!("yes")),
+        ("top_logprobs", json!(21)),
+        ("think", json!(5)),
+        ("tools", json!([{}])),
+    ] {
+        let mut wrong = chat.clone();
+        wrong[field] = value;
+        assert_eq!(server.post("/api/chat", &wrong).status, 400, "{field}");
+    }
+}

@@ -299,6 +299,60 @@ fn an_answer_has_the_form_that_was_asked_for_or_there_is_none() {
 }
 
 #[test]
+fn an_answer_is_one_of_the_texts_that_it_may_be() {
+    let server = Server::start();
+    let mut chat = text_chat("Which one?");
+    for form in [
+        json!({"guided_choice": ["a \"red\" one", "two\n"]}),
+        json!({"structured_outputs": {"choice": ["a \"red\" one", "two\n"]}}),
+    ] {
+        let mut asked = chat.clone();
+        for (key, value) in form.as_object().unwrap() {
+            asked[key] = value.clone();
+        }
+        asked["max_tokens"] = json!(40);
+        let answer = server.post("/v1/chat/completions", &asked).ok();
+        let said = &answer["choices"][0]["message"]["content"];
+        assert!(said == "a \"red\" one" || said == "two\n", "{said}");
+    }
+    for wrong in [json!([]), json!([5]), json!([""]), json!("a")] {
+        chat["guided_choice"] = wrong.clone();
+        assert_eq!(
+            server.post("/v1/chat/completions", &chat).status,
+            400,
+            "{wrong}"
+        );
+    }
+    chat["guided_choice"] = Value::Null;
+    chat["structured_outputs"] = json!({"structural_tag": "x"});
+    let reply = server.post("/v1/chat/completions", &chat);
+    assert_eq!(
+        reply.status, 400,
+        "a form that is not known is not left out"
+    );
+}
+
+#[test]
+fn responses_refuse_what_they_would_have_to_leave_out() {
+    let server = Server::start();
+    for (field, value) in [
+        ("conversation", json!("conv_1")),
+        ("prompt", json!({"id": "pmpt_1"})),
+        ("previous_response_id", json!("resp_1")),
+        ("top_logprobs", json!(3)),
+        ("reasoning", json!(5)),
+        ("text", json!("x")),
+        ("stream_options", json!([])),
+    ] {
+        let mut response = json!({"input": "Hello", "max_output_tokens": 4});
+        response[field] = value;
+        let reply = server.post("/v1/responses", &response);
+        assert_eq!(reply.status, 400, "{field}");
+        assert_eq!(reply.json()["error"]["param"], field);
+    }
+}
+
+#[test]
 fn probabilities_bias_and_ends_are_as_asked() {
     let server = Server::start();
     let mut chat = text_chat("What can you see?");

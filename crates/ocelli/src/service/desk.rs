@@ -5,18 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ocelli_engine::{ClientId, ContextPolicy, Grammar, Grammars};
+use ocelli_engine::{ClientId, ContextPolicy, Grammars};
 use ocelli_text::{ControlTokens, Piece, RenderOptions};
 
-use super::pool::{Again, Held, Meter, Pool};
-use super::preparing::{check_wait, generate, memory, prepare, prepared_bytes, refuse};
-use super::runner::{Command, Request, Runner};
+use super::jobs::Desk;
+use super::pool::{Again, Meter, Pool};
+use super::preparing::{memory, refuse};
+use super::runner::{Command, Runner};
 use super::status::Status;
-use super::updates::{Answering, Outlet, Update};
+use super::updates::{Answering, Outlet};
 use super::{Ask, Counters, Health};
 use crate::chat::to_template;
 use crate::model::Parts;
-use crate::prepare::{Asked, Preparer};
+use crate::prepare::Preparer;
 use crate::recognised::Files;
 use crate::{Error, Message, Model, Sampling};
 
@@ -160,7 +161,7 @@ impl Service {
         })
     }
 
-    /// Hands in a request. What is wrong with it comes as [`Update::Failed`].
+    /// Hands in a request. What is wrong with it comes as [`super::Update::Failed`].
     ///
     /// # Errors
     /// [`Error::Busy`] when as many requests as allowed run or wait.
@@ -189,7 +190,7 @@ impl Service {
         Ok(answering)
     }
 
-    /// Prepares a request without answering it: [`Update::Prepared`] says what it would take.
+    /// Prepares a request without answering it: [`super::Update::Prepared`] says what it would take.
     ///
     /// # Errors
     /// [`Error::Busy`] when as many requests as allowed run or wait.
@@ -347,98 +348,6 @@ impl Service {
         let pieces = self.preparer.template.render(&messages, &options);
         let pieces = pieces.map_err(ocelli_engine::Error::Text)?;
         Ok(Piece::text_of(&pieces))
-    }
-}
-
-/// The part of a service that works on the pool.
-struct Desk {
-    preparer: Arc<Preparer>,
-    status: Arc<Status>,
-    commands: Sender<Command>,
-    grammars: Arc<Grammars>,
-    files: Arc<Files>,
-    compiling: Option<Again>,
-    meter: Arc<Meter>,
-    options: ServiceOptions,
-    /// When the request was handed in.
-    since: Instant,
-}
-
-impl Desk {
-    fn asked(&self, ask: &Ask) -> Result<Asked, Error> {
-        check_wait(self.since, &self.options)?;
-        let ask = (ask, self.files.as_ref());
-        prepare(&self.preparer, ask, &self.options, &self.status)
-    }
-
-    /// Prepares a request and passes it on: to the compiler, if its answer must have a form, and to the engine.
-    fn prepare(self, ask: Ask, outlets: Vec<Outlet>) {
-        let asked = match self.asked(&ask) {
-            Ok(asked) => asked,
-            Err(error) => return refuse(outlets, &self.status, error),
-        };
-        let client = ask.client;
-        let held = self.meter.keep(prepared_bytes(&asked.pictures));
-        match (ask.grammar.clone(), self.compiling.clone()) {
-            (Some(source), Some(compiling)) => {
-                let compile = move || {
-                    let in_time = check_wait(self.since, &self.options);
-                    let compiled = in_time.and_then(|()| Ok(self.grammars.compile(&source)?));
-                    match compiled {
-                        _ if outlets.iter().all(Outlet::is_dropped) => {}
-                        Ok(grammar) => self.submit(ask, (asked, Some(grammar)), outlets, held),
-                        Err(error) => refuse(outlets, &self.status, error),
-                    }
-                };
-                compiling.put(client, Box::new(compile));
-            }
-            _ => self.submit(ask, (asked, None), outlets, held),
-        }
-    }
-
-    fn submit(
-        self,
-        ask: Ask,
-        (asked, grammar): (Asked, Option<Grammar>),
-        outlets: Vec<Outlet>,
-        held: Held,
-    ) {
-        let Asked {
-            prompt,
-            pictures,
-            prepared,
-            videos,
-            dropped,
-        } = asked;
-        let request = Request {
-            dropped,
-            videos: Arc::new(videos),
-            tools: ask.tools.clone(),
-            calls: ask.calls,
-            times: (prepared.decode, prepared.preprocess),
-            images: Arc::new(prepared.records),
-            generate: generate(&self.preparer, ask, (prompt, pictures), grammar),
-            outlets,
-            since: self.since,
-            held,
-        };
-        // Without a thread the request is dropped with its outlets, which say so.
-        let _ = self.commands.send(Command::Submit(Box::new(request)));
-    }
-
-    fn look(&self, ask: &Ask, outlet: Outlet) {
-        match self.asked(ask) {
-            Ok(asked) => {
-                outlet.send(Update::Prepared {
-                    prompt_tokens: asked.prompt.tokens.len(),
-                    images: asked.prepared.records,
-                    videos: asked.videos,
-                    dropped: asked.dropped,
-                });
-                outlet.end();
-            }
-            Err(error) => refuse(vec![outlet], &self.status, error),
-        }
     }
 }
 

@@ -27,7 +27,9 @@
 //! [`Models`] keeps several of them, loads each when it is first asked for, and unloads those that nobody uses.
 
 mod ask;
+mod calling;
 mod desk;
+mod jobs;
 mod models;
 mod pool;
 mod preparing;

@@ -11,10 +11,10 @@ use ocelli_engine::{
     Channel, Engine, FinishReason, Generate, Outcome, Output, SequenceId, TokenLogprob,
 };
 use ocelli_image::{ImageRecord, VideoRecord};
-use ocelli_text::{ToolCall, ToolCallParser, ToolCallPart};
 use serde_json::Value;
 
 use super::Calls;
+use super::calling::Tools;
 use super::pool::Held;
 use super::status::Status;
 use super::updates::{Finished, Outlet, Update};
@@ -69,54 +69,6 @@ struct Running {
     tools: Option<Tools>,
     /// Memory of the request's pictures, until they are encoded; one of its answers has it.
     held: Option<Held>,
-}
-
-/// What is known of an answer that may call tools.
-struct Tools {
-    parser: ToolCallParser,
-    most: Calls,
-    text: String,
-    calls: Vec<ToolCall>,
-}
-
-impl Tools {
-    fn new(tools: &[Value], most: Calls) -> Option<Self> {
-        (!tools.is_empty()).then(|| Self {
-            parser: ToolCallParser::new(tools),
-            most,
-            text: String::new(),
-            calls: Vec::new(),
-        })
-    }
-
-    /// True when the answer has called as many tools as it may.
-    fn is_over(&self) -> bool {
-        self.most == Calls::One && !self.calls.is_empty()
-    }
-
-    /// Takes parts of the answer and says what came of them.
-    fn take(&mut self, parts: Vec<ToolCallPart>, mut logprobs: Vec<TokenLogprob>) -> Vec<Update> {
-        let mut updates = Vec::new();
-        for part in parts {
-            updates.push(match part {
-                // What follows the last call is not part of the answer.
-                _ if self.is_over() => break,
-                ToolCallPart::Text(text) => {
-                    self.text.push_str(&text);
-                    Update::Text {
-                        text,
-                        channel: Channel::Answer,
-                        logprobs: std::mem::take(&mut logprobs),
-                    }
-                }
-                ToolCallPart::Call(call) => {
-                    self.calls.push(call.clone());
-                    Update::ToolCall(call)
-                }
-            });
-        }
-        updates
-    }
 }
 
 /// See the module.

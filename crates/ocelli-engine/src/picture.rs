@@ -1,0 +1,48 @@
+//! Pictures as requests bring them.
+
+use std::sync::Arc;
+
+use ocelli_image::{Grid, Patches};
+use ocelli_models::ImageFeatures;
+
+use crate::{ImageKey, ImageSlot};
+
+/// A preprocessed picture.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Its patches; the grid alone where the features are known.
+    pub patches: Patches,
+    /// Its features, if they are known: then it is not encoded.
+    pub features: Option<Arc<ImageFeatures>>,
+    /// Its content: pixels, preprocessing and projector.
+    pub key: ImageKey,
+}
+
+impl Picture {
+    /// A picture that has to be encoded.
+    pub fn new(patches: Patches, key: ImageKey) -> Self {
+        Self {
+            patches,
+            features: None,
+            key,
+        }
+    }
+
+    /// A picture whose features are known.
+    pub fn known(grid: Grid, key: ImageKey, features: Arc<ImageFeatures>) -> Self {
+        let pixels = Vec::new();
+        Self {
+            patches: Patches { grid, pixels },
+            features: Some(features),
+            key,
+        }
+    }
+
+    /// What the prompt needs to know.
+    pub fn slot(&self) -> ImageSlot {
+        ImageSlot {
+            grid: self.patches.grid,
+            key: self.key,
+        }
+    }
+}
