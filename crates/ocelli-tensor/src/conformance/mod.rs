@@ -7,12 +7,15 @@
 use crate::{Backend, Memory, Tensor};
 
 mod attention;
+mod moves;
 mod products;
 mod rows;
+mod sequence;
 
 pub use attention::{check_paged_attention, check_segment_attention};
+pub use moves::check_moves;
 pub use products::{check_embedding, check_fused, check_products};
-pub use rows::{check_moves, check_row_operations};
+pub use rows::check_row_operations;
 
 /// Everything.
 ///
