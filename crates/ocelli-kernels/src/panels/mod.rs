@@ -143,11 +143,6 @@ impl<'a> Panels<'a> {
         &self.bytes[panel * self.panel_bytes..(panel + 1) * self.panel_bytes]
     }
 
-    /// Bytes from the start of one panel to the end of the last.
-    pub(crate) fn rest(&self, panel: usize) -> &'a [u8] {
-        &self.bytes[(panel * self.panel_bytes).min(self.bytes.len())..]
-    }
-
     /// The values of one output: `out = W[output]`.
     ///
     /// # Panics

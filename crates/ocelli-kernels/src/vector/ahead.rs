@@ -17,26 +17,15 @@ const fn distance(rows: usize) -> usize {
     if rows >= MANY_ROWS { 2 * AHEAD } else { AHEAD }
 }
 
-/// Asks for the beginning of a run of panels at once: one wait for memory instead of one for each few lines.
+/// Asks for what comes [`distance`] behind `len` bytes of a panel at `at`; that may lie behind the panel.
 #[inline(always)]
-pub(super) fn ask_first<S: Simd>(s: S, panels: &[u8], rows: usize) {
-    for offset in (0..panels.len().min(distance(rows))).step_by(LINE) {
-        s.prefetch(panels, offset);
-    }
-}
-
-/// Asks for what comes [`distance`] behind `len` bytes of panels at `at`, but nothing behind their end: another thread reads that.
-#[inline(always)]
-pub(super) fn ask<S: Simd, const ROWS: usize>(s: S, panels: &[u8], at: usize, len: usize) {
-    let start = at + distance(ROWS);
-    if start >= panels.len() {
-        return;
-    }
+pub(super) fn ask<S: Simd, const ROWS: usize>(s: S, panel: &[u8], at: usize, len: usize) {
     for line in 0..len.div_ceil(LINE) {
+        let offset = at + distance(ROWS) + line * LINE;
         if ROWS >= MANY_ROWS {
-            s.prefetch_second(panels, start + line * LINE);
+            s.prefetch_second(panel, offset);
         } else {
-            s.prefetch(panels, start + line * LINE);
+            s.prefetch(panel, offset);
         }
     }
 }

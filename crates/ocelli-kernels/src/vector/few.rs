@@ -15,7 +15,7 @@
 use crate::operand::GROUP;
 use crate::panels::cast::bits;
 use crate::vector::Simd;
-use crate::vector::ahead::{ask, ask_first};
+use crate::vector::ahead::ask;
 use crate::vector::bytes::{biased_words, is_signed};
 use crate::vector::decode::{Coded, UNIT, group_scales, halves_of_block, has_minima, upper_planes};
 use crate::vector::groups::{add_terms, words_of_run};
@@ -75,7 +75,6 @@ pub(super) fn multiply_as<S: Simd, C: Coded>(
     terms: &mut Buffer<i32>,
     sums: &mut [f32],
 ) {
-    ask_first(s, weight.rest(0), x.rows());
     let inputs = weight.inputs();
     let groups = inputs / C::CODING.group;
     let terms = room(terms, x.rows() * groups);
@@ -96,8 +95,7 @@ pub(super) fn multiply_as<S: Simd, C: Coded>(
             };
             let left = x.rows() - row;
             let sums = &mut sums[row * stride + panel * LANES..];
-            let next = if row == 0 { weight.rest(panel) } else { &[] };
-            let job = (weight.panel(panel), next);
+            let job = (weight.panel(panel), row == 0);
             row += if left >= 8 && S::FEW_ROWS >= 8 {
                 rows::<S, C, 8>(s, job, x_rows, (sums, stride))
             } else if left >= 4 && S::FEW_ROWS >= 4 {
@@ -111,11 +109,11 @@ pub(super) fn multiply_as<S: Simd, C: Coded>(
     }
 }
 
-/// One panel times `ROWS` rows; the number of rows. `next` is what follows the panel's start, if memory is to be asked for it.
+/// One panel times `ROWS` rows; the number of rows. Memory is asked for what comes when the panel is read the first time.
 #[inline(always)]
 fn rows<S: Simd, C: Coded, const ROWS: usize>(
     s: S,
-    (panel, next): (&[u8], &[u8]),
+    (panel, is_first): (&[u8], bool),
     x: Rows<'_>,
     (sums, stride): (&mut [f32], usize),
 ) -> usize {
@@ -130,7 +128,9 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
         let halves = halves_of_block::<S, C>(s, block);
         for group in 0..groups {
             let place = index * groups + group;
-            ask::<S, ROWS>(s, next, place * group_bytes, group_bytes);
+            if is_first {
+                ask::<S, ROWS>(s, panel, place * group_bytes, group_bytes);
+            }
             let mut dots = [s.splat_int(0); ROWS];
             if has_start {
                 for (r, dot) in dots.iter_mut().enumerate() {

@@ -11,14 +11,13 @@
 )]
 
 use crate::panels::cast;
-use crate::vector::ahead::{LINE, ask, ask_first};
+use crate::vector::ahead::{LINE, ask};
 use crate::vector::{Simd, halves_of};
 use crate::{LANES, Matrix, Panels};
 
 /// `sums = x W^T`.
 #[inline(always)]
 pub(super) fn multiply<S: Simd>(s: S, x: Matrix<'_>, weight: Panels<'_>, sums: &mut [f32]) {
-    ask_first(s, weight.rest(0), x.rows());
     let stride = weight.count() * LANES;
     for panel in 0..weight.count() {
         let bytes = weight.panel(panel);
@@ -26,27 +25,26 @@ pub(super) fn multiply<S: Simd>(s: S, x: Matrix<'_>, weight: Panels<'_>, sums: &
         while row < x.rows() {
             let left = x.rows() - row;
             let sums = &mut sums[row * stride + panel * LANES..];
-            let next = if row == 0 { weight.rest(panel) } else { &[] };
             let part = x.part(row..x.rows(), 0..x.columns());
             row += if left >= 8 && S::ROWS >= 4 {
-                rows::<S, 8>(s, (bytes, next), part, (sums, stride))
+                rows::<S, 8>(s, (bytes, row == 0), part, (sums, stride))
             } else if left >= 4 {
-                rows::<S, 4>(s, (bytes, next), part, (sums, stride))
+                rows::<S, 4>(s, (bytes, row == 0), part, (sums, stride))
             } else if left >= 2 {
-                rows::<S, 2>(s, (bytes, next), part, (sums, stride))
+                rows::<S, 2>(s, (bytes, row == 0), part, (sums, stride))
             } else {
-                rows::<S, 1>(s, (bytes, next), part, (sums, stride))
+                rows::<S, 1>(s, (bytes, row == 0), part, (sums, stride))
             };
         }
     }
 }
 
-/// One panel times the first `ROWS` rows, two sums each: even and odd inputs. The number of rows. `next` is what follows the
-/// panel's start, if memory is to be asked for it.
+/// One panel times the first `ROWS` rows, two sums each: even and odd inputs. The number of rows. Memory is asked for what comes
+/// when the panel is read the first time.
 #[inline(always)]
 fn rows<S: Simd, const ROWS: usize>(
     s: S,
-    (panel, next): (&[u8], &[u8]),
+    (panel, is_first): (&[u8], bool),
     x: Matrix<'_>,
     (sums, stride): (&mut [f32], usize),
 ) -> usize {
@@ -58,7 +56,9 @@ fn rows<S: Simd, const ROWS: usize>(
     );
     let mut results = [[s.splat(0.0); 2]; ROWS];
     for (k, words) in words[..columns / 2].iter().enumerate() {
-        ask::<S, ROWS>(s, next, k * LINE, LINE);
+        if is_first {
+            ask::<S, ROWS>(s, panel, k * LINE, LINE);
+        }
         let [even, odd] = halves_of(s, s.load_ints(words));
         for (r, [evens, odds]) in results.iter_mut().enumerate() {
             let at = r * step + 2 * k;
