@@ -196,7 +196,7 @@ impl<'a> Chat<'a> {
         }
         let path = at_home(path);
         let list = Value::Array(self.messages.iter().map(message_json).collect());
-        match std::fs::write(&path, format!("{list:#}\n")) {
+        match ocelli::write_bytes(&path, format!("{list:#}\n").as_bytes()) {
             Ok(()) => eprintln!(
                 "saved {} messages to {}",
                 self.messages.len(),

@@ -110,7 +110,7 @@ fn answer(model: &mut Model, args: &RunArgs, messages: Vec<Message>) -> Result<(
 /// Writes the picture with what the answer located on it.
 fn draw(path: &Path, picture: &ImageSource, answer: &Answer) -> Result<(), Failure> {
     let drawn = ocelli::draw(picture, &answer.boxes)?;
-    std::fs::write(path, drawn).map_err(|error| Failure::path("write", path, &error))?;
+    ocelli::write_bytes(path, &drawn).map_err(|error| Failure::path("write", path, &error))?;
     let count = answer.boxes.len();
     eprintln!("{count} places drawn on {}", path.display());
     Ok(())

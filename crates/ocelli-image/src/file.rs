@@ -1,7 +1,8 @@
-//! The bytes of whatever a path names, bounded in size and, where no byte may ever come, in time.
+//! Whole files: the bytes of whatever a path names, bounded in size and, where no byte may ever come, in time; and bytes
+//! that are written all or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
@@ -31,6 +32,30 @@ pub fn read_bytes(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
         return Ok(bytes);
     }
     read_patiently(path.to_owned(), most)
+}
+
+/// Writes a file whole: under a name beside its own, flushed to disk and renamed, so that neither a full disk nor a kill leaves a
+/// part of it, or nothing of what was there before. What is no file on a disk (`/dev/stdout`) is written to as it is.
+///
+/// # Errors
+/// When writing or renaming fails; then nothing is left.
+pub fn write_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+    let path = path.as_ref();
+    let is_other = fs::metadata(path).is_ok_and(|found| !found.is_file());
+    let Some(name) = path.file_name().filter(|_| !is_other) else {
+        return fs::write(path, bytes);
+    };
+    // The place that a link points to, so that it stays one.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = name.to_string_lossy();
+    let part = target.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let written = File::create_new(&part)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&part, &target));
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    written
 }
 
 /// Reads on a thread of its own, since opening a pipe already waits. It is left behind when nothing comes.
@@ -82,8 +107,6 @@ fn send_chunks(path: &Path, most: u64, send: &SyncSender<Chunk>) -> io::Result<(
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     #[test]
@@ -96,6 +119,25 @@ mod tests {
         assert!(!read_bytes("/proc/self/status", 9).unwrap().is_empty());
         let folder = read_bytes("/proc/self", 9).unwrap_err();
         assert_eq!(folder.kind(), io::ErrorKind::IsADirectory);
+    }
+
+    #[test]
+    fn a_file_is_written_whole_or_stays_what_it_was() {
+        let folder = std::env::temp_dir().join(format!("ocelli-whole-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let (file, link) = (folder.join("a"), folder.join("link"));
+        std::os::unix::fs::symlink("a", &link).unwrap();
+        write_bytes(&file, b"first").unwrap();
+        write_bytes(&link, b"second").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"second");
+        let full = write_bytes("/dev/full", b"x").unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        assert!(write_bytes(folder.join("none/a"), b"x").is_err());
+        assert!(write_bytes(&folder, b"x").is_err());
+        let left: Vec<_> = fs::read_dir(&folder).unwrap().collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

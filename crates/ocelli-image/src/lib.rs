@@ -47,7 +47,7 @@ pub use decode::{
 };
 pub use edge::{edge_resize, middle_square};
 pub use error::Error;
-pub use file::read_bytes;
+pub use file::{read_bytes, write_bytes};
 pub use image::RgbImage;
 pub use orientation::Orientation;
 pub use patches::{Normalization, Patches, patchify};

@@ -58,7 +58,7 @@ pub use ocelli_engine::{
     StopCause, Thinking, TokenLogprob,
 };
 pub use ocelli_image::boxes::{Located, Region};
-pub use ocelli_image::{Grid, ImageRecord, Orientation, VideoRecord, read_bytes};
+pub use ocelli_image::{Grid, ImageRecord, Orientation, VideoRecord, read_bytes, write_bytes};
 pub use ocelli_store as store;
 pub use ocelli_text::ToolCall;
 pub use options::{Options, OwnBackend, Source};

@@ -11,7 +11,7 @@ use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::path::Path;
 
 use ocelli_engine::{Owner, Traced};
-use ocelli_image::Patches;
+use ocelli_image::{Patches, write_bytes};
 use ocelli_tensor::Stage;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -192,7 +192,7 @@ impl Trace {
         .map(|(k, v)| (k.to_owned(), v.to_owned()));
         let file = safetensors::serialize(views, Some(about.into()))
             .map_err(|error| unusable(error.to_string()))?;
-        std::fs::write(path, file).map_err(|source| Error::Path {
+        write_bytes(path, &file).map_err(|source| Error::Path {
             action: "write",
             path: path.to_owned(),
             source,
