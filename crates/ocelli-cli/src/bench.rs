@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
-use ocelli::bench::{self, Progress, Report, Run, Stage, TokenStage};
+use ocelli::bench::{self, OperationReport, Progress, Report, Run, Stage, TokenStage};
 
 use crate::args::BenchArgs;
 use crate::failure::{Code, Failure};
@@ -255,6 +255,52 @@ fn seconds(value: Option<f64>) -> String {
     }
 }
 
+/// What took the time of each stage that was run, with the name of the stage.
+fn operations(run: &Run) -> Vec<(&'static str, Table)> {
+    let Some(operations) = &run.operations else {
+        return Vec::new();
+    };
+    let stages = [
+        ("encode", &operations.encode),
+        ("prefill", &operations.prefill),
+        ("decode", &operations.decode),
+    ];
+    let shown = stages.into_iter().filter(|(_, lines)| !lines.is_empty());
+    shown
+        .map(|(stage, lines)| (stage, operation_table(stage, lines)))
+        .collect()
+}
+
+fn operation_table(stage: &str, lines: &[OperationReport]) -> Table {
+    let head = [stage, "calls", "mean s", "share of stage", "share of limit"];
+    let mut table = vec![head.map(str::to_owned).to_vec()];
+    table.extend(lines.iter().map(|line| {
+        let calls = (line.calls > 0.0).then(|| format!("{:.0}", line.calls));
+        let share = line
+            .share_of_limit
+            .map(|share| format!("{:.1} %", 100.0 * share));
+        vec![
+            line.operation.clone(),
+            calls.unwrap_or_default(),
+            seconds(Some(line.seconds)),
+            format!("{:.1} %", 100.0 * line.share_of_stage),
+            share.unwrap_or_default(),
+        ]
+    }));
+    table
+}
+
+fn markdown_table(table: &Table) -> String {
+    let mut text = String::new();
+    for (index, row) in table.iter().enumerate() {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+        if index == 0 {
+            let _ = writeln!(text, "|{}", "---|".repeat(row.len()));
+        }
+    }
+    text
+}
+
 fn markdown(report: &Report) -> String {
     let mut text = format!(
         "{}\n\n{}\n",
@@ -263,12 +309,28 @@ fn markdown(report: &Report) -> String {
     );
     for run in &report.runs {
         let _ = writeln!(text, "\n{}\n", case_line(run));
-        for (index, row) in stages(run).iter().enumerate() {
-            let _ = writeln!(text, "| {} |", row.join(" | "));
-            if index == 0 {
-                let _ = writeln!(text, "|{}", "---|".repeat(row.len()));
-            }
+        text += &markdown_table(&stages(run));
+        for (_, table) in operations(run) {
+            let _ = write!(text, "\n{}", markdown_table(&table));
         }
+    }
+    text
+}
+
+/// Columns side by side; words in the first and, of stages, the last one start where they stand.
+fn plain_table(table: &Table) -> String {
+    let mut text = String::new();
+    let widths: Vec<usize> = (0..table[0].len())
+        .map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0))
+        .collect();
+    for row in table {
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells = cells.map(|(column, (cell, &width))| match column {
+            0 | 5 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        let line = cells.collect::<Vec<_>>().join("  ");
+        let _ = writeln!(text, "  {}", line.trim_end());
     }
     text
 }
@@ -277,18 +339,9 @@ fn plain(report: &Report) -> String {
     let mut text = format!("{}\n{}\n", machine_line(report), model_line(report));
     for run in &report.runs {
         let _ = writeln!(text, "\n{}", case_line(run));
-        let table = stages(run);
-        let widths: Vec<usize> = (0..table[0].len())
-            .map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0))
-            .collect();
-        for row in table {
-            let cells = row.iter().zip(&widths).enumerate();
-            let cells = cells.map(|(column, (cell, &width))| match column {
-                0 | 5 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
-            let line = cells.collect::<Vec<_>>().join("  ");
-            let _ = writeln!(text, "  {}", line.trim_end());
+        text += &plain_table(&stages(run));
+        for (_, table) in operations(run) {
+            let _ = write!(text, "\n{}", plain_table(&table));
         }
     }
     text

@@ -89,6 +89,49 @@ fn the_json_has_the_machine_every_stage_and_shares_where_there_are_limits() {
 }
 
 #[test]
+fn operations_say_where_the_time_of_each_stage_went() {
+    let report = json(&[
+        "--shape",
+        "tiny",
+        "--image",
+        "64x64",
+        "-p",
+        "8",
+        "--operations",
+    ]);
+    let run = &report["runs"][0];
+    for stage in ["encode", "prefill", "decode"] {
+        let lines = run["operations"][stage].as_array().unwrap();
+        let sum = |name: &str| -> f64 { lines.iter().filter_map(|line| line[name].as_f64()).sum() };
+        let seconds = run["stages"][stage]["seconds"].as_f64().unwrap();
+        // There is one repeat, so its mean is the median.
+        assert!((sum("seconds") - seconds).abs() < 1e-6 * seconds, "{stage}");
+        assert!((sum("share_of_stage") - 1.0).abs() < 1e-6, "{stage}");
+        let named = |name: &str| {
+            let is = |line: &&Value| line["operation"].as_str().unwrap().starts_with(name);
+            lines.iter().filter(is).count()
+        };
+        assert_eq!(named("between operations"), 1, "{stage}: {lines:#?}");
+        assert!(named("product ") > 0 && named("norm") == 1, "{stage}");
+    }
+    // Every product and attention of the prompt is counted, as the stage counts them.
+    let prefill = run["operations"]["prefill"].as_array().unwrap();
+    let counted: f64 = prefill
+        .iter()
+        .filter_map(|line| line["tera_operations"].as_f64())
+        .sum();
+    let expected = run["stages"]["prefill"]["tera_operations"].as_f64();
+    assert!(
+        (counted / expected.unwrap() - 1.0).abs() < 1e-9,
+        "{counted}, {expected:?}"
+    );
+    null(
+        &json(&["--shape", "tiny", "-p", "3"]),
+        &["/runs/0/operations"],
+    );
+}
+
+#[test]
 fn every_combination_is_a_case_and_without_a_picture_its_stages_are_null() {
     let report = json(&[
         "--shape", "tiny", "--type", "q8_0", "-p", "5", "-p", "9", "--batch", "1", "--batch", "3",
@@ -201,7 +244,17 @@ fn the_list_of_shapes_has_every_family() {
 fn tables_name_every_stage_and_progress_goes_to_standard_error() {
     for (flag, mark) in [("--md", "| encode |"), ("-t1", "\n  encode ")] {
         let ran = ocelli(&[
-            "bench", "--shape", "tiny", "--image", "40x40", "-r", "1", "-n", "2", flag,
+            "bench",
+            "--shape",
+            "tiny",
+            "--image",
+            "40x40",
+            "-r",
+            "1",
+            "-n",
+            "2",
+            "--operations",
+            flag,
         ]);
         assert!(ran.stderr.contains("measuring the machine") && ran.stderr.contains("case 1 of 1"));
         let out = ran.ok();
@@ -213,6 +266,8 @@ fn tables_name_every_stage_and_progress_goes_to_standard_error() {
             "decode",
             "%",
             "tiny-Q4_K_M",
+            "share of stage",
+            "attention to the cache",
         ] {
             assert!(out.contains(part), "{part} is not in\n{out}");
         }

@@ -19,6 +19,7 @@ mod operation;
 mod pass;
 mod probe;
 mod tensor;
+mod timed;
 mod weight;
 
 pub use attention::{AttentionPlan, Heads, Mask, Span};
@@ -33,4 +34,5 @@ pub use operation::{
 pub use pass::Pass;
 pub use probe::{Probe, Stage};
 pub use tensor::Tensor;
+pub use timed::{Operation, OperationTime, Timed, WeightShape};
 pub use weight::{PackError, Use, Vector, Weight, WeightSource};

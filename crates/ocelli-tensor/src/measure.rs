@@ -123,13 +123,12 @@ impl Backend for Measure {
         segments: &[Range<usize>],
         part: &AttentionPart,
     ) {
-        let pairs = segments.iter().map(|segment| {
-            let end = segment.end.min(part.rows.end);
-            let seeing = end.saturating_sub(segment.start.max(part.rows.start));
-            (seeing * segment.len()) as u64
-        });
-        let pairs = pairs.sum();
-        count_pairs(storage, attend, part.heads.len(), pairs);
+        count_pairs(
+            storage,
+            attend,
+            part.heads.len(),
+            pairs_within(segments, part),
+        );
     }
     fn attend_paged(
         &self,
@@ -141,7 +140,7 @@ impl Backend for Measure {
         let AttentionPlan::Paged { spans, mask, .. } = plan else {
             return;
         };
-        let pairs = spans.iter().map(|span| paged_pairs(span, mask)).sum();
+        let pairs = pairs_paged(spans, mask);
         count_pairs(storage, attend, attend.heads.key_value, pairs);
         let tokens: usize = spans.iter().map(|span| read_tokens(span, mask)).sum();
         if let Some(work) = Work::count(storage) {
@@ -155,15 +154,30 @@ impl Backend for Measure {
 
 /// Notes pairs of a query and a key for some key/value heads.
 fn count_pairs(storage: &mut dyn Storage, attend: Attend, heads: usize, pairs: u64) {
-    let Heads {
-        query,
-        key_value,
-        dim,
-    } = attend.heads;
     if let Some(work) = Work::count(storage) {
-        work.attention += 4 * (heads * query / key_value.max(1) * dim) as u64 * pairs;
+        work.attention += attention_operations(attend.heads, heads, pairs);
         work.heads = Some(attend.heads);
     }
+}
+
+/// Multiplications and additions for pairs of a query and a key, in some of the key/value heads.
+pub(crate) fn attention_operations(all: Heads, key_value: usize, pairs: u64) -> u64 {
+    4 * (key_value * all.query / all.key_value.max(1) * all.dim) as u64 * pairs
+}
+
+/// Pairs of a row of a part and a row of its segment.
+pub(crate) fn pairs_within(segments: &[Range<usize>], part: &AttentionPart) -> u64 {
+    let pairs = segments.iter().map(|segment| {
+        let end = segment.end.min(part.rows.end);
+        let seeing = end.saturating_sub(segment.start.max(part.rows.start));
+        (seeing * segment.len()) as u64
+    });
+    pairs.sum()
+}
+
+/// Pairs of a row and a token that it sees, of all sequences.
+pub(crate) fn pairs_paged(spans: &[Span<'_>], mask: Mask) -> u64 {
+    spans.iter().map(|span| paged_pairs(span, mask)).sum()
 }
 
 /// Tokens of a sequence that a step reads from the cache. A window reaches back from each row: all rows together read the

@@ -49,6 +49,7 @@ pub struct Weight {
     outputs: usize,
     inputs: usize,
     bytes: usize,
+    stored: Option<TensorType>,
     packed: Arc<dyn Any + Send + Sync>,
 }
 
@@ -64,8 +65,21 @@ impl Weight {
             outputs,
             inputs,
             bytes,
+            stored: None,
             packed,
         }
+    }
+
+    /// The same weight, which says of itself what type it had in its file.
+    #[must_use]
+    pub fn stored_as(mut self, ty: TensorType) -> Self {
+        self.stored = Some(ty);
+        self
+    }
+
+    /// The type it had in its file, if whoever packed it said so.
+    pub fn stored(&self) -> Option<TensorType> {
+        self.stored
     }
 
     /// Output features: rows of the matrix.

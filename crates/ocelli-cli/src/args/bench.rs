@@ -76,6 +76,10 @@ pub(crate) struct BenchArgs {
     )]
     pub(crate) repeats: usize,
 
+    /// Show where the time of each stage went, by kind of operation
+    #[arg(long, help_heading = CASES)]
+    pub(crate) operations: bool,
+
     /// Threads that compute. Default: as many as the process may use
     #[arg(short, long, value_name = "N", value_parser = values::threads, help_heading = MACHINE)]
     pub(crate) threads: Option<usize>,
@@ -97,7 +101,7 @@ pub(crate) struct BenchArgs {
     pub(crate) md: bool,
 
     /// Measure nothing: write the shape's text model and projector as files into a folder, for other programs
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "json", "md"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "json", "md", "operations"])]
     pub(crate) write: Option<PathBuf>,
 }
 
@@ -170,6 +174,7 @@ impl BenchArgs {
             isa: self.isa,
             precision: self.precision.unwrap_or(Precision::Auto).into(),
             repeats: self.repeats,
+            operations: self.operations,
         })
     }
 }

@@ -10,6 +10,7 @@ use ocelli_text::{TokenKind, Tokenizer};
 
 use super::limits::{Limit, Limits};
 use super::load::{Loaded, slack};
+use super::operations::{Calls, During};
 use super::report::{Run, Stage, Stages, TokenStage};
 use super::{OnProgress, Progress, picture, work};
 use crate::pictures::{Prepared, Viewing};
@@ -41,7 +42,6 @@ impl fmt::Display for Case {
 }
 
 /// Seconds of each repeat.
-#[derive(Default)]
 struct Times {
     image_decode: Vec<f64>,
     preprocess: Vec<f64>,
@@ -51,6 +51,23 @@ struct Times {
     first_token: Vec<f64>,
     /// Tokens in the time of `decode`, for each sequence.
     decoded: usize,
+    /// What was called in them.
+    calls: Calls,
+}
+
+impl Times {
+    fn new(calls: Calls) -> Self {
+        Self {
+            image_decode: Vec::new(),
+            preprocess: Vec::new(),
+            encode: Vec::new(),
+            prefill: Vec::new(),
+            decode: Vec::new(),
+            first_token: Vec::new(),
+            decoded: 0,
+            calls,
+        }
+    }
 }
 
 /// A prompt with what belongs to it, and what is known of it.
@@ -77,12 +94,12 @@ impl Loaded {
         if self.serial == 0 {
             // Touches memory for the first time and wakes the threads; its times do not count.
             progress(Progress::Detail("warming up".to_owned()));
-            let times = &mut Times::default();
+            let times = &mut self.times();
             self.repeat(case, png.as_ref(), (times, limits), progress)?;
         }
         let measured = limits.count();
         limits.refresh();
-        let mut times = Times::default();
+        let mut times = self.times();
         let mut last = None;
         for repeat in 1..=self.repeats {
             let what = format!("repeat {repeat} of {}", self.repeats);
@@ -91,6 +108,10 @@ impl Loaded {
         }
         let asked = last.ok_or_else(|| Error::Settings("repeats: found 0".to_owned()))?;
         Ok(self.report(case, &asked, &times, limits.since(measured)))
+    }
+
+    fn times(&self) -> Times {
+        Times::new(Calls::new(self.timed.as_ref()))
     }
 
     fn repeat(
@@ -111,11 +132,13 @@ impl Loaded {
         let outcome = self.engine.generate(request, &mut |event| {
             match event {
                 Event::Encoding { done, total, .. } => {
+                    times.calls.belong_to(During::Encode);
                     progress(Progress::Detail(format!(
                         "encoding, layer {done} of {total}"
                     )));
                 }
                 Event::Prefill { done, total } => {
+                    times.calls.belong_to(During::Prefill);
                     progress(Progress::Detail(format!("prompt, token {done} of {total}")));
                     if done == total {
                         first = Some(start.elapsed().as_secs_f64());
@@ -136,6 +159,9 @@ impl Loaded {
         }
         times.prefill.push(outcome.timings.prefill.as_secs_f64());
         times.first_token.extend(first);
+        if case.batch == 1 {
+            times.calls.belong_to(During::Decode);
+        }
         if case.batch > 1 {
             self.decode_batch(case, &asked, times)?;
         } else if outcome.tokens.len() > 1 {
@@ -162,11 +188,13 @@ impl Loaded {
         while waiting > 0 {
             waiting -= step(&mut self.engine)?;
         }
+        times.calls.skip();
         let start = Instant::now();
         for _ in 0..steps {
             step(&mut self.engine)?;
         }
         let seconds = start.elapsed().as_secs_f64();
+        times.calls.belong_to(During::Decode);
         // A sequence that ended by itself took no part in every step.
         let is_whole = |id: &SequenceId| self.engine.cancel(*id).is_some();
         let whole = ids.iter().map(is_whole).filter(|&is| is).count();
@@ -263,6 +291,9 @@ impl Loaded {
                 },
                 decode: self.decode_stage(case, prompt_tokens, times, limit),
             },
+            operations: times
+                .calls
+                .report((&times.encode, &times.prefill, &times.decode), limit),
         }
     }
 

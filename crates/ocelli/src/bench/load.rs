@@ -7,7 +7,7 @@ use ocelli_cpu::CpuBackend;
 use ocelli_engine::{Engine, PAGE_TOKENS, STEP_ROWS, Settings, text_memory, vision_memory};
 use ocelli_image::{Budget, Grid};
 use ocelli_models::VisionModel;
-use ocelli_tensor::{Backend, KvElement};
+use ocelli_tensor::{Backend, KvElement, Timed};
 
 use super::case::Case;
 use super::report::{ModelReport, Stage};
@@ -31,6 +31,8 @@ pub(super) struct Loaded {
     pub(super) read_per_token: u64,
     /// Number of the next request, so that none finds anything of an earlier one.
     pub(super) serial: u64,
+    /// Keeps times of operations, if they were asked for.
+    pub(super) timed: Option<Arc<Timed>>,
     /// Bytes as stored: text model, projector.
     stored: (u64, u64),
     name: String,
@@ -81,6 +83,14 @@ impl Loaded {
         backend: &Arc<CpuBackend>,
         report: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, Error> {
+        let cpu: Arc<dyn Backend> = Arc::clone(backend) as Arc<dyn Backend>;
+        let timed = options
+            .operations
+            .then(|| Arc::new(Timed::new(Arc::clone(&cpu))));
+        let backend = match &timed {
+            Some(timed) => Arc::clone(timed) as Arc<dyn Backend>,
+            None => cpu,
+        };
         let stored = files.all().map(work::stored_bytes);
         let stored = stored.fold((0, 0), |sum, file| (sum.0 + file.0, sum.1 + file.1));
         let needed = stored.0 + stored.1;
@@ -108,7 +118,6 @@ impl Loaded {
         };
         let cases = cases(options, model.vision.is_some());
         let settings = settings(options, &cases, &model, budget.as_ref())?;
-        let backend: Arc<dyn Backend> = Arc::clone(backend) as Arc<dyn Backend>;
         Ok(Self {
             engine: Engine::new(Arc::new(model), backend, settings),
             budget,
@@ -119,6 +128,7 @@ impl Loaded {
             load: Stage::default(),
             read_per_token: work::read_per_token(&files.text),
             serial: 0,
+            timed,
             stored,
             name,
         })

@@ -23,6 +23,7 @@
 mod case;
 mod limits;
 mod load;
+mod operations;
 mod picture;
 mod random;
 mod report;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 
 use ocelli_cpu::{CpuBackend, CpuOptions};
 
+pub use operations::{OperationReport, OperationsReport};
 pub use report::{MachineReport, ModelReport, PeakReport, Report, Run, Stage, Stages, TokenStage};
 pub use shape::Shape;
 
@@ -76,6 +78,8 @@ pub struct BenchOptions {
     pub precision: Precision,
     /// How often each case is run, after one run that does not count.
     pub repeats: usize,
+    /// Whether the time of every kind of operation is kept, too.
+    pub operations: bool,
 }
 
 impl Default for BenchOptions {
@@ -90,6 +94,7 @@ impl Default for BenchOptions {
             isa: None,
             precision: Precision::default(),
             repeats: 3,
+            operations: false,
         }
     }
 }

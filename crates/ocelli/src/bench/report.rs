@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use super::OperationsReport;
+
 /// Everything that was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -111,6 +113,8 @@ pub struct Run {
     pub time_to_first_token_s: Option<f64>,
     /// The stages.
     pub stages: Stages,
+    /// Where their time went, if that was asked for.
+    pub operations: Option<OperationsReport>,
 }
 
 /// The stages of a case.

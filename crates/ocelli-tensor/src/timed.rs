@@ -1,0 +1,384 @@
+//! A backend that passes everything on to another and keeps how long each kind of operation took.
+//!
+//! What is not here: time between operations, which is the difference to what a stage took as a whole.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ocelli_quant::TensorType;
+
+use crate::measure::{attention_operations, pairs_paged, pairs_within};
+use crate::{
+    Activation, Attend, AttentionPart, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore,
+    LayerNorm, Linear, PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight,
+    WeightSource, WriteKv,
+};
+
+/// A kind of operation: what a line of a table of times is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Products with one weight.
+    Product(WeightShape),
+    /// Both products of the first half of a gated MLP.
+    GatedProducts(WeightShape),
+    /// Attention inside segments: pictures.
+    AttentionWithin,
+    /// Attention over cached pages.
+    AttentionPaged,
+    /// Norms of rows and of heads.
+    Norm,
+    /// Rotations by positions.
+    Rotation,
+    /// Keys and values into their pages.
+    WriteKv,
+    /// Additions, multiplications and functions of elements.
+    Elements,
+    /// Rows moved or looked up, copies in and out.
+    Rows,
+    /// Looking for values that are not finite.
+    Check,
+}
+
+/// A weight's sizes, and its type if a [`Timed`] backend packed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightShape {
+    /// As it is stored in the file.
+    pub stored: Option<TensorType>,
+    /// Columns of what comes in.
+    pub inputs: usize,
+    /// Columns of what comes out.
+    pub outputs: usize,
+}
+
+impl From<&Weight> for WeightShape {
+    fn from(weight: &Weight) -> Self {
+        Self {
+            stored: weight.stored(),
+            inputs: weight.inputs(),
+            outputs: weight.outputs(),
+        }
+    }
+}
+
+impl fmt::Display for WeightShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(stored) = self.stored {
+            write!(f, "{stored} ")?;
+        }
+        write!(f, "{} to {}", self.inputs, self.outputs)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Product(shape) => return write!(f, "product {shape}"),
+            Self::GatedProducts(shape) => return write!(f, "gate and up {shape}"),
+            Self::AttentionWithin => "attention in segments",
+            Self::AttentionPaged => "attention to the cache",
+            Self::Norm => "norm",
+            Self::Rotation => "rotation",
+            Self::WriteKv => "write of keys and values",
+            Self::Elements => "elements",
+            Self::Rows => "rows",
+            Self::Check => "check",
+        })
+    }
+}
+
+/// What a kind of operation took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OperationTime {
+    /// The kind.
+    pub operation: Operation,
+    /// How often it was called.
+    pub calls: u64,
+    /// All calls together.
+    pub time: Duration,
+    /// Multiplications and additions of products and attention, as [`crate::Work`] counts them.
+    pub operations: u64,
+    /// Bytes of the weights that were used, as packed, once for each call.
+    pub weight_bytes: u64,
+}
+
+impl OperationTime {
+    fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            calls: 0,
+            time: Duration::ZERO,
+            operations: 0,
+            weight_bytes: 0,
+        }
+    }
+
+    /// Adds times to a list with one entry for each kind, in the order of their first calls.
+    pub fn merge(all: &mut Vec<Self>, more: Vec<Self>) {
+        for one in more {
+            let known = all.iter_mut().find(|own| own.operation == one.operation);
+            let Some(own) = known else {
+                all.push(one);
+                continue;
+            };
+            own.calls += one.calls;
+            own.time += one.time;
+            own.operations += one.operations;
+            own.weight_bytes += one.weight_bytes;
+        }
+    }
+}
+
+/// See the module.
+pub struct Timed {
+    inner: Arc<dyn Backend>,
+    times: Arc<Mutex<Vec<OperationTime>>>,
+}
+
+impl Timed {
+    /// Times what `inner` does.
+    pub fn new(inner: Arc<dyn Backend>) -> Self {
+        Self {
+            inner,
+            times: Arc::default(),
+        }
+    }
+
+    /// What was called since the last time, in the order of first calls.
+    pub fn take(&self) -> Vec<OperationTime> {
+        std::mem::take(&mut self.times.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn time<T>(&self, operation: Operation, run: impl FnOnce(&dyn Backend) -> T) -> T {
+        self.time_work(operation, (0, 0), run)
+    }
+
+    /// With multiplications and additions, and bytes of weights.
+    fn time_work<T>(
+        &self,
+        operation: Operation,
+        (operations, weight_bytes): (u64, u64),
+        run: impl FnOnce(&dyn Backend) -> T,
+    ) -> T {
+        let start = Instant::now();
+        let result = run(self.inner.as_ref());
+        let call = OperationTime {
+            calls: 1,
+            time: start.elapsed(),
+            operations,
+            weight_bytes,
+            ..OperationTime::new(operation)
+        };
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        OperationTime::merge(&mut times, vec![call]);
+        result
+    }
+}
+
+/// Multiplications and additions of products of `x` with weights of one shape, and the bytes of those.
+fn work(x: Tensor, weights: &[&Weight]) -> (u64, u64) {
+    let each = |weight: &&Weight| {
+        let elements = weight.inputs() as u64 * weight.outputs() as u64;
+        (2 * x.rows() as u64 * elements, weight.bytes() as u64)
+    };
+    let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
+    weights.iter().map(each).fold((0, 0), sum)
+}
+
+impl Backend for Timed {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn exact(&self) -> Option<Arc<dyn Backend>> {
+        let inner = self.inner.exact()?;
+        let times = Arc::clone(&self.times);
+        Some(Arc::new(Self { inner, times }))
+    }
+    fn storage(&self, len: usize) -> Box<dyn Storage> {
+        self.inner.storage(len)
+    }
+    fn kv_store(&self, layout: KvLayout) -> Box<dyn KvStore> {
+        self.inner.kv_store(layout)
+    }
+    fn pack(&self, sources: &[WeightSource<'_>], purpose: Use) -> Result<Weight, PackError> {
+        let weight = self.inner.pack(sources, purpose)?;
+        Ok(match sources.first() {
+            Some(source) => weight.stored_as(source.ty),
+            None => weight,
+        })
+    }
+    fn vector(&self, values: &[f32]) -> Vector {
+        self.inner.vector(values)
+    }
+
+    fn product(&self, storage: &mut dyn Storage, x: Tensor, weight: &Weight, out: Tensor) {
+        let operation = Operation::Product(weight.into());
+        self.time_work(operation, work(x, &[weight]), |inner| {
+            inner.product(storage, x, weight, out);
+        });
+    }
+    fn linear(&self, storage: &mut dyn Storage, op: Linear<'_>, scratch: Tensor) {
+        let operation = Operation::Product(op.weight.into());
+        self.time_work(operation, work(op.x, &[op.weight]), |inner| {
+            inner.linear(storage, op, scratch);
+        });
+    }
+    fn gated_mlp(&self, storage: &mut dyn Storage, op: GatedMlp<'_>, scratch: Tensor) {
+        let operation = Operation::GatedProducts(op.gate.into());
+        self.time_work(operation, work(op.x, &[op.gate, op.up]), |inner| {
+            inner.gated_mlp(storage, op, scratch);
+        });
+    }
+    fn attend_part_within(
+        &self,
+        storage: &mut dyn Storage,
+        attend: Attend,
+        keys_values: (Tensor, Tensor),
+        segments: &[Range<usize>],
+        part: &AttentionPart,
+    ) {
+        let pairs = pairs_within(segments, part);
+        let operations = attention_operations(attend.heads, part.heads.len(), pairs);
+        self.time_work(Operation::AttentionWithin, (operations, 0), |inner| {
+            inner.attend_part_within(storage, attend, keys_values, segments, part);
+        });
+    }
+    fn attend_paged(
+        &self,
+        storage: &mut dyn Storage,
+        kv: &dyn KvStore,
+        attend: Attend,
+        plan: AttentionPlan<'_>,
+    ) {
+        let pairs = match plan {
+            AttentionPlan::Paged { spans, mask, .. } => pairs_paged(spans, mask),
+            AttentionPlan::Within { .. } => 0,
+        };
+        let operations = attention_operations(attend.heads, attend.heads.key_value, pairs);
+        self.time_work(Operation::AttentionPaged, (operations, 0), |inner| {
+            inner.attend_paged(storage, kv, attend, plan);
+        });
+    }
+
+    fn upload(&self, storage: &mut dyn Storage, values: &[f32], out: Tensor) {
+        self.time(Operation::Rows, |inner| inner.upload(storage, values, out));
+    }
+    fn download(&self, storage: &dyn Storage, x: Tensor, values: &mut [f32]) {
+        self.time(Operation::Rows, |inner| inner.download(storage, x, values));
+    }
+    fn copy(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
+        self.time(Operation::Rows, |inner| inner.copy(storage, x, out));
+    }
+    fn embed(&self, storage: &mut dyn Storage, weight: &Weight, ids: &[u32], out: Tensor) {
+        self.time(Operation::Rows, |inner| {
+            inner.embed(storage, weight, ids, out)
+        });
+    }
+    fn gather(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
+        self.time(Operation::Rows, |inner| inner.gather(storage, x, rows, out));
+    }
+    fn scatter(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
+        self.time(Operation::Rows, |inner| {
+            inner.scatter(storage, x, rows, out)
+        });
+    }
+    fn add(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
+        self.time(Operation::Elements, |inner| inner.add(storage, x, out));
+    }
+    fn scatter_add(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
+        self.time(Operation::Elements, |inner| {
+            inner.scatter_add(storage, x, rows, out);
+        });
+    }
+    fn add_bias(&self, storage: &mut dyn Storage, bias: &Vector, out: Tensor) {
+        self.time(Operation::Elements, |inner| {
+            inner.add_bias(storage, bias, out)
+        });
+    }
+    fn multiply(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
+        self.time(Operation::Elements, |inner| inner.multiply(storage, x, out));
+    }
+    fn scale(&self, storage: &mut dyn Storage, factor: f32, out: Tensor) {
+        self.time(Operation::Elements, |inner| {
+            inner.scale(storage, factor, out)
+        });
+    }
+    fn activate(&self, storage: &mut dyn Storage, activation: Activation, out: Tensor) {
+        self.time(Operation::Elements, |inner| {
+            inner.activate(storage, activation, out);
+        });
+    }
+    fn rms_norm(&self, storage: &mut dyn Storage, norm: RmsNorm<'_>) {
+        self.time(Operation::Norm, |inner| inner.rms_norm(storage, norm));
+    }
+    fn layer_norm(&self, storage: &mut dyn Storage, norm: LayerNorm<'_>) {
+        self.time(Operation::Norm, |inner| inner.layer_norm(storage, norm));
+    }
+    fn rope(&self, storage: &mut dyn Storage, rope: Rope) {
+        self.time(Operation::Rotation, |inner| inner.rope(storage, rope));
+    }
+    fn write_kv(&self, storage: &dyn Storage, kv: &mut dyn KvStore, write: WriteKv<'_>) {
+        self.time(Operation::WriteKv, |inner| {
+            inner.write_kv(storage, kv, write)
+        });
+    }
+    fn is_finite(&self, storage: &dyn Storage, x: Tensor) -> bool {
+        self.time(Operation::Check, |inner| inner.is_finite(storage, x))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Measure, Memory, Pass, Probe, Work};
+
+    #[test]
+    fn calls_are_kept_by_kind_with_the_work_that_is_counted_for_a_pass() {
+        let timed = Timed::new(Arc::new(Measure));
+        let source = WeightSource {
+            ty: TensorType::F16,
+            data: &[0; 70],
+            rows: 7,
+            columns: 5,
+        };
+        let weight = timed.pack(&[source], Use::Product).unwrap();
+        let mut memory = Memory::reserve(&timed, 1 << 10);
+        let mut pass = Pass::new(&timed, &mut memory, Probe::Off);
+        let x = pass.take(3, 5);
+        pass.linear(&x, &weight, None, None);
+        pass.linear(&x, &weight, None, None);
+        pass.gated_mlp(&x, (&weight, None), (&weight, None), Activation::Silu);
+        pass.scale(2.0, &x);
+        let times = timed.take();
+        let shape = WeightShape {
+            stored: Some(TensorType::F16),
+            inputs: 5,
+            outputs: 7,
+        };
+        let found: Vec<_> = times
+            .iter()
+            .map(|time| {
+                (
+                    time.operation,
+                    time.calls,
+                    time.operations,
+                    time.weight_bytes,
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Operation::Product(shape), 2, 2 * 210, 2 * 70),
+                (Operation::GatedProducts(shape), 1, 2 * 210, 2 * 70),
+                (Operation::Elements, 1, 0, 0),
+            ]
+        );
+        assert_eq!(shape.to_string(), "F16 5 to 7");
+        let sum: u64 = times.iter().map(|time| time.operations).sum();
+        // `Measure` counts the default bodies of fused operations.
+        assert_eq!(sum, Work::of(&mut memory).operations());
+        assert_eq!(timed.take(), [], "taken once");
+    }
+}
