@@ -243,7 +243,7 @@ impl Backend for CpuBackend {
     fn write_kv(&self, storage: &dyn Storage, kv: &mut dyn KvStore, write: WriteKv<'_>) {
         let storage = CpuStorage::of(storage);
         let (keys, values) = (storage.read(write.keys), storage.read(write.values));
-        CpuKv::of_mut(kv).write(&*self.kernels, &write, keys, values);
+        CpuKv::of_mut(kv).write((&self.pool, &*self.kernels), &write, keys, values);
     }
 
     fn attend_part_within(

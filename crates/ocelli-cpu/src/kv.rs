@@ -2,11 +2,11 @@
 
 use std::any::Any;
 
-use half::f16;
-use ocelli_kernels::{Element, Kernels, LANES, Matrix, PagedHead};
+use ocelli_kernels::{Element, Kernels, LANES, Matrix, MatrixMut, PagedHead, Tiles};
 use ocelli_tensor::{KvElement, KvLayer, KvLayout, KvStore, LayerCache, PageId, Span, WriteKv};
 
 use crate::memory::Numbers;
+use crate::pool::Pool;
 
 /// See [`PagedHead`] for the order of elements.
 pub(crate) struct CpuKv {
@@ -47,32 +47,123 @@ impl Elements {
             Self::F16(values) => values.values_mut().copy_within(from..from + elements, to),
         }
     }
+}
 
-    /// Writes `row` to `start`, `start + step`, ...
-    fn write(&mut self, kernels: &dyn Kernels, row: &[f32], start: usize, step: usize) {
-        match self {
-            Self::F32(values) if step == 1 => {
-                values.values_mut()[start..start + row.len()].copy_from_slice(row);
+/// Elements of a cache.
+trait Stored: Copy + Default + Send {
+    /// `out = x`, rounded to nearest even.
+    fn store(kernels: &dyn Kernels, x: &[f32], out: &mut [Self]);
+}
+
+impl Stored for f32 {
+    fn store(_: &dyn Kernels, x: &[f32], out: &mut [Self]) {
+        out.copy_from_slice(x);
+    }
+}
+
+impl Stored for u16 {
+    fn store(kernels: &dyn Kernels, x: &[f32], out: &mut [Self]) {
+        kernels.narrow(x, out);
+    }
+}
+
+/// Elements of a key that are rounded before each goes to its place.
+const RUN: usize = 64;
+
+/// Elements of a step below which one thread writes them.
+const SMALL: usize = 1 << 14;
+
+/// The order of elements in a head's part of a page.
+#[derive(Clone, Copy)]
+enum Order {
+    /// `[panels][dim][16]`.
+    Keys,
+    /// `[page_tokens][width]`.
+    Values,
+}
+
+/// A step's keys or values on their way into pages.
+struct Rows<'a> {
+    order: Order,
+    layer: KvLayer,
+    page_tokens: usize,
+    spans: &'a [Span<'a>],
+    /// `[rows, heads * dim]`.
+    x: Matrix<'a>,
+}
+
+impl Rows<'_> {
+    fn write(&self, pool: &Pool, kernels: &dyn Kernels, elements: &mut Elements) {
+        match elements {
+            Elements::F32(values) => self.write_to(pool, kernels, values.values_mut()),
+            Elements::F16(values) => self.write_to(pool, kernels, values.values_mut()),
+        }
+    }
+
+    /// `pages` is `[pages][heads][size]`. Threads share the heads.
+    fn write_to<T: Stored>(&self, pool: &Pool, kernels: &dyn Kernels, pages: &mut [T]) {
+        let KvLayer { heads, dim, .. } = self.layer;
+        let size = match self.order {
+            Order::Keys => PagedHead::key_elements(self.page_tokens, dim),
+            Order::Values => PagedHead::value_elements(self.page_tokens, dim),
+        };
+        if pages.is_empty() {
+            return;
+        }
+        let is_small = self.x.rows() * self.x.columns() < SMALL;
+        let width = if is_small { heads * size } else { size };
+        let count = pages.len() / (heads * size);
+        let pages = MatrixMut::new(pages, count, heads * size);
+        pool.tiles(Tiles::new(pages, count, width), |mut tile, _| {
+            let first = tile.columns.start / size;
+            for head in first..tile.columns.end / size {
+                let inside = (head - first) * size..(head + 1 - first) * size;
+                let part = tile.out.part(0..count, inside);
+                self.write_head(kernels, head, part);
             }
-            Self::F16(values) if step == 1 => {
-                kernels.narrow(row, &mut values.values_mut()[start..start + row.len()]);
+        });
+    }
+
+    /// All rows of a head, whose parts of pages are rows of `pages`.
+    fn write_head<T: Stored>(
+        &self,
+        kernels: &dyn Kernels,
+        head: usize,
+        mut pages: MatrixMut<'_, T>,
+    ) {
+        let KvLayer { dim, cache, .. } = self.layer;
+        for span in self.spans {
+            let of_span = span.pages_in(cache);
+            for row in span.rows.clone() {
+                let token = span.cached + row - span.rows.start;
+                let page = pages.row(of_span[token / self.page_tokens].0 as usize);
+                let x = &self.x.row(row)[head * dim..(head + 1) * dim];
+                self.write_row(kernels, x, (page, token % self.page_tokens));
             }
-            Self::F32(values) => {
-                for (target, value) in values.values_mut()[start..]
-                    .iter_mut()
-                    .step_by(step)
-                    .zip(row)
-                {
-                    *target = *value;
-                }
+        }
+    }
+
+    fn write_row<T: Stored>(
+        &self,
+        kernels: &dyn Kernels,
+        x: &[f32],
+        (page, token): (&mut [T], usize),
+    ) {
+        match self.order {
+            Order::Values => {
+                let start = token * x.len().next_multiple_of(LANES);
+                T::store(kernels, x, &mut page[start..start + x.len()]);
             }
-            Self::F16(values) => {
-                for (target, value) in values.values_mut()[start..]
-                    .iter_mut()
-                    .step_by(step)
-                    .zip(row)
-                {
-                    *target = f16::from_f32(*value).to_bits();
+            Order::Keys => {
+                let start = token / LANES * LANES * x.len() + token % LANES;
+                let mut targets = page[start..].iter_mut().step_by(LANES);
+                let mut rounded = [T::default(); RUN];
+                for x in x.chunks(RUN) {
+                    let rounded = &mut rounded[..x.len()];
+                    T::store(kernels, x, rounded);
+                    for (value, target) in rounded.iter().zip(targets.by_ref()) {
+                        *target = *value;
+                    }
                 }
             }
         }
@@ -133,64 +224,25 @@ impl CpuKv {
     /// Writes a step's keys and values, `[rows, heads * dim]` each.
     pub(crate) fn write(
         &mut self,
-        kernels: &dyn Kernels,
+        (pool, kernels): (&Pool, &dyn Kernels),
         write: &WriteKv<'_>,
         keys: Matrix<'_>,
         values: Matrix<'_>,
     ) {
         let layer = self.layout.layers[write.layer];
-        assert_eq!(
-            keys.columns(),
-            layer.heads * layer.dim,
-            "keys of layer {}",
-            write.layer
-        );
-        for span in write.spans {
-            for row in span.rows.clone() {
-                self.write_token(
-                    kernels,
-                    (write.layer, span, row),
-                    keys.row(row),
-                    values.row(row),
-                );
-            }
-        }
-    }
-
-    fn write_token(
-        &mut self,
-        kernels: &dyn Kernels,
-        (layer, span, row): (usize, &Span<'_>, usize),
-        keys: &[f32],
-        values: &[f32],
-    ) {
-        let KvLayer { heads, dim, cache } = self.layout.layers[layer];
-        let page_tokens = self.layout.page_tokens;
-        let Layer {
-            keys: all_keys,
-            values: all_values,
-        } = &mut self.layers[layer];
-        let token = span.cached + row - span.rows.start;
-        let (page, inside) = (
-            span.pages_in(cache)[token / page_tokens].0 as usize,
-            token % page_tokens,
-        );
-        for (head, (key, value)) in keys
-            .chunks_exact(dim)
-            .zip(values.chunks_exact(dim))
-            .enumerate()
-        {
-            let start = (page * heads + head) * PagedHead::key_elements(page_tokens, dim);
-            let lane = start + inside / LANES * LANES * dim + inside % LANES;
-            all_keys.write(kernels, key, lane, LANES);
-            let start = (page * heads + head) * PagedHead::value_elements(page_tokens, dim);
-            all_values.write(
-                kernels,
-                value,
-                start + inside * dim.next_multiple_of(LANES),
-                1,
-            );
-        }
+        let columns = layer.heads * layer.dim;
+        assert_eq!(keys.columns(), columns, "keys of layer {}", write.layer);
+        assert_eq!(values.columns(), columns, "values of layer {}", write.layer);
+        let rows = |order, x| Rows {
+            order,
+            layer,
+            page_tokens: self.layout.page_tokens,
+            spans: write.spans,
+            x,
+        };
+        let into = &mut self.layers[write.layer];
+        rows(Order::Keys, keys).write(pool, kernels, &mut into.keys);
+        rows(Order::Values, values).write(pool, kernels, &mut into.values);
     }
 }
 

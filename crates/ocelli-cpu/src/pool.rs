@@ -140,7 +140,11 @@ impl Pool {
     }
 
     /// Calls `task` once for each tile and waits for all of them.
-    pub(crate) fn tiles(&self, tiles: Tiles<'_>, task: impl Fn(Tile<'_>, &mut Workspace) + Sync) {
+    pub(crate) fn tiles<T: Send>(
+        &self,
+        tiles: Tiles<'_, T>,
+        task: impl Fn(Tile<'_, T>, &mut Workspace) + Sync,
+    ) {
         self.run(tiles.count(), &|index, workspace| {
             // SAFETY: `run` calls each index once.
             let tile = unsafe { tiles.tile(index) };

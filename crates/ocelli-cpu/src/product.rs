@@ -20,6 +20,9 @@ const SMALL: usize = 1 << 17;
 /// Words of rounded rows below which one thread rounds them.
 const SMALL_ROUNDING: usize = 1 << 15;
 
+/// Multiple of every register tile and of the tiles of matrix units.
+const WHOLE_ROWS: usize = 48;
+
 /// Outputs of a tile of generated rows at most.
 const MOST_COLUMNS: usize = 128;
 
@@ -197,15 +200,15 @@ impl Multiply<'_> {
     }
 }
 
-/// Rows and most outputs of a tile of a prompt's product. Rows are a multiple of every register tile and of the tiles of
+/// Most rows and most outputs of a tile of a prompt's product. Rows are a multiple of every register tile and of the tiles of
 /// matrix units, so that few are ragged; rows, weights and sums of a chunk of inputs fit a second-level cache.
 fn shape(operand: Operand, format: PanelFormat) -> (usize, usize) {
     match operand {
         Operand::F32 => (192, 128),
         // Weights are used as they are.
         Operand::Bf16 if format == PanelFormat::BF16 => (384, 128),
-        // Each row has something to be prepared for its groups, whatever the outputs.
-        Operand::Int8Groups => (384, 128),
+        // A step of the engine in one tile, so that weights are unpacked once.
+        Operand::Int8Groups => (528, 128),
         // Unpacking weights is paid for by many rows.
         _ => (768, 64),
     }
@@ -223,12 +226,14 @@ fn tiles(
     let wanted = if work < SMALL { 1 } else { 4 * threads };
     match kind {
         Kind::Prompt => {
+            // Bands of the same height: a low one costs as much unpacking as a high one, and is an uneven share of the work.
+            let bands = rows.div_ceil(tile_rows);
+            let height = rows.div_ceil(bands).next_multiple_of(WHOLE_ROWS);
             let mut width = tile_columns;
-            let count = |width: usize| rows.div_ceil(tile_rows) * columns.div_ceil(width);
-            while width > LANES && count(width) < wanted {
+            while width > LANES && bands * columns.div_ceil(width) < wanted {
                 width /= 2;
             }
-            Tiles::new(out, tile_rows, width)
+            Tiles::new(out, height, width)
         }
         Kind::Generated => {
             let width = columns.div_ceil(wanted).next_multiple_of(LANES);

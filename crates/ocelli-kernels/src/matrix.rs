@@ -94,14 +94,14 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Rows of `f32` to write; parts of one matrix never overlap, so each can go to a thread.
+/// Rows of numbers to write; parts of one matrix never overlap, so each can go to a thread.
 #[derive(Debug)]
-pub struct MatrixMut<'a> {
-    start: NonNull<f32>,
+pub struct MatrixMut<'a, T = f32> {
+    start: NonNull<T>,
     rows: usize,
     columns: usize,
     stride: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [T]>,
 }
 
 #[allow(
@@ -111,14 +111,14 @@ pub struct MatrixMut<'a> {
 mod columns {
     use super::{MatrixMut, PhantomData, Range};
 
-    // SAFETY: a `MatrixMut` is an exclusive borrow of its elements, as `&mut [f32]` is.
-    unsafe impl Send for MatrixMut<'_> {}
+    // SAFETY: a `MatrixMut` is an exclusive borrow of its elements, as `&mut [T]` is.
+    unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
     // SAFETY: a shared `MatrixMut` gives no access to elements at all.
-    unsafe impl Sync for MatrixMut<'_> {}
+    unsafe impl<T: Send> Sync for MatrixMut<'_, T> {}
 
-    impl MatrixMut<'_> {
+    impl<T> MatrixMut<'_, T> {
         /// One row.
-        pub fn row(&mut self, row: usize) -> &mut [f32] {
+        pub fn row(&mut self, row: usize) -> &mut [T] {
             assert!(row < self.rows, "row {row} of {}", self.rows);
             // SAFETY: the row lies inside the slice that `new` took, and no other view covers it.
             let start = unsafe { self.start.add(row * self.stride) };
@@ -134,7 +134,7 @@ mod columns {
             &self,
             rows: Range<usize>,
             columns: Range<usize>,
-        ) -> MatrixMut<'b> {
+        ) -> MatrixMut<'b, T> {
             assert!(
                 rows.end <= self.rows && columns.end <= self.columns,
                 "{rows:?} x {columns:?}"
@@ -155,19 +155,19 @@ mod columns {
         }
 
         /// A rectangle of this matrix, borrowed from it.
-        pub fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatrixMut<'_> {
+        pub fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatrixMut<'_, T> {
             // SAFETY: the result borrows `self` exclusively.
             unsafe { self.part_unchecked(rows, columns) }
         }
     }
 }
 
-impl<'a> MatrixMut<'a> {
+impl<'a, T> MatrixMut<'a, T> {
     /// Consecutive rows.
     ///
     /// # Panics
     /// When `values` is not `rows * columns` long.
-    pub fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Self {
+    pub fn new(values: &'a mut [T], rows: usize, columns: usize) -> Self {
         assert_eq!(values.len(), rows * columns, "{rows} rows of {columns}");
         Self {
             start: NonNull::from(values).cast(),
@@ -191,29 +191,29 @@ impl<'a> MatrixMut<'a> {
 
 /// A matrix cut into a grid of tiles, each of which is given out once.
 #[derive(Debug)]
-pub struct Tiles<'a> {
-    matrix: MatrixMut<'a>,
+pub struct Tiles<'a, T = f32> {
+    matrix: MatrixMut<'a, T>,
     rows: usize,
     columns: usize,
 }
 
 /// A tile with its place in the matrix.
 #[derive(Debug)]
-pub struct Tile<'a> {
+pub struct Tile<'a, T = f32> {
     /// Rows of the whole matrix that the tile covers.
     pub rows: Range<usize>,
     /// Columns of the whole matrix that the tile covers.
     pub columns: Range<usize>,
     /// The tile itself.
-    pub out: MatrixMut<'a>,
+    pub out: MatrixMut<'a, T>,
 }
 
-impl<'a> Tiles<'a> {
+impl<'a, T> Tiles<'a, T> {
     /// Cuts `matrix` into tiles of at most `rows` by `columns`.
     ///
     /// # Panics
     /// When a side of the tiles is 0.
-    pub fn new(matrix: MatrixMut<'a>, rows: usize, columns: usize) -> Self {
+    pub fn new(matrix: MatrixMut<'a, T>, rows: usize, columns: usize) -> Self {
         assert!(rows > 0 && columns > 0, "tiles of {rows} x {columns}");
         Self {
             matrix,
@@ -239,7 +239,7 @@ impl<'a> Tiles<'a> {
     /// # Safety
     /// Each index is asked for at most once while the tiles live.
     #[allow(unsafe_code, reason = "one borrow is split among threads")]
-    pub unsafe fn tile(&self, index: usize) -> Tile<'a> {
+    pub unsafe fn tile(&self, index: usize) -> Tile<'a, T> {
         assert!(index < self.count(), "tile {index} of {}", self.count());
         let down = self.matrix.rows.div_ceil(self.rows);
         let top = index % down * self.rows;

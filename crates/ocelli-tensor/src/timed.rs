@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ocelli_quant::TensorType;
@@ -35,7 +35,9 @@ pub enum Operation {
     WriteKv,
     /// Additions, multiplications and functions of elements.
     Elements,
-    /// Rows moved or looked up, copies in and out.
+    /// Rows of an embedding looked up.
+    Embedding,
+    /// Rows moved, copies in and out.
     Rows,
     /// Looking for values that are not finite.
     Check,
@@ -82,6 +84,7 @@ impl fmt::Display for Operation {
             Self::Rotation => "rotation",
             Self::WriteKv => "write of keys and values",
             Self::Elements => "elements",
+            Self::Embedding => "embedding",
             Self::Rows => "rows",
             Self::Check => "check",
         })
@@ -115,7 +118,7 @@ impl OperationTime {
     }
 
     /// Adds times to a list with one entry for each kind, in the order of their first calls.
-    pub fn merge(all: &mut Vec<Self>, more: Vec<Self>) {
+    pub fn merge(all: &mut Vec<Self>, more: impl IntoIterator<Item = Self>) {
         for one in more {
             let known = all.iter_mut().find(|own| own.operation == one.operation);
             let Some(own) = known else {
@@ -130,10 +133,20 @@ impl OperationTime {
     }
 }
 
+/// Times by kind, in the order of first calls.
+#[derive(Default)]
+struct Times {
+    /// Until rows of an embedding were looked up.
+    before_text: Vec<OperationTime>,
+    /// From then on.
+    of_text: Vec<OperationTime>,
+    has_text: bool,
+}
+
 /// See the module.
 pub struct Timed {
     inner: Arc<dyn Backend>,
-    times: Arc<Mutex<Vec<OperationTime>>>,
+    times: Arc<Mutex<Times>>,
 }
 
 impl Timed {
@@ -147,7 +160,19 @@ impl Timed {
 
     /// What was called since the last time, in the order of first calls.
     pub fn take(&self) -> Vec<OperationTime> {
-        std::mem::take(&mut self.times.lock().unwrap_or_else(PoisonError::into_inner))
+        let times = std::mem::take(&mut *self.locked());
+        let mut all = times.before_text;
+        OperationTime::merge(&mut all, times.of_text);
+        all
+    }
+
+    /// The same, but nothing from the first lookup in an embedding on: a picture's encoding without the text's pass behind it.
+    pub fn take_before_text(&self) -> Vec<OperationTime> {
+        std::mem::take(&mut self.locked().before_text)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn time<T>(&self, operation: Operation, run: impl FnOnce(&dyn Backend) -> T) -> T {
@@ -170,8 +195,13 @@ impl Timed {
             weight_bytes,
             ..OperationTime::new(operation)
         };
-        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        OperationTime::merge(&mut times, vec![call]);
+        let mut times = self.locked();
+        times.has_text |= operation == Operation::Embedding;
+        let list = match times.has_text {
+            true => &mut times.of_text,
+            false => &mut times.before_text,
+        };
+        OperationTime::merge(list, [call]);
         result
     }
 }
@@ -271,7 +301,7 @@ impl Backend for Timed {
         self.time(Operation::Rows, |inner| inner.copy(storage, x, out));
     }
     fn embed(&self, storage: &mut dyn Storage, weight: &Weight, ids: &[u32], out: Tensor) {
-        self.time(Operation::Rows, |inner| {
+        self.time(Operation::Embedding, |inner| {
             inner.embed(storage, weight, ids, out)
         });
     }
@@ -380,5 +410,33 @@ mod tests {
         // `Measure` counts the default bodies of fused operations.
         assert_eq!(sum, Work::of(&mut memory).operations());
         assert_eq!(timed.take(), [], "taken once");
+    }
+
+    #[test]
+    fn what_comes_before_the_text_can_be_taken_alone() {
+        let timed = Timed::new(Arc::new(Measure));
+        let source = WeightSource {
+            ty: TensorType::F32,
+            data: &[0; 8],
+            rows: 1,
+            columns: 2,
+        };
+        let weight = timed.pack(&[source], Use::Both).unwrap();
+        let mut memory = Memory::reserve(&timed, 1 << 10);
+        let mut pass = Pass::new(&timed, &mut memory, Probe::Off);
+        let x = pass.take(1, 2);
+        pass.scale(2.0, &x);
+        let x = pass.embed(&weight, &[0], 1);
+        pass.scale(2.0, &x);
+        let names = |times: Vec<OperationTime>| -> Vec<_> {
+            times.into_iter().map(|time| time.operation).collect()
+        };
+        assert_eq!(names(timed.take_before_text()), [Operation::Elements]);
+        assert_eq!(
+            names(timed.take()),
+            [Operation::Embedding, Operation::Elements]
+        );
+        pass.scale(2.0, &x);
+        assert_eq!(names(timed.take_before_text()), [Operation::Elements]);
     }
 }

@@ -241,7 +241,9 @@ fn attend_tile<S: Simd>(
     let Some(visible) = visible_in(attention, sizes.group, &tokens, queries.clone()) else {
         return;
     };
-    let panels = tokens.len().div_ceil(LANES);
+    // Nothing is done for keys behind the last one that any of these queries sees: their weights would be 0.
+    let seen = visible.iter().map(|seen| seen.end).max().unwrap_or(0);
+    let panels = seen.div_ceil(LANES);
     let scores = room(&mut space.scores, TILE * BLOCK);
     s.pair_tiles(&mut WordJob {
         a: &bits(&space.queries)[queries.start * query_stride..],
@@ -277,7 +279,7 @@ fn attend_tile<S: Simd>(
         a: weights,
         a_stride: WEIGHT_STRIDE,
         rows: queries.len(),
-        depth: Operand::Bf16.code_words(tokens.len()),
+        depth: Operand::Bf16.code_words(seen),
         b: &space.value_words,
         panel_step: BLOCK / 2 * LANES,
         panels: width / LANES,

@@ -1,7 +1,7 @@
 //! Rounding of rows for products; see [`crate::Operand`] for the layout.
 
-use crate::panels::cast::{bits_mut, bytes_mut, halves_mut};
-use crate::vector::Simd;
+use crate::panels::cast::{bits, bits_mut, bytes_mut, halves_mut};
+use crate::vector::{Simd, is_finite};
 use crate::{LANES, Operand};
 
 /// See [`crate::Kernels::round`].
@@ -44,36 +44,58 @@ fn round_to_bytes<S: Simd>(s: S, operand: Operand, x: &[f32], out: &mut [f32]) {
     let totals_at = operand.totals_at(x.len());
     let (out_codes, rest) = out.split_at_mut(codes);
     let (scales, totals) = rest.split_at_mut(totals_at - codes);
-    let (out_codes, totals) = (bytes_mut(out_codes), bits_mut(totals));
-    out_codes[x.len()..].fill(0);
-    totals.fill(0);
+    let bytes = bytes_mut(out_codes);
+    bytes[x.len()..].fill(0);
     let run = operand.scale_inputs();
-    let vectors = out_codes.as_chunks_mut::<LANES>().0;
+    let finite = is_finite(s, x);
+    let vectors = bytes.as_chunks_mut::<LANES>().0;
     for (index, x) in x.chunks(run).enumerate() {
-        let (scale, inverse) = scale_of(s, x);
+        let (scale, inverse) = scale_of(s, x, finite);
         scales[index] = scale;
         let inverse = s.splat(inverse);
         for (part, x) in x.chunks(LANES).enumerate() {
-            let place = index * run / LANES + part;
             let codes = s.round(s.mul(lanes(s, x), inverse));
-            s.store_bytes(codes, &mut vectors[place]);
-            let mut sum = [0; LANES];
-            s.store_ints(codes, &mut sum);
-            let total = &mut totals[place * LANES / operand.sum_inputs()];
-            *total = sum.iter().fold(*total, |a, b| a.wrapping_add(*b));
+            s.store_bytes(codes, &mut vectors[index * run / LANES + part]);
+        }
+    }
+    add_bytes(s, bits(out_codes), operand.sum_inputs(), bits_mut(totals));
+}
+
+/// A word of four bytes of 1.
+const ONES: i32 = 0x0101_0101;
+
+/// `totals[i]` is the sum of bytes `inputs * i` and those that follow, a multiple of 16; 0 behind the last.
+#[inline(always)]
+fn add_bytes<S: Simd>(s: S, words: &[i32], inputs: usize, totals: &mut [i32]) {
+    totals.fill(0);
+    // Words of 16 bytes.
+    const WORDS: usize = 4;
+    let of_total = inputs / (4 * WORDS);
+    for (index, words) in words.chunks(LANES).enumerate() {
+        let mut sums = [0; LANES];
+        match words.first_chunk() {
+            Some(words) => sums = *words,
+            None => sums[..words.len()].copy_from_slice(words),
+        }
+        let of_words = s.dot(s.splat_int(0), s.splat_int(ONES), s.load_ints(&sums));
+        s.store_ints(of_words, &mut sums);
+        for (part, [a, b, c, d]) in sums.as_chunks::<WORDS>().0.iter().enumerate() {
+            let place = (index * LANES / WORDS + part) / of_total;
+            if let Some(total) = totals.get_mut(place) {
+                *total += (a + b) + (c + d);
+            }
         }
     }
 }
 
 /// `max |x| / 127` and its inverse, or 0 where a value so small would not matter. Not a number where an element is not finite.
 #[inline(always)]
-fn scale_of<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
+fn scale_of<S: Simd>(s: S, x: &[f32], row_is_finite: bool) -> (f32, f32) {
     let zero = s.splat(0.0);
-    let (mut largest, mut poison) = (zero, zero);
+    let mut largest = zero;
     for x in x.chunks(LANES) {
         let x = lanes(s, x);
         largest = s.max(s.max(x, s.sub(zero, x)), largest);
-        poison = s.fma(x, zero, poison);
     }
     let largest = s.largest(largest);
     let inverse = if largest > 1e-30 {
@@ -81,5 +103,11 @@ fn scale_of<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     } else {
         0.0
     };
-    (largest / 127.0 + s.sum(poison), inverse)
+    // Rows are hardly ever not finite, so that single groups are looked at only then.
+    let scale = if row_is_finite || is_finite(s, x) {
+        largest / 127.0
+    } else {
+        f32::NAN
+    };
+    (scale, inverse)
 }

@@ -70,7 +70,12 @@ impl Calls {
             During::Prefill => &mut self.prefill,
             During::Decode => &mut self.decode,
         };
-        OperationTime::merge(all, timed.take());
+        // The step that finishes a picture may run the text behind it, too.
+        let times = match stage {
+            During::Encode => timed.take_before_text(),
+            During::Prefill | During::Decode => timed.take(),
+        };
+        OperationTime::merge(all, times);
     }
 
     /// Forgets what was called since the last time.

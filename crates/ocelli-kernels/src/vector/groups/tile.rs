@@ -1,38 +1,13 @@
-//! Products of rows of bytes in groups with quantised panels in their own codes, for many rows.
-//!
-//! ```text
-//! for each chunk of 256 inputs:
-//!     unpack the codes of the chunk of all panels to bytes, and the scales of its groups   (stay in the caches)
-//!     for each 2 panels, each 6 rows: a register tile, sums in and out of memory
-//!         for each group of inputs:
-//!             t = first + sum over k of byte[k] x[k]                  whole numbers, in registers
-//!             y = fma(scale scale_x, t, y)
-//!             y = fma(minimum, -(scale_x sum(x)), y)                  where the type has minima
-//! ```
-//! Each element goes through the same operations in the same order as in [`super::few`], so a row of a prompt has the bits that
-//! it would have alone.
+//! The register tile of products of bytes in groups: what is done for some rows and some panels of a chunk of inputs.
 #![allow(
     unsafe_code,
     reason = "bounds are checked once for a tile, not in its inner loop"
 )]
 
-use std::ops::Range;
-
-use crate::operand::{GROUP, SUM};
-use crate::panels::cast::bits;
-use crate::panels::coded::{Coding, Minima};
-use crate::vector::{Simd, decode};
-use crate::workspace::room;
-use crate::{CHUNK, LANES, Operand, PanelFormat, Product, Workspace};
-
-/// Most groups of a chunk, and elements from a row's terms to the next row's.
-const GROUPS: usize = CHUNK / 16;
-
-/// Words of a chunk of a panel.
-const PANEL_WORDS: usize = CHUNK / 4 * LANES;
-
-/// Scales of a chunk of a panel.
-const PANEL_SCALES: usize = GROUPS * LANES;
+use super::{GROUPS, PANEL_SCALES, PANEL_WORDS};
+use crate::LANES;
+use crate::operand::GROUP;
+use crate::vector::Simd;
 
 /// What a register tile must know of a coding, as a type so that its inner loop is compiled for it.
 pub(crate) trait Kind: Copy {
@@ -77,24 +52,8 @@ kinds! {
     ShortMinimum: 4, 2, false, true;
 }
 
-#[inline(always)]
-fn run<S: Simd>(s: S, coding: &Coding, mut job: GroupJob<'_>) {
-    let job = &mut job;
-    let has_minima = coding.minima != Minima::None;
-    match (coding.group, coding.code_bits(), has_minima) {
-        (GROUP, _, false) if coding.is_signed() => s.group_tiles(Signed, job),
-        (GROUP, 4, false) => s.group_tiles(Offset4, job),
-        (GROUP, 5, false) => s.group_tiles(Offset5, job),
-        (GROUP, 4, true) => s.group_tiles(Minimum4, job),
-        (GROUP, 5, true) => s.group_tiles(Minimum5, job),
-        (SUM, 3 | 6, false) => s.group_tiles(ShortOffset, job),
-        (SUM, 2, true) => s.group_tiles(ShortMinimum, job),
-        (group, bits, _) => panic!("codes of {bits} bits in groups of {group}"),
-    }
-}
-
 /// Words whose products of codes of `bits` bits can be added in 16 bits, two products of a word at a time; of a group of `words`.
-pub(super) const fn words_of_run(bits: usize, words: usize) -> usize {
+pub(crate) const fn words_of_run(bits: usize, words: usize) -> usize {
     let most = 2 * ((1 << bits) - 1) * 127;
     let mut run = words;
     while run * most > i16::MAX as usize {
@@ -106,24 +65,24 @@ pub(super) const fn words_of_run(bits: usize, words: usize) -> usize {
 /// Rounded rows, unpacked panels of a chunk and the sums they are added to.
 pub(crate) struct GroupJob<'a> {
     /// `[rows]`, `a_stride` apart; the first word of each is the first of the chunk.
-    a: &'a [i32],
+    pub(super) a: &'a [i32],
     /// Scale of row `r` for inputs `32 g ..` at `r * a_stride + g`.
-    row_scales: &'a [f32],
-    a_stride: usize,
+    pub(super) row_scales: &'a [f32],
+    pub(super) a_stride: usize,
     /// `[rows][16]`: for each group where its sum starts, or the bits of what its minimum is multiplied by.
-    terms: &'a [i32],
+    pub(super) terms: &'a [i32],
     pub(crate) rows: usize,
-    groups: usize,
+    pub(super) groups: usize,
     /// `[panels][words][16]`, panels [`PANEL_WORDS`] apart.
-    words: &'a [i32],
+    pub(super) words: &'a [i32],
     /// `[panels][groups][16]`, panels [`PANEL_SCALES`] apart.
-    scales: &'a [f32],
-    minima: &'a [f32],
+    pub(super) scales: &'a [f32],
+    pub(super) minima: &'a [f32],
     pub(crate) panels: usize,
     /// `[rows, 16 * panels]`, rows `stride` apart.
-    sums: &'a mut [f32],
-    stride: usize,
-    is_first: bool,
+    pub(super) sums: &'a mut [f32],
+    pub(super) stride: usize,
+    pub(super) is_first: bool,
 }
 
 impl GroupJob<'_> {
@@ -310,99 +269,5 @@ fn add_word<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
                 s.dot(*dot, weights, x)
             };
         }
-    }
-}
-
-/// `workspace.sums = x W^T` for rows rounded to bytes in groups.
-#[inline(always)]
-pub(super) fn multiply<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
-    let Product { x, weight, .. } = *product;
-    let PanelFormat::Coded(code) = weight.format() else {
-        panic!("{:?} has no codes", weight.format());
-    };
-    let coding = code.coding();
-    let (inputs, panels) = (weight.inputs(), weight.count());
-    let stride = panels * LANES;
-    let sums = room(&mut workspace.sums, x.rows() * stride);
-    if inputs == 0 {
-        sums.fill(0.0);
-    }
-    let words = room(&mut workspace.words, panels * PANEL_WORDS);
-    let scales = room(&mut workspace.scales, 2 * panels * PANEL_SCALES);
-    let (scales, minima) = scales.split_at_mut(panels * PANEL_SCALES);
-    let terms = room(&mut workspace.terms, x.rows() * GROUPS);
-    let scales_at = Operand::Int8Groups.code_words(inputs);
-    let behind = |at: usize| at.min(x.values().len());
-    for start in (0..inputs).step_by(CHUNK) {
-        let end = (start + CHUNK).min(inputs);
-        let groups = (end - start) / coding.group;
-        let block = |input: usize| input / coding.elements * coding.bytes;
-        for panel in 0..panels {
-            let blocks = &weight.panel(panel)[block(start)..block(end)];
-            let words = &mut words[panel * PANEL_WORDS..][..PANEL_WORDS];
-            let of_panel = panel * PANEL_SCALES..(panel + 1) * PANEL_SCALES;
-            let scales = (&mut scales[of_panel.clone()], &mut minima[of_panel]);
-            decode::unpack_words(s, code, blocks, (words, scales));
-        }
-        for (row, terms) in terms.as_chunks_mut::<GROUPS>().0.iter_mut().enumerate() {
-            add_terms::<S>(coding, (x.row(row), inputs, start..end), terms);
-        }
-        let job = GroupJob {
-            a: &bits(x.values())[behind(start / 4)..],
-            row_scales: &x.values()[behind(scales_at + start / GROUP)..],
-            a_stride: x.stride(),
-            terms,
-            rows: x.rows(),
-            groups,
-            words,
-            scales,
-            minima,
-            panels,
-            sums,
-            stride,
-            is_first: start == 0,
-        };
-        run(s, coding, job);
-    }
-}
-
-/// For each group of a row where its sum starts, so that it is one of codes without their offset and their bias, or, where the
-/// type has minima, the bits of what a minimum is multiplied by. Nothing where neither is needed.
-#[inline(always)]
-pub(super) fn add_terms<S: Simd>(
-    coding: &Coding,
-    (row, all, inputs): (&[f32], usize, Range<usize>),
-    terms: &mut [i32],
-) {
-    let has_minima = coding.minima != Minima::None;
-    let offset = coding.offset + if coding.is_signed() { S::BIAS } else { 0 };
-    if !has_minima && offset == 0 {
-        return;
-    }
-    let operand = Operand::Int8Groups;
-    let (scales_at, totals_at) = (operand.code_words(all), operand.totals_at(all));
-    let scales = &row[scales_at + inputs.start / GROUP..][..inputs.len() / GROUP];
-    let totals = bits(&row[totals_at + inputs.start / SUM..][..inputs.len() / SUM]);
-    let pairs = totals.as_chunks::<2>().0.iter().zip(scales);
-    if coding.group == GROUP {
-        for (term, ([first, second], scale)) in terms.iter_mut().zip(pairs) {
-            *term = term_of(has_minima, offset, (first + second, *scale));
-        }
-    } else {
-        let terms = terms.as_chunks_mut::<2>().0;
-        for (terms, (totals, scale)) in terms.iter_mut().zip(pairs) {
-            for (term, total) in terms.iter_mut().zip(totals) {
-                *term = term_of(has_minima, offset, (*total, *scale));
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn term_of(has_minima: bool, offset: i32, (total, scale): (i32, f32)) -> i32 {
-    if has_minima {
-        (-(scale * total as f32)).to_bits() as i32
-    } else {
-        -offset * total
     }
 }
