@@ -93,6 +93,16 @@ pub enum Error {
         /// What the backend says.
         source: PackError,
     },
+    /// The machine has no memory left for a tensor; the file is fine.
+    #[error("{file}: tensor '{name}': {source}")]
+    NoMemory {
+        /// File that was opened.
+        file: String,
+        /// Name in the file.
+        name: String,
+        /// What the backend says.
+        source: PackError,
+    },
     /// Two files that do not belong together.
     #[error("{what}: wrong mmproj for this model (files {text_file}, {projector_file})")]
     PairMismatch {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use ocelli_gguf::{Gguf, TensorInfo};
 use ocelli_quant::{TensorType, dequantize};
-use ocelli_tensor::{Backend, Use, Vector, Weight, WeightSource};
+use ocelli_tensor::{Backend, PackError, Use, Vector, Weight, WeightSource};
 
 use crate::{Error, NameTable};
 
@@ -172,11 +172,11 @@ impl<'a> Loader<'a> {
         Ok(weight)
     }
 
-    fn pack_error(&self, info: &TensorInfo, source: ocelli_tensor::PackError) -> Error {
-        Error::Pack {
-            file: self.gguf.name().to_owned(),
-            name: info.name().to_owned(),
-            source,
+    fn pack_error(&self, info: &TensorInfo, source: PackError) -> Error {
+        let (file, name) = (self.gguf.name().to_owned(), info.name().to_owned());
+        match source {
+            PackError::OutOfMemory { .. } => Error::NoMemory { file, name, source },
+            PackError::UnsupportedType(_) => Error::Pack { file, name, source },
         }
     }
 

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use ocelli_tensor::PackError;
-
 /// Everything that can go wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -296,10 +294,7 @@ fn model_kind(error: &ocelli_models::Error) -> ErrorKind {
             ErrorKind::Pair
         }
         ocelli_models::Error::NoVisionEncoder { .. } => ErrorKind::Pair,
-        ocelli_models::Error::Pack {
-            source: PackError::OutOfMemory { .. },
-            ..
-        } => ErrorKind::Memory,
+        ocelli_models::Error::NoMemory { .. } => ErrorKind::Memory,
         _ => ErrorKind::BadModel,
     }
 }
