@@ -137,10 +137,7 @@ impl<'a> Loader<'a> {
         rows: std::ops::Range<usize>,
     ) -> Result<Vec<f32>, Error> {
         if !info.ty().is_runnable() {
-            return Err(self.pack_error(
-                info,
-                ocelli_tensor::PackError::UnsupportedType(info.ty().name()),
-            ));
+            return Err(self.pack_error(info, PackError::UnsupportedType(info.ty().name())));
         }
         let row_bytes = info.ty().row_bytes(info.row_elements()).unwrap_or(0);
         let mut values = vec![0.0; rows.len() * info.row_elements()];
