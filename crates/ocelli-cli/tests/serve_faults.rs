@@ -82,15 +82,15 @@ impl Limited {
         content.split(r#"","#).next().unwrap().to_owned()
     }
 
-    fn end(self) {
+    /// Sends SIGTERM.
+    fn ask_to_end(&self) {
         let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        let sent = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn end(self) {
+        self.ask_to_end();
         assert_eq!(finish(self.child).code, Some(0));
     }
 
@@ -257,14 +257,7 @@ fn a_server_that_nobody_listens_to_keeps_answering() {
     drop(server.child.stderr.take());
     drop(server.child.stdout.take());
     assert_eq!(server.answer(48), expected);
-    let id = server.child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
+    server.ask_to_end();
     assert!(server.child.wait().unwrap().success());
 }
 
