@@ -5,7 +5,7 @@ use std::any::Any;
 use ocelli_kernels::{Element, Kernels, LANES, Matrix, MatrixMut, PagedHead, Tiles};
 use ocelli_tensor::{KvElement, KvLayer, KvLayout, KvStore, LayerCache, PageId, Span, WriteKv};
 
-use crate::memory::Numbers;
+use crate::memory::{Numbers, Pieces};
 use crate::pool::Pool;
 
 /// See [`PagedHead`] for the order of elements.
@@ -25,10 +25,10 @@ enum Elements {
 }
 
 impl Elements {
-    fn zeros(element: KvElement, len: usize) -> Self {
+    fn zeros(element: KvElement, len: usize, memory: &Pieces) -> Self {
         match element {
-            KvElement::F32 => Self::F32(Numbers::zeros(len)),
-            KvElement::F16 => Self::F16(Numbers::zeros(len)),
+            KvElement::F32 => Self::F32(Numbers::zeros_in(memory, len)),
+            KvElement::F16 => Self::F16(Numbers::zeros_in(memory, len)),
         }
     }
 
@@ -40,8 +40,8 @@ impl Elements {
     }
 
     /// Copies run number `from` of so many elements over run number `to`.
-    fn copy_run(&mut self, from: PageId, to: PageId, elements: usize) {
-        let (from, to) = (from.0 as usize * elements, to.0 as usize * elements);
+    fn copy_run(&mut self, from: usize, to: usize, elements: usize) {
+        let (from, to) = (from * elements, to * elements);
         match self {
             Self::F32(values) => values.values_mut().copy_within(from..from + elements, to),
             Self::F16(values) => values.values_mut().copy_within(from..from + elements, to),
@@ -100,7 +100,7 @@ impl Rows<'_> {
         }
     }
 
-    /// `pages` is `[pages][heads][size]`. Threads share the heads.
+    /// `pages` is `[groups][heads][pages of a group][size]`. Threads share the heads.
     fn write_to<T: Stored>(&self, pool: &Pool, kernels: &dyn Kernels, pages: &mut [T]) {
         let KvLayer { heads, dim, .. } = self.layer;
         let size = match self.order {
@@ -111,32 +111,35 @@ impl Rows<'_> {
             return;
         }
         let is_small = self.x.rows() * self.x.columns() < SMALL;
-        let width = if is_small { heads * size } else { size };
-        let count = pages.len() / (heads * size);
-        let pages = MatrixMut::new(pages, count, heads * size);
-        pool.tiles(Tiles::new(pages, count, width), |mut tile, _| {
-            let first = tile.columns.start / size;
-            for head in first..tile.columns.end / size {
-                let inside = (head - first) * size..(head + 1 - first) * size;
-                let part = tile.out.part(0..count, inside);
-                self.write_head(kernels, head, part);
+        let of_head = PagedHead::group_pages(self.page_tokens) * size;
+        let width = if is_small { heads * of_head } else { of_head };
+        let groups = pages.len() / (heads * of_head);
+        let pages = MatrixMut::new(pages, groups, heads * of_head);
+        pool.tiles(Tiles::new(pages, groups, width), |mut tile, _| {
+            let first = tile.columns.start / of_head;
+            for head in first..tile.columns.end / of_head {
+                let inside = (head - first) * of_head..(head + 1 - first) * of_head;
+                let part = tile.out.part(0..groups, inside);
+                self.write_head(kernels, head, (part, size));
             }
         });
     }
 
-    /// All rows of a head, whose parts of pages are rows of `pages`.
+    /// All rows of a head, whose parts of the pages of a group, of `size` elements each, are a row of `groups`.
     fn write_head<T: Stored>(
         &self,
         kernels: &dyn Kernels,
         head: usize,
-        mut pages: MatrixMut<'_, T>,
+        (mut groups, size): (MatrixMut<'_, T>, usize),
     ) {
         let KvLayer { dim, cache, .. } = self.layer;
+        let pages = PagedHead::group_pages(self.page_tokens);
         for span in self.spans {
             let of_span = span.pages_in(cache);
             for row in span.rows.clone() {
                 let token = span.cached + row - span.rows.start;
-                let page = pages.row(of_span[token / self.page_tokens].0 as usize);
+                let page = of_span[token / self.page_tokens].0 as usize;
+                let page = &mut groups.row(page / pages)[page % pages * size..][..size];
                 let x = &self.x.row(row)[head * dim..(head + 1) * dim];
                 self.write_row(kernels, x, (page, token % self.page_tokens));
             }
@@ -173,17 +176,17 @@ impl Rows<'_> {
 impl CpuKv {
     pub(crate) fn new(layout: KvLayout) -> Self {
         let tokens = layout.page_tokens;
+        let memory = Pieces::default();
         let layer = |layer: &KvLayer| {
-            let heads = layout.pages_of(layer) * layer.heads;
+            // Nobody touches the pages that are not there, so that they take no memory.
+            let pages = layout.pages_of(layer);
+            let pages = pages.next_multiple_of(PagedHead::group_pages(tokens));
+            let zeros = |elements: usize| {
+                Elements::zeros(layout.element, pages * layer.heads * elements, &memory)
+            };
             Layer {
-                keys: Elements::zeros(
-                    layout.element,
-                    heads * PagedHead::key_elements(tokens, layer.dim),
-                ),
-                values: Elements::zeros(
-                    layout.element,
-                    heads * PagedHead::value_elements(tokens, layer.dim),
-                ),
+                keys: zeros(PagedHead::key_elements(tokens, layer.dim)),
+                values: zeros(PagedHead::value_elements(tokens, layer.dim)),
             }
         };
         let layers = layout.layers.iter().map(layer).collect();
@@ -258,10 +261,17 @@ impl KvStore for CpuKv {
                 continue;
             }
             let KvLayer { heads, dim, .. } = *shape;
-            let keys = heads * PagedHead::key_elements(tokens, dim);
-            let values = heads * PagedHead::value_elements(tokens, dim);
-            layer.keys.copy_run(from, to, keys);
-            layer.values.copy_run(from, to, values);
+            let keys = PagedHead::key_elements(tokens, dim);
+            let values = PagedHead::value_elements(tokens, dim);
+            let pages = PagedHead::group_pages(tokens);
+            for head in 0..heads {
+                let place = |page: PageId| {
+                    let page = page.0 as usize;
+                    (page / pages * heads + head) * pages + page % pages
+                };
+                layer.keys.copy_run(place(from), place(to), keys);
+                layer.values.copy_run(place(from), place(to), values);
+            }
         }
     }
 

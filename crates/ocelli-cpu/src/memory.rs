@@ -26,7 +26,7 @@ const SHARED: usize = 64 << 20;
 /// Bytes of a piece at least: what is smaller is no matter.
 const SMALL: usize = 64 << 10;
 
-/// Memory for weights: pieces of large blocks, so that small ones lie in huge pages, too. A block goes back to the system with
+/// Memory for weights and caches: pieces of large blocks, so that small ones lie in huge pages, too. A block goes back to the system with
 /// its last piece.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
@@ -171,6 +171,20 @@ impl<T: Number> Numbers<T> {
         let bytes = len
             .checked_mul(size_of::<T>())
             .and_then(AlignedBytes::zeros);
+        Self {
+            bytes: bytes.unwrap_or_else(|| panic!("no memory for {len} numbers")),
+            element: PhantomData,
+        }
+    }
+
+    /// The same among other pieces.
+    ///
+    /// # Panics
+    /// As [`Numbers::zeros`].
+    pub(crate) fn zeros_in(pieces: &Pieces, len: usize) -> Self {
+        let bytes = len
+            .checked_mul(size_of::<T>())
+            .and_then(|bytes| pieces.zeros(bytes));
         Self {
             bytes: bytes.unwrap_or_else(|| panic!("no memory for {len} numbers")),
             element: PhantomData,

@@ -105,6 +105,7 @@ impl Attention<'_> {
         let scores = room(scores, TILE * ROW_STRIDE);
 
         let Range { start: first, end } = self.seen_by_all();
+        self.ask_for_first(kernels, first..end);
         for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
             let tokens = start..(start + BLOCK).min(end);
             let block = self.block(
@@ -185,6 +186,13 @@ impl Attention<'_> {
         Matrix::new(queries, count, stride).part(0..count, 0..dim)
     }
 
+    /// Asks memory for the first values, while keys are read: later ones are asked for when those before them are read.
+    fn ask_for_first(&self, kernels: &dyn Kernels, tokens: Range<usize>) {
+        if let KeyValues::Paged(head) = &self.keys_values {
+            head.ask_for_first(kernels, tokens, self.dim);
+        }
+    }
+
     /// Keys and values of `tokens`; copied as `f32` when many rows will read them.
     fn block<'b>(
         &'b self,
@@ -212,6 +220,7 @@ impl Attention<'_> {
                         values: Element::F32(values),
                         tokens: count,
                         stride,
+                        ahead: Element::NONE,
                     },
                 )
             }
@@ -228,6 +237,7 @@ impl Attention<'_> {
                         values: Element::F32(values),
                         tokens: count,
                         stride: width,
+                        ahead: Element::NONE,
                     };
                     Source::Whole(Element::F32(panels), values)
                 }
@@ -279,9 +289,7 @@ impl Block<'_> {
                 kernels.scores(queries, keys, step.scores, step.stride);
             }
             Source::Pages(head) => {
-                for (tokens, keys) in head.key_runs(self.tokens.clone(), dim) {
-                    // Pages of one head are short and far apart: hardware does not follow them by itself.
-                    head.ask_for_values(kernels, tokens.clone(), dim);
+                for (tokens, keys) in head.key_runs(self.tokens.clone(), self.end, dim) {
                     let scores = &mut step.scores[tokens.start - self.tokens.start..];
                     kernels.scores(queries, keys, scores, step.stride);
                 }
@@ -296,7 +304,6 @@ impl Block<'_> {
         (weights, seen): (Matrix<'_>, Range<usize>),
         sums: &mut [f32],
     ) {
-        let width = dim.next_multiple_of(LANES);
         let part = |columns: usize| weights.part(0..weights.rows(), columns..weights.columns());
         match &self.source {
             Source::Whole(_, values) => {
@@ -311,17 +318,9 @@ impl Block<'_> {
             }
             Source::Pages(head) => {
                 let start = self.tokens.start + seen.start;
-                for (offset, page, inside) in head.runs(start..self.tokens.start + seen.end) {
-                    let tokens = inside.len();
-                    let next = start + offset + BLOCK;
-                    head.ask_for_keys(kernels, next..(next + tokens).min(self.end), dim);
-                    let values = head.rows(page, inside, dim);
-                    let values = ValueRows {
-                        values,
-                        tokens,
-                        stride: width,
-                    };
-                    kernels.weigh(part(seen.start + offset), values, sums);
+                let tokens = start..self.tokens.start + seen.end;
+                for (run, values) in head.value_runs(tokens, self.end, dim) {
+                    kernels.weigh(part(run.start - self.tokens.start), values, sums);
                 }
             }
         }

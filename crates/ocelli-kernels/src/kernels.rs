@@ -87,6 +87,9 @@ pub enum Element<'a> {
 }
 
 impl<'a> Element<'a> {
+    /// No elements.
+    pub const NONE: Self = Self::F32(&[]);
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         match self {
@@ -119,6 +122,8 @@ pub struct KeyPanels<'a> {
     pub count: usize,
     /// Elements from one panel's start to the next.
     pub step: usize,
+    /// What is read soon: memory is asked for it on the way.
+    pub ahead: Element<'a>,
 }
 
 impl<'a> KeyPanels<'a> {
@@ -131,6 +136,7 @@ impl<'a> KeyPanels<'a> {
             elements,
             count,
             step,
+            ahead: Element::NONE,
         }
     }
 }
@@ -144,6 +150,8 @@ pub struct ValueRows<'a> {
     pub tokens: usize,
     /// Elements from one row's start to the next.
     pub stride: usize,
+    /// What is read soon: memory is asked for it on the way.
+    pub ahead: Element<'a>,
 }
 
 /// One step of an online softmax over a block of scores; see [`Kernels::softmax`].

@@ -40,7 +40,7 @@ fn multiply<'a, S: Simd, L: Lanes>(s: S, a: Matrix<'a>, mut job: TileJob<'a, L>)
     if a.rows() == 1 || is_packed {
         job.a = a.values();
         job.rows = a.rows();
-        return s.tiles(&mut job);
+        return run(s, &mut job);
     }
     let mut packed = [0.0; TILE_ROWS * ROW_STRIDE];
     let depth = job.depth;
@@ -51,16 +51,28 @@ fn multiply<'a, S: Simd, L: Lanes>(s: S, a: Matrix<'a>, mut job: TileJob<'a, L>)
             for (row, packed) in rows.clone().zip(packed.chunks_exact_mut(ROW_STRIDE)) {
                 packed[..end - start].copy_from_slice(&a.row(row)[start..end]);
             }
-            s.tiles(&mut TileJob {
-                a: &packed,
-                rows: rows.len(),
-                depth: end - start,
-                b: &job.b[start * job.step..],
-                sums: &mut job.sums[top * job.stride..],
-                is_first: job.is_first && start == 0,
-                ..job
-            });
+            run(
+                s,
+                &mut TileJob {
+                    a: &packed,
+                    rows: rows.len(),
+                    depth: end - start,
+                    b: &job.b[start * job.step..],
+                    sums: &mut job.sums[top * job.stride..],
+                    is_first: job.is_first && start == 0,
+                    ..job
+                },
+            );
         }
+    }
+}
+
+#[inline(always)]
+fn run<S: Simd, L: Lanes>(s: S, job: &mut TileJob<'_, L>) {
+    if L::STREAMED {
+        s.stream(job);
+    } else {
+        s.tiles(job);
     }
 }
 
@@ -98,6 +110,7 @@ fn scores_of<S: Simd, L: Lanes>(
         sums,
         stride,
         is_first: true,
+        ahead: memory(keys.ahead),
     };
     multiply(s, queries, job);
 }
@@ -105,12 +118,18 @@ fn scores_of<S: Simd, L: Lanes>(
 /// See [`crate::Kernels::ask_for`].
 #[inline(always)]
 pub(crate) fn ask_for<S: Simd>(s: S, elements: Element<'_>) {
-    let bytes = match elements {
+    let bytes = memory(elements);
+    for start in (0..bytes.len()).step_by(LINE) {
+        s.prefetch_second(bytes, start);
+    }
+}
+
+/// The bytes of elements.
+#[inline(always)]
+fn memory(elements: Element<'_>) -> &[u8] {
+    match elements {
         Element::F32(elements) => bytes(elements),
         Element::F16(elements) => half_bytes(elements),
-    };
-    for start in (0..bytes.len()).step_by(LINE) {
-        s.prefetch(bytes, start);
     }
 }
 
@@ -185,6 +204,7 @@ fn weigh_of<S: Simd, L: Lanes>(
         sums,
         stride: width,
         is_first: false,
+        ahead: memory(values.ahead),
     };
     multiply(s, weights, job);
 }

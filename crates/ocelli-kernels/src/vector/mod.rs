@@ -30,7 +30,7 @@ pub(crate) use product::{product, product_bytes, product_few, product_few_bytes,
 pub(crate) use round::round;
 pub(crate) use rows::{activate, is_finite, layer_norm, narrow, rms_norm, widen};
 pub(crate) use simd::{Simd, operations};
-pub(crate) use tile::{Lanes, TileJob, run_tiles, tile, tile_loop};
+pub(crate) use tile::{Lanes, TileJob, run_tiles, stream_tile, tile, tile_loop};
 pub(crate) use unpack::{halves_of, unpack};
 pub(crate) use words::{Bytes, Dot, Pairs, word_tile};
 

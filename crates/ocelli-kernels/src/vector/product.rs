@@ -146,6 +146,7 @@ fn multiply_as_stored<S: Simd, L: Lanes>(
             sums,
             stride,
             is_first: true,
+            ahead: &[],
         });
     }
     for start in (0..weight.inputs()).step_by(CHUNK) {
@@ -181,6 +182,7 @@ fn multiply_chunk<S: Simd, L: Lanes>(
             sums: &mut sums[top * stride..],
             stride,
             is_first: false,
+            ahead: &[],
         });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! 16 lanes everywhere, in however many registers, make results the same on all sets.
 
-use crate::vector::{GroupJob, Kind, Lanes, TileJob, WordJob};
+use crate::vector::{GroupJob, Kind, Lanes, TileJob, WordJob, run_tiles};
 
 /// A vector instruction set; the value is the proof that the processor has it.
 ///
@@ -127,6 +127,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// Register tiles of a product; see [`TileJob`].
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>);
+
+    /// [`Simd::tiles`] for a few rows that read their elements from memory.
+    #[inline(always)]
+    fn stream<L: Lanes>(self, job: &mut TileJob<'_, L>) {
+        if job.rows <= 2 {
+            // Many panels hide the latency that few rows do not.
+            return run_tiles!(self, job, stream_tile, 2, [2, 1]);
+        }
+        run_tiles!(self, job, stream_tile, 1, [6, 4, 2, 1]);
+    }
 
     /// Register tiles, or tiles of a matrix unit, of a product of pairs; see [`WordJob`].
     fn pair_tiles(self, job: &mut WordJob<'_>);

@@ -13,6 +13,7 @@
 
 use crate::LANES;
 use crate::vector::Simd;
+use crate::vector::ahead::LINE;
 
 pub(crate) use crate::matrix::ROW_STRIDE;
 
@@ -23,6 +24,8 @@ pub(crate) const TILE_ROWS: usize = 12;
 pub(crate) trait Lanes {
     /// As stored.
     type Element: Copy;
+    /// Whether a few rows read them from memory as they come, not from a cache that a conversion has filled.
+    const STREAMED: bool;
     /// 16 elements as `f32`.
     fn load<S: Simd>(s: S, from: &[Self::Element; LANES]) -> S::Floats;
 }
@@ -34,6 +37,7 @@ pub(crate) struct Halves;
 
 impl Lanes for Singles {
     type Element = f32;
+    const STREAMED: bool = false;
     #[inline(always)]
     fn load<S: Simd>(s: S, from: &[f32; LANES]) -> S::Floats {
         s.load(from)
@@ -42,6 +46,7 @@ impl Lanes for Singles {
 
 impl Lanes for Halves {
     type Element = u16;
+    const STREAMED: bool = true;
     #[inline(always)]
     fn load<S: Simd>(s: S, from: &[u16; LANES]) -> S::Floats {
         s.load_f16(from)
@@ -66,6 +71,8 @@ pub(crate) struct TileJob<'a, L: Lanes> {
     pub(crate) stride: usize,
     /// Whether sums start at 0 rather than at what `sums` holds.
     pub(crate) is_first: bool,
+    /// What [`stream_tile`] asks memory for.
+    pub(crate) ahead: &'a [u8],
 }
 
 impl<L: Lanes> TileJob<'_, L> {
@@ -136,6 +143,28 @@ pub(crate) fn tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
     row: usize,
     panel: usize,
 ) {
+    tile_of::<S, L, ROWS, PANELS, false>(s, job, row, panel);
+}
+
+/// [`tile`] of elements that come from memory, and that asks it for its share of what follows them. The second-level cache takes
+/// it: the first has places for few lines that are under way.
+#[inline(always)]
+pub(crate) fn stream_tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
+    s: S,
+    job: &mut TileJob<'_, L>,
+    row: usize,
+    panel: usize,
+) {
+    tile_of::<S, L, ROWS, PANELS, true>(s, job, row, panel);
+}
+
+#[inline(always)]
+fn tile_of<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
+    s: S,
+    job: &mut TileJob<'_, L>,
+    row: usize,
+    panel: usize,
+) {
     assert!(
         row + ROWS <= job.rows && panel + PANELS <= job.panels,
         "a tile inside the job"
@@ -153,7 +182,23 @@ pub(crate) fn tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
     }
     let a = &job.a[row * ROW_STRIDE..];
     let b = &job.b[(panel * job.panel_step).min(job.b.len())..];
+    let share = if ASKS && row == 0 {
+        let place = |panel: usize| job.ahead.len() * panel / job.panels;
+        &job.ahead[place(panel)..place(panel + PANELS)]
+    } else {
+        &[]
+    };
+    let pairs = share.len().div_ceil(2 * LINE).div_ceil(job.depth.max(1));
+    let mut asked = 0;
     for k in 0..job.depth {
+        if ASKS {
+            let end = share.len().min(asked + pairs * 2 * LINE);
+            while asked < end {
+                s.prefetch_second(share, asked);
+                s.prefetch_second(share, asked + LINE);
+                asked += 2 * LINE;
+            }
+        }
         let mut weights = [s.splat(0.0); PANELS];
         for (p, weights) in weights.iter_mut().enumerate() {
             // SAFETY: `TileJob::check` found the last element of the last panel inside `b`.

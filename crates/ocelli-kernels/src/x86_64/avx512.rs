@@ -14,7 +14,7 @@ use crate::vector::{
     run_tiles, tile_loop,
 };
 use crate::{
-    Activation, Attention, Element, Kernels, KeyPanels, Matrix, MatrixMut, Operand, Panels,
+    Activation, Attention, Element, Kernels, KeyPanels, LANES, Matrix, MatrixMut, Operand, Panels,
     Product, Rates, RopeStyle, Softmax, ValueRows, Workspace,
 };
 
@@ -415,6 +415,16 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
             return run_tiles!(self, job, tile, 4, [2, 1]);
         }
         run_tiles!(self, job, tile, 2, [12, 8, 6, 3, 2, 1]);
+    }
+
+    #[inline(always)]
+    fn stream<L: Lanes>(self, job: &mut TileJob<'_, L>) {
+        match (job.rows, job.panel_step, job.panels) {
+            // Whole rows of elements, in the order of memory.
+            (..=2, LANES, 8..) => run_tiles!(self, job, stream_tile, 8, [2, 1]),
+            (..=2, ..) => run_tiles!(self, job, stream_tile, 4, [2, 1]),
+            _ => run_tiles!(self, job, stream_tile, 4, [4, 2, 1]),
+        }
     }
 
     #[inline(always)]

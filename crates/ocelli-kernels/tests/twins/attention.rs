@@ -56,7 +56,10 @@ fn scores_are_those_of_the_twin() {
                 let stride = panels * LANES + 3;
                 let [found, wanted] = [&*kernels, &Scalar].map(|kernels: &dyn Kernels| {
                     let mut scores = guarded(&vec![5.0; rows * stride]);
-                    let keys = KeyPanels::together(keys, dim);
+                    let keys = KeyPanels {
+                        ahead: keys,
+                        ..KeyPanels::together(keys, dim)
+                    };
                     kernels.scores(Matrix::new(&queries, rows, dim), keys, &mut scores, stride);
                     scores.to_vec()
                 });
@@ -138,6 +141,7 @@ fn weighted_sums_are_those_of_the_twin() {
                             values,
                             tokens,
                             stride,
+                            ahead: values,
                         },
                         &mut sums,
                     );
