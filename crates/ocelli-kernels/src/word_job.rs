@@ -38,14 +38,17 @@ impl WordJob<'_> {
     /// Checks what the inner loop relies on.
     #[inline(always)]
     pub(crate) fn check(&self) {
-        if self.rows == 0 || self.panels == 0 || self.depth == 0 {
+        if self.rows == 0 || self.panels == 0 {
+            return;
+        }
+        let sums = (self.rows - 1) * self.stride + self.panels * LANES;
+        assert!(self.sums.len() >= sums, "sums of a product");
+        if self.depth == 0 {
             return;
         }
         let rows = (self.rows - 1) * self.a_stride;
         assert!(self.a.len() >= rows + self.depth, "rounded rows");
         let last = (self.panels - 1) * self.panel_step + (self.depth - 1) * LANES;
         assert!(self.b.len() >= last + LANES, "panels of words");
-        let sums = (self.rows - 1) * self.stride + self.panels * LANES;
-        assert!(self.sums.len() >= sums, "sums of a product");
     }
 }

@@ -204,6 +204,11 @@ impl Simd for Neon {
         fn max(a: Floats, b: Floats) -> Floats {
             each!(|I| vbslq_f32(vcgtq_f32(a[I], b[I]), a[I], b[I]))
         }
+        fn any_less(a: Floats, b: Floats) -> bool {
+            let [first, second, third, fourth] = each!(|I| vcltq_f32(a[I], b[I]));
+            let less = vorrq_u32(vorrq_u32(first, second), vorrq_u32(third, fourth));
+            vmaxvq_u32(less) != 0
+        }
         fn select_less(a: Floats, b: Floats, x: Floats, y: Floats) -> Floats {
             each!(|I| vbslq_f32(vcltq_f32(a[I], b[I]), x[I], y[I]))
         }

@@ -5,8 +5,8 @@
 //!     words of pairs of the block's keys (two elements of a head) and values (two tokens)
 //!     for each 48 queries:
 //!         s = q k^T                                  q scaled by log2(e): weights are powers of 2
-//!         m' = max(m, s);  p = 2^(s - m');  a = 2^(m - m')
-//!         total = a total + sum(p);  sums = a sums + p v
+//!         p, total = weights of s                    see `weights.rs`
+//!         sums += p v
 //! out = sums / total
 //! ```
 //! Scores, weights before rounding and sums are `f32`. Both products are word tiles, on a matrix unit where there is one.
@@ -14,10 +14,11 @@
 use std::ops::Range;
 
 use crate::attention::{Attention, KeyValues};
-use crate::panels::cast::{bits, bits_mut, bytes, halves_mut, word_halves_mut};
-use crate::vector::Simd;
+use crate::panels::cast::{bits, bits_mut, bytes, halves_mut};
 use crate::vector::ahead::LINE;
 use crate::vector::round::round_to_halves;
+use crate::vector::weights::{Row, weigh_row};
+use crate::vector::{Halves, Simd};
 use crate::word_job::{Scales, WordJob};
 use crate::workspace::{AttentionSpace, room};
 use crate::{Kernels, LANES, Matrix, MatrixMut, Operand, Workspace};
@@ -30,9 +31,6 @@ const TILE: usize = 48;
 
 /// Words from one row of weights to the next: an odd number of cache lines.
 const WEIGHT_STRIDE: usize = BLOCK / 2 + LANES;
-
-/// Scores this far below the largest have no weight.
-const LEAST: f32 = -120.0;
 
 /// Sizes of an attention.
 #[derive(Clone, Copy)]
@@ -58,6 +56,17 @@ pub(crate) fn attend_pairs<S: Simd + Kernels>(
     out: &mut MatrixMut<'_>,
     workspace: &mut Workspace,
 ) {
+    s.attend_pairs(attention, out, workspace);
+}
+
+/// The same, for one way to round.
+#[inline(always)]
+pub(crate) fn attend_pairs_of<S: Simd + Kernels, H: Halves<S>>(
+    (s, h): (S, H),
+    attention: &Attention<'_>,
+    out: &mut MatrixMut<'_>,
+    workspace: &mut Workspace,
+) {
     let (dim, group) = (attention.dim, attention.queries.columns() / attention.dim);
     let sizes = Sizes {
         dim,
@@ -70,21 +79,36 @@ pub(crate) fn attend_pairs<S: Simd + Kernels>(
     let space = &mut workspace.attention;
     round_queries(s, attention, sizes, space);
     room(&mut space.sums, sizes.count * sizes.width).fill(0.0);
-    room(&mut space.total, sizes.count).fill(0.0);
+    room(&mut space.total, sizes.count * LANES).fill(0.0);
     room(&mut space.largest, sizes.count).fill(f32::NEG_INFINITY);
     let Range { start: first, end } = attention.seen_by_all();
     for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
         let tokens = start..(start + BLOCK).min(end);
-        round_block(s, attention, sizes, (tokens.clone(), first, space));
+        round_block((s, h), attention, sizes, (tokens.clone(), first, space));
         let share = BLOCK.div_ceil(sizes.count.div_ceil(TILE));
         for (index, tile) in (0..sizes.count).step_by(TILE).enumerate() {
             let next = start + BLOCK + index * share;
             ask_for(s, attention, next.min(end)..(next + share).min(end));
             let tile = tile..(tile + TILE).min(sizes.count);
-            attend_tile(s, attention, sizes, (tokens.clone(), tile, space));
+            attend_tile((s, h), attention, sizes, (tokens.clone(), tile, space));
         }
     }
-    attention.divide(&space.sums, &space.total[..sizes.count], out);
+    divide(s, sizes, space, out);
+}
+
+/// Weighted sums by the sums of their weights.
+#[inline(always)]
+fn divide<S: Simd>(s: S, sizes: Sizes, space: &mut AttentionSpace, out: &mut MatrixMut<'_>) {
+    let totals = space.total.as_chunks::<LANES>().0;
+    let sums = space.sums.chunks_exact_mut(sizes.width);
+    for (query, (sums, total)) in sums.zip(totals).take(sizes.count).enumerate() {
+        let inverse = s.splat(1.0 / s.sum(s.load(total)));
+        for sum in sums.as_chunks_mut::<LANES>().0 {
+            s.store(s.mul(s.load(sum), inverse), sum);
+        }
+        let row = out.row(query / sizes.group);
+        row[query % sizes.group * sizes.dim..][..sizes.dim].copy_from_slice(&sums[..sizes.dim]);
+    }
 }
 
 /// Queries times the scale and `log2(e)`, rounded.
@@ -127,8 +151,8 @@ fn ask_for<S: Simd>(s: S, attention: &Attention<'_>, tokens: Range<usize>) {
 
 /// Keys and values of a block as words; values of tokens before the first that a row sees, and behind the last one, are 0.
 #[inline(always)]
-fn round_block<S: Simd + Kernels>(
-    s: S,
+fn round_block<S: Simd + Kernels, H: Halves<S>>(
+    (s, h): (S, H),
     attention: &Attention<'_>,
     sizes: Sizes,
     (tokens, first, space): (Range<usize>, usize, &mut AttentionSpace),
@@ -171,7 +195,7 @@ fn round_block<S: Simd + Kernels>(
             for (panel, words) in panels.chunks_exact(dim * LANES).zip(targets) {
                 let panel = panel.as_chunks::<LANES>().0;
                 for (pair, word) in words.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                    *word = join(s, panel.get(2 * pair), panel.get(2 * pair + 1));
+                    *word = join((s, h), panel.get(2 * pair), panel.get(2 * pair + 1));
                 }
             }
         }
@@ -183,26 +207,29 @@ fn round_block<S: Simd + Kernels>(
             row[panel * LANES..].first_chunk()
         };
         for (pair, word) in words.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            *word = join(s, at(2 * pair), at(2 * pair + 1));
+            *word = join((s, h), at(2 * pair), at(2 * pair + 1));
         }
     }
 }
 
 /// 16 words of an even and an odd element, or 0 where there is none.
 #[inline(always)]
-fn join<S: Simd>(s: S, even: Option<&[f32; LANES]>, odd: Option<&[f32; LANES]>) -> [i32; LANES] {
+fn join<S: Simd, H: Halves<S>>(
+    (s, _): (S, H),
+    even: Option<&[f32; LANES]>,
+    odd: Option<&[f32; LANES]>,
+) -> [i32; LANES] {
     let mut words = [0; LANES];
-    let (low, high) = (half(s, even), half(s, odd));
-    s.store_ints(s.or(low, s.shift_left(high, 16)), &mut words);
+    s.store_ints(H::join(s, load(s, even), load(s, odd)), &mut words);
     words
 }
 
-/// 16 upper halves, or 0 where there is nothing. A closure would be compiled without the instruction set's features.
+/// 16 elements, or 0 where there is nothing. A closure would be compiled without the instruction set's features.
 #[inline(always)]
-fn half<S: Simd>(s: S, values: Option<&[f32; LANES]>) -> S::Ints {
+fn load<S: Simd>(s: S, values: Option<&[f32; LANES]>) -> S::Floats {
     match values {
-        Some(values) => s.upper_half(s.load(values)),
-        None => s.splat_int(0),
+        Some(values) => s.load(values),
+        None => s.splat(0.0),
     }
 }
 
@@ -226,8 +253,8 @@ fn visible_in(
 
 /// A block of keys for some queries.
 #[inline(always)]
-fn attend_tile<S: Simd>(
-    s: S,
+fn attend_tile<S: Simd, H: Halves<S>>(
+    (s, h): (S, H),
     attention: &Attention<'_>,
     sizes: Sizes,
     (tokens, queries, space): (Range<usize>, Range<usize>, &mut AttentionSpace),
@@ -260,26 +287,28 @@ fn attend_tile<S: Simd>(
     });
     let weights = room(&mut space.weights, TILE * WEIGHT_STRIDE);
     let sums = &mut space.sums[queries.start * width..queries.end * width];
+    let depth = Operand::Bf16.code_words(seen);
+    let totals = space.total.as_chunks_mut::<LANES>().0;
     for (row, query) in queries.clone().enumerate() {
-        let scores = &mut scores[row * BLOCK..][..panels * LANES];
-        let decay = softmax_row(
-            s,
-            (scores, visible[row].clone()),
-            &mut weights[row * WEIGHT_STRIDE..][..BLOCK / 2],
-            (&mut space.largest[query], &mut space.total[query]),
+        weigh_row(
+            (s, h),
+            (
+                &mut scores[row * BLOCK..][..panels * LANES],
+                visible[row].clone(),
+            ),
+            &mut weights[row * WEIGHT_STRIDE..][..depth],
+            Row {
+                largest: &mut space.largest[query],
+                total: &mut totals[query],
+                sums: &mut sums[row * width..][..width],
+            },
         );
-        if decay != 1.0 {
-            let decay = s.splat(decay);
-            for sum in sums[row * width..][..width].as_chunks_mut::<LANES>().0 {
-                s.store(s.mul(s.load(sum), decay), sum);
-            }
-        }
     }
     s.pair_tiles(&mut WordJob {
         a: weights,
         a_stride: WEIGHT_STRIDE,
         rows: queries.len(),
-        depth: Operand::Bf16.code_words(seen),
+        depth,
         b: &space.value_words,
         panel_step: BLOCK / 2 * LANES,
         panels: width / LANES,
@@ -288,61 +317,4 @@ fn attend_tile<S: Simd>(
         stride: width,
         is_first: false,
     });
-}
-
-/// Weights of a row's scores, rounded; what the sums so far are to be multiplied by.
-#[inline(always)]
-fn softmax_row<S: Simd>(
-    s: S,
-    (scores, visible): (&mut [f32], Range<usize>),
-    weights: &mut [i32],
-    (largest, total): (&mut f32, &mut f32),
-) -> f32 {
-    if visible.is_empty() {
-        weights.fill(0);
-        return 1.0;
-    }
-    scores[..visible.start].fill(f32::NEG_INFINITY);
-    scores[visible.end..].fill(f32::NEG_INFINITY);
-    let scores = scores.as_chunks::<LANES>().0;
-    let before = *largest;
-    let mut most = s.splat(before);
-    for scores in scores {
-        most = s.max(most, s.load(scores));
-    }
-    let most = s.largest(most);
-    let mut sum = s.splat(0.0);
-    let halves = word_halves_mut(weights);
-    let (used, behind) = halves.split_at_mut(scores.len() * LANES);
-    behind.fill(0);
-    for (scores, out) in scores.iter().zip(used.as_chunks_mut::<LANES>().0) {
-        let weight = power_of_two(s, s.sub(s.load(scores), s.splat(most)));
-        sum = s.add(sum, weight);
-        s.store_halves(s.upper_half(weight), out);
-    }
-    let mut decay = [0.0; LANES];
-    s.store(power_of_two(s, s.splat(before - most)), &mut decay);
-    *largest = most;
-    *total = *total * decay[0] + s.sum(sum);
-    decay[0]
-}
-
-/// `2^x` for `x <= 0` with a relative error below 5e-5, far below that of the rounding that follows; 0 below [`LEAST`].
-#[inline(always)]
-fn power_of_two<S: Simd>(s: S, x: S::Floats) -> S::Floats {
-    let limited = s.max(s.splat(LEAST), x);
-    let whole = s.round(limited);
-    let f = s.sub(limited, s.to_float(whole));
-    let mut p = s.splat(9.618_13e-3);
-    for c in [5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2, 1.0] {
-        p = s.fma(p, f, s.splat(c));
-    }
-    let scaled = s.float(s.add_int(s.bits(p), s.shift_left(whole, 23)));
-    // What is not a number stays one: it is not less.
-    s.select_less(
-        x,
-        s.splat(LEAST),
-        s.splat(0.0),
-        s.add(scaled, s.mul(x, s.splat(0.0))),
-    )
 }

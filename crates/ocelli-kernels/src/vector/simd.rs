@@ -2,7 +2,10 @@
 //!
 //! 16 lanes everywhere, in however many registers, make results the same on all sets.
 
-use crate::vector::{GroupJob, Kind, Lanes, TileJob, WordJob, run_tiles};
+use crate::vector::{
+    GroupJob, Kind, Lanes, PlainHalves, TileJob, WordJob, attend_pairs_of, math, run_tiles,
+};
+use crate::{Attention, Kernels, MatrixMut, Workspace};
 
 /// A vector instruction set; the value is the proof that the processor has it.
 ///
@@ -146,6 +149,32 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// Register tiles of a product of bytes with codes; see [`GroupJob`].
     fn group_tiles<K: Kind>(self, kind: K, job: &mut GroupJob<'_>);
+
+    /// See [`Kernels::attend_pairs`]; a set with instructions for it rounds with them.
+    #[inline(always)]
+    fn attend_pairs(
+        self,
+        attention: &Attention<'_>,
+        out: &mut MatrixMut<'_>,
+        workspace: &mut Workspace,
+    ) where
+        Self: Kernels,
+    {
+        attend_pairs_of((self, PlainHalves), attention, out, workspace);
+    }
+
+    /// `2^x` for `x <= 64` with a relative error below 1e-4; 0 far below the smallest normal number. What is not a number stays so.
+    #[inline(always)]
+    fn power_of_two(self, x: Self::Floats) -> Self::Floats {
+        math::power_of_two(self, x)
+    }
+
+    /// Whether `a < b` in any lane.
+    #[inline(always)]
+    fn any_less(self, a: Self::Floats, b: Self::Floats) -> bool {
+        let less = self.select_less(a, b, self.splat(1.0), self.splat(0.0));
+        self.largest(less) > 0.0
+    }
 
     /// The upper half of each `f32`, to nearest even, in the low half of its word.
     #[inline(always)]

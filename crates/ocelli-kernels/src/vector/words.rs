@@ -18,16 +18,21 @@ use crate::word_job::WordJob;
 pub(crate) trait Dot<S: Simd> {
     /// A sum while it grows.
     type Sum: Copy;
-    /// The bits where the sum of a row and a panel starts.
-    fn first(s: S, job: &WordJob<'_>, place: (usize, usize)) -> S::Ints;
-    /// A sum from its bits.
-    fn open(s: S, bits: S::Ints) -> Self::Sum;
+    /// Where the sums of some rows and panels start.
+    fn first<const ROWS: usize, const PANELS: usize>(
+        s: S,
+        job: &WordJob<'_>,
+        place: (usize, usize),
+    ) -> [[Self::Sum; PANELS]; ROWS];
     /// `sum` and the products of a word of weights and a word of activations.
     fn dot(s: S, sum: Self::Sum, b: S::Ints, a: i32) -> Self::Sum;
-    /// The bits of a sum.
-    fn close(s: S, sum: Self::Sum) -> S::Ints;
-    /// Puts the sum of a row and a panel where it belongs.
-    fn last(s: S, bits: S::Ints, job: &mut WordJob<'_>, place: (usize, usize));
+    /// Puts the sums of some rows and panels where they belong.
+    fn last<const ROWS: usize, const PANELS: usize>(
+        s: S,
+        tile: &[[Self::Sum; PANELS]; ROWS],
+        job: &mut WordJob<'_>,
+        place: (usize, usize),
+    );
 }
 
 /// Words of two halves.
@@ -38,16 +43,24 @@ impl<S: Simd> Dot<S> for Pairs {
     type Sum = S::Floats;
 
     #[inline(always)]
-    fn first(s: S, job: &WordJob<'_>, (row, panel): (usize, usize)) -> S::Ints {
+    fn first<const ROWS: usize, const PANELS: usize>(
+        s: S,
+        job: &WordJob<'_>,
+        (row, panel): (usize, usize),
+    ) -> [[S::Floats; PANELS]; ROWS] {
+        let mut tile = [[s.splat(0.0); PANELS]; ROWS];
         if job.is_first {
-            return s.splat_int(0);
+            return tile;
         }
-        s.bits(s.load(sums(job.sums, row * job.stride + panel * LANES)))
-    }
-
-    #[inline(always)]
-    fn open(s: S, bits: S::Ints) -> S::Floats {
-        s.float(bits)
+        assert_inside::<ROWS, PANELS>(job, (row, panel));
+        for (r, tile) in tile.iter_mut().enumerate() {
+            for (p, sum) in tile.iter_mut().enumerate() {
+                let at = (row + r) * job.stride + (panel + p) * LANES;
+                // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their sums inside `sums`.
+                *sum = s.load(unsafe { sums_unchecked(job.sums, at) });
+            }
+        }
+        tile
     }
 
     #[inline(always)]
@@ -59,14 +72,20 @@ impl<S: Simd> Dot<S> for Pairs {
     }
 
     #[inline(always)]
-    fn close(s: S, sum: S::Floats) -> S::Ints {
-        s.bits(sum)
-    }
-
-    #[inline(always)]
-    fn last(s: S, bits: S::Ints, job: &mut WordJob<'_>, (row, panel): (usize, usize)) {
-        let target = sums_mut(job.sums, row * job.stride + panel * LANES);
-        s.store(s.float(bits), target);
+    fn last<const ROWS: usize, const PANELS: usize>(
+        s: S,
+        tile: &[[S::Floats; PANELS]; ROWS],
+        job: &mut WordJob<'_>,
+        (row, panel): (usize, usize),
+    ) {
+        assert_inside::<ROWS, PANELS>(job, (row, panel));
+        for (r, tile) in tile.iter().enumerate() {
+            for (p, sum) in tile.iter().enumerate() {
+                let at = (row + r) * job.stride + (panel + p) * LANES;
+                // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their sums inside `sums`.
+                s.store(*sum, unsafe { sums_mut_unchecked(job.sums, at) });
+            }
+        }
     }
 }
 
@@ -78,16 +97,24 @@ impl<S: Simd> Dot<S> for Bytes {
     type Sum = S::Ints;
 
     #[inline(always)]
-    fn first(s: S, job: &WordJob<'_>, (row, _): (usize, usize)) -> S::Ints {
-        if S::BIAS == 0 {
-            return s.splat_int(0);
+    fn first<const ROWS: usize, const PANELS: usize>(
+        s: S,
+        job: &WordJob<'_>,
+        (row, _): (usize, usize),
+    ) -> [[S::Ints; PANELS]; ROWS] {
+        // What may panic stays away from the sums: a loop with it is not unrolled, and an array that such a loop indexes is kept
+        // in memory, with a store for each product.
+        let mut biases = [0; ROWS];
+        if S::BIAS != 0 {
+            for (r, bias) in biases.iter_mut().enumerate() {
+                *bias = -S::BIAS * job.scales.totals[(row + r) * job.a_stride];
+            }
         }
-        s.splat_int(-S::BIAS * job.scales.totals[row * job.a_stride])
-    }
-
-    #[inline(always)]
-    fn open(_: S, bits: S::Ints) -> S::Ints {
-        bits
+        let mut tile = [[s.splat_int(0); PANELS]; ROWS];
+        for (tile, bias) in tile.iter_mut().zip(biases) {
+            *tile = [s.splat_int(bias); PANELS];
+        }
+        tile
     }
 
     #[inline(always)]
@@ -96,13 +123,25 @@ impl<S: Simd> Dot<S> for Bytes {
     }
 
     #[inline(always)]
-    fn close(_: S, sum: S::Ints) -> S::Ints {
-        sum
-    }
-
-    #[inline(always)]
-    fn last(s: S, bits: S::Ints, job: &mut WordJob<'_>, (row, panel): (usize, usize)) {
-        scale_and_add(s, s.to_float(bits), job, (row, panel));
+    fn last<const ROWS: usize, const PANELS: usize>(
+        s: S,
+        tile: &[[S::Ints; PANELS]; ROWS],
+        job: &mut WordJob<'_>,
+        (row, panel): (usize, usize),
+    ) {
+        // As above.
+        let mut memory = [[[0; LANES]; PANELS]; ROWS];
+        for (tile, memory) in tile.iter().zip(&mut memory) {
+            for (sum, memory) in tile.iter().zip(memory) {
+                s.store_ints(*sum, memory);
+            }
+        }
+        for (r, memory) in memory.iter().enumerate() {
+            for (p, memory) in memory.iter().enumerate() {
+                let sum = s.to_float(s.load_ints(memory));
+                scale_and_add(s, sum, job, (row + r, panel + p));
+            }
+        }
     }
 }
 
@@ -133,24 +172,8 @@ pub(crate) fn word_tile<S: Simd, D: Dot<S>, const ROWS: usize, const PANELS: usi
     row: usize,
     panel: usize,
 ) {
-    assert!(
-        row + ROWS <= job.rows && panel + PANELS <= job.panels,
-        "a tile inside the job"
-    );
-    // What may panic stays away from the sums: a loop with it is not unrolled, and an array that such a loop indexes is kept
-    // in memory, with a store for each product.
-    let mut memory = [[[0; LANES]; PANELS]; ROWS];
-    for (r, memory) in memory.iter_mut().enumerate() {
-        for (p, memory) in memory.iter_mut().enumerate() {
-            s.store_ints(D::first(s, job, (row + r, panel + p)), memory);
-        }
-    }
-    let mut tile = [[D::open(s, s.splat_int(0)); PANELS]; ROWS];
-    for (tile, memory) in tile.iter_mut().zip(&memory) {
-        for (sum, memory) in tile.iter_mut().zip(memory) {
-            *sum = D::open(s, s.load_ints(memory));
-        }
-    }
+    assert_inside::<ROWS, PANELS>(job, (row, panel));
+    let mut tile = D::first::<ROWS, PANELS>(s, job, (row, panel));
     let a = &job.a[(row * job.a_stride).min(job.a.len())..];
     let b = &job.b[(panel * job.panel_step).min(job.b.len())..];
     for k in 0..job.depth {
@@ -169,16 +192,19 @@ pub(crate) fn word_tile<S: Simd, D: Dot<S>, const ROWS: usize, const PANELS: usi
             }
         }
     }
-    for (tile, memory) in tile.iter().zip(&mut memory) {
-        for (sum, memory) in tile.iter().zip(memory) {
-            s.store_ints(D::close(s, *sum), memory);
-        }
-    }
-    for (r, memory) in memory.iter().enumerate() {
-        for (p, memory) in memory.iter().enumerate() {
-            D::last(s, s.load_ints(memory), job, (row + r, panel + p));
-        }
-    }
+    D::last(s, &tile, job, (row, panel));
+}
+
+/// Panics when rows or panels of a tile are not in the job.
+#[inline(always)]
+fn assert_inside<const ROWS: usize, const PANELS: usize>(
+    job: &WordJob<'_>,
+    (row, panel): (usize, usize),
+) {
+    assert!(
+        row + ROWS <= job.rows && panel + PANELS <= job.panels,
+        "a tile inside the job"
+    );
 }
 
 #[inline(always)]
@@ -191,4 +217,24 @@ fn sums_mut(sums: &mut [f32], at: usize) -> &mut [f32; LANES] {
     sums[at..]
         .first_chunk_mut()
         .expect("16 sums for each panel")
+}
+
+/// # Safety
+/// There are 16 sums from `at` on.
+#[inline(always)]
+unsafe fn sums_unchecked(sums: &[f32], at: usize) -> &[f32; LANES] {
+    // SAFETY: as the caller promises.
+    let sums = unsafe { sums.get_unchecked(at..) };
+    // SAFETY: as above.
+    unsafe { sums.first_chunk().unwrap_unchecked() }
+}
+
+/// # Safety
+/// There are 16 sums from `at` on.
+#[inline(always)]
+unsafe fn sums_mut_unchecked(sums: &mut [f32], at: usize) -> &mut [f32; LANES] {
+    // SAFETY: as the caller promises.
+    let sums = unsafe { sums.get_unchecked_mut(at..) };
+    // SAFETY: as above.
+    unsafe { sums.first_chunk_mut().unwrap_unchecked() }
 }

@@ -188,6 +188,13 @@ impl Simd for Avx2 {
         fn max(a: Floats, b: Floats) -> Floats {
             [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])]
         }
+        fn any_less(a: Floats, b: Floats) -> bool {
+            let less = _mm256_or_ps(
+                _mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]),
+                _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1]),
+            );
+            _mm256_movemask_ps(less) != 0
+        }
         fn select_less(a: Floats, b: Floats, x: Floats, y: Floats) -> Floats {
             [
                 _mm256_blendv_ps(y[0], x[0], _mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0])),

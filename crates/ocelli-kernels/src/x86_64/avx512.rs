@@ -8,10 +8,10 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::amx::{Amx, AmxRefusal};
-use super::pairs::pair_tiles;
+use super::pairs::{attend_pairs, pair_tiles};
 use crate::vector::{
-    self, Bytes, GroupJob, Kind, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations,
-    run_tiles, tile_loop,
+    self, Bytes, GroupJob, Kind, Lanes, Pairs, PlainHalves, Simd, TileJob, WordJob, kernels,
+    operations, run_tiles, tile_loop,
 };
 use crate::{
     Activation, Attention, Element, Kernels, KeyPanels, LANES, Matrix, MatrixMut, Operand, Panels,
@@ -371,6 +371,18 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         fn bits(x: __m512) -> __m512i {
             _mm512_castps_si512(x)
         }
+        fn any_less(a: __m512, b: __m512) -> bool {
+            _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) != 0
+        }
+        fn power_of_two(x: __m512) -> __m512 {
+            // x - floor(x), which is 0 for infinities; the polynomial is fitted on 0..=1, to a relative error of 7.5e-5.
+            let f = _mm512_reduce_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(x);
+            let mut p = _mm512_set1_ps(0.078_024_544);
+            for c in [0.226_067_14, 0.695_833_56, 0.999_925_2] {
+                p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(c));
+            }
+            _mm512_scalef_ps(p, x)
+        }
     }
 
     #[inline(always)]
@@ -434,6 +446,26 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
             // SAFETY: the unit was found on this processor.
             Unit::Pairs => unsafe { pair_tiles(self, job) },
             Unit::Tiles(amx) => amx.pair_tiles(job),
+        }
+    }
+
+    #[inline(always)]
+    fn attend_pairs(
+        self,
+        attention: &Attention<'_>,
+        out: &mut MatrixMut<'_>,
+        workspace: &mut Workspace,
+    ) where
+        Self: Kernels,
+    {
+        match self.0 {
+            // SAFETY: the unit was found on this processor; the matrix unit comes with it.
+            Unit::Pairs | Unit::Tiles(Amx::Unit(_)) => unsafe {
+                attend_pairs(self, attention, out, workspace);
+            },
+            Unit::Bytes | Unit::Tiles(Amx::Emulated) => {
+                vector::attend_pairs_of((self, PlainHalves), attention, out, workspace);
+            }
         }
     }
 

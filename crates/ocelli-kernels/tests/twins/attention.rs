@@ -247,3 +247,65 @@ fn attention_in_pairs_is_near_that_of_the_twin_and_rows_stand_alone() {
         }
     }
 }
+
+/// Attention in pairs of one row of ones to keys whose elements are all the same, which makes a key its score.
+fn attend_to_scores(kernels: &dyn Kernels, scores: &[f32], values: &[f32]) -> Vec<f32> {
+    const DIM: usize = 32;
+    let queries = [1.0; DIM];
+    let spread = |of: &[f32]| of.iter().flat_map(|x| [*x; DIM]).collect::<Vec<f32>>();
+    let (keys, values) = (spread(scores), spread(values));
+    let mut out = vec![0.0; DIM];
+    let attention = Attention {
+        queries: Matrix::new(&queries, 1, DIM),
+        dim: DIM,
+        scale: 1.0 / DIM as f32,
+        keys_values: KeyValues::Rows {
+            keys: Matrix::new(&keys, scores.len(), DIM),
+            values: Matrix::new(&values, scores.len(), DIM),
+        },
+        visible: &|_| 0..scores.len(),
+    };
+    let mut target = MatrixMut::new(&mut out, 1, DIM);
+    kernels.attend_pairs(&attention, &mut target, &mut Workspace::new());
+    out
+}
+
+#[test]
+fn attention_in_pairs_follows_scores_that_grow_and_fall() {
+    for kernels in vector_sets() {
+        // Steps below and above what weights may grow by, in blocks of 128 and inside of them.
+        for (step, run) in [(4.0, 128), (8.0, 128), (24.0, 128), (24.0, 50), (300.0, 40)] {
+            let rising: Vec<f32> = (0..600).map(|t| step * (t / run) as f32).collect();
+            let falling: Vec<f32> = rising.iter().rev().copied().collect();
+            let values = random(7, rising.len());
+            for scores in [&rising, &falling] {
+                let found = attend_to_scores(&*kernels, scores, &values);
+                let wanted = attend_to_scores(&Scalar, scores, &values);
+                let name = format!("{}, steps of {step} after {run}", kernels.name());
+                assert_close(&name, &found, &wanted, (2e-2, 1.0));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_stays_so_in_attention_in_pairs() {
+    for kernels in vector_sets() {
+        let (scores, values) = (random(1, 300), random(2, 300));
+        for bad in [f32::NAN, f32::INFINITY] {
+            for token in [0, 17, 130, 299] {
+                let (mut bad_scores, mut bad_values) = (scores.clone(), values.clone());
+                bad_scores[token] = bad;
+                bad_values[token] = bad;
+                for (scores, values) in [(&bad_scores, &values), (&scores, &bad_values)] {
+                    let found = attend_to_scores(&*kernels, scores, values);
+                    assert!(
+                        found.iter().all(|x| !x.is_finite()),
+                        "{}, {bad} at token {token}: {found:?}",
+                        kernels.name()
+                    );
+                }
+            }
+        }
+    }
+}
