@@ -275,6 +275,10 @@ impl Backend for CpuBackend {
         self.multiply_into(storage, &[op.into()]);
     }
 
+    fn linears(&self, storage: &mut dyn Storage, ops: &[Linear<'_>; 3]) {
+        self.multiply_into(storage, &ops.map(Multiply::from));
+    }
+
     fn gated_mlp(&self, storage: &mut dyn Storage, op: GatedMlp<'_>, _scratch: Tensor) {
         let gate = Multiply {
             x: op.x,

@@ -300,6 +300,39 @@ impl CpuStorage {
     }
 }
 
+impl CpuStorage {
+    /// A tensor to read and up to `N` to write, which come in the order of their places; fewer leave empty ones.
+    ///
+    /// # Panics
+    /// When two of them overlap, or there are more.
+    pub(crate) fn split_each<const N: usize>(
+        &mut self,
+        read: Tensor,
+        outs: impl Iterator<Item = Tensor>,
+    ) -> (Matrix<'_>, [MatrixMut<'_>; N]) {
+        let mut split = [(); N].map(|()| MatrixMut::new(&mut [], 0, 0));
+        let mut places = split.iter_mut();
+        let (mut rest, mut start) = (self.values_mut(), 0);
+        let (x, mut found) = (read.range(), None);
+        for out in outs {
+            let range = out.range();
+            assert!(range.start >= start, "results overlap or are out of order");
+            let (gap, behind) = rest.split_at_mut(range.start - start);
+            let (values, behind) = behind.split_at_mut(range.len());
+            let gap = &*gap;
+            if x.start >= start && x.end <= range.start {
+                found = Some(&gap[x.start - start..x.end - start]);
+            }
+            let place = places.next().expect("room for all results");
+            *place = MatrixMut::new(values, out.rows(), out.columns());
+            (rest, start) = (behind, range.end);
+        }
+        let rest = &*rest;
+        let values = found.unwrap_or_else(|| &rest[x.start - start..x.end - start]);
+        (Matrix::new(values, read.rows(), read.columns()), split)
+    }
+}
+
 /// The elements of `range`, which lies before or behind what is `written`.
 fn outside<'a>(
     before: &'a [f32],

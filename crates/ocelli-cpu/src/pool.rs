@@ -145,10 +145,26 @@ impl Pool {
         tiles: Tiles<'_, T>,
         task: impl Fn(Tile<'_, T>, &mut Workspace) + Sync,
     ) {
-        self.run(tiles.count(), &|index, workspace| {
-            // SAFETY: `run` calls each index once.
-            let tile = unsafe { tiles.tile(index) };
-            task(tile, workspace);
+        self.tiles_of(&[tiles], |_, tile, workspace| task(tile, workspace));
+    }
+
+    /// Calls `task` once for each tile of some matrices, with the index of its matrix, and waits for all of them.
+    pub(crate) fn tiles_of<T: Send>(
+        &self,
+        all: &[Tiles<'_, T>],
+        task: impl Fn(usize, Tile<'_, T>, &mut Workspace) + Sync,
+    ) {
+        let count = all.iter().map(Tiles::count).sum();
+        self.run(count, &|index, workspace| {
+            let mut inside = index;
+            for (which, tiles) in all.iter().enumerate() {
+                if inside < tiles.count() {
+                    // SAFETY: `run` calls each index once, and each stands for another tile.
+                    let tile = unsafe { tiles.tile(inside) };
+                    return task(which, tile, workspace);
+                }
+                inside -= tiles.count();
+            }
         });
     }
 }

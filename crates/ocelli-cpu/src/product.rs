@@ -23,8 +23,8 @@ const SMALL_ROUNDING: usize = 1 << 15;
 /// Multiple of every register tile and of the tiles of matrix units.
 const WHOLE_ROWS: usize = 48;
 
-/// Outputs of a tile of generated rows at most.
-const MOST_COLUMNS: usize = 128;
+/// Sums of a tile of generated rows at most.
+const MOST_SUMS: usize = 6144;
 
 /// A product with its epilogue.
 pub(crate) struct Multiply<'a> {
@@ -68,8 +68,83 @@ pub(crate) struct Engine<'a> {
     pub(crate) rounded: &'a Mutex<Numbers<f32>>,
 }
 
+/// Most results of products that are computed side by side.
+const SIDE_BY_SIDE: usize = 4;
+
+/// Products with one result, one after the other.
+#[derive(Clone, Copy)]
+struct Chain<'a> {
+    products: &'a [Multiply<'a>],
+    /// Which part of their weights.
+    part: usize,
+}
+
+impl<'a> Chain<'a> {
+    fn parts(&self) -> impl Iterator<Item = (&'a Multiply<'a>, &'a Part)> {
+        let part = self.part;
+        let of = move |product: &'a Multiply<'a>| &CpuWeight::of(product.weight).parts[part];
+        self.products
+            .iter()
+            .map(move |product| (product, of(product)))
+    }
+
+    fn out(&self) -> Tensor {
+        self.products[0].out
+    }
+
+    fn first_part(&self) -> &'a Part {
+        &CpuWeight::of(self.products[0].weight).parts[self.part]
+    }
+}
+
+/// Chains whose tiles the threads take one by one.
+#[derive(Clone, Copy)]
+struct SideBySide<'a> {
+    products: &'a [Multiply<'a>],
+    part: usize,
+    kind: Kind,
+    operand: Operand,
+}
+
+impl<'a> SideBySide<'a> {
+    fn chains(self) -> impl Iterator<Item = Chain<'a>> {
+        let same = |a: &Multiply<'_>, b: &Multiply<'_>| a.out == b.out;
+        let part = self.part;
+        let chains = self.products.chunk_by(same);
+        chains.map(move |products| Chain { products, part })
+    }
+
+    /// Tiles of some rows of the results.
+    fn tiles<'o>(
+        self,
+        outs: &'o mut [MatrixMut<'_>; SIDE_BY_SIDE],
+        (rows, inputs, threads): (Range<usize>, usize, usize),
+    ) -> [Tiles<'o>; SIDE_BY_SIDE] {
+        let widths = self.chains().map(|chain| chain.first_part().outputs.len());
+        let cut = Cut {
+            kind: self.kind,
+            inputs,
+            columns: widths.sum(),
+            threads,
+        };
+        let mut left = self.chains().count();
+        let mut places = outs.iter_mut().zip(self.chains());
+        std::array::from_fn(|_| {
+            let Some((out, chain)) = places.next() else {
+                return Tiles::new(MatrixMut::new(&mut [], 0, 0), 1, 1);
+            };
+            left -= 1;
+            let part = chain.first_part();
+            let out = out.part(rows.clone(), part.outputs.clone());
+            let shape = shape(self.operand, part.panels().format());
+            cut.tiles(out, shape, left == 0)
+        })
+    }
+}
+
 impl Engine<'_> {
-    /// Products of the same rows, one after the other; rows are rounded once for all of them.
+    /// Products of the same rows. Those that share a result are done in order, others side by side; rows are rounded once for
+    /// all of them.
     pub(crate) fn run(&self, storage: &mut dyn Storage, products: &[Multiply<'_>]) {
         let Some(first) = products.first() else {
             return;
@@ -88,20 +163,24 @@ impl Engine<'_> {
                 continue;
             }
             let mut present = Operand::F32;
-            for product in products {
-                for part in &CpuWeight::of(product.weight).parts {
+            let mut rest = products;
+            while !rest.is_empty() {
+                let together;
+                (together, rest) = rest.split_at(self.together(kind, rest));
+                for (index, part) in CpuWeight::of(together[0].weight).parts.iter().enumerate() {
                     let operand = self.operand(kind, part);
                     if operand != Operand::F32 && operand != present {
                         let x = CpuStorage::of(storage).read(x).part_rows(rows.clone());
                         self.round(operand, x, &mut buffer);
                         present = operand;
                     }
-                    self.part(
-                        product,
-                        storage,
-                        (part, rows.clone(), kind),
-                        buffer.values(),
-                    );
+                    let job = SideBySide {
+                        products: together,
+                        part: index,
+                        kind,
+                        operand,
+                    };
+                    self.side_by_side(storage, job, (rows.clone(), buffer.values()));
                 }
             }
         }
@@ -113,6 +192,24 @@ impl Engine<'_> {
             Kind::Prompt => self.arithmetic.prompt(format),
             Kind::Generated => self.arithmetic.generated(format),
         }
+    }
+
+    /// How many of the first products can run at once: of weights in one part that take rows in the same form.
+    fn together(&self, kind: Kind, products: &[Multiply<'_>]) -> usize {
+        let whole = |product: &Multiply<'_>| match &*CpuWeight::of(product.weight).parts {
+            [part] => Some(self.operand(kind, part)),
+            _ => None,
+        };
+        let mut results = 0;
+        let mut last = None;
+        let fits = |product: &&Multiply<'_>| {
+            results += usize::from(last != Some(product.out));
+            last = Some(product.out);
+            results <= SIDE_BY_SIDE
+                && whole(product).is_some()
+                && whole(product) == whole(&products[0])
+        };
+        products.iter().take_while(fits).count().max(1)
     }
 
     fn round(&self, operand: Operand, x: Matrix<'_>, buffer: &mut Numbers<f32>) {
@@ -135,52 +232,47 @@ impl Engine<'_> {
             });
     }
 
-    /// The product of some rows with one part of the weight.
-    fn part(
+    /// Products of some rows with one part of each weight, cut into tiles for the threads.
+    fn side_by_side(
         &self,
-        product: &Multiply<'_>,
         storage: &mut dyn Storage,
-        (part, rows, kind): (&Part, Range<usize>, Kind),
-        rounded: &[f32],
+        mut job: SideBySide<'_>,
+        (rows, rounded): (Range<usize>, &[f32]),
     ) {
-        let operand = self.operand(kind, part);
-        let ([x], mut out) = CpuStorage::of_mut(storage).split([product.x], product.out);
+        // Bytes in groups are the same sums in the same order either way.
+        if job.operand == Operand::Int8Groups && rows.len() <= self.kernels.rates().few_rows {
+            job.kind = Kind::Generated;
+        }
+        let storage = CpuStorage::of_mut(storage);
+        let results = job.chains().map(|chain| chain.out());
+        let (x, mut outs) = storage.split_each(job.products[0].x, results);
         let inputs = x.columns();
-        let x = if operand == Operand::F32 {
+        let x = if job.operand == Operand::F32 {
             x.part_rows(rows.clone())
         } else {
-            let words = operand.row_words(inputs);
+            let words = job.operand.row_words(inputs);
             Matrix::new(&rounded[..rows.len() * words], rows.len(), words)
         };
-        let out = out.part(rows.clone(), part.outputs.clone());
-        let panels = part.panels();
-        let bias = product.bias.map(|bias| &vector(bias)[part.outputs.clone()]);
-        // Bytes in groups are the same sums in the same order either way.
-        let few_rows = self.kernels.rates().few_rows;
-        let kind = match kind {
-            Kind::Prompt if operand == Operand::Int8Groups && rows.len() <= few_rows => {
-                Kind::Generated
-            }
-            kind => kind,
-        };
-        let shape = shape(operand, panels.format());
-        self.pool.tiles(
-            tiles(out, inputs, (kind, shape), self.pool.threads()),
-            |tile, workspace| {
-                let job = Product {
-                    operand,
-                    x: x.part_rows(tile.rows),
-                    weight: panels.part(tile.columns.clone()),
-                    bias: bias.map(|bias| &bias[tile.columns]),
+        let tiles = job.tiles(&mut outs, (rows, inputs, self.pool.threads()));
+        self.pool.tiles_of(&tiles, |which, mut tile, workspace| {
+            let chain = job.chains().nth(which).expect("tiles are those of chains");
+            let (tile_rows, tile_columns) = (0..tile.rows.len(), 0..tile.columns.len());
+            for (product, part) in chain.parts() {
+                let bias = product.bias.map(|bias| &vector(bias)[part.outputs.clone()]);
+                let product = Product {
+                    operand: job.operand,
+                    x: x.part_rows(tile.rows.clone()),
+                    weight: part.panels().part(tile.columns.clone()),
+                    bias: bias.map(|bias| &bias[tile.columns.clone()]),
                     finish: product.finish,
-                    out: tile.out,
+                    out: tile.out.part(tile_rows.clone(), tile_columns.clone()),
                 };
-                match kind {
-                    Kind::Prompt => self.kernels.product(job, workspace),
-                    Kind::Generated => self.kernels.product_few(job, workspace),
+                match job.kind {
+                    Kind::Prompt => self.kernels.product(product, workspace),
+                    Kind::Generated => self.kernels.product_few(product, workspace),
                 }
-            },
-        );
+            }
+        });
     }
 }
 
@@ -214,38 +306,50 @@ fn shape(operand: Operand, format: PanelFormat) -> (usize, usize) {
     }
 }
 
-/// Tiles large enough to use a cache well and numerous enough to occupy all threads.
-fn tiles(
-    out: MatrixMut<'_>,
+/// How results are cut into tiles: large enough to use a cache well and numerous enough to occupy all threads.
+struct Cut {
+    kind: Kind,
     inputs: usize,
-    (kind, (tile_rows, tile_columns)): (Kind, (usize, usize)),
+    /// Of all results that are computed side by side.
+    columns: usize,
     threads: usize,
-) -> Tiles<'_> {
-    let (rows, columns) = (out.rows(), out.columns().max(1));
-    let work = rows * columns * inputs;
-    let wanted = if work < SMALL { 1 } else { 4 * threads };
-    match kind {
-        Kind::Prompt => {
-            // Bands of the same height: a low one costs as much unpacking as a high one, and is an uneven share of the work.
-            let bands = rows.div_ceil(tile_rows);
-            let height = rows.div_ceil(bands).next_multiple_of(WHOLE_ROWS);
-            let mut width = tile_columns;
-            while width > LANES && bands * columns.div_ceil(width) < wanted {
-                width /= 2;
-            }
-            Tiles::new(out, height, width)
+}
+
+impl Cut {
+    /// Tiles of one result. The last one's get narrower, so that all threads end at about the same time.
+    fn tiles<'a>(
+        &self,
+        out: MatrixMut<'a>,
+        (most_rows, most_columns): (usize, usize),
+        is_last: bool,
+    ) -> Tiles<'a> {
+        let (rows, columns) = (out.rows(), self.columns.max(1));
+        if rows * columns * self.inputs < SMALL {
+            let width = out.columns().next_multiple_of(LANES).max(LANES);
+            return Tiles::new(out, rows.max(1), width);
         }
-        Kind::Generated => {
-            let width = columns.div_ceil(wanted).next_multiple_of(LANES);
-            Tiles::new(
-                out,
-                rows,
-                if wanted == 1 {
-                    width
-                } else {
-                    width.min(MOST_COLUMNS)
-                },
-            )
+        let (bands, height, mut width, least) = match self.kind {
+            Kind::Prompt => {
+                // Bands of the same height: a low one costs as much unpacking as a high one, and is an uneven share of the work.
+                let bands = rows.div_ceil(most_rows);
+                let height = rows.div_ceil(bands).next_multiple_of(WHOLE_ROWS);
+                (bands, height, most_columns, 2 * LANES)
+            }
+            Kind::Generated => {
+                // Weights that lie one behind the other are read faster, so a thread gets as many as leave some for the others.
+                let share = columns.div_ceil(2 * self.threads);
+                let most = (MOST_SUMS / rows).max(LANES);
+                (1, rows, share.next_multiple_of(LANES).min(most), LANES)
+            }
+        };
+        while width > LANES && bands * columns.div_ceil(width) < 2 * self.threads {
+            width = (width / 2).next_multiple_of(LANES);
+        }
+        let tiles = Tiles::new(out, height, width);
+        if is_last {
+            tiles.with_narrow_end(self.threads.div_ceil(bands), least)
+        } else {
+            tiles
         }
     }
 }

@@ -74,6 +74,19 @@ impl Backend for Paced<'_> {
         }
     }
 
+    fn linears(&self, storage: &mut dyn Storage, ops: &[Linear<'_>; 3]) {
+        let sizes = ops.map(|op| op.weight.inputs() * op.weight.outputs());
+        for run in self.pieces(ops[0].x.rows(), sizes.iter().sum()) {
+            let parts = ops.map(|op| Linear {
+                x: op.x.slice_rows(run.clone()),
+                out: op.out.slice_rows(run.clone()),
+                ..op
+            });
+            self.inner.linears(storage, &parts);
+            (self.pause)();
+        }
+    }
+
     fn gated_mlp(&self, storage: &mut dyn Storage, op: GatedMlp<'_>, scratch: Tensor) {
         let row = 2 * op.gate.inputs() * op.gate.outputs();
         for run in self.pieces(op.x.rows(), row) {

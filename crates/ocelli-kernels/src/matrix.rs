@@ -4,6 +4,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 
+use crate::LANES;
+
 /// Elements from one row of activations to the next, as register tiles take them: a chunk, and a cache line so that the rows
 /// of a tile do not fall on the same lines of a cache.
 pub(crate) const ROW_STRIDE: usize = crate::CHUNK + 16;
@@ -195,6 +197,8 @@ pub struct Tiles<'a, T = f32> {
     matrix: MatrixMut<'a, T>,
     rows: usize,
     columns: usize,
+    /// Columns from which tiles are narrower, and their least width.
+    narrow: (usize, usize),
 }
 
 /// A tile with its place in the matrix.
@@ -215,11 +219,23 @@ impl<'a, T> Tiles<'a, T> {
     /// When a side of the tiles is 0.
     pub fn new(matrix: MatrixMut<'a, T>, rows: usize, columns: usize) -> Self {
         assert!(rows > 0 && columns > 0, "tiles of {rows} x {columns}");
+        let narrow = (matrix.columns, columns);
         Self {
             matrix,
             rows,
             columns,
+            narrow,
         }
+    }
+
+    /// Cuts the last columns, as many as `count` tiles have but at most half of all, into narrower tiles: the first half of them
+    /// into tiles half as wide, and so on, but not below `least` columns. Threads that take tiles one by one end closer together so.
+    #[must_use]
+    pub fn with_narrow_end(mut self, count: usize, least: usize) -> Self {
+        let wide = self.matrix.columns / self.columns;
+        let from = (wide - count.min(wide / 2)) * self.columns;
+        self.narrow = (from, least.clamp(1, self.columns));
+        self
     }
 
     /// Number of tiles.
@@ -231,7 +247,44 @@ impl<'a, T> Tiles<'a, T> {
     }
 
     fn tiles_across(&self) -> usize {
-        self.matrix.columns.div_ceil(self.columns)
+        self.runs()
+            .map(|(run, width)| run.len().div_ceil(width))
+            .iter()
+            .sum()
+    }
+
+    /// Runs of columns with the width of their tiles.
+    fn runs(&self) -> [(Range<usize>, usize); 4] {
+        let all = self.matrix.columns;
+        let (mut start, least) = self.narrow;
+        let mut width = self.columns;
+        let mut runs = [(0..start, width), (0..0, 1), (0..0, 1), (0..0, 1)];
+        let last = runs.len() - 1;
+        for (index, run) in runs.iter_mut().enumerate().skip(1) {
+            width = (width / 2).next_multiple_of(LANES).clamp(least, width);
+            let half = ((all - start) / 2).next_multiple_of(width);
+            let end = if index == last {
+                all
+            } else {
+                all.min(start + half)
+            };
+            *run = (start..end, width);
+            start = end;
+        }
+        runs
+    }
+
+    /// Columns of the tiles at a place across.
+    fn columns_at(&self, mut across: usize) -> Range<usize> {
+        for (run, width) in self.runs() {
+            let count = run.len().div_ceil(width);
+            if across < count {
+                let left = run.start + across * width;
+                return left..(left + width).min(run.end);
+            }
+            across -= count;
+        }
+        panic!("a tile behind the last one");
     }
 
     /// Tile `index`; consecutive tiles share their columns, so that a block of weights stays in a cache.
@@ -243,11 +296,62 @@ impl<'a, T> Tiles<'a, T> {
         assert!(index < self.count(), "tile {index} of {}", self.count());
         let down = self.matrix.rows.div_ceil(self.rows);
         let top = index % down * self.rows;
-        let left = index / down * self.columns;
         let rows = top..(top + self.rows).min(self.matrix.rows);
-        let columns = left..(left + self.columns).min(self.matrix.columns);
+        let columns = self.columns_at(index / down);
         // SAFETY: tiles of other indices are disjoint, and the caller asks for each once.
         let out = unsafe { self.matrix.part_unchecked(rows.clone(), columns.clone()) };
         Tile { rows, columns, out }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often each element lies in a tile.
+    fn covered(rows: usize, columns: usize, cut: impl Fn(MatrixMut<'_>) -> Tiles<'_>) -> Vec<f32> {
+        let mut values = vec![0.0; rows * columns];
+        let tiles = cut(MatrixMut::new(&mut values, rows, columns));
+        for index in 0..tiles.count() {
+            #[allow(unsafe_code, reason = "each index is asked for once")]
+            // SAFETY: the loop asks for each index once.
+            let mut tile = unsafe { tiles.tile(index) };
+            assert!(!tile.rows.is_empty() && !tile.columns.is_empty());
+            for row in 0..tile.rows.len() {
+                tile.out.row(row).iter_mut().for_each(|value| *value += 1.0);
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn tiles_cover_every_element_once() {
+        for columns in [1, 15, 16, 17, 100, 128, 1000, 1024, 2048, 2053] {
+            for (width, narrow) in [(16, 0), (16, 4), (32, 4), (128, 0), (128, 4), (128, 100)] {
+                let values = covered(7, columns, |matrix| {
+                    Tiles::new(matrix, 3, width).with_narrow_end(narrow, 16)
+                });
+                assert!(
+                    values.iter().all(|value| *value == 1.0),
+                    "{columns} columns in tiles of {width}, {narrow} of them cut"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_columns_lie_in_narrower_tiles() {
+        let widths = |least| -> Vec<usize> {
+            let mut values = vec![0.0; 2048];
+            let tiles = Tiles::new(MatrixMut::new(&mut values, 1, 2048), 1, 128);
+            let tiles = tiles.with_narrow_end(4, least);
+            (0..tiles.count())
+                .map(|at| tiles.columns_at(at).len())
+                .collect()
+        };
+        let to_16 = [[128; 12].as_slice(), &[64; 4], &[32; 4], &[16; 8]].concat();
+        assert_eq!(widths(16), to_16);
+        let to_32 = [[128; 12].as_slice(), &[64; 4], &[32; 8]].concat();
+        assert_eq!(widths(32), to_32);
     }
 }

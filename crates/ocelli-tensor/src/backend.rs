@@ -127,6 +127,13 @@ pub trait Backend: Send + Sync {
         }
     }
 
+    /// Three products of the same rows, such as queries, keys and values; none adds, and results lie one behind the other.
+    fn linears(&self, storage: &mut dyn Storage, ops: &[Linear<'_>; 3]) {
+        for op in ops {
+            self.linear(storage, *op, op.out);
+        }
+    }
+
     /// See [`GatedMlp`]. `scratch` is `[rows, hidden]`.
     fn gated_mlp(&self, storage: &mut dyn Storage, op: GatedMlp<'_>, scratch: Tensor) {
         let gate = Linear {

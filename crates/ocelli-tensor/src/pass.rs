@@ -213,16 +213,22 @@ impl<'a> Pass<'a> {
         });
     }
 
+    /// `x W^T + b` of three weights, such as those of queries, keys and values, in new tensors.
+    pub fn linears(&mut self, x: &Tensor, weights: [(&Weight, Option<&Vector>); 3]) -> [Tensor; 3] {
+        let ops = weights.map(|(weight, bias)| Linear {
+            x: *x,
+            weight,
+            bias,
+            after: After::Store,
+            out: self.take_like(x, weight.outputs()),
+        });
+        ops.iter().for_each(check);
+        self.backend.linears(self.memory.storage(), &ops);
+        ops.map(|op| op.out)
+    }
+
     fn run_linear(&mut self, op: Linear<'_>) {
-        assert_eq!(op.x.columns(), op.weight.inputs(), "inputs of the product");
-        assert_eq!(
-            (op.x.rows(), op.weight.outputs()),
-            (op.out.rows(), op.out.columns()),
-            "outputs of the product"
-        );
-        if let Some(bias) = op.bias {
-            assert_eq!(bias.len(), op.weight.outputs(), "one bias per output");
-        }
+        check(&op);
         let mark = self.mark();
         let scratch = match op.after {
             After::Add => self.take_like(&op.x, op.weight.outputs()),
@@ -379,5 +385,19 @@ impl<'a> Pass<'a> {
     /// True when every element is finite.
     pub fn is_finite(&mut self, x: &Tensor) -> bool {
         self.backend.is_finite(self.memory.storage(), *x)
+    }
+}
+
+/// # Panics
+/// When shapes do not fit.
+fn check(op: &Linear<'_>) {
+    assert_eq!(op.x.columns(), op.weight.inputs(), "inputs of the product");
+    assert_eq!(
+        (op.x.rows(), op.weight.outputs()),
+        (op.out.rows(), op.out.columns()),
+        "outputs of the product"
+    );
+    if let Some(bias) = op.bias {
+        assert_eq!(bias.len(), op.weight.outputs(), "one bias per output");
     }
 }

@@ -23,6 +23,8 @@ pub enum Operation {
     Product(WeightShape),
     /// Both products of the first half of a gated MLP.
     GatedProducts(WeightShape),
+    /// Three products of the same rows, by the first weight and the outputs of all.
+    ThreeProducts(WeightShape),
     /// Attention inside segments: pictures.
     AttentionWithin,
     /// Attention over cached pages.
@@ -78,6 +80,7 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Self::Product(shape) => return write!(f, "product {shape}"),
             Self::GatedProducts(shape) => return write!(f, "gate and up {shape}"),
+            Self::ThreeProducts(shape) => return write!(f, "queries, keys and values {shape}"),
             Self::AttentionWithin => "attention in segments",
             Self::AttentionPaged => "attention to the cache",
             Self::Norm => "norm",
@@ -252,6 +255,17 @@ impl Backend for Timed {
         let operation = Operation::Product(op.weight.into());
         self.time_work(operation, work(op.x, &[op.weight]), |inner| {
             inner.linear(storage, op, scratch);
+        });
+    }
+    fn linears(&self, storage: &mut dyn Storage, ops: &[Linear<'_>; 3]) {
+        let [first, second, third] = ops.map(|op| op.weight);
+        let shape = WeightShape {
+            outputs: first.outputs() + second.outputs() + third.outputs(),
+            ..first.into()
+        };
+        let done = work(ops[0].x, &[first, second, third]);
+        self.time_work(Operation::ThreeProducts(shape), done, |inner| {
+            inner.linears(storage, ops);
         });
     }
     fn gated_mlp(&self, storage: &mut dyn Storage, op: GatedMlp<'_>, scratch: Tensor) {

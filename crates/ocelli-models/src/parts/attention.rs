@@ -153,9 +153,8 @@ impl SelfAttention {
         angles: Angles,
         plan: AttentionPlan<'_>,
     ) -> Tensor {
-        let queries = self.queries.forward(pass, h);
-        let keys = self.keys.forward(pass, h);
-        let values = self.values.forward(pass, h);
+        let weights = [&self.queries, &self.keys, &self.values].map(Linear::parts);
+        let [queries, keys, values] = pass.linears(h, weights);
         if let Some(norm) = &self.norm {
             norm.queries.in_place(pass, &queries);
             norm.keys.in_place(pass, &keys);

@@ -2,10 +2,11 @@
 
 use ocelli_quant::{TensorType, dequantize, is_quantizable, quantize};
 
-use super::{COUNTS, Kind, Lab, Random, RowOperation, assert_close, assert_same, check_rows};
+use super::{COUNTS, Kind, Lab, ROWS, Random, RowOperation, assert_close, assert_same, check_rows};
 use crate::{Activation, After, Backend, GatedMlp, Linear, Tensor, Use, Weight, WeightSource};
 
 /// A weight in a file's form, with the values that it stands for.
+#[derive(Clone)]
 struct Source {
     ty: TensorType,
     rows: usize,
@@ -185,7 +186,7 @@ pub fn check_embedding(backend: &dyn Backend) {
     }
 }
 
-/// `linear` with every epilogue and `gated_mlp`, against the same in primitives, to an error of `tolerance`.
+/// `linear` with every epilogue, `linears` and `gated_mlp`, against the same in primitives, to an error of `tolerance`.
 ///
 /// # Panics
 /// When the backend breaks its contract.
@@ -199,6 +200,61 @@ pub fn check_fused(backend: &dyn Backend, tolerance: f64) {
         fused.check_linear(backend, after, tolerance);
     }
     fused.check_gated(backend, tolerance);
+    check_three(backend);
+}
+
+/// Three products of the same rows have the bits that each has alone: of one type, of several, of a weight in two parts.
+fn check_three(backend: &dyn Backend) {
+    let source = |ty, outputs| Source::new(ty, outputs, 512);
+    let wide = source(TensorType::Q4_K, 300);
+    let sources = [
+        [
+            wide.clone(),
+            source(TensorType::Q4_K, 130),
+            source(TensorType::Q6_K, 200),
+        ],
+        [
+            wide.clone(),
+            source(TensorType::F16, 16),
+            source(TensorType::F32, 7),
+        ],
+    ];
+    for (sources, in_parts) in sources.iter().zip([false, true]) {
+        let mut weights = sources
+            .each_ref()
+            .map(|of| pack(backend, &[of], Use::Product));
+        if in_parts {
+            weights[1] = pack(backend, &[&sources[1], &wide], Use::Product);
+        }
+        let bias = backend.vector(&Random::new(4).values(weights[0].outputs()));
+        for (kind, rows) in Kind::ALL
+            .into_iter()
+            .flat_map(|kind| [1, 7, ROWS].map(|rows| (kind, rows)))
+        {
+            let mut lab = Lab::new(backend);
+            let x = lab.put(
+                &Random::new(5).values(rows * 512),
+                512,
+                kind.prompt_rows(rows),
+            );
+            let ops = |lab: &mut Lab<'_>| {
+                std::array::from_fn(|index| Linear {
+                    x,
+                    weight: &weights[index],
+                    bias: (index == 0).then_some(&bias),
+                    after: After::Store,
+                    out: lab.junk(rows, weights[index].outputs(), x.prompt_rows()),
+                })
+            };
+            let (together, alone): ([_; 3], [_; 3]) = (ops(&mut lab), ops(&mut lab));
+            backend.linears(lab.memory.storage(), &together);
+            for (together, alone) in together.into_iter().zip(alone) {
+                backend.linear(lab.memory.storage(), alone, alone.out);
+                let name = format!("{:?} of three, {rows} rows, {kind:?}", together.weight);
+                assert_same(&name, &lab.get(together.out), &lab.get(alone.out));
+            }
+        }
+    }
 }
 
 const OUTPUTS: usize = 53;

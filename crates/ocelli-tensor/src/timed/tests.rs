@@ -19,12 +19,17 @@ fn calls_are_kept_by_kind_with_the_work_that_is_counted_for_a_pass() {
     pass.linear(&x, &weight, None, None);
     pass.linear(&x, &weight, None, None);
     pass.gated_mlp(&x, (&weight, None), (&weight, None), Activation::Silu);
+    pass.linears(&x, [(&weight, None); 3]);
     pass.scale(2.0, &x);
     let times = timed.take();
     let shape = WeightShape {
         stored: Some(TensorType::F16),
         inputs: 5,
         outputs: 7,
+    };
+    let three = WeightShape {
+        outputs: 21,
+        ..shape
     };
     let found: Vec<_> = times
         .iter()
@@ -42,6 +47,7 @@ fn calls_are_kept_by_kind_with_the_work_that_is_counted_for_a_pass() {
         [
             (Operation::Product(shape), 2, 2 * 210, 2 * 70),
             (Operation::GatedProducts(shape), 1, 2 * 210, 2 * 70),
+            (Operation::ThreeProducts(three), 1, 3 * 210, 3 * 70),
             (Operation::Elements, 1, 0, 0),
         ]
     );
