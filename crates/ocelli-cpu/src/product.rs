@@ -297,8 +297,8 @@ impl Multiply<'_> {
 fn shape(operand: Operand, format: PanelFormat) -> (usize, usize) {
     match operand {
         Operand::F32 => (192, 128),
-        // Weights are used as they are.
-        Operand::Bf16 if format == PanelFormat::BF16 => (384, 128),
+        // Weights are used as they are; few rows and their sums leave room for many of them in a second-level cache.
+        Operand::Bf16 if format == PanelFormat::BF16 => (144, 256),
         // A step of the engine in one tile, so that weights are unpacked once.
         Operand::Int8Groups => (528, 128),
         // Unpacking weights is paid for by many rows.
