@@ -74,12 +74,17 @@ impl Engine {
             let sequence = self.sequences.get(id);
             sequence.is_some_and(|s| s.rounding == Rounding::Without)
         };
-        let (exact_prompts, prompts) = plan.prompts.into_iter().partition(|(id, _)| is_exact(id));
-        let (exact_generating, generating) = plan.generating.into_iter().partition(is_exact);
         let plan_of = |prompts, generating| Plan {
             prompts,
             generating,
         };
+        let mut ids = plan.prompts.iter().map(|(id, _)| id);
+        // Nearly always, and then nothing moves.
+        if !ids.any(is_exact) && !plan.generating.iter().any(is_exact) {
+            return (plan, plan_of(Vec::new(), Vec::new()));
+        }
+        let (exact_prompts, prompts) = plan.prompts.into_iter().partition(|(id, _)| is_exact(id));
+        let (exact_generating, generating) = plan.generating.into_iter().partition(is_exact);
         (
             plan_of(prompts, generating),
             plan_of(exact_prompts, exact_generating),
