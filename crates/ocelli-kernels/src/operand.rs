@@ -5,7 +5,7 @@
 //! - [`Operand::Int8Chunks`]: words of four signed bytes, padded with zeros to whole tiles of 64 inputs; then the scale of each
 //!   chunk of 256 inputs (`f32`); then the sum of each chunk's bytes (`i32`);
 //! - [`Operand::Int8Groups`]: words of four signed bytes; then the scale of each group of 32 inputs (`f32`); then the sum
-//!   of each 16 bytes (`i32`).
+//!   of each 16 bytes (`i32`); then what a minimum of each group is multiplied by, `-(scale * sum)` (`f32`).
 //!
 //! Bytes lie in -127..=127: `x = scale * byte` with `scale = max |x| / 127` over the chunk or group.
 
@@ -32,7 +32,7 @@ pub(crate) const GROUP: usize = 32;
 pub(crate) const SUM: usize = 16;
 
 /// Words of a cache line.
-const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 impl Operand {
     /// Words of a rounded row: an odd number of cache lines, so that neighbouring rows do not fall on the same lines of a cache.
@@ -41,9 +41,8 @@ impl Operand {
         let words = match self {
             Self::F32 => return inputs,
             Self::Bf16 => self.code_words(inputs),
-            Self::Int8Chunks | Self::Int8Groups => {
-                self.totals_at(inputs) + inputs.div_ceil(self.sum_inputs())
-            }
+            Self::Int8Chunks => self.behind_totals(inputs),
+            Self::Int8Groups => self.behind_totals(inputs) + inputs.div_ceil(GROUP),
         };
         (words.div_ceil(LINE) | 1) * LINE
     }
@@ -75,5 +74,10 @@ impl Operand {
     /// Where sums of bytes start in a row of bytes.
     pub(crate) fn totals_at(self, inputs: usize) -> usize {
         self.code_words(inputs) + inputs.div_ceil(self.scale_inputs())
+    }
+
+    /// Where they end, and what minima are multiplied by starts in a row of bytes in groups.
+    pub(crate) fn behind_totals(self, inputs: usize) -> usize {
+        self.totals_at(inputs) + inputs.div_ceil(self.sum_inputs())
     }
 }

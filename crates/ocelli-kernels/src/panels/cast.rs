@@ -41,6 +41,8 @@ casts! {
     fn bits(f32) -> i32;
     /// The bytes of singles.
     fn bytes(f32) -> u8;
+    /// The bytes of words of 32 bits.
+    fn word_bytes(i32) -> u8;
     /// The bytes of halves.
     fn half_bytes(u16) -> u8;
 }

@@ -23,7 +23,8 @@ pub(super) fn round(operand: Operand, x: &[f32], out: &mut [f32]) {
         Operand::Int8Chunks | Operand::Int8Groups => {
             out.fill(0.0);
             let run = operand.scale_inputs();
-            let (scales_at, totals_at) = (operand.code_words(x.len()), operand.totals_at(x.len()));
+            let inputs = x.len();
+            let (scales_at, totals_at) = (operand.code_words(inputs), operand.totals_at(inputs));
             for (index, x) in x.chunks(run).enumerate() {
                 let largest = x.iter().fold(0.0, |m: f32, x| m.max(x.abs()));
                 let poison: f32 = x.iter().map(|x| x * 0.0).sum();
@@ -38,6 +39,12 @@ pub(super) fn round(operand: Operand, x: &[f32], out: &mut [f32]) {
                     let place = index * run + i;
                     bytes_mut(out)[place] = code as u8;
                     bits_mut(out)[totals_at + place / operand.sum_inputs()] += i32::from(code);
+                }
+                if operand == Operand::Int8Groups {
+                    let totals = bits(out)[totals_at + index * GROUP / SUM..].iter();
+                    let total: i32 = totals.take(x.len().div_ceil(SUM)).sum();
+                    out[operand.behind_totals(inputs) + index] =
+                        -(out[scales_at + index] * total as f32);
                 }
             }
         }

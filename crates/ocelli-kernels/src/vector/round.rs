@@ -1,5 +1,6 @@
 //! Rounding of rows for products; see [`crate::Operand`] for the layout.
 
+use crate::operand::{GROUP, SUM};
 use crate::panels::cast::{bits, bits_mut, bytes_mut, halves_mut};
 use crate::vector::{Simd, is_finite};
 use crate::{LANES, Operand};
@@ -43,7 +44,8 @@ fn round_to_bytes<S: Simd>(s: S, operand: Operand, x: &[f32], out: &mut [f32]) {
     let codes = operand.code_words(x.len());
     let totals_at = operand.totals_at(x.len());
     let (out_codes, rest) = out.split_at_mut(codes);
-    let (scales, totals) = rest.split_at_mut(totals_at - codes);
+    let (scales, rest) = rest.split_at_mut(totals_at - codes);
+    let (totals, of_minima) = rest.split_at_mut(operand.behind_totals(x.len()) - totals_at);
     let bytes = bytes_mut(out_codes);
     bytes[x.len()..].fill(0);
     let run = operand.scale_inputs();
@@ -59,6 +61,19 @@ fn round_to_bytes<S: Simd>(s: S, operand: Operand, x: &[f32], out: &mut [f32]) {
         }
     }
     add_bytes(s, bits(out_codes), operand.sum_inputs(), bits_mut(totals));
+    of_minima.fill(0.0);
+    if operand == Operand::Int8Groups {
+        multiply_totals(scales, bits(totals), of_minima);
+    }
+}
+
+/// `out = -(scale * sum)` of each group; see [`Operand::Int8Groups`].
+#[inline(always)]
+fn multiply_totals(scales: &[f32], totals: &[i32], out: &mut [f32]) {
+    for ((scale, totals), out) in scales.iter().zip(totals.chunks(GROUP / SUM)).zip(out) {
+        let total: i32 = totals.iter().sum();
+        *out = -(scale * total as f32);
+    }
 }
 
 /// A word of four bytes of 1.

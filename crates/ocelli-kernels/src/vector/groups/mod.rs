@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! for each chunk of 256 inputs:
-//!     unpack the codes of the chunk of all panels to bytes, and the scales of its groups   (stay in the caches)
-//!     for each 2 panels, each 6 rows: a register tile, sums in and out of memory
-//!         for each group of inputs:
-//!             t = first + sum over k of byte[k] x[k]                  whole numbers, in registers
-//!             y = fma(scale scale_x, t, y)
-//!             y = fma(minimum, -(scale_x sum(x)), y)                  where the type has minima
+//!     for each 2 panels:
+//!         unpack the codes of the chunk to bytes, and the scales of its groups      (stay in the first-level cache)
+//!         for each 6 rows: a register tile, sums in and out of memory
+//!             for each group of inputs:
+//!                 t = first + sum over k of byte[k] x[k]                  whole numbers, in registers
+//!                 y = fma(scale scale_x, t, y)
+//!                 y = fma(minimum, -(scale_x sum(x)), y)                  where the type has minima
 //! ```
 //! Each element goes through the same operations in the same order as in [`super::few`], so a row of a prompt has the bits that
 //! it would have alone.
@@ -15,16 +16,22 @@
 mod terms;
 mod tile;
 
-use crate::operand::{GROUP, SUM};
+use std::ops::Range;
+
+use crate::operand::{GROUP, LINE, SUM};
 use crate::panels::cast::bits;
 use crate::panels::coded::{Coding, Minima};
 use crate::vector::{Simd, decode};
 use crate::workspace::room;
 use crate::{CHUNK, LANES, Operand, PanelFormat, Product, Workspace};
 
+use terms::add_chunk_terms;
 pub(super) use terms::add_terms;
 pub(crate) use tile::{GroupJob, Kind, group_tile, words_of_run};
-use tile::{Minimum4, Minimum5, Offset4, Offset5, ShortMinimum, ShortOffset, Signed};
+use tile::{Minimum4, Minimum5, NEXT_LINES, Offset4, Offset5, ShortMinimum, ShortOffset, Signed};
+
+/// Panels that are unpacked together: as many as a register tile has, or more.
+const PANELS: usize = 2;
 
 /// Most groups of a chunk, and elements from a row's terms to the next row's.
 const GROUPS: usize = CHUNK / 16;
@@ -65,41 +72,78 @@ pub(super) fn multiply<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Wor
     if inputs == 0 {
         sums.fill(0.0);
     }
-    let words = room(&mut workspace.words, panels * PANEL_WORDS);
-    let scales = room(&mut workspace.scales, 2 * panels * PANEL_SCALES);
-    let (scales, minima) = scales.split_at_mut(panels * PANEL_SCALES);
+    let words = room(&mut workspace.words, PANELS * PANEL_WORDS);
+    let scales = room(&mut workspace.scales, 2 * PANELS * PANEL_SCALES);
+    let (scales, minima) = scales.split_at_mut(PANELS * PANEL_SCALES);
     let terms = room(&mut workspace.terms, x.rows() * GROUPS);
-    let scales_at = Operand::Int8Groups.code_words(inputs);
-    let behind = |at: usize| at.min(x.values().len());
+    let places = Places::new(inputs);
+    let behind = |at: usize| &x.values()[at.min(x.values().len())..];
     for start in (0..inputs).step_by(CHUNK) {
-        let end = (start + CHUNK).min(inputs);
-        let groups = (end - start) / coding.group;
-        let block = |input: usize| input / coding.elements * coding.bytes;
-        for panel in 0..panels {
-            let blocks = &weight.panel(panel)[block(start)..block(end)];
-            let words = &mut words[panel * PANEL_WORDS..][..PANEL_WORDS];
-            let of_panel = panel * PANEL_SCALES..(panel + 1) * PANEL_SCALES;
-            let scales = (&mut scales[of_panel.clone()], &mut minima[of_panel]);
-            decode::unpack_words(s, code, blocks, (words, scales));
+        let chunk = start..(start + CHUNK).min(inputs);
+        add_chunk_terms::<S>(coding, (x, inputs, chunk.clone()), terms);
+        for panel in (0..panels).step_by(PANELS) {
+            let count = (panels - panel).min(PANELS);
+            for (index, words) in words.chunks_exact_mut(PANEL_WORDS).enumerate().take(count) {
+                let block = |input: usize| input / coding.elements * coding.bytes;
+                let blocks = &weight.panel(panel + index)[block(chunk.start)..block(chunk.end)];
+                let of_panel = index * PANEL_SCALES..(index + 1) * PANEL_SCALES;
+                let scales = (&mut scales[of_panel.clone()], &mut minima[of_panel]);
+                decode::unpack_words(s, code, blocks, (words, scales));
+            }
+            let job = GroupJob {
+                a: bits(behind(start / 4)),
+                row_scales: behind(places.scales + start / GROUP),
+                of_minima: behind(places.of_minima + start / GROUP),
+                a_stride: x.stride(),
+                terms,
+                rows: x.rows(),
+                groups: chunk.len() / coding.group,
+                words,
+                scales,
+                minima,
+                panels: count,
+                sums: &mut sums[panel * LANES..],
+                stride,
+                is_first: start == 0,
+                next: places.next_lines(&chunk).filter(|_| panel == 0),
+            };
+            run(s, coding, job);
         }
-        for (row, terms) in terms.as_chunks_mut::<GROUPS>().0.iter_mut().enumerate() {
-            add_terms::<S>(coding, (x.row(row), inputs, start..end), terms);
+    }
+}
+
+/// Where what belongs to codes lies in a rounded row.
+struct Places {
+    inputs: usize,
+    scales: usize,
+    totals: usize,
+    of_minima: usize,
+}
+
+impl Places {
+    fn new(inputs: usize) -> Self {
+        let operand = Operand::Int8Groups;
+        Self {
+            inputs,
+            scales: operand.code_words(inputs),
+            totals: operand.totals_at(inputs),
+            of_minima: operand.behind_totals(inputs),
         }
-        let job = GroupJob {
-            a: &bits(x.values())[behind(start / 4)..],
-            row_scales: &x.values()[behind(scales_at + start / GROUP)..],
-            a_stride: x.stride(),
-            terms,
-            rows: x.rows(),
-            groups,
-            words,
-            scales,
-            minima,
-            panels,
-            sums,
-            stride,
-            is_first: start == 0,
-        };
-        run(s, coding, job);
+    }
+
+    /// Where the lines of a row that the next chunk needs lie behind the first codes of this one; none behind the last.
+    fn next_lines(&self, chunk: &Range<usize>) -> Option<[usize; NEXT_LINES]> {
+        let (first, end) = (chunk.start / 4, chunk.end);
+        let line = |index: usize| end / 4 + index * LINE - first;
+        let lines = [
+            line(0),
+            line(1),
+            line(2),
+            line(3),
+            self.scales + end / GROUP - first,
+            self.totals + end / SUM - first,
+            self.of_minima + end / GROUP - first,
+        ];
+        (end < self.inputs).then_some(lines)
     }
 }

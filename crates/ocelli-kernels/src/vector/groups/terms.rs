@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use super::GROUPS;
 use crate::operand::{GROUP, SUM};
 use crate::panels::cast::bits;
 use crate::panels::coded::{Coding, Minima};
 use crate::vector::Simd;
-use crate::{LANES, Operand};
+use crate::{CHUNK, LANES, Matrix, Operand};
 
 /// Sums of 16 bytes that are turned into terms together, and the scales of their groups. Loops of this length become vectors.
 const RUN: usize = LANES;
@@ -22,23 +23,41 @@ pub(crate) fn add_terms<S: Simd>(
     (row, all, inputs): (&[f32], usize, Range<usize>),
     terms: &mut [i32],
 ) {
-    let has_minima = coding.minima != Minima::None;
-    let offset = coding.offset + if coding.is_signed() { S::BIAS } else { 0 };
-    if !has_minima && offset == 0 {
+    let Some(kind) = Terms::of_coding::<S>(coding) else {
         return;
-    }
+    };
     let operand = Operand::Int8Groups;
     let (scales_at, totals_at) = (operand.code_words(all), operand.totals_at(all));
     let scales = &row[scales_at + inputs.start / GROUP..][..inputs.len() / GROUP];
     let totals = bits(&row[totals_at + inputs.start / SUM..][..inputs.len() / SUM]);
     let terms = &mut terms[..inputs.len() / coding.group];
-    let kind = match (coding.group == GROUP, has_minima) {
-        (true, true) => Terms::LongMinima,
-        (false, true) => Terms::ShortMinima,
-        (true, false) => Terms::LongOffsets(offset),
-        (false, false) => Terms::ShortOffsets(offset),
-    };
     kind.fill((totals, scales), terms);
+}
+
+/// [`add_terms`] for a chunk of all rows, `[rows][16]`. Nothing where rows hold them already.
+#[inline(always)]
+pub(super) fn add_chunk_terms<S: Simd>(
+    coding: &Coding,
+    (x, all, inputs): (Matrix<'_>, usize, Range<usize>),
+    terms: &mut [i32],
+) {
+    let kind = match Terms::of_coding::<S>(coding) {
+        None | Some(Terms::LongMinima) => return,
+        Some(kind) => kind,
+    };
+    let operand = Operand::Int8Groups;
+    let scales_at = operand.code_words(all) + inputs.start / GROUP;
+    let totals_at = operand.totals_at(all) + inputs.start / SUM;
+    let is_whole = inputs.len() == CHUNK;
+    for (row, terms) in terms.as_chunks_mut::<GROUPS>().0.iter_mut().enumerate() {
+        let row = x.row(row);
+        let (scales, totals) = (&row[scales_at..], bits(&row[totals_at..]));
+        let whole = (scales.first_chunk(), totals.first_chunk());
+        match whole {
+            (Some(scales), Some(totals)) if is_whole => *terms = kind.of(totals, scales),
+            _ => add_terms::<S>(coding, (row, all, inputs.clone()), terms),
+        }
+    }
 }
 
 /// What terms are made of: groups of 32 or of 16 inputs, with minima or not.
@@ -55,6 +74,19 @@ enum Terms {
 }
 
 impl Terms {
+    /// Those of a coding, if it needs any.
+    #[inline(always)]
+    fn of_coding<S: Simd>(coding: &Coding) -> Option<Self> {
+        let offset = coding.offset + if coding.is_signed() { S::BIAS } else { 0 };
+        match (coding.group == GROUP, coding.minima != Minima::None) {
+            (true, true) => Some(Self::LongMinima),
+            (false, true) => Some(Self::ShortMinima),
+            (_, false) if offset == 0 => None,
+            (true, false) => Some(Self::LongOffsets(offset)),
+            (false, false) => Some(Self::ShortOffsets(offset)),
+        }
+    }
+
     #[inline(always)]
     fn fill(self, (totals, scales): (&[i32], &[f32]), terms: &mut [i32]) {
         let of_run = match self {

@@ -5,9 +5,10 @@
 )]
 
 use super::{GROUPS, PANEL_SCALES, PANEL_WORDS};
-use crate::LANES;
-use crate::operand::GROUP;
+use crate::operand::{GROUP, LINE};
+use crate::panels::cast::{bytes, word_bytes};
 use crate::vector::Simd;
+use crate::{CHUNK, LANES};
 
 /// What a register tile must know of a coding, as a type so that its inner loop is compiled for it.
 pub(crate) trait Kind: Copy {
@@ -62,14 +63,19 @@ pub(crate) const fn words_of_run(bits: usize, words: usize) -> usize {
     run
 }
 
+/// Lines of a row that a chunk needs, those of codes first.
+pub(super) const NEXT_LINES: usize = 7;
+
 /// Rounded rows, unpacked panels of a chunk and the sums they are added to.
 pub(crate) struct GroupJob<'a> {
     /// `[rows]`, `a_stride` apart; the first word of each is the first of the chunk.
     pub(super) a: &'a [i32],
     /// Scale of row `r` for inputs `32 g ..` at `r * a_stride + g`.
     pub(super) row_scales: &'a [f32],
+    /// What minima of groups of 32 are multiplied by, in the same places.
+    pub(super) of_minima: &'a [f32],
     pub(super) a_stride: usize,
-    /// `[rows][16]`: for each group where its sum starts, or the bits of what its minimum is multiplied by.
+    /// `[rows][16]`: for each group where its sum starts, or the bits of what its minimum is multiplied by, of groups of 16.
     pub(super) terms: &'a [i32],
     pub(crate) rows: usize,
     pub(super) groups: usize,
@@ -83,6 +89,8 @@ pub(crate) struct GroupJob<'a> {
     pub(super) sums: &'a mut [f32],
     pub(super) stride: usize,
     pub(super) is_first: bool,
+    /// Where the lines that the next chunk needs lie behind `a`, if someone is to ask for them.
+    pub(super) next: Option<[usize; NEXT_LINES]>,
 }
 
 impl GroupJob<'_> {
@@ -101,6 +109,7 @@ impl GroupJob<'_> {
         assert!(self.a.len() >= rows + words, "rounded rows");
         let scales = (words * 4).div_ceil(GROUP);
         assert!(self.row_scales.len() >= rows + scales, "scales of rows");
+        assert!(self.of_minima.len() >= rows + scales, "sums of rows");
         assert!(self.terms.len() >= self.rows * GROUPS, "terms of rows");
         assert!(
             self.words.len() >= self.panels * PANEL_WORDS,
@@ -115,6 +124,29 @@ impl GroupJob<'_> {
         assert!(self.sums.len() >= sums, "sums of a product");
     }
 }
+
+impl GroupJob<'_> {
+    /// One of a row's terms.
+    #[inline(always)]
+    fn term(&self, row: usize, group: usize) -> i32 {
+        // SAFETY: `check` found 16 terms for each row, and no more groups.
+        unsafe { *self.terms.get_unchecked(row * GROUPS + group) }
+    }
+
+    /// What the minima of a group are multiplied by.
+    #[inline(always)]
+    fn total<K: Kind>(&self, row: usize, group: usize) -> f32 {
+        if K::WORDS * 4 == GROUP {
+            // SAFETY: `check` found those of the last row.
+            unsafe { *self.of_minima.get_unchecked(row * self.a_stride + group) }
+        } else {
+            f32::from_bits(self.term(row, group) as u32)
+        }
+    }
+}
+
+/// Lines of codes of a chunk.
+const CODE_LINES: usize = CHUNK / 4 / LINE;
 
 /// Sixteen elements from `at`.
 ///
@@ -152,6 +184,7 @@ pub(crate) fn group_tile<S: Simd, K: Kind, const ROWS: usize, const PANELS: usiz
         }
     }
     for group in 0..job.groups {
+        ask::<S, ROWS, PANELS>(s, job, (row, panel, group));
         add_group((s, kind), job, (row, panel, group), &mut results);
     }
     for (r, results) in results.into_iter().enumerate() {
@@ -167,6 +200,33 @@ pub(crate) fn group_tile<S: Simd, K: Kind, const ROWS: usize, const PANELS: usiz
     }
 }
 
+/// Asks, a little in each group, for what the tile below reads, and for the lines of this tile's rows that the next chunk needs:
+/// hardware does not follow short runs that lie so far apart.
+#[inline(always)]
+fn ask<S: Simd, const ROWS: usize, const PANELS: usize>(
+    s: S,
+    job: &GroupJob<'_>,
+    (row, panel, group): (usize, usize, usize),
+) {
+    const WORD: usize = size_of::<i32>();
+    if group < CODE_LINES {
+        for below in row + ROWS..row + 2 * ROWS {
+            let at = below * job.a_stride + group * LINE;
+            s.prefetch(word_bytes(job.a), at * WORD);
+        }
+    } else if group < CODE_LINES + PANELS {
+        for below in row + ROWS..row + 2 * ROWS {
+            let at = below * job.stride + (panel + group - CODE_LINES) * LANES;
+            s.prefetch(bytes(job.sums), at * WORD);
+        }
+    }
+    if let Some(line) = job.next.and_then(|next| next.get(group).copied()) {
+        for row in row..row + ROWS {
+            s.prefetch_second(word_bytes(job.a), (row * job.a_stride + line) * WORD);
+        }
+    }
+}
+
 /// Adds the products of a group to a tile's results.
 #[inline(always)]
 fn add_group<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
@@ -175,15 +235,10 @@ fn add_group<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
     (row, panel, group): (usize, usize, usize),
     results: &mut [[S::Floats; PANELS]; ROWS],
 ) {
-    let mut terms = [0; ROWS];
-    for (r, term) in terms.iter_mut().enumerate() {
-        // SAFETY: `GroupJob::check` found 16 terms for each row, and no more groups.
-        *term = unsafe { *job.terms.get_unchecked((row + r) * GROUPS + group) };
-    }
     let mut dots = [[s.splat_int(0); PANELS]; ROWS];
     if K::OFFSET || (K::BITS == 0 && S::BIAS != 0) {
-        for (dots, term) in dots.iter_mut().zip(terms) {
-            *dots = [s.splat_int(term); PANELS];
+        for (r, dots) in dots.iter_mut().enumerate() {
+            *dots = [s.splat_int(job.term(row + r, group)); PANELS];
         }
     }
     add_dots((s, kind), job, (row, panel, group), &mut dots);
@@ -206,7 +261,7 @@ fn add_group<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
             let both = s.mul(scales[p], of_row);
             *result = s.fma(both, s.to_float(dot), *result);
             if K::MINIMA {
-                let total = s.splat(f32::from_bits(terms[r] as u32));
+                let total = s.splat(job.total::<K>(row + r, group));
                 *result = s.fma(minima[p], total, *result);
             }
         }
