@@ -144,11 +144,28 @@ impl CpuBackend {
         // Many tiles share the work evenly, but not so many that making keys ready takes longer than using them.
         let even = rows(4).max((least / group).min(rows(1)));
         let rows = (most / group).min(even).max(24_usize.div_ceil(group));
+        let rows = self.shared_evenly((out.rows(), count), (rows, most / group));
         self.pool
             .tiles(Tiles::new(out, rows, width), |tile, workspace| {
                 let head = tile.columns.start / width;
                 f(tile, head, workspace);
             });
+    }
+
+    /// Rows of a tile, near `wanted` and at most `most`, so that few tiles are as many for each thread. `all` are the rows and heads.
+    fn shared_evenly(&self, (all, heads): (usize, usize), (wanted, most): (usize, usize)) -> usize {
+        let threads = self.pool.threads();
+        let tiles = all.div_ceil(wanted) * heads;
+        if tiles <= threads || tiles >= 4 * threads || tiles.is_multiple_of(threads) {
+            return wanted;
+        }
+        let rows = |tiles: usize| all.div_ceil(tiles.div_ceil(heads)).max(1);
+        let fewer = rows(tiles / threads * threads);
+        if fewer <= most {
+            fewer
+        } else {
+            rows(tiles.next_multiple_of(threads))
+        }
     }
 
     fn attend_rows(

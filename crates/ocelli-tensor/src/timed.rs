@@ -25,8 +25,8 @@ pub enum Operation {
     GatedProducts(WeightShape),
     /// Three products of the same rows, by the first weight and the outputs of all.
     ThreeProducts(WeightShape),
-    /// Attention inside segments: pictures.
-    AttentionWithin,
+    /// Attention inside segments, pictures or windows of them, of at most so many rows.
+    AttentionWithin(usize),
     /// Attention over cached pages.
     AttentionPaged,
     /// Norms of rows and of heads.
@@ -81,7 +81,7 @@ impl fmt::Display for Operation {
             Self::Product(shape) => return write!(f, "product {shape}"),
             Self::GatedProducts(shape) => return write!(f, "gate and up {shape}"),
             Self::ThreeProducts(shape) => return write!(f, "queries, keys and values {shape}"),
-            Self::AttentionWithin => "attention in segments",
+            Self::AttentionWithin(rows) => return write!(f, "attention in segments of {rows}"),
             Self::AttentionPaged => "attention to the cache",
             Self::Norm => "norm",
             Self::Rotation => "rotation",
@@ -284,7 +284,9 @@ impl Backend for Timed {
     ) {
         let pairs = pairs_within(segments, part);
         let operations = attention_operations(attend.heads, part.heads.len(), pairs);
-        self.time_work(Operation::AttentionWithin, (operations, 0), |inner| {
+        let longest = segments.iter().map(ExactSizeIterator::len).max();
+        let operation = Operation::AttentionWithin(longest.unwrap_or(0));
+        self.time_work(operation, (operations, 0), |inner| {
             inner.attend_part_within(storage, attend, keys_values, segments, part);
         });
     }

@@ -16,7 +16,7 @@ use std::ops::Range;
 use crate::attention::{Attention, KeyValues};
 use crate::panels::cast::{bits, bits_mut, bytes, halves_mut};
 use crate::vector::ahead::LINE;
-use crate::vector::round::round_to_halves;
+use crate::vector::halves::{lanes, round_row};
 use crate::vector::weights::{Row, weigh_row};
 use crate::vector::{Halves, Simd};
 use crate::word_job::{Scales, WordJob};
@@ -77,7 +77,7 @@ pub(crate) fn attend_pairs_of<S: Simd + Kernels, H: Halves<S>>(
         width: dim.next_multiple_of(LANES),
     };
     let space = &mut workspace.attention;
-    round_queries(s, attention, sizes, space);
+    round_queries((s, h), attention, sizes, space);
     room(&mut space.sums, sizes.count * sizes.width).fill(0.0);
     room(&mut space.total, sizes.count * LANES).fill(0.0);
     room(&mut space.largest, sizes.count).fill(f32::NEG_INFINITY);
@@ -113,8 +113,8 @@ fn divide<S: Simd>(s: S, sizes: Sizes, space: &mut AttentionSpace, out: &mut Mat
 
 /// Queries times the scale and `log2(e)`, rounded.
 #[inline(always)]
-fn round_queries<S: Simd>(
-    s: S,
+fn round_queries<S: Simd, H: Halves<S>>(
+    (s, h): (S, H),
     attention: &Attention<'_>,
     sizes: Sizes,
     space: &mut AttentionSpace,
@@ -128,7 +128,7 @@ fn round_queries<S: Simd>(
         for (scaled, x) in scaled.iter_mut().zip(head) {
             *scaled = x * factor;
         }
-        round_to_halves(s, scaled, halves_mut(out));
+        round_row((s, h), scaled, halves_mut(out));
     }
 }
 
@@ -143,7 +143,7 @@ fn ask_for<S: Simd>(s: S, attention: &Attention<'_>, tokens: Range<usize>) {
         for row in [keys.row(token), values.row(token)] {
             let row = bytes(row);
             for line in 0..=row.len() / LINE {
-                s.prefetch(row, line * LINE);
+                s.prefetch_second(row, line * LINE);
             }
         }
     }
@@ -161,7 +161,7 @@ fn round_block<S: Simd + Kernels, H: Halves<S>>(
         dim, width, words, ..
     } = sizes;
     let count = tokens.len();
-    let mut rows;
+    let rows;
     let key_words = room(&mut space.key_words, BLOCK * words);
     let whole = count.next_multiple_of(LANES);
     match &attention.keys_values {
@@ -169,19 +169,11 @@ fn round_block<S: Simd + Kernels, H: Halves<S>>(
             // Words of two elements are turned, which is half as many as elements.
             let rounded = room(&mut space.keys, count * words);
             for (token, out) in tokens.clone().zip(rounded.chunks_exact_mut(words)) {
-                round_to_halves(s, keys.row(token), halves_mut(out));
+                round_row((s, h), keys.row(token), halves_mut(out));
             }
             let rounded = Matrix::new(rounded, count, words);
             s.transpose(rounded, &mut key_words[..whole * words]);
             rows = values.part_rows(tokens);
-            if dim < width {
-                let padded = room(&mut space.values, count * width);
-                for (token, row) in padded.chunks_exact_mut(width).enumerate() {
-                    row[..dim].copy_from_slice(rows.row(token));
-                    row[dim..].fill(0.0);
-                }
-                rows = Matrix::new(padded, count, width);
-            }
         }
         KeyValues::Paged(head) => {
             let panels = room(&mut space.keys, whole * dim);
@@ -200,14 +192,17 @@ fn round_block<S: Simd + Kernels, H: Halves<S>>(
             }
         }
     }
+    // Rows are read in order; half the tokens of a tile of depth may be behind the last one.
     let value_words = room(&mut space.value_words, BLOCK / 2 * width);
-    for (panel, words) in value_words.chunks_exact_mut(BLOCK / 2 * LANES).enumerate() {
-        let at = |token: usize| {
-            let row = (token < count).then(|| rows.row(token))?;
-            row[panel * LANES..].first_chunk()
-        };
-        for (pair, word) in words.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            *word = join((s, h), at(2 * pair), at(2 * pair + 1));
+    for pair in 0..Operand::Bf16.code_words(count) {
+        let even = (2 * pair < count).then(|| rows.row(2 * pair));
+        let odd = (2 * pair + 1 < count).then(|| rows.row(2 * pair + 1));
+        let (even, odd) = (even.unwrap_or_default(), odd.unwrap_or_default());
+        let places = value_words.chunks_exact_mut(BLOCK / 2 * LANES);
+        for (panel, words) in places.enumerate() {
+            let at = panel * LANES;
+            let word = H::join(s, lanes(s, even, at), lanes(s, odd, at));
+            s.store_ints(word, &mut words.as_chunks_mut().0[pair]);
         }
     }
 }
@@ -260,6 +255,7 @@ fn attend_tile<S: Simd, H: Halves<S>>(
     (tokens, queries, space): (Range<usize>, Range<usize>, &mut AttentionSpace),
 ) {
     let Sizes {
+        dim,
         words,
         query_stride,
         width,
@@ -276,7 +272,7 @@ fn attend_tile<S: Simd, H: Halves<S>>(
         a: &bits(&space.queries)[queries.start * query_stride..],
         a_stride: query_stride,
         rows: queries.len(),
-        depth: words,
+        depth: s.pair_depth(dim),
         b: bits(&space.key_words),
         panel_step: words * LANES,
         panels,
@@ -287,7 +283,6 @@ fn attend_tile<S: Simd, H: Halves<S>>(
     });
     let weights = room(&mut space.weights, TILE * WEIGHT_STRIDE);
     let sums = &mut space.sums[queries.start * width..queries.end * width];
-    let depth = Operand::Bf16.code_words(seen);
     let totals = space.total.as_chunks_mut::<LANES>().0;
     for (row, query) in queries.clone().enumerate() {
         weigh_row(
@@ -296,7 +291,7 @@ fn attend_tile<S: Simd, H: Halves<S>>(
                 &mut scores[row * BLOCK..][..panels * LANES],
                 visible[row].clone(),
             ),
-            &mut weights[row * WEIGHT_STRIDE..][..depth],
+            &mut weights[row * WEIGHT_STRIDE..][..panels.div_ceil(2) * LANES],
             Row {
                 largest: &mut space.largest[query],
                 total: &mut totals[query],
@@ -308,7 +303,7 @@ fn attend_tile<S: Simd, H: Halves<S>>(
         a: weights,
         a_stride: WEIGHT_STRIDE,
         rows: queries.len(),
-        depth,
+        depth: s.pair_depth(seen),
         b: &space.value_words,
         panel_step: BLOCK / 2 * LANES,
         panels: width / LANES,

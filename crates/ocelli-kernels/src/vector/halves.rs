@@ -29,3 +29,35 @@ impl<S: Simd> Halves<S> for PlainHalves {
         }
     }
 }
+
+/// `out = upper halves of x`, then zeros. `out` is a multiple of 32 halves, with room for all of `x`.
+#[inline(always)]
+pub(crate) fn round_row<S: Simd, H: Halves<S>>((s, _): (S, H), x: &[f32], out: &mut [u16]) {
+    let (whole, rest) = x.as_chunks::<{ 2 * LANES }>();
+    let mut out = out.as_chunks_mut::<{ 2 * LANES }>().0.iter_mut();
+    for (x, out) in whole.iter().zip(&mut out) {
+        H::store(s, lanes(s, x, 0), lanes(s, x, LANES), out);
+    }
+    if !rest.is_empty()
+        && let Some(out) = out.next()
+    {
+        H::store(s, lanes(s, rest, 0), lanes(s, rest, LANES), out);
+    }
+    for out in out {
+        out.fill(0);
+    }
+}
+
+/// 16 elements from `at` on, or those there are and zeros.
+#[inline(always)]
+pub(crate) fn lanes<S: Simd>(s: S, x: &[f32], at: usize) -> S::Floats {
+    let x = x.get(at..).unwrap_or_default();
+    match x.first_chunk() {
+        Some(x) => s.load(x),
+        None => {
+            let mut padded = [0.0; LANES];
+            padded[..x.len()].copy_from_slice(x);
+            s.load(&padded)
+        }
+    }
+}

@@ -144,7 +144,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Register tiles, or tiles of a matrix unit, of a product of pairs; see [`WordJob`].
     fn pair_tiles(self, job: &mut WordJob<'_>);
 
-    /// The same for a product of bytes.
+    /// Words that [`Simd::pair_tiles`] takes for so many halves: as many as hold them, or whole tiles of a matrix unit.
+    #[inline(always)]
+    fn pair_depth(self, halves: usize) -> usize {
+        halves.div_ceil(2)
+    }
+
+    /// [`Simd::pair_tiles`] for a product of bytes.
     fn byte_tiles(self, job: &mut WordJob<'_>);
 
     /// Register tiles of a product of bytes with codes; see [`GroupJob`].

@@ -53,10 +53,13 @@ pub(crate) fn weigh_row<S: Simd, H: Halves<S>>(
     if s.any_less(s.splat(*row.largest + SLACK), most) {
         let before = *row.largest;
         *row.largest = s.largest(most);
-        let decay = s.power_of_two(s.splat(before - *row.largest));
-        s.store(s.mul(s.load(row.total), decay), row.total);
-        for sum in row.sums.as_chunks_mut::<LANES>().0 {
-            s.store(s.mul(s.load(sum), decay), sum);
+        // Sums are 0 before the first block.
+        if before > f32::NEG_INFINITY {
+            let decay = s.power_of_two(s.splat(before - *row.largest));
+            s.store(s.mul(s.load(row.total), decay), row.total);
+            for sum in row.sums.as_chunks_mut::<LANES>().0 {
+                s.store(s.mul(s.load(sum), decay), sum);
+            }
         }
     }
     let largest = s.splat(*row.largest);

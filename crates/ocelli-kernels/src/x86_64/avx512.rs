@@ -374,6 +374,13 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         fn any_less(a: __m512, b: __m512) -> bool {
             _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) != 0
         }
+        fn largest(x: __m512) -> f32 {
+            let x = _mm512_max_ps(x, _mm512_shuffle_f32x4::<0b01_00_11_10>(x, x));
+            let x = _mm512_max_ps(x, _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x));
+            let x = _mm512_castps512_ps128(x);
+            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+        }
         fn power_of_two(x: __m512) -> __m512 {
             // x - floor(x), which is 0 for infinities; the polynomial is fitted on 0..=1, to a relative error of 7.5e-5.
             let f = _mm512_reduce_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(x);
@@ -446,6 +453,14 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
             // SAFETY: the unit was found on this processor.
             Unit::Pairs => unsafe { pair_tiles(self, job) },
             Unit::Tiles(amx) => amx.pair_tiles(job),
+        }
+    }
+
+    #[inline(always)]
+    fn pair_depth(self, halves: usize) -> usize {
+        match self.0 {
+            Unit::Tiles(_) => Operand::Bf16.code_words(halves),
+            Unit::Bytes | Unit::Pairs => halves.div_ceil(2),
         }
     }
 
