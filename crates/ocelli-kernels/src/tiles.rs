@@ -306,9 +306,13 @@ impl Emulated {
     }
 }
 
-/// Numbers below the smallest normal one count as 0.
+/// Numbers below the smallest normal one count as 0 of their sign.
 fn flush(x: f32) -> f32 {
-    if x.is_subnormal() { 0.0 } else { x }
+    if x.is_subnormal() {
+        0.0_f32.copysign(x)
+    } else {
+        x
+    }
 }
 
 impl TileUnit for Emulated {

@@ -268,3 +268,71 @@ impl TileUnit for Tiles {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words of a tile: random ones, and two rows of the largest and smallest bytes.
+    fn words(mut state: u32) -> [i32; TILE] {
+        let mut words = std::array::from_fn(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as i32
+        });
+        words[16..32].fill(i32::from_ne_bytes([0x80; 4]));
+        words[32..48].fill(-1);
+        words
+    }
+
+    /// As halves from nothing and below the smallest normal number up to `2^33`: no sum of products is infinite.
+    fn as_halves(words: [i32; TILE]) -> [i32; TILE] {
+        let half = |bits: u16| (bits & 0x807F) | ((bits >> 7 & 0xFF) % 161) << 7;
+        words.map(|w| i32::from(half(w as u16)) | i32::from(half((w >> 16) as u16)) << 16)
+    }
+
+    /// Three products on what is there already; rows of operands and results 20 words apart.
+    fn results<U: TileUnit, const BYTES: bool>(unit: &mut U, start: i32) -> [i32; TILE] {
+        let (mut a, mut b) = (words(1), words(2));
+        if !BYTES {
+            (a, b) = (as_halves(a), as_halves(b));
+        }
+        let mut wide = [start; 20 * 16];
+        unit.load::<2>(&wide, 20);
+        unit.load::<7>(&b, 16);
+        for a in [a, b, a] {
+            for (wide, row) in wide.chunks_exact_mut(20).zip(a.chunks_exact(16)) {
+                wide[..16].copy_from_slice(row);
+            }
+            unit.load::<4>(&wide, 20);
+            if BYTES {
+                unit.dot_bytes::<2, 4, 7>();
+            } else {
+                unit.dot_pairs::<2, 4, 7>();
+            }
+        }
+        unit.store::<2>(&mut wide, 20);
+        let mut results = [0; TILE];
+        for (row, wide) in results.chunks_exact_mut(16).zip(wide.chunks_exact(20)) {
+            row.copy_from_slice(&wide[..16]);
+            assert_eq!(wide[16..], [start; 4], "a row ends behind 16 words");
+        }
+        results
+    }
+
+    #[test]
+    fn the_unit_sums_signed_by_unsigned_bytes_and_halves_of_any_size_as_the_emulation_does() {
+        let proof = match Amx::detect() {
+            Ok(Amx::Unit(proof)) => proof,
+            refusal => return eprintln!("amx is not tested: {refusal:?}"),
+        };
+        let wanted = results::<_, true>(&mut Emulated::new(), -77);
+        assert_eq!(results::<_, true>(&mut Tiles::new(proof), -77), wanted);
+        for start in [0.0, -0.0, 1e20, -1e-40, -3e-38_f32] {
+            let start = start.to_bits() as i32;
+            let wanted = results::<_, false>(&mut Emulated::new(), start);
+            assert_eq!(results::<_, false>(&mut Tiles::new(proof), start), wanted);
+        }
+    }
+}

@@ -6,3 +6,4 @@ mod products;
 mod rounded;
 mod rows;
 mod support;
+mod threads;

@@ -36,7 +36,7 @@ fn round(
 }
 
 /// Rows of prompts, or generated ones where those are rounded so.
-fn run(kernels: &dyn Kernels, weight: &Weight, x: &[f32], operand: Operand) -> Vec<f32> {
+pub(crate) fn run(kernels: &dyn Kernels, weight: &Weight, x: &[f32], operand: Operand) -> Vec<f32> {
     run_as(
         kernels,
         weight,
