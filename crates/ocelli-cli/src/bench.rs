@@ -156,12 +156,13 @@ fn model_line(report: &Report) -> String {
         .image_arena_mb
         .map(|mb| format!(", picture arena {mb:.0} MB"));
     format!(
-        "{}{kind}: text {:.0} MB{}; in memory: weights {:.0} MB, cache {:.0} MB{}, text arena {:.0} MB; peak {}",
+        "{}{kind}: text {:.0} MB{}; in memory: weights {:.0} MB, cache {:.0} MB in {}{}, text arena {:.0} MB; peak {}",
         model.name,
         model.text_mb,
         projector.unwrap_or_default(),
         model.weights_mb,
         model.cache_mb,
+        model.kv,
         arena.unwrap_or_default(),
         model.text_arena_mb,
         report

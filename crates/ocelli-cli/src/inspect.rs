@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use ocelli::inspect::{
-    FileReport, MemoryReport, PairReport, Report, TemplateReport, TypeReport, VocabularyReport,
-    inspect as look,
+    Cache, FileReport, MemoryReport, PairReport, Report, TemplateReport, TypeReport,
+    VocabularyReport, inspect as look,
 };
 use serde_json::Value;
 
@@ -26,7 +26,11 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
         paths.push(found.text);
         paths.extend(found.projector);
     }
-    let report = look(&paths, args.context)?;
+    let cache = Cache {
+        context: args.context,
+        kv: args.kv.into(),
+    };
+    let report = look(&paths, cache)?;
     if args.json {
         return print_json(&report_json(&report)?);
     }

@@ -27,6 +27,18 @@ fn the_built_in_model_answers_about_the_example_with_nothing_but_text_on_standar
 }
 
 #[test]
+fn keys_and_values_in_8_bits_leave_the_answer_about_the_example_as_it_is() {
+    let scene = root().join("examples/scene.png");
+    let ask = |kv: &str| {
+        let image = scene.to_str().unwrap();
+        let question = "What shapes are there?";
+        ocelli(&["run", "-n", "24", "--kv", kv, "--image", image, question])
+    };
+    assert_eq!(ask("q8").ok(), ask("f16").ok());
+    ask("q3").fails(2, "[possible values: f16, q8, f32]");
+}
+
+#[test]
 fn json_has_every_field() {
     let folder = Folder::new();
     let model = folder.model(|_| {});

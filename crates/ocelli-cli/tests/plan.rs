@@ -54,21 +54,29 @@ fn sizes_grids_and_tokens_are_those_of_a_run() {
 fn keys_and_values_take_what_inspect_says() {
     let folder = Folder::new();
     let model = folder.model(|_| {});
-    // Whole pages: inspect says what is reserved.
-    let inspected = [
-        "inspect",
-        "--ctx",
-        "1600",
-        "--json",
-        &model.text,
-        &model.mmproj,
-    ];
-    let report = json(&ocelli(&inspected).ok());
-    let of_1600 = report["pairs"][0]["memory"]["cache"].as_u64().unwrap();
-    let plan = ocelli(&model.arguments("plan", &["--json", &picture("photo.png")])).ok();
-    let image = &json(&plan)["images"][0];
-    let tokens = image["tokens"].as_u64().unwrap();
-    assert_eq!(image["kv_bytes"].as_u64().unwrap() * 1600, of_1600 * tokens);
+    // Bytes of a head of 16.
+    for (kv, head) in [("f16", 32), ("q8", 16 + 2), ("q8_0", 16 + 2), ("f32", 64)] {
+        // Whole pages: inspect says what is reserved.
+        let inspected = [
+            "inspect",
+            "--ctx",
+            "1600",
+            "--kv",
+            kv,
+            "--json",
+            &model.text,
+            &model.mmproj,
+        ];
+        let report = json(&ocelli(&inspected).ok());
+        let of_1600 = report["pairs"][0]["memory"]["cache"].as_u64().unwrap();
+        // 3 layers of 2 heads, keys and values.
+        assert_eq!(of_1600, 1600 * 3 * 2 * 2 * head, "{kv}");
+        let arguments = ["--kv", kv, "--json", &picture("photo.png")];
+        let plan = ocelli(&model.arguments("plan", &arguments)).ok();
+        let image = &json(&plan)["images"][0];
+        let tokens = image["tokens"].as_u64().unwrap();
+        assert_eq!(image["kv_bytes"].as_u64().unwrap() * 1600, of_1600 * tokens);
+    }
 }
 
 #[test]

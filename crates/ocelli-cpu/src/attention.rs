@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ocelli_kernels::{Attention, KeyValues, Matrix, MatrixMut, Tile, Tiles, Workspace};
+use ocelli_kernels::{Attention, Decode, KeyValues, Matrix, MatrixMut, Tile, Tiles, Workspace};
 use ocelli_tensor::{Attend, AttentionPart, AttentionPlan, KvStore, Mask, Span, Storage, Tensor};
 
 use crate::backend::CpuBackend;
@@ -17,6 +17,15 @@ const TILE_QUERIES_OF_PAIRS: usize = 768;
 
 /// Query rows of such a tile at least, where there are enough for all threads.
 const LEAST_QUERIES_OF_PAIRS: usize = 384;
+
+/// Kinds of rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    /// Of prompts and pictures.
+    Prompt,
+    /// Of generated tokens.
+    Generated,
+}
 
 /// The part of a run of rows that lies in a tile, as rows of the tile.
 fn inside(run: &Range<usize>, tile: &Range<usize>) -> Option<Range<usize>> {
@@ -66,7 +75,7 @@ impl CpuBackend {
                 );
                 let visible = |_: usize| 0..segment.len();
                 self.attend_rows(
-                    (&attend, self.arithmetic.attends_in_pairs),
+                    (&attend, Rows::Prompt),
                     (queries, keys_values, &visible),
                     (&mut out, part),
                     workspace,
@@ -95,12 +104,15 @@ impl CpuBackend {
                 mut out,
             } = tile;
             let prompt = attend.queries.prompt_rows();
-            let kinds = [(0..prompt, true), (prompt..attend.queries.rows(), false)];
-            for (span, (kind, is_prompt)) in spans
+            let kinds = [
+                (0..prompt, Rows::Prompt),
+                (prompt..attend.queries.rows(), Rows::Generated),
+            ];
+            for (span, (of_kind, kind)) in spans
                 .iter()
                 .flat_map(|span| kinds.iter().map(move |kind| (span, kind)))
             {
-                let span_rows = span.rows.start.max(kind.start)..span.rows.end.min(kind.end);
+                let span_rows = span.rows.start.max(of_kind.start)..span.rows.end.min(of_kind.end);
                 let Some(part) = inside(&span_rows, &rows) else {
                     continue;
                 };
@@ -111,7 +123,7 @@ impl CpuBackend {
                 let keys_values = KeyValues::Paged(kv.head(layer, head, &page));
                 let visible = |row: usize| visible(span, mask, first + row - span.rows.start);
                 self.attend_rows(
-                    (&attend, *is_prompt && self.arithmetic.attends_in_pairs),
+                    (&attend, *kind),
                     (queries, keys_values, &visible),
                     (&mut out, part),
                     workspace,
@@ -170,7 +182,7 @@ impl CpuBackend {
 
     fn attend_rows(
         &self,
-        (attend, in_pairs): (&Attend, bool),
+        (attend, kind): (&Attend, Rows),
         (queries, keys_values, visible): (
             Matrix<'_>,
             KeyValues<'_>,
@@ -184,11 +196,15 @@ impl CpuBackend {
             dim: attend.heads.dim,
             scale: attend.scale,
             keys_values,
+            decode: match kind {
+                Rows::Prompt => Decode::Before,
+                Rows::Generated => Decode::Reading,
+            },
             visible,
         };
         let columns = out.columns();
         let mut out = out.part(part, 0..columns);
-        if in_pairs {
+        if kind == Rows::Prompt && self.arithmetic.attends_in_pairs {
             self.kernels.attend_pairs(&attention, &mut out, workspace);
         } else {
             attention.run(&*self.kernels, &mut out, workspace);

@@ -2,9 +2,12 @@
 
 use std::any::Any;
 
-use ocelli_kernels::{Element, Kernels, LANES, Matrix, MatrixMut, PagedHead, Tiles};
+use ocelli_kernels::{
+    Element, KEPT_GROUP, Kept, Kernels, LANES, Matrix, MatrixMut, PagedHead, Tiles,
+};
 use ocelli_tensor::{KvElement, KvLayer, KvLayout, KvStore, LayerCache, PageId, Span, WriteKv};
 
+use crate::kept::{Codes, Halves, Singles, Write};
 use crate::memory::{Numbers, Pieces};
 use crate::pool::Pool;
 
@@ -22,6 +25,18 @@ struct Layer {
 enum Elements {
     F32(Numbers<f32>),
     F16(Numbers<u16>),
+    /// See [`Kept`].
+    Q8(Numbers<u16>),
+}
+
+const _: () = assert!(KEPT_GROUP == KvElement::GROUP);
+
+fn kept(element: KvElement) -> Kept {
+    match element {
+        KvElement::F32 => Kept::F32,
+        KvElement::F16 => Kept::F16,
+        KvElement::Q8 => Kept::Q8,
+    }
 }
 
 impl Elements {
@@ -29,6 +44,7 @@ impl Elements {
         match element {
             KvElement::F32 => Self::F32(Numbers::zeros_in(memory, len)),
             KvElement::F16 => Self::F16(Numbers::zeros_in(memory, len)),
+            KvElement::Q8 => Self::Q8(Numbers::zeros_in(memory, len)),
         }
     }
 
@@ -36,6 +52,7 @@ impl Elements {
         match self {
             Self::F32(values) => Element::F32(values.values()),
             Self::F16(values) => Element::F16(values.values()),
+            Self::Q8(words) => Element::Q8(words.values()),
         }
     }
 
@@ -44,41 +61,20 @@ impl Elements {
         let (from, to) = (from * elements, to * elements);
         match self {
             Self::F32(values) => values.values_mut().copy_within(from..from + elements, to),
-            Self::F16(values) => values.values_mut().copy_within(from..from + elements, to),
+            Self::F16(values) | Self::Q8(values) => {
+                values.values_mut().copy_within(from..from + elements, to);
+            }
         }
     }
 }
 
-/// Elements of a cache.
-trait Stored: Copy + Default + Send {
-    /// `out = x`, rounded to nearest even.
-    fn store(kernels: &dyn Kernels, x: &[f32], out: &mut [Self]);
-}
-
-impl Stored for f32 {
-    fn store(_: &dyn Kernels, x: &[f32], out: &mut [Self]) {
-        out.copy_from_slice(x);
-    }
-}
-
-impl Stored for u16 {
-    fn store(kernels: &dyn Kernels, x: &[f32], out: &mut [Self]) {
-        kernels.narrow(x, out);
-    }
-}
-
-/// Elements of a key that are rounded before each goes to its place.
-const RUN: usize = 64;
-
 /// Elements of a step below which one thread writes them.
 const SMALL: usize = 1 << 14;
 
-/// The order of elements in a head's part of a page.
+/// What a head's part of a page holds.
 #[derive(Clone, Copy)]
 enum Order {
-    /// `[panels][dim][16]`.
     Keys,
-    /// `[page_tokens][width]`.
     Values,
 }
 
@@ -95,17 +91,18 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn write(&self, pool: &Pool, kernels: &dyn Kernels, elements: &mut Elements) {
         match elements {
-            Elements::F32(values) => self.write_to(pool, kernels, values.values_mut()),
-            Elements::F16(values) => self.write_to(pool, kernels, values.values_mut()),
+            Elements::F32(values) => self.write_to::<Singles>(pool, kernels, values.values_mut()),
+            Elements::F16(values) => self.write_to::<Halves>(pool, kernels, values.values_mut()),
+            Elements::Q8(words) => self.write_to::<Codes>(pool, kernels, words.values_mut()),
         }
     }
 
     /// `pages` is `[groups][heads][pages of a group][size]`. Threads share the heads.
-    fn write_to<T: Stored>(&self, pool: &Pool, kernels: &dyn Kernels, pages: &mut [T]) {
+    fn write_to<W: Write>(&self, pool: &Pool, kernels: &dyn Kernels, pages: &mut [W::Element]) {
         let KvLayer { heads, dim, .. } = self.layer;
         let size = match self.order {
-            Order::Keys => PagedHead::key_elements(self.page_tokens, dim),
-            Order::Values => PagedHead::value_elements(self.page_tokens, dim),
+            Order::Keys => W::KEPT.keys_of_page(self.page_tokens, dim),
+            Order::Values => W::KEPT.values_of_page(self.page_tokens, dim),
         };
         if pages.is_empty() {
             return;
@@ -120,17 +117,17 @@ impl Rows<'_> {
             for head in first..tile.columns.end / of_head {
                 let inside = (head - first) * of_head..(head + 1 - first) * of_head;
                 let part = tile.out.part(0..groups, inside);
-                self.write_head(kernels, head, (part, size));
+                self.write_head::<W>(kernels, head, (part, size));
             }
         });
     }
 
     /// All rows of a head, whose parts of the pages of a group, of `size` elements each, are a row of `groups`.
-    fn write_head<T: Stored>(
+    fn write_head<W: Write>(
         &self,
         kernels: &dyn Kernels,
         head: usize,
-        (mut groups, size): (MatrixMut<'_, T>, usize),
+        (mut groups, size): (MatrixMut<'_, W::Element>, usize),
     ) {
         let KvLayer { dim, cache, .. } = self.layer;
         let pages = PagedHead::group_pages(self.page_tokens);
@@ -141,33 +138,23 @@ impl Rows<'_> {
                 let page = of_span[token / self.page_tokens].0 as usize;
                 let page = &mut groups.row(page / pages)[page % pages * size..][..size];
                 let x = &self.x.row(row)[head * dim..(head + 1) * dim];
-                self.write_row(kernels, x, (page, token % self.page_tokens));
+                self.write_row::<W>(kernels, x, (page, token % self.page_tokens));
             }
         }
     }
 
-    fn write_row<T: Stored>(
+    fn write_row<W: Write>(
         &self,
         kernels: &dyn Kernels,
         x: &[f32],
-        (page, token): (&mut [T], usize),
+        (page, token): (&mut [W::Element], usize),
     ) {
         match self.order {
-            Order::Values => {
-                let start = token * x.len().next_multiple_of(LANES);
-                T::store(kernels, x, &mut page[start..start + x.len()]);
-            }
+            Order::Values => W::value(kernels, x, page, token),
             Order::Keys => {
-                let start = token / LANES * LANES * x.len() + token % LANES;
-                let mut targets = page[start..].iter_mut().step_by(LANES);
-                let mut rounded = [T::default(); RUN];
-                for x in x.chunks(RUN) {
-                    let rounded = &mut rounded[..x.len()];
-                    T::store(kernels, x, rounded);
-                    for (value, target) in rounded.iter().zip(targets.by_ref()) {
-                        *target = *value;
-                    }
-                }
+                let panel = W::KEPT.key_panel(x.len());
+                let start = token / LANES * panel;
+                W::key(kernels, x, &mut page[start..start + panel], token % LANES);
             }
         }
     }
@@ -185,8 +172,8 @@ impl CpuKv {
                 Elements::zeros(layout.element, pages * layer.heads * elements, &memory)
             };
             Layer {
-                keys: zeros(PagedHead::key_elements(tokens, layer.dim)),
-                values: zeros(PagedHead::value_elements(tokens, layer.dim)),
+                keys: zeros(kept(layout.element).keys_of_page(tokens, layer.dim)),
+                values: zeros(kept(layout.element).values_of_page(tokens, layer.dim)),
             }
         };
         let layers = layout.layers.iter().map(layer).collect();
@@ -261,8 +248,9 @@ impl KvStore for CpuKv {
                 continue;
             }
             let KvLayer { heads, dim, .. } = *shape;
-            let keys = PagedHead::key_elements(tokens, dim);
-            let values = PagedHead::value_elements(tokens, dim);
+            let kept = kept(self.layout.element);
+            let keys = kept.keys_of_page(tokens, dim);
+            let values = kept.values_of_page(tokens, dim);
             let pages = PagedHead::group_pages(tokens);
             for head in 0..heads {
                 let place = |page: PageId| {
@@ -281,5 +269,66 @@ impl KvStore for CpuKv {
 
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(elements: &Elements) -> Vec<u32> {
+        match elements {
+            Elements::F32(values) => values.values().iter().map(|x| x.to_bits()).collect(),
+            Elements::F16(values) | Elements::Q8(values) => {
+                values.values().iter().map(|x| u32::from(*x)).collect()
+            }
+        }
+    }
+
+    fn count_up(elements: &mut Elements) {
+        match elements {
+            Elements::F32(values) => (0..)
+                .zip(values.values_mut())
+                .for_each(|(i, x)| *x = f32::from_bits(i)),
+            Elements::F16(values) | Elements::Q8(values) => (0..)
+                .zip(values.values_mut())
+                .for_each(|(i, x): (u32, _)| *x = (i % 65_521) as u16),
+        }
+    }
+
+    #[test]
+    fn a_copied_page_is_the_same_for_every_head_and_no_other_page_changes() {
+        let (heads, dim, page_tokens) = (3, 20, 16);
+        for element in [KvElement::F32, KvElement::F16, KvElement::Q8] {
+            let cache = LayerCache::Full;
+            let mut kv = CpuKv::new(KvLayout {
+                layers: vec![KvLayer { cache, heads, dim }],
+                pages: 40,
+                near_pages: 0,
+                page_tokens,
+                element,
+            });
+            let layer = &mut kv.layers[0];
+            count_up(&mut layer.keys);
+            count_up(&mut layer.values);
+            let before = [numbers(&layer.keys), numbers(&layer.values)];
+            kv.copy_page(PageId(3), PageId(21));
+            let kept = kept(element);
+            let sizes = [
+                kept.keys_of_page(page_tokens, dim),
+                kept.values_of_page(page_tokens, dim),
+            ];
+            let after = [numbers(&kv.layers[0].keys), numbers(&kv.layers[0].values)];
+            for ((before, after), size) in before.iter().zip(&after).zip(sizes) {
+                let group = PagedHead::group_pages(page_tokens);
+                for (place, found) in after.chunks(size).enumerate() {
+                    let (head, inside) = (place / group % heads, place % group);
+                    let is_target = place / group / heads == 21 / group && inside == 21 % group;
+                    let from = if is_target { head * group + 3 } else { place };
+                    let wanted = &before[from * size..(from + 1) * size];
+                    assert_eq!(found, wanted, "{element:?}, part {place}");
+                }
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@
 mod arithmetic;
 mod attention;
 mod backend;
+mod kept;
 mod kv;
 mod machine;
 mod memory;

@@ -13,8 +13,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ocelli_kernels::{
-    Activation, Attention, Element, Finish, Kernels, KeyValues, LANES, Matrix, MatrixMut, Operand,
-    PagedHead, PanelFormat, Panels, Product, RopeStyle, Scalar, Workspace,
+    Activation, Attention, Decode, Element, Finish, Kernels, KeyValues, LANES, Matrix, MatrixMut,
+    Operand, PagedHead, PanelFormat, Panels, Product, RopeStyle, Scalar, Workspace,
 };
 use ocelli_quant::TensorType;
 
@@ -161,6 +161,7 @@ fn attention(criterion: &mut Criterion) {
                                 keys: Matrix::new(&keys, KEYS, dim),
                                 values: Matrix::new(&keys, KEYS, dim),
                             },
+                            decode: Decode::Reading,
                             visible: &|_| 0..KEYS,
                         };
                         let mut out = MatrixMut::new(&mut out, QUERIES, dim);
@@ -212,6 +213,7 @@ fn generated(criterion: &mut Criterion) {
                             head: head % HEADS,
                             page_tokens: PAGE,
                         }),
+                        decode: Decode::Reading,
                         visible: &|_| 0..TOKENS,
                     };
                     let mut out = MatrixMut::new(&mut out, 1, queries * DIM);

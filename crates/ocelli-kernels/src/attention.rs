@@ -42,6 +42,15 @@ pub enum KeyValues<'a> {
     Paged(PagedHead<'a>),
 }
 
+/// When keys and values in 8 bits are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decode {
+    /// Once for all rows.
+    Before,
+    /// In registers, as they are read.
+    Reading,
+}
+
 /// Attention of some rows, for the query heads that share one key/value head.
 pub struct Attention<'a> {
     /// `[rows, group * dim]`.
@@ -52,6 +61,9 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// Keys and values.
     pub keys_values: KeyValues<'a>,
+    /// Whether keys and values in 8 bits are decoded as they are read, which suits generated rows, or once for all rows. The two
+    /// differ in the last bits.
+    pub decode: Decode,
     /// Tokens that a row sees; never none.
     pub visible: &'a dyn Fn(usize) -> QueryRow,
 }
@@ -220,6 +232,7 @@ impl Attention<'_> {
                         values: Element::F32(values),
                         tokens: count,
                         stride,
+                        before: 0,
                         ahead: Element::NONE,
                     },
                 )
@@ -228,7 +241,12 @@ impl Attention<'_> {
                 let aligned = head.page_tokens.is_multiple_of(LANES)
                     && (BLOCK.is_multiple_of(head.page_tokens)
                         || head.page_tokens.is_multiple_of(BLOCK));
-                if aligned && (matches!(head.keys, Element::F32(_)) || !many_rows) {
+                let as_it_is = match head.keys {
+                    Element::F32(_) => true,
+                    Element::F16(_) => !many_rows,
+                    Element::Q8(_) => self.decode == Decode::Reading,
+                };
+                if aligned && as_it_is {
                     Source::Pages(*head)
                 } else {
                     let values = room(values, count * width);
@@ -237,6 +255,7 @@ impl Attention<'_> {
                         values: Element::F32(values),
                         tokens: count,
                         stride: width,
+                        before: 0,
                         ahead: Element::NONE,
                     };
                     Source::Whole(Element::F32(panels), values)

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Attention, LANES, Matrix, MatrixMut, Operand, Panels, Workspace};
+use crate::{Attention, Matrix, MatrixMut, Operand, Panels, Workspace};
 
 /// A function of one element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub enum Element<'a> {
     F32(&'a [f32]),
     /// IEEE half, as bits.
     F16(&'a [u16]),
+    /// Words of codes and scales; see [`crate::Kept`].
+    Q8(&'a [u16]),
 }
 
 impl<'a> Element<'a> {
@@ -94,7 +96,7 @@ impl<'a> Element<'a> {
     pub fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
-            Self::F16(values) => values.len(),
+            Self::F16(values) | Self::Q8(values) => values.len(),
         }
     }
 
@@ -109,11 +111,12 @@ impl<'a> Element<'a> {
         match self {
             Self::F32(values) => Element::F32(&values[range]),
             Self::F16(values) => Element::F16(&values[range]),
+            Self::Q8(words) => Element::Q8(&words[range]),
         }
     }
 }
 
-/// Keys of one head as panels: `[dim][16]` each, so that 16 tokens are the lanes of a vector.
+/// Keys of one head as panels: `[dim][16]` each, so that 16 tokens are the lanes of a vector, with scales behind codes.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyPanels<'a> {
     /// Elements, from the first panel to the end of the last.
@@ -129,7 +132,7 @@ pub struct KeyPanels<'a> {
 impl<'a> KeyPanels<'a> {
     /// Panels that lie together.
     pub fn together(elements: Element<'a>, dim: usize) -> Self {
-        let step = dim * LANES;
+        let step = elements.kept().key_panel(dim);
         let count = elements.len() / step;
         assert_eq!(elements.len(), count * step, "whole panels of keys");
         Self {
@@ -141,15 +144,18 @@ impl<'a> KeyPanels<'a> {
     }
 }
 
-/// Value rows of one head: `[tokens, columns]`, rows `stride` elements apart and readable up to a multiple of 16.
+/// Value rows of one head: `[tokens, columns]`, rows `stride` elements apart and readable up to a multiple of 16; or, in 8 bits,
+/// the runs of 16 tokens in which they are.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueRows<'a> {
     /// Elements.
     pub values: Element<'a>,
     /// Number of rows.
     pub tokens: usize,
-    /// Elements from one row's start to the next.
+    /// Elements from one row's start to the next; of no matter in 8 bits.
     pub stride: usize,
+    /// Tokens of the first run that stand before them; none but in 8 bits.
+    pub before: usize,
     /// What is read soon: memory is asked for it on the way.
     pub ahead: Element<'a>,
 }
@@ -260,6 +266,15 @@ pub trait Kernels: Send + Sync {
 
     /// Half precision to `f32`, exact.
     fn widen(&self, x: &[u16], out: &mut [f32]);
+
+    /// 16 tokens' keys in 8 bits to `f32`, `[dim][16]`.
+    fn widen_keys(&self, panel: &[u16], out: &mut [f32]);
+
+    /// Some of 16 tokens' values in 8 bits to `f32`, `[tokens, width]`.
+    fn widen_values(&self, run: &[u16], tokens: Range<usize>, out: &mut [f32]);
+
+    /// Up to 32 elements to codes of 8 bits; the scale. See [`crate::Kept`].
+    fn round_group(&self, x: &[f32], codes: &mut [i8]) -> u16;
 
     /// Keys as panels: `out[panel][d][lane] = x[16 panel + lane][d]`, absent tokens as 0.
     fn transpose(&self, x: Matrix<'_>, out: &mut [f32]);

@@ -18,6 +18,7 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod attention;
+mod kept;
 mod kernels;
 mod matrix;
 mod operand;
@@ -36,7 +37,8 @@ mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::Neon;
-pub use attention::{Attention, KeyValues, QueryRow};
+pub use attention::{Attention, Decode, KeyValues, QueryRow};
+pub use kept::{KEPT_GROUP, Kept};
 pub use kernels::{
     Activation, Element, Finish, Kernels, KeyPanels, Product, Rates, RopeStyle, Softmax, ValueRows,
 };

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use crate::{Element, Kernels, KeyPanels, LANES, ValueRows};
+use half::f16;
+
+use crate::kept::{code_of, scales_of};
+use crate::{Element, KEPT_GROUP, Kept, Kernels, KeyPanels, LANES, ValueRows};
 
 /// Tokens in one call of a kernel at most, and how far ahead of them memory is asked: it answers within the time that so many take.
 const RUN: usize = 64;
@@ -14,8 +17,8 @@ const TOGETHER: usize = 256;
 /// One head of one layer of a paged cache.
 ///
 /// A head's keys of a page are `[panels][dim][16]`, so that 16 tokens are the lanes of a vector; its values are
-/// `[page_tokens][width]` with `width` the head size rounded up to 16 and zeros behind it. Pages are stored by the group,
-/// `[groups][heads][`[`PagedHead::group_pages`]`]`.
+/// `[page_tokens][width]` with `width` the head size rounded up to 16 and zeros behind it. [`Kept`] says how they are in 8 bits.
+/// Pages are stored by the group, `[groups][heads][`[`PagedHead::group_pages`]`]`.
 #[derive(Clone, Copy)]
 pub struct PagedHead<'a> {
     /// Keys of all pages of the layer.
@@ -33,16 +36,6 @@ pub struct PagedHead<'a> {
 }
 
 impl PagedHead<'_> {
-    /// Elements of one head's keys in a page.
-    pub fn key_elements(page_tokens: usize, dim: usize) -> usize {
-        page_tokens.next_multiple_of(LANES) * dim
-    }
-
-    /// Elements of one head's values in a page.
-    pub fn value_elements(page_tokens: usize, dim: usize) -> usize {
-        page_tokens * dim.next_multiple_of(LANES)
-    }
-
     /// Pages of a group.
     pub fn group_pages(page_tokens: usize) -> usize {
         (TOGETHER / page_tokens).max(1)
@@ -56,7 +49,7 @@ impl PagedHead<'_> {
     }
 
     fn keys_of_page(&self, page: usize, dim: usize) -> Element<'_> {
-        let size = Self::key_elements(self.page_tokens, dim);
+        let size = self.keys.kept().keys_of_page(self.page_tokens, dim);
         let start = self.place(page) * size;
         self.keys.part(start..start + size)
     }
@@ -90,6 +83,10 @@ impl PagedHead<'_> {
                 values: self.values_of(run.clone(), dim),
                 tokens: run.len(),
                 stride: dim.next_multiple_of(LANES),
+                before: match self.values.kept() {
+                    Kept::F32 | Kept::F16 => 0,
+                    Kept::Q8 => run.start % self.page_tokens % LANES,
+                },
                 ahead: self.ahead(&run, end, |tokens| self.values_of(tokens, dim)),
             };
             (run, values)
@@ -144,32 +141,37 @@ impl PagedHead<'_> {
 
     /// Panels with the keys of tokens whose pages follow each other, from a multiple of 16 of them.
     fn keys_of(&self, tokens: Range<usize>, dim: usize) -> Element<'_> {
-        let (page, inside) = (
-            tokens.start / self.page_tokens,
-            tokens.start % self.page_tokens,
-        );
-        let first = self.place(page) * Self::key_elements(self.page_tokens, dim) + inside * dim;
-        let elements = tokens.len().next_multiple_of(LANES) * dim;
-        self.keys.part(first..first + elements)
+        let (page, inside) = self.page_of(tokens.start);
+        let kept = self.keys.kept();
+        let panel = kept.key_panel(dim);
+        let first = self.place(page) * kept.keys_of_page(self.page_tokens, dim);
+        let first = first + inside / LANES * panel;
+        self.keys
+            .part(first..first + tokens.len().div_ceil(LANES) * panel)
     }
 
-    /// Values of tokens whose pages follow each other, `[tokens, width]`.
+    /// Values of tokens whose pages follow each other: rows, or the runs of 16 in which they are.
     fn values_of(&self, tokens: Range<usize>, dim: usize) -> Element<'_> {
-        let (page, inside) = (
-            tokens.start / self.page_tokens,
-            tokens.start % self.page_tokens,
-        );
-        let width = dim.next_multiple_of(LANES);
-        let first = (self.place(page) * self.page_tokens + inside) * width;
-        self.values.part(first..first + tokens.len() * width)
+        let (page, inside) = self.page_of(tokens.start);
+        let kept = self.values.kept();
+        let first = self.place(page) * kept.values_of_page(self.page_tokens, dim);
+        let (from, to) = match kept {
+            Kept::F32 | Kept::F16 => {
+                let width = dim.next_multiple_of(LANES);
+                (inside * width, (inside + tokens.len()) * width)
+            }
+            Kept::Q8 => {
+                let run = kept.value_run(dim);
+                let end = (inside + tokens.len()).div_ceil(LANES);
+                (inside / LANES * run, end * run)
+            }
+        };
+        self.values.part(first + from..first + to)
     }
 
-    /// Values of some tokens of a page, `[tokens, width]`.
-    pub(crate) fn rows(&self, page: usize, tokens: Range<usize>, dim: usize) -> Element<'_> {
-        let width = dim.next_multiple_of(LANES);
-        let start = self.place(page) * self.page_tokens;
-        self.values
-            .part((start + tokens.start) * width..(start + tokens.end) * width)
+    /// The page of a token, and its place there.
+    fn page_of(&self, token: usize) -> (usize, usize) {
+        (token / self.page_tokens, token % self.page_tokens)
     }
 
     /// Copies tokens into panels of keys and rows of values, as `f32`.
@@ -181,35 +183,30 @@ impl PagedHead<'_> {
         (keys, values): (&mut [f32], &mut [f32]),
     ) {
         let width = dim.next_multiple_of(LANES);
-        for (offset, page, inside) in self.runs(tokens.clone()) {
-            let rows = self.rows(page, inside.clone(), dim);
-            widen(
-                kernels,
-                rows,
-                &mut values[offset * width..][..inside.len() * width],
-            );
-            let panels = self.keys_of_page(page, dim);
+        let count = tokens.len();
+        for run in self.runs_in_pages(tokens.clone()) {
+            let offset = run.start - tokens.start;
+            let out = &mut values[offset * width..][..run.len() * width];
+            self.widen_values(kernels, run.clone(), out);
             if self.page_tokens.is_multiple_of(LANES) {
-                let size = inside.len().next_multiple_of(LANES) * dim;
-                widen(
-                    kernels,
-                    panels.part(inside.start * dim..inside.start * dim + size),
-                    &mut keys[offset * dim..][..size],
-                );
+                let size = run.len().next_multiple_of(LANES) * dim;
+                let out = &mut keys[offset * dim..][..size];
+                widen_panels(kernels, self.keys_of(run, dim), dim, out);
                 continue;
             }
-            let mut column = [0.0; LANES];
-            for (token, inside) in (offset..).zip(inside) {
+            for token in run {
+                let (page, inside) = self.page_of(token);
+                let panels = self.keys_of_page(page, dim);
+                let panel = panels.kept().key_panel(dim);
+                let panel = panels.part(inside / LANES * panel..(inside / LANES + 1) * panel);
+                let offset = token - tokens.start;
                 for d in 0..dim {
-                    let start = (inside / LANES * dim + d) * LANES;
-                    widen(kernels, panels.part(start..start + LANES), &mut column);
-                    keys[(token / LANES * dim + d) * LANES + token % LANES] =
-                        column[inside % LANES];
+                    keys[(offset / LANES * dim + d) * LANES + offset % LANES] =
+                        key_of(kernels, panel, (dim, d, inside % LANES));
                 }
             }
         }
         // Lanes behind the last token: their scores are never seen, but they must not slow down or trap.
-        let count = tokens.len();
         if !self.page_tokens.is_multiple_of(LANES) {
             for token in count..count.next_multiple_of(LANES) {
                 for d in 0..dim {
@@ -219,19 +216,29 @@ impl PagedHead<'_> {
         }
     }
 
-    /// Cuts `tokens` at page borders: (offset from `tokens.start`, page, tokens inside the page).
-    pub(crate) fn runs(
-        &self,
-        tokens: Range<usize>,
-    ) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
+    /// Values of tokens of a page as `f32`, `[tokens, width]`.
+    fn widen_values(&self, kernels: &dyn Kernels, tokens: Range<usize>, out: &mut [f32]) {
+        let width = out.len() / tokens.len().max(1);
+        let Element::Q8(words) = self.values_of(tokens.clone(), width) else {
+            return widen(kernels, self.values_of(tokens, width), out);
+        };
+        let (_, inside) = self.page_of(tokens.start);
+        let before = inside % LANES;
+        let mut start = 0;
+        for run in words.chunks_exact(Kept::Q8.value_run(width)) {
+            let first = (before + start) % LANES;
+            let count = (LANES - first).min(tokens.len() - start);
+            let out = &mut out[start * width..][..count * width];
+            kernels.widen_values(run, first..first + count, out);
+            start += count;
+        }
+    }
+
+    /// Cuts `tokens` at page borders.
+    fn runs_in_pages(&self, tokens: Range<usize>) -> impl Iterator<Item = Range<usize>> {
         let size = self.page_tokens;
         let pages = tokens.start / size..tokens.end.div_ceil(size);
-        pages.map(move |page| {
-            let start = tokens.start.max(page * size);
-            let end = tokens.end.min((page + 1) * size);
-            let inside = start - page * size..end - page * size;
-            (start - tokens.start, page, inside)
-        })
+        pages.map(move |page| tokens.start.max(page * size)..tokens.end.min((page + 1) * size))
     }
 }
 
@@ -239,5 +246,28 @@ fn widen(kernels: &dyn Kernels, from: Element<'_>, to: &mut [f32]) {
     match from {
         Element::F32(values) => to.copy_from_slice(values),
         Element::F16(values) => kernels.widen(values, to),
+        Element::Q8(_) => panic!("codes have scales: they are not widened one by one"),
     }
+}
+
+/// Whole panels of keys as `f32`.
+fn widen_panels(kernels: &dyn Kernels, from: Element<'_>, dim: usize, to: &mut [f32]) {
+    let Element::Q8(words) = from else {
+        return widen(kernels, from, to);
+    };
+    let panels = words.chunks_exact(Kept::Q8.key_panel(dim));
+    for (panel, to) in panels.zip(to.chunks_exact_mut(dim * LANES)) {
+        kernels.widen_keys(panel, to);
+    }
+}
+
+/// Element `d` of one key of a panel.
+fn key_of(kernels: &dyn Kernels, panel: Element<'_>, (dim, d, lane): (usize, usize, usize)) -> f32 {
+    if let Element::Q8(words) = panel {
+        let scale = scales_of(words, dim, d / KEPT_GROUP)[lane];
+        return code_of(words, d * LANES + lane) * f16::from_bits(scale).to_f32();
+    }
+    let mut column = [0.0; LANES];
+    widen(kernels, panel.part(d * LANES..(d + 1) * LANES), &mut column);
+    column[lane]
 }

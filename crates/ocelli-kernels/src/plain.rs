@@ -4,6 +4,9 @@
 
 use crate::RopeStyle;
 
+/// Largest code of 8 bits.
+const MOST: f32 = 127.0;
+
 /// `out += x`.
 #[inline(always)]
 pub(crate) fn add<T>(_: T, x: &[f32], out: &mut [f32]) {
@@ -47,4 +50,27 @@ pub(crate) fn rope<T>(_: T, head: &mut [f32], angles: &[f32], style: RopeStyle) 
             }
         }
     }
+}
+
+/// Up to 32 elements to codes, to nearest even; the scale.
+///
+/// What is not finite makes a scale that is not, and so do elements whose scale has no half.
+#[inline(always)]
+pub(crate) fn round_group<T>(_: T, x: &[f32], codes: &mut [i8]) -> u16 {
+    assert_eq!(x.len(), codes.len(), "operands of a conversion");
+    // As whole numbers, what is not finite is larger than all that is.
+    let bits = |x: &f32| x.to_bits() & (u32::MAX >> 1);
+    let largest = f32::from_bits(x.iter().map(bits).max().unwrap_or(0));
+    let scale = half::f16::from_f32(largest / MOST);
+    let factor = match scale.to_f32() {
+        0.0 => 0.0,
+        scale => 1.0 / scale,
+    };
+    for (code, x) in codes.iter_mut().zip(x) {
+        // Adding 1.5 * 2^23 leaves no bits behind the point; the rounded scale may be too small for the largest element.
+        const WHOLE: f32 = 12_582_912.0;
+        let rounded = (x * factor).clamp(-MOST, MOST) + WHOLE - WHOLE;
+        *code = rounded as i8;
+    }
+    scale.to_bits()
 }

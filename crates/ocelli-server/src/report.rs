@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use ocelli::inspect::Cache;
 use ocelli::service::{Finished, ModelEntry};
 use ocelli::{ImageRecord, Located, Region, Source, TokenLogprob, VideoRecord};
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ impl ModelFacts {
             .into_iter()
             .chain(entry.options.projector.clone())
             .collect();
-        let Ok(report) = ocelli::inspect::inspect(&paths, None) else {
+        let Ok(report) = ocelli::inspect::inspect(&paths, Cache::default()) else {
             return facts;
         };
         for file in &report.files {

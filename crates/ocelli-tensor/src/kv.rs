@@ -34,14 +34,21 @@ pub enum KvElement {
     F32,
     /// Half the memory.
     F16,
+    /// About half of that again: codes of 8 bits, with a scale in half precision for each [`KvElement::GROUP`] elements of a
+    /// token's head.
+    Q8,
 }
 
 impl KvElement {
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
+    /// Elements that share a scale, where there are scales.
+    pub const GROUP: usize = 32;
+
+    /// Bytes of one token's key or value in a head of so many elements.
+    pub fn head_bytes(self, dim: usize) -> usize {
         match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F32 => 4 * dim,
+            Self::F16 => 2 * dim,
+            Self::Q8 => dim + 2 * dim.div_ceil(Self::GROUP),
         }
     }
 }
@@ -64,7 +71,7 @@ pub struct KvLayout {
 impl KvLayer {
     /// Bytes of one token's key and value.
     fn token_bytes(&self, element: KvElement) -> usize {
-        2 * self.heads * self.dim * element.bytes()
+        2 * self.heads * element.head_bytes(self.dim)
     }
 }
 

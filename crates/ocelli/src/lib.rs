@@ -60,6 +60,7 @@ pub use ocelli_engine::{
 pub use ocelli_image::boxes::{Located, Region};
 pub use ocelli_image::{Grid, ImageRecord, Orientation, VideoRecord, read_bytes, write_bytes};
 pub use ocelli_store as store;
+pub use ocelli_tensor::KvElement;
 pub use ocelli_text::ToolCall;
 pub use options::{Options, OwnBackend, Source};
 pub use pictures::{MOST_IMAGES, PictureBudget, draw};

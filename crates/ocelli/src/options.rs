@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ocelli_tensor::Backend;
+use ocelli_tensor::{Backend, KvElement};
 
 use crate::{Ffmpeg, Isa, Precision};
 
@@ -47,6 +47,8 @@ pub struct Options {
     pub isa: Option<Isa>,
     /// Arithmetic.
     pub precision: Precision,
+    /// What keys and values are kept in; `None` for halves, or singles with [`Precision::F32`].
+    pub kv: Option<KvElement>,
     /// What computes, in place of the processor with these threads, set and arithmetic.
     pub backend: Option<OwnBackend>,
     /// Smaller pictures are scaled up to this many tokens; `None` for the family's own.

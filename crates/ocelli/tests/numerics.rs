@@ -6,27 +6,70 @@
 use std::path::{Path, PathBuf};
 
 use ocelli::trace::{Trace, Values};
-use ocelli::{Model, Options, Precision, Request, Source, messages};
+use ocelli::{KvElement, Model, Options, Precision, Request, Source, messages};
 use ocelli_testkit::{Case, Suite, goldens, suites};
 
-/// Precisions that round, with the error that each may have in picture rows and logits of random models, whose
+/// What is rounded: operands of products, keys and values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rounding {
+    precision: Precision,
+    kv: Option<KvElement>,
+}
+
+impl Rounding {
+    const NONE: Self = Self::of(Precision::F32);
+
+    const fn of(precision: Precision) -> Self {
+        Self {
+            precision,
+            kv: None,
+        }
+    }
+
+    /// Nothing but keys and values.
+    const fn of_keys_and_values(kv: KvElement) -> Self {
+        Self {
+            precision: Precision::F32,
+            kv: Some(kv),
+        }
+    }
+
+    fn name(self) -> String {
+        match self.kv {
+            None => format!("{:?}", self.precision),
+            Some(kv) => format!("{:?}, {kv:?} kv", self.precision),
+        }
+    }
+}
+
+/// What rounds, with the error that each may have in picture rows and logits of random models, whose
 /// mixtures of experts may choose others.
-const ROUNDED: [(Precision, f64); 3] = [
-    (Precision::Bf16, 0.1),
-    (Precision::Int8, 0.3),
-    (Precision::Auto, 0.2),
+const ROUNDED: [(Rounding, f64); 6] = [
+    (Rounding::of(Precision::Bf16), 0.1),
+    (Rounding::of(Precision::Int8), 0.3),
+    (Rounding::of(Precision::Auto), 0.2),
+    (Rounding::of_keys_and_values(KvElement::F16), 0.1),
+    (Rounding::of_keys_and_values(KvElement::Q8), 0.2),
+    (
+        Rounding {
+            precision: Precision::Auto,
+            kv: Some(KvElement::Q8),
+        },
+        0.2,
+    ),
 ];
 
 fn load(
     source: &Source,
     projector: Option<PathBuf>,
     case: Option<&Case>,
-    precision: Precision,
+    rounding: Rounding,
 ) -> Model {
     let budget = case.and_then(|case| case.image_tokens.clone());
     let options = Options {
         projector,
-        precision,
+        precision: rounding.precision,
+        kv: rounding.kv,
         image_min_tokens: budget.as_ref().map(|b| *b.start()),
         image_max_tokens: budget.as_ref().map(|b| *b.end()),
         ..Options::default()
@@ -34,9 +77,9 @@ fn load(
     Model::load(source, &options, &mut |_, _| {}).unwrap()
 }
 
-fn run(suite: &Suite, case: &Case, precision: Precision) -> Trace {
+fn run(suite: &Suite, case: &Case, rounding: Rounding) -> Trace {
     let source = Source::File(suite.text.clone());
-    let mut model = load(&source, suite.mmproj.clone(), Some(case), precision);
+    let mut model = load(&source, suite.mmproj.clone(), Some(case), rounding);
     let messages = messages::from_openai(&case.messages().to_string(), Path::new("")).unwrap();
     let request = Request::from_messages(messages);
     model.trace(&request, case.decode).unwrap()
@@ -73,12 +116,13 @@ fn rounding_moves_the_stages_of_random_models_a_little() {
         let exact: Vec<Trace> = suite
             .cases
             .iter()
-            .map(|case| run(&suite, case, Precision::F32))
+            .map(|case| run(&suite, case, Rounding::NONE))
             .collect();
-        for (precision, bound) in ROUNDED {
+        for (rounding, bound) in ROUNDED {
+            let how = rounding.name();
             let (mut pictures, mut logits, mut changed, mut all) = (0.0_f64, 0.0_f64, 0, 0);
             for (case, exact) in suite.cases.iter().zip(&exact) {
-                let got = run(&suite, case, precision);
+                let got = run(&suite, case, rounding);
                 for stage in exact
                     .stages
                     .keys()
@@ -93,13 +137,8 @@ fn rounding_moves_the_stages_of_random_models_a_little() {
                 all += exact.len();
                 changed += got.iter().zip(&exact).filter(|(a, b)| a != b).count();
             }
-            println!(
-                "| {name} | {precision:?} | {pictures:.1e} | {logits:.1e} | {changed} of {all} |"
-            );
-            assert!(
-                pictures <= bound && logits <= bound,
-                "{name}, {precision:?}"
-            );
+            println!("| {name} | {how} | {pictures:.1e} | {logits:.1e} | {changed} of {all} |");
+            assert!(pictures <= bound && logits <= bound, "{name}, {how}");
         }
     }
 }
@@ -123,8 +162,8 @@ const SCENE: &str = "../../../examples/scene.png";
 const PHOTO: &str = "photo.png";
 
 /// The demo's greedy answers, and the mean negative log probability of `reference`'s tokens as far as the same were chosen.
-fn answers(picture: &str, precision: Precision) -> Vec<(String, f64, usize)> {
-    let mut model = load(&Source::Demo, None, None, precision);
+fn answers(picture: &str, rounding: Rounding) -> Vec<(String, f64, usize)> {
+    let mut model = load(&Source::Demo, None, None, rounding);
     QUESTIONS
         .into_iter()
         .map(|question| {
@@ -168,19 +207,20 @@ fn what_is_chosen_changes_no_greedy_answer_of_the_demo() {
     println!("| picture | precision | answers changed | perplexity | moved by |");
     for picture in &pictures() {
         let name = Path::new(picture).file_name().unwrap().display();
-        let exact = answers(picture, Precision::F32);
+        let exact = answers(picture, Rounding::NONE);
         let before = perplexity(&exact);
         println!("| {name} | F32 | | {before:.4} | |");
-        for (precision, _) in ROUNDED {
-            let got = answers(picture, precision);
+        for (rounding, _) in ROUNDED {
+            let got = answers(picture, rounding);
             let pairs = || got.iter().zip(&exact);
             let changed = pairs().filter(|(got, exact)| got.0 != exact.0).count();
             let (after, count) = (perplexity(&got), got.len());
             let moved = 100.0 * (after / before - 1.0);
             println!(
-                "| {name} | {precision:?} | {changed} of {count} | {after:.4} | {moved:.2} % |"
+                "| {name} | {} | {changed} of {count} | {after:.4} | {moved:.2} % |",
+                rounding.name()
             );
-            if precision == Precision::Auto && picture == SCENE {
+            if rounding.precision == Precision::Auto && picture == SCENE {
                 for (got, exact) in pairs() {
                     assert_eq!(got.0, exact.0);
                 }

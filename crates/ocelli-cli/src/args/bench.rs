@@ -7,7 +7,7 @@ use ocelli::Isa;
 use ocelli::bench::{BenchOptions, Shape, Subject};
 use ocelli::convert::FileType;
 
-use super::{Precision, values};
+use super::{Kv, Precision, values};
 use crate::failure::Failure;
 use crate::models;
 
@@ -92,6 +92,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "KIND", help_heading = MACHINE)]
     pub(crate) precision: Option<Precision>,
 
+    /// What keys and values are kept in. Default: f16, or f32 with --precision f32
+    #[arg(long = "kv", visible_alias = "cache-type", value_name = "TYPE", help_heading = MACHINE)]
+    pub(crate) kv: Option<Kv>,
+
     /// Print one JSON object
     #[arg(long, conflicts_with = "md")]
     pub(crate) json: bool,
@@ -173,6 +177,7 @@ impl BenchArgs {
             threads: self.threads,
             isa: self.isa,
             precision: self.precision.unwrap_or(Precision::Auto).into(),
+            kv: self.kv.map(Into::into),
             repeats: self.repeats,
             operations: self.operations,
         })

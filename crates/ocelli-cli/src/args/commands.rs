@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ocelli::{Fps, MOST_FRAMES};
 
-use super::{AnswerArgs, ModelArgs, values};
+use super::{AnswerArgs, Kv, ModelArgs, values};
 
 /// What is asked, by whatever command.
 #[derive(Clone, Debug, Args)]
@@ -113,6 +113,15 @@ pub(crate) struct InspectArgs {
         value_name = "TOKENS", value_parser = values::count
     )]
     pub(crate) context: Option<usize>,
+
+    /// What keys and values are kept in, for the memory figures
+    #[arg(
+        long = "kv",
+        visible_alias = "cache-type",
+        value_name = "TYPE",
+        default_value = "f16"
+    )]
+    pub(crate) kv: Kv,
 
     /// Print one JSON object
     #[arg(long)]

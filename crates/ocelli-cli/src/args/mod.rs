@@ -16,7 +16,7 @@ pub(crate) use commands::{
     ImageArgs, InspectArgs, RunArgs, StageArgs, TraceArgs, VerifyArgs, VideoArgs,
 };
 pub(crate) use folder::{BatchArgs, PlanArgs};
-pub(crate) use model::{ModelArgs, Precision};
+pub(crate) use model::{Kv, ModelArgs, Precision};
 pub(crate) use models::{ListArgs, PullArgs};
 pub(crate) use serve::{ContextPolicy, ImageUrls, ServeArgs};
 pub(crate) use values::Time;

@@ -43,6 +43,10 @@ pub(crate) struct HowArgs {
     #[arg(long, value_name = "KIND", help_heading = MODEL)]
     pub(crate) precision: Option<Precision>,
 
+    /// What keys and values are kept in: f16, q8 for half the memory, f32. Default: f16, or f32 with --precision f32
+    #[arg(long = "kv", visible_alias = "cache-type", value_name = "TYPE", help_heading = MODEL)]
+    pub(crate) kv: Option<Kv>,
+
     /// Instruction set: avx512, avx2, scalar, ... Default: the fastest of this machine
     #[arg(long, value_name = "NAME", env = "OCELLI_ISA", help_heading = MODEL)]
     pub(crate) isa: Option<Isa>,
@@ -91,6 +95,28 @@ pub(crate) enum Precision {
     Bf16,
     /// Activations rounded to bytes where weights are quantised, to 16 bits elsewhere
     Int8,
+}
+
+/// What keys and values are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kv {
+    /// 16-bit floating point
+    F16,
+    /// 8 bits, with a scale for each 32
+    #[value(alias = "q8_0")]
+    Q8,
+    /// 32-bit floating point
+    F32,
+}
+
+impl From<Kv> for ocelli::KvElement {
+    fn from(kv: Kv) -> Self {
+        match kv {
+            Kv::F16 => Self::F16,
+            Kv::Q8 => Self::Q8,
+            Kv::F32 => Self::F32,
+        }
+    }
 }
 
 impl From<Precision> for ocelli::Precision {
@@ -161,6 +187,7 @@ impl HowArgs {
             threads: self.threads,
             isa: self.isa,
             precision: self.precision.unwrap_or(default_precision).into(),
+            kv: self.kv.map(Into::into),
             backend: None,
             image_min_tokens: self.image_min_tokens,
             image_max_tokens: self.image_max_tokens,

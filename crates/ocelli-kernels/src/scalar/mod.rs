@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use half::f16;
 
+use crate::kept::{KEPT_GROUP, Kept, code_of, scales_of};
 use crate::plain;
 use crate::workspace::room;
 use crate::{
@@ -123,6 +124,30 @@ impl Kernels for Scalar {
         }
     }
 
+    fn widen_keys(&self, panel: &[u16], out: &mut [f32]) {
+        let dim = out.len() / LANES;
+        for (d, out) in out.chunks_exact_mut(LANES).enumerate() {
+            let scales = scales_of(panel, dim, d / KEPT_GROUP);
+            for (lane, out) in out.iter_mut().enumerate() {
+                *out = code_of(panel, d * LANES + lane) * f16::from_bits(scales[lane]).to_f32();
+            }
+        }
+    }
+
+    fn widen_values(&self, run: &[u16], tokens: Range<usize>, out: &mut [f32]) {
+        let width = out.len() / tokens.len().max(1);
+        for (t, out) in tokens.zip(out.chunks_exact_mut(width.max(1))) {
+            for (column, out) in out.iter_mut().enumerate() {
+                let scale = scales_of(run, width, column / KEPT_GROUP)[t];
+                *out = code_of(run, t * width + column) * f16::from_bits(scale).to_f32();
+            }
+        }
+    }
+
+    fn round_group(&self, x: &[f32], codes: &mut [i8]) -> u16 {
+        plain::round_group(*self, x, codes)
+    }
+
     fn transpose(&self, x: Matrix<'_>, out: &mut [f32]) {
         let dim = x.columns();
         assert_eq!(
@@ -140,11 +165,17 @@ impl Kernels for Scalar {
     }
 
     fn scores(&self, queries: Matrix<'_>, keys: KeyPanels<'_>, scores: &mut [f32], stride: usize) {
-        let size = queries.columns() * LANES;
-        let mut widened = vec![0.0; size];
+        let dim = queries.columns();
+        let mut widened = vec![0.0; dim * LANES];
         for panel in 0..keys.count {
             let start = panel * keys.step;
-            widen(keys.elements.part(start..start + size), &mut widened);
+            let of_panel = keys
+                .elements
+                .part(start..start + keys.elements.kept().key_panel(dim));
+            match of_panel {
+                Element::Q8(words) => self.widen_keys(words, &mut widened),
+                elements => widen(elements, &mut widened),
+            }
             for row in 0..queries.rows() {
                 let scores = &mut scores[row * stride + panel * LANES..][..LANES];
                 scores.fill(0.0);
@@ -205,8 +236,20 @@ impl Kernels for Scalar {
         );
         let mut value = vec![0.0; width];
         for token in 0..values.tokens {
-            let start = token * values.stride;
-            widen(values.values.part(start..start + width), &mut value);
+            match values.values {
+                Element::Q8(words) => {
+                    let (run, t) = (
+                        (values.before + token) / LANES,
+                        (values.before + token) % LANES,
+                    );
+                    let run = &words[run * Kept::Q8.value_run(width)..];
+                    self.widen_values(run, t..t + 1, &mut value);
+                }
+                rows => {
+                    let start = token * values.stride;
+                    widen(rows.part(start..start + width), &mut value);
+                }
+            }
             for (row, sums) in sums.chunks_exact_mut(width.max(1)).enumerate() {
                 let weight = weights.row(row)[token];
                 for (sum, value) in sums.iter_mut().zip(&value) {
@@ -221,6 +264,7 @@ fn widen(x: Element<'_>, out: &mut [f32]) {
     match x {
         Element::F32(x) => out.copy_from_slice(x),
         Element::F16(x) => Scalar.widen(x, out),
+        Element::Q8(_) => panic!("codes have scales: they are not widened one by one"),
     }
 }
 

@@ -29,3 +29,33 @@ pub(super) fn ask<S: Simd, const ROWS: usize>(s: S, panel: &[u8], at: usize, len
         }
     }
 }
+
+/// Lines that a job asks memory for on its way.
+pub(super) struct Ahead<'a> {
+    bytes: &'a [u8],
+    asked: usize,
+    step: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// `bytes` in so many steps.
+    #[inline(always)]
+    pub(super) fn new(bytes: &'a [u8], steps: usize) -> Self {
+        let step = bytes.len().div_ceil(steps.max(1)).next_multiple_of(LINE);
+        Self {
+            bytes,
+            asked: 0,
+            step,
+        }
+    }
+
+    /// Asks for what a step has to.
+    #[inline(always)]
+    pub(super) fn ask<S: Simd>(&mut self, s: S) {
+        let end = self.bytes.len().min(self.asked + self.step);
+        while self.asked < end {
+            s.prefetch_second(self.bytes, self.asked);
+            self.asked += LINE;
+        }
+    }
+}

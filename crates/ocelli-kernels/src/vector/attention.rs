@@ -3,7 +3,7 @@
 use crate::panels::cast::{bytes, half_bytes};
 use crate::vector::ahead::LINE;
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
-use crate::vector::{Simd, math};
+use crate::vector::{Simd, kept, math};
 use crate::{CHUNK, Element, KeyPanels, LANES, Matrix, Softmax, ValueRows};
 
 /// See [`crate::Kernels::transpose`].
@@ -88,6 +88,16 @@ pub(crate) fn scores<S: Simd>(
     match keys.elements {
         Element::F32(of) => scores_of::<S, Singles>(s, queries, (of, keys), scores, stride),
         Element::F16(of) => scores_of::<S, Halves>(s, queries, (of, keys), scores, stride),
+        Element::Q8(of) => {
+            let ahead = memory(keys.ahead);
+            kept::scores(
+                s,
+                queries,
+                (of, keys.count, keys.step),
+                ahead,
+                (scores, stride),
+            );
+        }
     }
 }
 
@@ -129,7 +139,7 @@ pub(crate) fn ask_for<S: Simd>(s: S, elements: Element<'_>) {
 fn memory(elements: Element<'_>) -> &[u8] {
     match elements {
         Element::F32(elements) => bytes(elements),
-        Element::F16(elements) => half_bytes(elements),
+        Element::F16(elements) | Element::Q8(elements) => half_bytes(elements),
     }
 }
 
@@ -176,6 +186,10 @@ pub(crate) fn weigh<S: Simd>(s: S, weights: Matrix<'_>, values: ValueRows<'_>, s
     match values.values {
         Element::F32(elements) => weigh_of::<S, Singles>(s, weights, elements, values, sums),
         Element::F16(elements) => weigh_of::<S, Halves>(s, weights, elements, values, sums),
+        Element::Q8(words) => {
+            let tokens = values.before..values.before + values.tokens;
+            kept::weigh(s, weights, (words, tokens), memory(values.ahead), sums);
+        }
     }
 }
 

@@ -171,6 +171,9 @@ forward! {
     fn is_finite(x: &[f32]) -> bool;
     fn narrow(x: &[f32], out: &mut [u16]);
     fn widen(x: &[u16], out: &mut [f32]);
+    fn widen_keys(panel: &[u16], out: &mut [f32]);
+    fn widen_values(run: &[u16], tokens: Range<usize>, out: &mut [f32]);
+    fn round_group(x: &[f32], codes: &mut [i8]) -> u16;
     fn transpose(x: Matrix<'_>, out: &mut [f32]);
     fn scores(queries: Matrix<'_>, keys: KeyPanels<'_>, scores: &mut [f32], stride: usize);
     fn ask_for(elements: Element<'_>);

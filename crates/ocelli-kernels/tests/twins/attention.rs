@@ -3,8 +3,8 @@
 use crate::support::{all_sets, assert_close, assert_same, guarded, random, vector_sets};
 use ocelli_kernels::Kernels;
 use ocelli_kernels::{
-    Attention, Element, KeyPanels, KeyValues, LANES, Matrix, MatrixMut, Scalar, Softmax, ValueRows,
-    Workspace,
+    Attention, Decode, Element, KeyPanels, KeyValues, LANES, Matrix, MatrixMut, Scalar, Softmax,
+    ValueRows, Workspace,
 };
 
 const DIMS: [usize; 8] = [1, 7, 12, 18, 64, 72, 80, 300];
@@ -141,6 +141,7 @@ fn weighted_sums_are_those_of_the_twin() {
                             values,
                             tokens,
                             stride,
+                            before: 0,
                             ahead: values,
                         },
                         &mut sums,
@@ -179,6 +180,7 @@ fn attention_is_that_of_the_twin_and_reads_nothing_behind_its_rows() {
                         keys: Matrix::new(&keys, tokens, dim),
                         values: Matrix::new(&values, tokens, dim),
                     },
+                    decode: Decode::Before,
                     visible: &|row| 0..(row + 1).max(tokens / 2).min(tokens),
                 };
                 attention.run(
@@ -224,6 +226,7 @@ fn attention_in_pairs_is_near_that_of_the_twin_and_rows_stand_alone() {
                         keys: Matrix::new(&keys, tokens, dim),
                         values: Matrix::new(&values, tokens, dim),
                     },
+                    decode: Decode::Before,
                     visible: &|row| {
                         let row = which.start + row;
                         row % 3 * tokens / 5..(row + 1).max(tokens / 2).min(tokens)
@@ -263,6 +266,7 @@ fn attend_to_scores(kernels: &dyn Kernels, scores: &[f32], values: &[f32]) -> Ve
             keys: Matrix::new(&keys, scores.len(), DIM),
             values: Matrix::new(&values, scores.len(), DIM),
         },
+        decode: Decode::Before,
         visible: &|_| 0..scores.len(),
     };
     let mut target = MatrixMut::new(&mut out, 1, DIM);

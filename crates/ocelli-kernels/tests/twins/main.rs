@@ -2,6 +2,7 @@
 //! the types, and buffers that end where memory ends.
 
 mod attention;
+mod kept;
 mod products;
 mod rounded;
 mod rows;

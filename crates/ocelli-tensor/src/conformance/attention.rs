@@ -148,6 +148,9 @@ pub fn check_paged_attention(backend: &dyn Backend, tolerance: f64) {
         plain(KvElement::F16, 256, Mask::Causal),
         plain(KvElement::F32, 5, Mask::Window(17)),
         plain(KvElement::F16, 16, Mask::Window(130)),
+        plain(KvElement::Q8, 16, Mask::Causal),
+        plain(KvElement::Q8, 256, Mask::Window(41)),
+        plain(KvElement::Q8, 5, Mask::Window(17)),
         Case {
             both_ways: vec![3..40, 40..45, 150..160],
             ..plain(KvElement::F16, 64, Mask::Causal)
@@ -174,10 +177,10 @@ fn check_paged_case(backend: &dyn Backend, heads: Heads, (case, tolerance): (&Ca
     let sequence = Sequence::new(heads, tokens, 7);
     let whole = Kind::ALL.map(|kind| run_steps(backend, &sequence, case, kind, &[tokens]));
     let columns = heads.query_columns();
-    let tolerance = if case.element == KvElement::F16 {
-        tolerance.max(3e-3)
-    } else {
-        tolerance
+    let tolerance = match case.element {
+        KvElement::F32 => tolerance,
+        KvElement::F16 => tolerance.max(3e-3),
+        KvElement::Q8 => tolerance.max(3e-2),
     };
     // Some rows: the formula is slow, and each row is compared with itself below.
     let rows = whole[0].chunks(columns).enumerate();

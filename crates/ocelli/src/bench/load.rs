@@ -7,14 +7,16 @@ use ocelli_cpu::CpuBackend;
 use ocelli_engine::{Engine, PAGE_TOKENS, STEP_ROWS, Settings, text_memory, vision_memory};
 use ocelli_image::{Budget, Grid};
 use ocelli_models::VisionModel;
-use ocelli_tensor::{Backend, KvElement, Timed};
+use ocelli_tensor::{Backend, Timed};
 
 use super::case::Case;
 use super::report::{ModelReport, Stage};
 use super::{BenchOptions, OnProgress, Progress, Subject, cases, synthetic, system, work};
-use crate::load::{Files, check_memory, check_pair, picture_budget, read_text, read_weights};
+use crate::load::{
+    Files, check_memory, check_pair, kept_in, picture_budget, read_text, read_weights,
+};
 use crate::memory::available;
-use crate::{Error, Options, Precision, Source};
+use crate::{Error, Options, Source};
 
 /// Loading is repeated as long as this many seconds have not passed.
 const LOAD_PATIENCE_S: f64 = 10.0;
@@ -146,6 +148,7 @@ impl Loaded {
             name: self.name.clone(),
             is_synthetic: matches!(options.subject, Subject::Shape { .. }),
             precision: format!("{:?}", options.precision).to_lowercase(),
+            kv: format!("{:?}", self.settings.kv_element).to_lowercase(),
             text_mb: mb(self.stored.0 as usize),
             projector_mb: vision.map(|_| mb(self.stored.1 as usize)),
             weights_mb: mb(weights),
@@ -214,10 +217,7 @@ fn settings(
         context,
         sequences,
         cache_tokens: sequences * context.next_multiple_of(PAGE_TOKENS),
-        kv_element: match options.precision {
-            Precision::F32 => KvElement::F32,
-            _ => KvElement::F16,
-        },
+        kv_element: kept_in(options.kv, options.precision),
         // One picture, so that the sequences of a batch share it.
         feature_bytes: image_tokens * 4 * text.hidden() * (1 + deepstack),
         largest_picture: largest,

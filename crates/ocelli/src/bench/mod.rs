@@ -45,7 +45,7 @@ pub use report::{MachineReport, ModelReport, PeakReport, Report, Run, Stage, Sta
 pub use shape::Shape;
 
 use crate::convert::FileType;
-use crate::{Error, Isa, Precision};
+use crate::{Error, Isa, KvElement, Precision};
 use case::Case;
 use limits::Limits;
 use load::Loaded;
@@ -76,6 +76,8 @@ pub struct BenchOptions {
     pub isa: Option<Isa>,
     /// Arithmetic.
     pub precision: Precision,
+    /// What keys and values are kept in; `None` as for [`crate::Options::kv`].
+    pub kv: Option<KvElement>,
     /// How often each case is run, after one run that does not count.
     pub repeats: usize,
     /// Whether the time of every kind of operation is kept, too.
@@ -93,6 +95,7 @@ impl Default for BenchOptions {
             threads: None,
             isa: None,
             precision: Precision::default(),
+            kv: None,
             repeats: 3,
             operations: false,
         }

@@ -71,6 +71,8 @@ pub struct ModelReport {
     pub is_synthetic: bool,
     /// Arithmetic of products.
     pub precision: String,
+    /// What keys and values were kept in.
+    pub kv: String,
     /// Tensors of the text model as stored, in units of 1e6 bytes.
     pub text_mb: f64,
     /// Tensors of the projector as stored.

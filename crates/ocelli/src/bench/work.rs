@@ -31,7 +31,14 @@ pub(super) fn prefill(model: &dyn TextModel, prompt: &Prompt) -> u64 {
 
 /// Bytes of keys and values that a generated token reads behind so many others.
 pub(super) fn cache_read(model: &dyn TextModel, tokens: usize, element: KvElement) -> u64 {
-    step(model, 1, tokens).cached_elements * element.bytes() as u64
+    let layout = KvLayout {
+        layers: model.caches(),
+        pages: 0,
+        near_pages: 0,
+        page_tokens: 1,
+        element,
+    };
+    layout.bytes_of(tokens + 1)
 }
 
 fn step(model: &dyn TextModel, rows: usize, cached: usize) -> Work {

@@ -5,9 +5,10 @@ use ocelli_gguf::Gguf;
 use ocelli_image::Budget;
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
 use ocelli_models::{TextModel, VisionModel};
-use ocelli_tensor::{KvElement, Measure};
+use ocelli_tensor::Measure;
 use serde::Serialize;
 
+use super::Cache;
 use crate::load::{DEFAULT_CONTEXT, cache_bytes, picture_budget};
 use crate::memory::available;
 use crate::{Error, Options};
@@ -37,7 +38,7 @@ pub struct MemoryReport {
 pub(super) fn report(
     text: &Gguf,
     vision: Option<&Gguf>,
-    context: Option<usize>,
+    cache: Cache,
 ) -> Result<MemoryReport, Error> {
     let decoder = load_text(text, &Measure, &|_| {})?;
     let encoder = match vision {
@@ -49,17 +50,14 @@ pub(super) fn report(
             Some(encoder)
         }
     };
-    Ok(add_up(decoder.as_ref(), encoder.as_deref(), context))
+    Ok(add_up(decoder.as_ref(), encoder.as_deref(), cache))
 }
 
-fn add_up(
-    text: &dyn TextModel,
-    vision: Option<&dyn VisionModel>,
-    context: Option<usize>,
-) -> MemoryReport {
+fn add_up(text: &dyn TextModel, vision: Option<&dyn VisionModel>, cache: Cache) -> MemoryReport {
     const FLOAT: u64 = size_of::<f32>() as u64;
-    let context = context.unwrap_or_else(|| text.context_length().min(DEFAULT_CONTEXT));
-    let cache = cache_bytes(text, KvElement::F16, (context, 1, context));
+    let own = || text.context_length().min(DEFAULT_CONTEXT);
+    let context = cache.context.unwrap_or_else(own);
+    let cache = cache_bytes(text, cache.kv, (context, 1, context));
     let text_step = text_memory(text, vision.map_or(0, |vision| vision.deepstack())) as u64 * FLOAT;
     let largest = vision.and_then(|vision| {
         let budget = picture_budget(vision, &Options::default()).ok()?;

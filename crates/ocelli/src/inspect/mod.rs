@@ -1,7 +1,9 @@
 //! What model files are, which belong together and why, and the memory they need. Nothing is loaded.
 //!
 //! ```no_run
-//! let report = ocelli::inspect::inspect(&["model.gguf".into()], Some(8192))?;
+//! use ocelli::inspect::{Cache, inspect};
+//!
+//! let report = inspect(&["model.gguf".into()], Cache::default())?;
 //! for pair in &report.pairs {
 //!     println!("{}: {}", pair.text.display(), pair.reason);
 //! }
@@ -23,7 +25,7 @@ use std::path::{Path, PathBuf};
 use ocelli_gguf::Gguf;
 use serde::Serialize;
 
-use crate::Error;
+use crate::{Error, KvElement};
 
 /// What is known about some files.
 #[derive(Clone, Debug, Serialize)]
@@ -45,6 +47,24 @@ pub struct Unreadable {
     pub why: String,
 }
 
+/// The cache that memory is counted with.
+#[derive(Clone, Copy, Debug)]
+pub struct Cache {
+    /// Tokens; `None` for the least of the model's own and 32768.
+    pub context: Option<usize>,
+    /// What keys and values are kept in.
+    pub kv: KvElement,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            context: None,
+            kv: KvElement::F16,
+        }
+    }
+}
+
 /// An open file, and what it is.
 struct Opened {
     path: PathBuf,
@@ -52,12 +72,11 @@ struct Opened {
     kind: ocelli_store::FileKind,
 }
 
-/// Looks at files, and at the GGUF files of folders. Memory is that for `context` tokens; `None` for the least of
-/// the model's own and 32768.
+/// Looks at files, and at the GGUF files of folders. Memory is that with such a cache.
 ///
 /// # Errors
 /// When a named file is missing or bad, or a folder has no GGUF file.
-pub fn inspect(paths: &[PathBuf], context: Option<usize>) -> Result<Report, Error> {
+pub fn inspect(paths: &[PathBuf], cache: Cache) -> Result<Report, Error> {
     let mut unreadable = Vec::new();
     let mut opened = Vec::new();
     for path in paths {
@@ -73,7 +92,7 @@ pub fn inspect(paths: &[PathBuf], context: Option<usize>) -> Result<Report, Erro
     }
     Ok(Report {
         files,
-        pairs: pair::reports(&opened, context),
+        pairs: pair::reports(&opened, cache),
         unreadable,
     })
 }

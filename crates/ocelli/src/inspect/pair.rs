@@ -8,7 +8,7 @@ use ocelli_store::{
 };
 use serde::Serialize;
 
-use super::{MemoryReport, Opened, memory};
+use super::{Cache, MemoryReport, Opened, memory};
 
 /// A text model and its projector.
 #[derive(Clone, Debug, Serialize)]
@@ -39,7 +39,7 @@ pub struct Rejected {
 }
 
 /// Every text model with each projector that was named beside it, else with the one found beside it on disk.
-pub(super) fn reports(opened: &[Opened], context: Option<usize>) -> Vec<PairReport> {
+pub(super) fn reports(opened: &[Opened], cache: Cache) -> Vec<PairReport> {
     let projectors: Vec<(&Opened, &ProjectorFacts)> = opened
         .iter()
         .filter_map(|one| match &one.kind {
@@ -52,14 +52,14 @@ pub(super) fn reports(opened: &[Opened], context: Option<usize>) -> Vec<PairRepo
     for one in opened {
         match &one.kind {
             FileKind::Text(facts) if projectors.is_empty() => {
-                reports.push(with_found(one, facts, context))
+                reports.push(with_found(one, facts, cache))
             }
             FileKind::Text(facts) => reports.extend(
                 projectors
                     .iter()
-                    .map(|&pair| with_named((one, facts), pair, context)),
+                    .map(|&pair| with_named((one, facts), pair, cache)),
             ),
-            FileKind::Merged(_) => reports.push(merged(one, context)),
+            FileKind::Merged(_) => reports.push(merged(one, cache)),
             FileKind::Projector(_) | FileKind::Other(_) => continue,
         }
         has_text = true;
@@ -68,7 +68,7 @@ pub(super) fn reports(opened: &[Opened], context: Option<usize>) -> Vec<PairRepo
         reports.extend(
             projectors
                 .iter()
-                .map(|(one, facts)| without_text(one, facts, context)),
+                .map(|(one, facts)| without_text(one, facts, cache)),
         );
     }
     reports
@@ -77,7 +77,7 @@ pub(super) fn reports(opened: &[Opened], context: Option<usize>) -> Vec<PairRepo
 fn with_named(
     (text, text_facts): (&Opened, &TextFacts),
     (projector, facts): (&Opened, &ProjectorFacts),
-    context: Option<usize>,
+    cache: Cache,
 ) -> PairReport {
     let judged = fit(text_facts, facts);
     let report = Paths {
@@ -94,14 +94,14 @@ fn with_named(
                 reason,
                 Vec::new(),
                 (&text.file, Some(&projector.file)),
-                context,
+                cache,
             )
         }
         Err(misfit) => report.alone(false, misfit.to_string(), Vec::new()),
     }
 }
 
-fn with_found(text: &Opened, facts: &TextFacts, context: Option<usize>) -> PairReport {
+fn with_found(text: &Opened, facts: &TextFacts, cache: Cache) -> PairReport {
     let (projector, pairing) = find_projector(&text.path, facts);
     let rejected = rejected(&pairing);
     let report = Paths {
@@ -112,20 +112,20 @@ fn with_found(text: &Opened, facts: &TextFacts, context: Option<usize>) -> PairR
         pairing.reason,
         rejected,
         (&text.file, projector.as_ref()),
-        context,
+        cache,
     )
 }
 
-fn merged(text: &Opened, context: Option<usize>) -> PairReport {
+fn merged(text: &Opened, cache: Cache) -> PairReport {
     let reason = "text and vision are in one file".to_owned();
     let report = Paths {
         text: &text.path,
         projector: None,
     };
-    report.fitting(reason, Vec::new(), (&text.file, Some(&text.file)), context)
+    report.fitting(reason, Vec::new(), (&text.file, Some(&text.file)), cache)
 }
 
-fn without_text(projector: &Opened, facts: &ProjectorFacts, context: Option<usize>) -> PairReport {
+fn without_text(projector: &Opened, facts: &ProjectorFacts, cache: Cache) -> PairReport {
     let (text, pairing) = find_text_model(&projector.path, facts);
     let rejected = rejected(&pairing);
     match (&text, &pairing.chosen) {
@@ -138,7 +138,7 @@ fn without_text(projector: &Opened, facts: &ProjectorFacts, context: Option<usiz
                 pairing.reason,
                 rejected,
                 (file, Some(&projector.file)),
-                context,
+                cache,
             )
         }
         _ => {
@@ -187,10 +187,10 @@ impl Paths<'_> {
         reason: String,
         rejected: Vec<Rejected>,
         (text, vision): (&Gguf, Option<&Gguf>),
-        context: Option<usize>,
+        cache: Cache,
     ) -> PairReport {
         let mut report = self.alone(true, reason, rejected);
-        match memory::report(text, vision, context) {
+        match memory::report(text, vision, cache) {
             Ok(needed) => report.memory = Some(needed),
             Err(error) => report.problem = Some(error.to_string()),
         }

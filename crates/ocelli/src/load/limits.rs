@@ -109,10 +109,16 @@ pub(super) fn engine_settings(
 }
 
 pub(crate) fn kv_element(options: &Options) -> KvElement {
-    match options.precision {
+    kept_in(options.kv, options.precision)
+}
+
+/// What keys and values are kept in where so much is said about it.
+pub(crate) fn kept_in(wanted: Option<KvElement>, precision: Precision) -> KvElement {
+    let own = match precision {
         Precision::F32 => KvElement::F32,
         Precision::Auto | Precision::Bf16 | Precision::Int8 => KvElement::F16,
-    }
+    };
+    wanted.unwrap_or(own)
 }
 
 /// Bytes of keys and values: a context of so many tokens, for so many sequences, in a cache of so many tokens.

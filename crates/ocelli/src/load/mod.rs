@@ -25,8 +25,8 @@ mod limits;
 
 pub(crate) use files::Files;
 pub(crate) use limits::{
-    DEFAULT_CONTEXT, cache_bytes, check_memory, context_tokens, kv_element, picture_budget,
-    video_budget,
+    DEFAULT_CONTEXT, cache_bytes, check_memory, context_tokens, kept_in, kv_element,
+    picture_budget, video_budget,
 };
 use limits::{engine_settings, reserve_for_videos};
 
