@@ -339,17 +339,56 @@ impl Cut {
                 // Weights that lie one behind the other are read faster, so a thread gets as many as leave some for the others.
                 let share = columns.div_ceil(2 * self.threads);
                 let most = (MOST_SUMS / rows).max(LANES);
-                (1, rows, share.next_multiple_of(LANES).min(most), LANES)
+                (1, rows, whole_panels(share.min(most)), LANES)
             }
         };
         while width > LANES && bands * columns.div_ceil(width) < 2 * self.threads {
-            width = (width / 2).next_multiple_of(LANES);
+            width = whole_panels(width / 2);
         }
         let tiles = Tiles::new(out, height, width);
         if is_last {
             tiles.with_narrow_end(self.threads.div_ceil(bands), least)
         } else {
             tiles
+        }
+    }
+}
+
+/// As many columns as whole panels have, at least one panel.
+fn whole_panels(columns: usize) -> usize {
+    columns.next_multiple_of(LANES).max(LANES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_start_at_panels_whatever_the_sizes() {
+        let mut values = vec![0.0; 64 * 6145];
+        for rows in 1..=64 {
+            for columns in [1, 16, 17, 500, 1024, 4096, 6145] {
+                for (kind, threads) in [
+                    (Kind::Prompt, 4),
+                    (Kind::Generated, 4),
+                    (Kind::Generated, 3),
+                ] {
+                    let out = MatrixMut::new(&mut values[..rows * columns], rows, columns);
+                    let cut = Cut {
+                        kind,
+                        inputs: 2048,
+                        columns,
+                        threads,
+                    };
+                    let tiles = cut.tiles(out, (528, 128), true);
+                    for across in tiles.across() {
+                        assert!(
+                            across.start.is_multiple_of(LANES),
+                            "{rows} rows, {columns} columns, {threads} threads: {across:?}"
+                        );
+                    }
+                }
+            }
         }
     }
 }

@@ -274,6 +274,11 @@ impl<'a, T> Tiles<'a, T> {
         runs
     }
 
+    /// Columns of tiles side by side.
+    pub fn across(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        (0..self.tiles_across()).map(|across| self.columns_at(across))
+    }
+
     /// Columns of the tiles at a place across.
     fn columns_at(&self, mut across: usize) -> Range<usize> {
         for (run, width) in self.runs() {
@@ -345,9 +350,7 @@ mod tests {
             let mut values = vec![0.0; 2048];
             let tiles = Tiles::new(MatrixMut::new(&mut values, 1, 2048), 1, 128);
             let tiles = tiles.with_narrow_end(4, least);
-            (0..tiles.count())
-                .map(|at| tiles.columns_at(at).len())
-                .collect()
+            tiles.across().map(|columns| columns.len()).collect()
         };
         let to_16 = [[128; 12].as_slice(), &[64; 4], &[32; 4], &[16; 8]].concat();
         assert_eq!(widths(16), to_16);
