@@ -1,10 +1,10 @@
 //! The steps of attention of every set against the scalar twin, on buffers that end where memory ends.
 
-use crate::support::{all_sets, assert_close, assert_same, guarded, random, vector_sets};
+use crate::support::{all_sets, assert_close, assert_same, guarded, random, scores, vector_sets};
 use ocelli_kernels::Kernels;
 use ocelli_kernels::{
-    Attention, Decode, Element, KeyPanels, KeyValues, LANES, Matrix, MatrixMut, Scalar, Softmax,
-    ValueRows, Workspace,
+    Attention, Decode, Element, KeyValues, LANES, Matrix, MatrixMut, Scalar, Softmax, ValueRows,
+    Workspace,
 };
 
 const DIMS: [usize; 8] = [1, 7, 12, 18, 64, 72, 80, 300];
@@ -53,16 +53,9 @@ fn scores_are_those_of_the_twin() {
             let half_keys = guarded(&halves(&keys));
             let keys = guarded(&keys);
             for keys in [Element::F32(&keys), Element::F16(&half_keys)] {
-                let stride = panels * LANES + 3;
-                let [found, wanted] = [&*kernels, &Scalar].map(|kernels: &dyn Kernels| {
-                    let mut scores = guarded(&vec![5.0; rows * stride]);
-                    let keys = KeyPanels {
-                        ahead: keys,
-                        ..KeyPanels::together(keys, dim)
-                    };
-                    kernels.scores(Matrix::new(&queries, rows, dim), keys, &mut scores, stride);
-                    scores.to_vec()
-                });
+                let queries = Matrix::new(&queries, rows, dim);
+                let [found, wanted] = [&*kernels, &Scalar]
+                    .map(|kernels: &dyn Kernels| scores(kernels, queries, keys, panels));
                 let name = format!(
                     "{}, dim {dim}, {rows} rows, {panels} panels",
                     kernels.name()

@@ -1,9 +1,11 @@
 //! Keys and values in 8 bits: every set against the scalar twin, and the twin against what was rounded.
 
-use crate::support::{all_sets, assert_close, assert_same, guarded, random, vector_sets};
+use crate::support::{
+    all_sets, assert_close, assert_same, guarded, random, score_stride, scores, vector_sets,
+};
 use ocelli_kernels::{
-    Attention, Decode, Element, KEPT_GROUP, Kept, Kernels, KeyPanels, KeyValues, LANES, Matrix,
-    MatrixMut, PagedHead, Scalar, ValueRows, Workspace,
+    Attention, Decode, Element, KEPT_GROUP, Kept, Kernels, KeyValues, LANES, Matrix, MatrixMut,
+    PagedHead, Scalar, ValueRows, Workspace,
 };
 
 const DIMS: [usize; 9] = [1, 7, 12, 18, 64, 72, 80, 128, 300];
@@ -108,23 +110,16 @@ fn scores_of_codes_are_those_of_the_twin_and_near_those_of_the_keys() {
             let exact = random(2, panels * dim * LANES);
             let words = guarded(&kept(&exact, dim, true));
             let keys = Element::Q8(&words);
-            let stride = panels * LANES + 3;
-            let [found, wanted] = [&*kernels, &Scalar].map(|kernels: &dyn Kernels| {
-                let mut scores = guarded(&vec![5.0; rows * stride]);
-                let keys = KeyPanels {
-                    ahead: keys,
-                    ..KeyPanels::together(keys, dim)
-                };
-                kernels.scores(Matrix::new(&queries, rows, dim), keys, &mut scores, stride);
-                scores.to_vec()
-            });
+            let of_all = Matrix::new(&queries, rows, dim);
+            let [found, wanted] = [&*kernels, &Scalar]
+                .map(|kernels: &dyn Kernels| scores(kernels, of_all, keys, panels));
             let name = format!(
                 "{}, dim {dim}, {rows} rows, {panels} panels",
                 kernels.name()
             );
             assert_close(&name, &found, &wanted, (2e-6, (dim as f32).sqrt()));
             for (row, query) in queries.chunks(dim).enumerate() {
-                let scores = &wanted[row * stride..][..panels * LANES];
+                let scores = &wanted[row * score_stride(panels)..][..panels * LANES];
                 for (score, key) in scores.iter().zip(exact.chunks(dim)) {
                     let exact: f32 = query.iter().zip(key).map(|(q, k)| q * k).sum();
                     assert!(

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use ocelli_kernels::{Kernels, Scalar};
+use ocelli_kernels::{Element, Kernels, KeyPanels, LANES, Matrix, Scalar};
 
 /// The vector sets of this machine; says which it does not have.
 pub(crate) fn vector_sets() -> Vec<Box<dyn Kernels>> {
@@ -254,4 +254,26 @@ pub(crate) fn assert_same(name: &str, found: &[f32], wanted: &[f32]) {
             "{name}, element {i}: found {found}, wanted {wanted}"
         );
     }
+}
+
+/// Elements from one row of [`scores`] to the next: more than there are scores.
+pub(crate) fn score_stride(panels: usize) -> usize {
+    panels * LANES + 3
+}
+
+/// Scores of queries and keys that lie together, in rows [`score_stride`] apart; what lies between them stays 5.
+pub(crate) fn scores(
+    kernels: &dyn Kernels,
+    queries: Matrix<'_>,
+    keys: Element<'_>,
+    panels: usize,
+) -> Vec<f32> {
+    let stride = score_stride(panels);
+    let mut scores = guarded(&vec![5.0; queries.rows() * stride]);
+    let keys = KeyPanels {
+        ahead: keys,
+        ..KeyPanels::together(keys, queries.columns())
+    };
+    kernels.scores(queries, keys, &mut scores, stride);
+    scores.to_vec()
 }
