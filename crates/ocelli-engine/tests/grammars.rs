@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ocelli_engine::{
@@ -11,6 +12,7 @@ use ocelli_engine::{
     Thinking,
 };
 use ocelli_text::{ToolCallParser, ToolCallPart};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use common::Bench;
@@ -111,15 +113,9 @@ fn any_object_is_json() {
             outcome.text
         );
         if outcome.finish_reason == FinishReason::Stop {
-            match serde_json::from_str::<Value>(&outcome.text) {
-                Ok(value) => assert!(value.is_object(), "{value}"),
-                // JSON sets numbers no limit; what reads them here does.
-                Err(error) => assert!(
-                    error.to_string().starts_with("number out of range"),
-                    "{error}: {}",
-                    outcome.text
-                ),
-            }
+            // Values are looked at, not kept: JSON sets numbers no limit, what keeps them does.
+            let members = serde_json::from_str::<HashMap<String, IgnoredAny>>(&outcome.text);
+            assert!(members.is_ok(), "{members:?}: {}", outcome.text);
         }
     }
 }
