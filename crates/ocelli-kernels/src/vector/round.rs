@@ -2,6 +2,7 @@
 
 use crate::operand::{GROUP, SUM};
 use crate::panels::cast::{bits, bits_mut, bytes_mut, halves_mut};
+use crate::vector::halves::lanes;
 use crate::vector::{Simd, is_finite};
 use crate::{LANES, Operand};
 
@@ -16,25 +17,12 @@ pub(crate) fn round<S: Simd>(s: S, operand: Operand, x: &[f32], out: &mut [f32])
     }
 }
 
-/// 16 elements, or those there are and zeros.
-#[inline(always)]
-fn lanes<S: Simd>(s: S, x: &[f32]) -> S::Floats {
-    match x.first_chunk() {
-        Some(x) => s.load(x),
-        None => {
-            let mut padded = [0.0; LANES];
-            padded[..x.len()].copy_from_slice(x);
-            s.load(&padded)
-        }
-    }
-}
-
 /// `out = upper halves of x`, then zeros.
 #[inline(always)]
 pub(crate) fn round_to_halves<S: Simd>(s: S, x: &[f32], out: &mut [u16]) {
     let used = x.len().next_multiple_of(LANES);
     for (x, out) in x.chunks(LANES).zip(out.as_chunks_mut::<LANES>().0) {
-        s.store_halves(s.upper_half(lanes(s, x)), out);
+        s.store_halves(s.upper_half(lanes(s, x, 0)), out);
     }
     out[used..].fill(0);
 }
@@ -56,7 +44,7 @@ fn round_to_bytes<S: Simd>(s: S, operand: Operand, x: &[f32], out: &mut [f32]) {
         scales[index] = scale;
         let inverse = s.splat(inverse);
         for (part, x) in x.chunks(LANES).enumerate() {
-            let codes = s.round(s.mul(lanes(s, x), inverse));
+            let codes = s.round(s.mul(lanes(s, x, 0), inverse));
             s.store_bytes(codes, &mut vectors[index * run / LANES + part]);
         }
     }
@@ -109,7 +97,7 @@ fn scale_of<S: Simd>(s: S, x: &[f32], row_is_finite: bool) -> (f32, f32) {
     let zero = s.splat(0.0);
     let mut largest = zero;
     for x in x.chunks(LANES) {
-        let x = lanes(s, x);
+        let x = lanes(s, x, 0);
         largest = s.max(s.max(x, s.sub(zero, x)), largest);
     }
     let largest = s.largest(largest);
