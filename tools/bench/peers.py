@@ -47,6 +47,10 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
+def as_url(picture: str) -> str:
+    return "data:image/png;base64," + base64.b64encode(Path(picture).read_bytes()).decode()
+
+
 class Absent(Exception):
     """Why an engine cannot be run here."""
 
@@ -73,8 +77,8 @@ class Llama:
         self.info = xllamacpp.get_system_info() if hasattr(xllamacpp, "get_system_info") else ""
 
     def run(self, case: dict) -> dict:
-        picture = "data:image/png;base64," + base64.b64encode(Path(case["picture"]).read_bytes()).decode()
-        content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": QUESTION}]
+        content = [{"type": "image_url", "image_url": {"url": as_url(case["picture"])}},
+                   {"type": "text", "text": QUESTION}]
         request = {
             "messages": [{"role": "user", "content": content}], "max_tokens": case["new_tokens"], "temperature": 0,
             "ignore_eos": True, "cache_prompt": False, "timings_per_token": True, "stream": False,
@@ -212,11 +216,42 @@ class OpenVino:
         }
 
 
-class Server:
-    """Any program with an OpenAI API: llama-server, mistral.rs. It is started with a command that has {text},
-    {projector}, {threads} and {port} in it."""
+class MistralRs:
+    """mistral.rs as a module, on the folder of a checkpoint, quantised to Q4_K when it is loaded."""
 
     def load(self, case: dict) -> None:
+        import mistralrs
+
+        if not case["mistralrs_model"]:
+            raise Absent("no checkpoint: give --mistralrs-model DIR")
+        architecture = "Qwen2_5VL" if case["shape"].startswith("qwen2.5") else case["shape"].title().split("-")[0] + "VL"
+        # Neither pictures nor prompts are kept for the next round: each is a first question about a new picture.
+        which = mistralrs.Which.MultimodalPlain(
+            model_id=str(Path(case["mistralrs_model"]).resolve()), encoder_cache_memory_bytes=1,
+            arch=getattr(mistralrs.MultimodalArchitecture, architecture))
+        self.runner = mistralrs.Runner(which=which, in_situ_quant="Q4K", prefix_cache_n=0)
+        self.request = mistralrs.ChatCompletionRequest
+
+    def run(self, case: dict) -> dict:
+        content = [{"type": "image_url", "image_url": {"url": as_url(case["picture"])}},
+                   {"type": "text", "text": QUESTION}]
+        request = self.request(model="default", messages=[{"role": "user", "content": content}], temperature=0.0,
+                               max_tokens=case["new_tokens"])
+        usage = self.runner.send_chat_completion_request(request).usage
+        # One token comes out of the prompt's pass; the time of completion is that of the others.
+        return {
+            "first_token_s": usage.total_prompt_time_sec, "prompt_tokens": usage.prompt_tokens,
+            "decode_tokens_per_s": (usage.completion_tokens - 1) / usage.total_completion_time_sec,
+        }
+
+
+class Server:
+    """Any program with an OpenAI API, as llama-server. It is started with a command that has {text}, {projector},
+    {threads} and {port} in it."""
+
+    def load(self, case: dict) -> None:
+        if not case["command"]:
+            raise Absent("no command was given")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -234,8 +269,8 @@ class Server:
         raise Absent(f"'{command}' did not answer")
 
     def run(self, case: dict) -> dict:
-        picture = "data:image/png;base64," + base64.b64encode(Path(case["picture"]).read_bytes()).decode()
-        content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": QUESTION}]
+        content = [{"type": "image_url", "image_url": {"url": as_url(case["picture"])}},
+                   {"type": "text", "text": QUESTION}]
         body = {"model": "default", "stream": True, "max_tokens": case["new_tokens"], "temperature": 0,
                 "ignore_eos": True, "cache_prompt": False, "messages": [{"role": "user", "content": content}]}
         request = urllib.request.Request(
@@ -255,8 +290,8 @@ class Server:
         return {"first_token_s": first - start, "decode_tokens_per_s": (tokens - 1) / (end - first) if tokens > 1 else None}
 
 
-WORKERS = {"llama.cpp": Llama, "transformers": HuggingFace, "openvino": OpenVino, "llama-server": Server,
-           "mistral.rs": Server}
+WORKERS = {"llama.cpp": Llama, "transformers": HuggingFace, "openvino": OpenVino, "mistral.rs": MistralRs,
+           "llama-server": Server}
 
 
 def work(name: str) -> None:
@@ -368,8 +403,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--hf-python", default=sys.executable, help="interpreter with transformers")
     parser.add_argument("--openvino-python", default=sys.executable, help="interpreter with openvino-genai")
     parser.add_argument("--openvino-model", help="folder that optimum-cli has exported")
+    parser.add_argument("--mistralrs-python", default=sys.executable, help="interpreter with mistralrs")
+    parser.add_argument("--mistralrs-model", help="folder of a checkpoint of the shape")
     parser.add_argument("--llama-command", help="as 'llama-server -m {text} --mmproj {projector} -t {threads} --port {port}'")
-    parser.add_argument("--mistralrs-command", help="as 'mistralrs serve --port {port} ...'")
     parser.add_argument("--json", type=Path, help="file for all times")
     return parser.parse_args()
 
@@ -387,24 +423,21 @@ def make_case(args: argparse.Namespace) -> dict:
     return {
         "shape": args.shape, "text": str(text), "projector": str(projector), "picture": str(picture),
         "image": args.image, "new_tokens": args.new_tokens, "threads": args.threads, "context": 8192,
-        "openvino_model": args.openvino_model,
+        "openvino_model": args.openvino_model, "mistralrs_model": args.mistralrs_model, "command": args.llama_command,
     }
 
 
 def start(args: argparse.Namespace, case: dict) -> list:
     wanted = args.only.split(",") if args.only else ["ocelli", *WORKERS]
-    pythons = {"llama.cpp": args.llama_python, "transformers": args.hf_python, "openvino": args.openvino_python}
-    commands = {"llama-server": args.llama_command, "mistral.rs": args.mistralrs_command}
+    pythons = {"llama.cpp": args.llama_python, "transformers": args.hf_python, "openvino": args.openvino_python,
+               "mistral.rs": args.mistralrs_python}
     engines = [Ocelli(case, args.ocelli, args.isa, args.precision)] if "ocelli" in wanted else []
     for name in WORKERS:
         if name not in wanted:
             continue
         try:
-            if name in commands and not commands[name]:
-                raise Absent("no command was given")
             log = args.files / f"{name}.log"
-            own = {**case, "command": commands.get(name)}
-            engines.append(Worker(name, pythons.get(name, sys.executable), own, log))
+            engines.append(Worker(name, pythons.get(name, sys.executable), case, log))
             print(f"{name}: loaded in {engines[-1].load_s:.1f} s", file=sys.stderr)
         except Absent as reason:
             print(f"SKIPPED {name}: {reason}", file=sys.stderr)
