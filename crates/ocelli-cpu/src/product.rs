@@ -20,8 +20,11 @@ const SMALL: usize = 1 << 17;
 /// Words of rounded rows below which one thread rounds them.
 const SMALL_ROUNDING: usize = 1 << 15;
 
-/// Multiple of every register tile and of the tiles of matrix units.
+/// Multiple of every register tile.
 const WHOLE_ROWS: usize = 48;
+
+/// Rows that a matrix unit takes together.
+const TILE_ROWS: usize = 32;
 
 /// Sums of a tile of generated rows at most.
 const MOST_SUMS: usize = 6144;
@@ -118,15 +121,17 @@ impl<'a> SideBySide<'a> {
     fn tiles<'o>(
         self,
         outs: &'o mut [MatrixMut<'_>; SIDE_BY_SIDE],
-        (rows, inputs, threads): (Range<usize>, usize, usize),
+        (rows, inputs): (Range<usize>, usize),
+        engine: &Engine<'_>,
     ) -> [Tiles<'o>; SIDE_BY_SIDE] {
         let widths = self.chains().map(|chain| chain.first_part().outputs.len());
         let cut = Cut {
             kind: self.kind,
             inputs,
             columns: widths.sum(),
-            threads,
+            threads: engine.pool.threads(),
         };
+        let on_tiles = engine.kernels.rates().tiles;
         let mut left = self.chains().count();
         let mut places = outs.iter_mut().zip(self.chains());
         std::array::from_fn(|_| {
@@ -136,7 +141,7 @@ impl<'a> SideBySide<'a> {
             left -= 1;
             let part = chain.first_part();
             let out = out.part(rows.clone(), part.outputs.clone());
-            let shape = shape(self.operand, part.panels().format());
+            let shape = shape(self.operand, part.panels().format(), on_tiles);
             cut.tiles(out, shape, left == 0)
         })
     }
@@ -253,7 +258,7 @@ impl Engine<'_> {
             let words = job.operand.row_words(inputs);
             Matrix::new(&rounded[..rows.len() * words], rows.len(), words)
         };
-        let tiles = job.tiles(&mut outs, (rows, inputs, self.pool.threads()));
+        let tiles = job.tiles(&mut outs, (rows, inputs), self);
         self.pool.tiles_of(&tiles, |which, mut tile, workspace| {
             let chain = job.chains().nth(which).expect("tiles are those of chains");
             let (tile_rows, tile_columns) = (0..tile.rows.len(), 0..tile.columns.len());
@@ -292,17 +297,40 @@ impl Multiply<'_> {
     }
 }
 
-/// Most rows and most outputs of a tile of a prompt's product. Rows are a multiple of every register tile and of the tiles of
-/// matrix units, so that few are ragged; rows, weights and sums of a chunk of inputs fit a second-level cache.
-fn shape(operand: Operand, format: PanelFormat) -> (usize, usize) {
-    match operand {
+/// Sizes of a tile of a prompt's product.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Most rows.
+    rows: usize,
+    /// What their number is a multiple of, so that few are ragged.
+    whole: usize,
+    /// Most outputs.
+    columns: usize,
+}
+
+/// Rows, weights and sums of a chunk of inputs fit a second-level cache, which has 2 MB beside a matrix unit (`tiles`).
+fn shape(operand: Operand, format: PanelFormat, tiles: bool) -> Shape {
+    let (rows, columns) = match operand {
         Operand::F32 => (192, 128),
+        // Rows and weights come from the third-level cache 12 times as often as registers would ask for them: larger tiles read
+        // both less often. A step of the engine in one, so that weights are unpacked once.
+        Operand::Bf16 | Operand::Int8Chunks if tiles => (544, 256),
         // Weights are used as they are; few rows and their sums leave room for many of them in a second-level cache.
         Operand::Bf16 if format == PanelFormat::BF16 => (144, 256),
         // A step of the engine in one tile, so that weights are unpacked once.
         Operand::Int8Groups => (528, 128),
         // Unpacking weights is paid for by many rows.
         _ => (768, 64),
+    };
+    let whole = if tiles && operand != Operand::F32 {
+        TILE_ROWS
+    } else {
+        WHOLE_ROWS
+    };
+    Shape {
+        rows,
+        whole,
+        columns,
     }
 }
 
@@ -317,12 +345,7 @@ struct Cut {
 
 impl Cut {
     /// Tiles of one result. The last one's get narrower, so that all threads end at about the same time.
-    fn tiles<'a>(
-        &self,
-        out: MatrixMut<'a>,
-        (most_rows, most_columns): (usize, usize),
-        is_last: bool,
-    ) -> Tiles<'a> {
+    fn tiles<'a>(&self, out: MatrixMut<'a>, shape: Shape, is_last: bool) -> Tiles<'a> {
         let (rows, columns) = (out.rows(), self.columns.max(1));
         if rows * columns * self.inputs < SMALL {
             let width = out.columns().next_multiple_of(LANES).max(LANES);
@@ -331,9 +354,9 @@ impl Cut {
         let (bands, height, mut width, least) = match self.kind {
             Kind::Prompt => {
                 // Bands of the same height: a low one costs as much unpacking as a high one, and is an uneven share of the work.
-                let bands = rows.div_ceil(most_rows);
-                let height = rows.div_ceil(bands).next_multiple_of(WHOLE_ROWS);
-                (bands, height, most_columns, 2 * LANES)
+                let bands = rows.div_ceil(shape.rows);
+                let height = rows.div_ceil(bands).next_multiple_of(shape.whole);
+                (bands, height, shape.columns, 2 * LANES)
             }
             Kind::Generated => {
                 // Weights that lie one behind the other are read faster, so a thread gets as many as leave some for the others.
@@ -366,6 +389,7 @@ mod tests {
     #[test]
     fn tiles_start_at_panels_whatever_the_sizes() {
         let mut values = vec![0.0; 64 * 6145];
+        let format = PanelFormat::F32;
         for rows in 1..=64 {
             for columns in [1, 16, 17, 500, 1024, 4096, 6145] {
                 for (kind, threads) in [
@@ -380,7 +404,7 @@ mod tests {
                         columns,
                         threads,
                     };
-                    let tiles = cut.tiles(out, (528, 128), true);
+                    let tiles = cut.tiles(out, shape(Operand::Int8Groups, format, false), true);
                     for across in tiles.across() {
                         assert!(
                             across.start.is_multiple_of(LANES),

@@ -206,6 +206,9 @@ pub struct Rates {
     /// Most rows of prompts in [`Operand::Int8Groups`] for which [`Kernels::product_few`], which gives the same bits, takes less
     /// time than [`Kernels::product`]: codes are decoded in registers for some rows at a time, not once in memory for all.
     pub few_rows: usize,
+    /// Whether products of prompts run on a matrix unit: in tiles of 32 rows, and so fast that rows and weights have to be read from
+    /// far away less often.
+    pub tiles: bool,
 }
 
 /// An instruction set. One call is a whole loop, so a virtual call costs nothing that can be measured.

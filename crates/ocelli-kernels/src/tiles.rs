@@ -11,19 +11,25 @@
 //! surrounds the instructions is tested on every machine, and a machine that has them is checked against the emulation when the
 //! program starts.
 
+mod emulated;
+
+use std::ops::Range;
+
 use crate::LANES;
 use crate::panels::cast::{bits, bits_mut};
-use crate::word_job::WordJob;
+use crate::word_job::{Ahead, WordJob};
+
+pub(crate) use emulated::Emulated;
 
 /// Words that start at a cache line.
 #[repr(align(64))]
 struct Lines<const N: usize>([i32; N]);
 
-/// Words of depth that a tile holds.
-const DEPTH: usize = 16;
+/// Words of depth that a tile holds, and a line of a cache.
+pub(crate) const DEPTH: usize = 16;
 
 /// Rows of a tile.
-const ROWS: usize = 16;
+pub(crate) const ROWS: usize = 16;
 
 /// Words of a tile.
 pub(crate) const TILE: usize = ROWS * DEPTH;
@@ -33,6 +39,8 @@ const BIAS: i32 = 128;
 
 /// A matrix unit. Tiles are 16 rows of 16 words and are named by constants below 8.
 pub(crate) trait TileUnit {
+    /// Asks the second-level cache for the line of word `at`, which may lie behind the words.
+    fn ask(&mut self, words: &[i32], at: usize);
     /// Tile `T = 0`.
     fn zero<const T: usize>(&mut self);
     /// Tile `T` from 16 rows of 16 words, `stride` words apart.
@@ -73,6 +81,7 @@ fn run<U: TileUnit, const BYTES: bool>(unit: &mut U, job: &mut WordJob<'_>) {
         while row < job.rows {
             let rows = (job.rows - row).min(2 * ROWS);
             let place = (row, panel);
+            ask_ahead(unit, job, (row..row + rows, panel..panel + panels));
             match (rows / ROWS, panels) {
                 (2, 2) => whole::<U, 2, 2, BYTES>(unit, job, place),
                 (2, _) => whole::<U, 2, 1, BYTES>(unit, job, place),
@@ -88,6 +97,43 @@ fn run<U: TileUnit, const BYTES: bool>(unit: &mut U, job: &mut WordJob<'_>) {
             };
         }
         panel += panels;
+    }
+}
+
+/// The part of `count` that belongs to a part of `all`.
+fn share(count: usize, part: Range<usize>, all: usize) -> Range<usize> {
+    count * part.start / all..count * part.end / all
+}
+
+/// Asks for a part of what comes next, so that it is in the second-level cache when its turn comes: the words of these rows behind
+/// the job's depth, an equal share for each of the panels, and the next panels, an equal share for each of the rows.
+#[inline(always)]
+fn ask_ahead<U: TileUnit>(
+    unit: &mut U,
+    job: &WordJob<'_>,
+    (rows, panels): (Range<usize>, Range<usize>),
+) {
+    if job.ahead == Ahead::Nothing {
+        return;
+    }
+    let lines = share(job.depth / DEPTH, panels.clone(), job.panels);
+    for row in rows.clone() {
+        for line in lines.clone() {
+            unit.ask(job.a, row * job.a_stride + job.depth + line * DEPTH);
+        }
+    }
+    if job.ahead == Ahead::RowsAndPanels {
+        // Behind the last panels come the first ones' next words.
+        let next = if panels.end < job.panels {
+            panels.end * job.panel_step
+        } else {
+            job.depth * LANES
+        };
+        for line in share(job.depth, rows, job.rows) {
+            for panel in 0..panels.len() {
+                unit.ask(job.b, next + panel * job.panel_step + line * LANES);
+            }
+        }
     }
 }
 
@@ -143,7 +189,7 @@ fn ragged<U: TileUnit, const PT: usize, const BYTES: bool>(
         for (r, padded) in padded.chunks_exact_mut(DEPTH).enumerate().take(rows) {
             padded.copy_from_slice(&job.a[(row + r) * job.a_stride + k..][..DEPTH]);
         }
-        step::<U, 1, PT, BYTES>(unit, (&padded, DEPTH), job, (panel, k));
+        step::<U, 1, PT, BYTES>(unit, (&padded, DEPTH), weights_at(job, panel, k));
     }
     store::<U, 1, PT>(unit, &mut tiles, stride);
     if BYTES {
@@ -158,6 +204,12 @@ fn ragged<U: TileUnit, const PT: usize, const BYTES: bool>(
 
 fn sums_at(job: &WordJob<'_>, row: usize, panel: usize) -> usize {
     row * job.stride + panel * LANES
+}
+
+/// Weights from a panel and a word of depth on, and the words from one panel to the next.
+#[inline(always)]
+fn weights_at<'j>(job: &'j WordJob<'_>, panel: usize, k: usize) -> (&'j [i32], usize) {
+    (&job.b[panel * job.panel_step + k * LANES..], job.panel_step)
 }
 
 /// Sums of tiles from 0.
@@ -181,24 +233,22 @@ fn multiply_on<U: TileUnit, const RT: usize, const PT: usize, const BYTES: bool>
     panel: usize,
 ) {
     for k in (0..job.depth).step_by(DEPTH) {
-        step::<U, RT, PT, BYTES>(unit, (&a[k..], a_stride), job, (panel, k));
+        step::<U, RT, PT, BYTES>(unit, (&a[k..], a_stride), weights_at(job, panel, k));
     }
 }
 
-/// 16 words of depth.
+/// 16 words of depth: tiles `0..4` of `RT` by `PT` sums, of rows `a_stride` and panels `panel_step` words apart.
 #[inline(always)]
-fn step<U: TileUnit, const RT: usize, const PT: usize, const BYTES: bool>(
+pub(crate) fn step<U: TileUnit, const RT: usize, const PT: usize, const BYTES: bool>(
     unit: &mut U,
     (a, a_stride): (&[i32], usize),
-    job: &WordJob<'_>,
-    (panel, k): (usize, usize),
+    (b, panel_step): (&[i32], usize),
 ) {
-    let b = &job.b[panel * job.panel_step + k * LANES..];
     unit.load::<6>(b, LANES);
     unit.load::<4>(a, a_stride);
     dot::<U, 0, 4, 6, BYTES>(unit);
     if PT == 2 {
-        unit.load::<7>(&b[job.panel_step..], LANES);
+        unit.load::<7>(&b[panel_step..], LANES);
         dot::<U, 1, 4, 7, BYTES>(unit);
     }
     if RT == 2 {
@@ -221,8 +271,9 @@ fn dot<U: TileUnit, const C: usize, const A: usize, const B: usize, const BYTES:
     }
 }
 
+/// Sums of `RT` by `PT` tiles: 0.
 #[inline(always)]
-fn zero<U: TileUnit, const RT: usize, const PT: usize>(unit: &mut U) {
+pub(crate) fn zero<U: TileUnit, const RT: usize, const PT: usize>(unit: &mut U) {
     unit.zero::<0>();
     if PT == 2 {
         unit.zero::<1>();
@@ -235,8 +286,13 @@ fn zero<U: TileUnit, const RT: usize, const PT: usize>(unit: &mut U) {
     }
 }
 
+/// Sums of `RT` by `PT` tiles from rows `stride` words apart.
 #[inline(always)]
-fn load<U: TileUnit, const RT: usize, const PT: usize>(unit: &mut U, from: &[i32], stride: usize) {
+pub(crate) fn load<U: TileUnit, const RT: usize, const PT: usize>(
+    unit: &mut U,
+    from: &[i32],
+    stride: usize,
+) {
     unit.load::<0>(from, stride);
     if PT == 2 {
         unit.load::<1>(&from[LANES..], stride);
@@ -249,8 +305,9 @@ fn load<U: TileUnit, const RT: usize, const PT: usize>(unit: &mut U, from: &[i32
     }
 }
 
+/// Sums of `RT` by `PT` tiles to rows `stride` words apart.
 #[inline(always)]
-fn store<U: TileUnit, const RT: usize, const PT: usize>(
+pub(crate) fn store<U: TileUnit, const RT: usize, const PT: usize>(
     unit: &mut U,
     to: &mut [i32],
     stride: usize,
@@ -272,7 +329,7 @@ fn store<U: TileUnit, const RT: usize, const PT: usize>(
 fn scale_and_add<const PT: usize>(
     job: &mut WordJob<'_>,
     tiles: &[i32],
-    (rows, panel): (std::ops::Range<usize>, usize),
+    (rows, panel): (Range<usize>, usize),
 ) {
     for (row, tile) in rows.zip(tiles.as_chunks::<{ 2 * LANES }>().0) {
         let scale = job.scales.rows[row * job.a_stride];
@@ -288,83 +345,6 @@ fn scale_and_add<const PT: usize>(
             for ((sum, value), output) in sums.iter_mut().zip(tile).zip(outputs) {
                 let before = if job.is_first { 0.0 } else { *sum };
                 *sum = ((value - bias) as f32).mul_add(output * scale, before);
-            }
-        }
-    }
-}
-
-/// The tile instructions in plain Rust, as the processor's manual describes them.
-pub(crate) struct Emulated {
-    tiles: [[i32; TILE]; 8],
-}
-
-impl Emulated {
-    pub(crate) fn new() -> Self {
-        Self {
-            tiles: [[0; TILE]; 8],
-        }
-    }
-}
-
-/// Numbers below the smallest normal one count as 0 of their sign.
-fn flush(x: f32) -> f32 {
-    if x.is_subnormal() {
-        0.0_f32.copysign(x)
-    } else {
-        x
-    }
-}
-
-impl TileUnit for Emulated {
-    fn zero<const T: usize>(&mut self) {
-        self.tiles[T] = [0; TILE];
-    }
-
-    fn load<const T: usize>(&mut self, from: &[i32], stride: usize) {
-        assert!(from.len() >= span(stride), "16 rows of a tile");
-        for (row, tile) in self.tiles[T].chunks_exact_mut(DEPTH).enumerate() {
-            tile.copy_from_slice(&from[row * stride..][..DEPTH]);
-        }
-    }
-
-    fn store<const T: usize>(&mut self, to: &mut [i32], stride: usize) {
-        assert!(to.len() >= span(stride), "16 rows of a tile");
-        for (row, tile) in self.tiles[T].chunks_exact(DEPTH).enumerate() {
-            to[row * stride..][..DEPTH].copy_from_slice(tile);
-        }
-    }
-
-    fn dot_pairs<const C: usize, const A: usize, const B: usize>(&mut self) {
-        let halves = |word: i32| {
-            let (low, high) = ((word as u32) << 16, word as u32 & !0xFFFF);
-            [flush(f32::from_bits(low)), flush(f32::from_bits(high))]
-        };
-        for (m, n) in (0..ROWS).flat_map(|m| (0..LANES).map(move |n| (m, n))) {
-            let mut sums = [0.0_f32; 2];
-            for k in 0..DEPTH {
-                let a = halves(self.tiles[A][m * DEPTH + k]);
-                let b = halves(self.tiles[B][k * LANES + n]);
-                for (sum, (a, b)) in sums.iter_mut().zip(a.into_iter().zip(b)) {
-                    *sum = flush(a.mul_add(b, *sum));
-                }
-            }
-            let sum = &mut self.tiles[C][m * LANES + n];
-            let before = flush(f32::from_bits(*sum as u32));
-            *sum = flush(before + flush(sums[0] + sums[1])).to_bits() as i32;
-        }
-    }
-
-    fn dot_bytes<const C: usize, const A: usize, const B: usize>(&mut self) {
-        for (m, n) in (0..ROWS).flat_map(|m| (0..LANES).map(move |n| (m, n))) {
-            for k in 0..DEPTH {
-                let a = self.tiles[A][m * DEPTH + k].to_le_bytes();
-                let b = self.tiles[B][k * LANES + n].to_le_bytes();
-                let products = a
-                    .iter()
-                    .zip(b)
-                    .map(|(a, b)| i32::from(*a as i8) * i32::from(b));
-                let sum = &mut self.tiles[C][m * LANES + n];
-                *sum = sum.wrapping_add(products.sum());
             }
         }
     }

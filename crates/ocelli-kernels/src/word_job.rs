@@ -21,6 +21,19 @@ pub(crate) struct WordJob<'a> {
     pub(crate) stride: usize,
     /// Whether sums start at 0 rather than at what `sums` holds.
     pub(crate) is_first: bool,
+    /// What follows this job: a matrix unit asks memory for it on the way.
+    pub(crate) ahead: Ahead,
+}
+
+/// What the job behind this one reads that no cache near may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// Nothing.
+    Nothing,
+    /// The words behind these in each row.
+    Rows,
+    /// The words behind these in each row and in each panel.
+    RowsAndPanels,
 }
 
 /// Scales of a chunk of bytes; empty for pairs.

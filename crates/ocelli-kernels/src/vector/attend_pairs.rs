@@ -9,7 +9,7 @@
 //!         sums += p v
 //! out = sums / total
 //! ```
-//! Scores, weights before rounding and sums are `f32`. Both products are word tiles, on a matrix unit where there is one.
+//! Scores, weights before rounding and sums are `f32`. Both products are word tiles; `attend_tiles.rs` has the loop for a matrix unit.
 
 use std::ops::Range;
 
@@ -19,33 +19,47 @@ use crate::vector::ahead::LINE;
 use crate::vector::halves::{lanes, round_row};
 use crate::vector::weights::{Row, weigh_row};
 use crate::vector::{Halves, Simd};
-use crate::word_job::{Scales, WordJob};
+use crate::word_job::{Ahead, Scales, WordJob};
 use crate::workspace::{AttentionSpace, room};
 use crate::{Kernels, LANES, Matrix, MatrixMut, Operand, Workspace};
 
 /// Keys of one step of the online softmax.
-const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 128;
 
-/// Query rows of a step: a multiple of every register tile and of the tiles of matrix units.
+/// Query rows of a step: a multiple of every register tile.
 const TILE: usize = 48;
 
 /// Words from one row of weights to the next: an odd number of cache lines.
-const WEIGHT_STRIDE: usize = BLOCK / 2 + LANES;
+pub(super) const WEIGHT_STRIDE: usize = BLOCK / 2 + LANES;
 
 /// Sizes of an attention.
 #[derive(Clone, Copy)]
-struct Sizes {
-    dim: usize,
+pub(super) struct Sizes {
+    pub(super) dim: usize,
     /// Query heads times rows.
-    count: usize,
+    pub(super) count: usize,
     /// Query heads of a row.
-    group: usize,
+    pub(super) group: usize,
     /// Words of a head's pairs, whole tiles.
-    words: usize,
+    pub(super) words: usize,
     /// Words from one rounded query to the next.
-    query_stride: usize,
+    pub(super) query_stride: usize,
     /// Elements of a head, whole vectors.
-    width: usize,
+    pub(super) width: usize,
+}
+
+impl Sizes {
+    pub(super) fn of(attention: &Attention<'_>) -> Self {
+        let (dim, group) = (attention.dim, attention.queries.columns() / attention.dim);
+        Self {
+            dim,
+            group,
+            count: attention.queries.rows() * group,
+            words: Operand::Bf16.code_words(dim),
+            query_stride: Operand::Bf16.row_words(dim),
+            width: dim.next_multiple_of(LANES),
+        }
+    }
 }
 
 /// See [`Kernels::attend_pairs`].
@@ -67,20 +81,10 @@ pub(crate) fn attend_pairs_of<S: Simd + Kernels, H: Halves<S>>(
     out: &mut MatrixMut<'_>,
     workspace: &mut Workspace,
 ) {
-    let (dim, group) = (attention.dim, attention.queries.columns() / attention.dim);
-    let sizes = Sizes {
-        dim,
-        group,
-        count: attention.queries.rows() * group,
-        words: Operand::Bf16.code_words(dim),
-        query_stride: Operand::Bf16.row_words(dim),
-        width: dim.next_multiple_of(LANES),
-    };
+    let sizes = Sizes::of(attention);
     let space = &mut workspace.attention;
     round_queries((s, h), attention, sizes, space);
-    room(&mut space.sums, sizes.count * sizes.width).fill(0.0);
-    room(&mut space.total, sizes.count * LANES).fill(0.0);
-    room(&mut space.largest, sizes.count).fill(f32::NEG_INFINITY);
+    clear(sizes, sizes.count, space);
     let Range { start: first, end } = attention.seen_by_all();
     for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
         let tokens = start..(start + BLOCK).min(end);
@@ -96,9 +100,22 @@ pub(crate) fn attend_pairs_of<S: Simd + Kernels, H: Halves<S>>(
     divide(s, sizes, space, out);
 }
 
+/// Sums and weights of so many queries before the first block.
+#[inline(always)]
+pub(super) fn clear(sizes: Sizes, queries: usize, space: &mut AttentionSpace) {
+    room(&mut space.sums, queries * sizes.width).fill(0.0);
+    room(&mut space.total, queries * LANES).fill(0.0);
+    room(&mut space.largest, queries).fill(f32::NEG_INFINITY);
+}
+
 /// Weighted sums by the sums of their weights.
 #[inline(always)]
-fn divide<S: Simd>(s: S, sizes: Sizes, space: &mut AttentionSpace, out: &mut MatrixMut<'_>) {
+pub(super) fn divide<S: Simd>(
+    s: S,
+    sizes: Sizes,
+    space: &mut AttentionSpace,
+    out: &mut MatrixMut<'_>,
+) {
     let totals = space.total.as_chunks::<LANES>().0;
     let sums = space.sums.chunks_exact_mut(sizes.width);
     for (query, (sums, total)) in sums.zip(totals).take(sizes.count).enumerate() {
@@ -113,7 +130,7 @@ fn divide<S: Simd>(s: S, sizes: Sizes, space: &mut AttentionSpace, out: &mut Mat
 
 /// Queries times the scale and `log2(e)`, rounded.
 #[inline(always)]
-fn round_queries<S: Simd, H: Halves<S>>(
+pub(super) fn round_queries<S: Simd, H: Halves<S>>(
     (s, h): (S, H),
     attention: &Attention<'_>,
     sizes: Sizes,
@@ -135,7 +152,7 @@ fn round_queries<S: Simd, H: Halves<S>>(
 /// Asks memory for keys and values that are used soon. Rows of one head are short and far apart: hardware does not
 /// follow them by itself.
 #[inline(always)]
-fn ask_for<S: Simd>(s: S, attention: &Attention<'_>, tokens: Range<usize>) {
+pub(super) fn ask_for<S: Simd>(s: S, attention: &Attention<'_>, tokens: Range<usize>) {
     let KeyValues::Rows { keys, values } = &attention.keys_values else {
         return;
     };
@@ -151,7 +168,7 @@ fn ask_for<S: Simd>(s: S, attention: &Attention<'_>, tokens: Range<usize>) {
 
 /// Keys and values of a block as words; values of tokens before the first that a row sees, and behind the last one, are 0.
 #[inline(always)]
-fn round_block<S: Simd + Kernels, H: Halves<S>>(
+pub(super) fn round_block<S: Simd + Kernels, H: Halves<S>>(
     (s, h): (S, H),
     attention: &Attention<'_>,
     sizes: Sizes,
@@ -272,7 +289,7 @@ fn attend_tile<S: Simd, H: Halves<S>>(
         a: &bits(&space.queries)[queries.start * query_stride..],
         a_stride: query_stride,
         rows: queries.len(),
-        depth: s.pair_depth(dim),
+        depth: dim.div_ceil(2),
         b: bits(&space.key_words),
         panel_step: words * LANES,
         panels,
@@ -280,6 +297,7 @@ fn attend_tile<S: Simd, H: Halves<S>>(
         sums: scores,
         stride: BLOCK,
         is_first: true,
+        ahead: Ahead::Nothing,
     });
     let weights = room(&mut space.weights, TILE * WEIGHT_STRIDE);
     let sums = &mut space.sums[queries.start * width..queries.end * width];
@@ -303,7 +321,7 @@ fn attend_tile<S: Simd, H: Halves<S>>(
         a: weights,
         a_stride: WEIGHT_STRIDE,
         rows: queries.len(),
-        depth: s.pair_depth(seen),
+        depth: seen.div_ceil(2),
         b: &space.value_words,
         panel_step: BLOCK / 2 * LANES,
         panels: width / LANES,
@@ -311,5 +329,6 @@ fn attend_tile<S: Simd, H: Halves<S>>(
         sums,
         stride: width,
         is_first: false,
+        ahead: Ahead::Nothing,
     });
 }

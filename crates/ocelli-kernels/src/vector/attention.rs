@@ -8,7 +8,7 @@ use crate::{CHUNK, Element, KeyPanels, LANES, Matrix, Softmax, ValueRows};
 
 /// See [`crate::Kernels::transpose`].
 #[inline(always)]
-pub(crate) fn transpose<S: Simd>(_: S, x: Matrix<'_>, out: &mut [f32]) {
+pub(crate) fn transpose<S: Simd>(s: S, x: Matrix<'_>, out: &mut [f32]) {
     let dim = x.columns();
     assert_eq!(
         out.len(),
@@ -24,7 +24,19 @@ pub(crate) fn transpose<S: Simd>(_: S, x: Matrix<'_>, out: &mut [f32]) {
         for (lane, row) in rows.iter_mut().enumerate().take(tokens) {
             *row = x.row(panel * LANES + lane);
         }
-        for (d, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let out = out.as_chunks_mut::<LANES>().0;
+        let (blocks, rest) = out.as_chunks_mut::<LANES>();
+        for (index, out) in blocks.iter_mut().enumerate() {
+            let mut block = [&[0.0; LANES]; LANES];
+            for (block, row) in block.iter_mut().zip(rows).take(tokens) {
+                if let Some(row) = row[index * LANES..].first_chunk() {
+                    *block = row;
+                }
+            }
+            s.transpose_block(block, out);
+        }
+        let first = blocks.len() * LANES;
+        for (d, out) in (first..).zip(rest) {
             for (out, row) in out.iter_mut().zip(rows) {
                 *out = row[d];
             }

@@ -9,7 +9,7 @@
 
 use crate::panels::coded::{Coding, GroupScales, HALVES, Minima};
 use crate::vector::ahead::ask;
-use crate::vector::{Simd, bytes, few};
+use crate::vector::{Halves, Simd, bytes, few};
 use crate::workspace::Buffer;
 use crate::{Code, LANES, Matrix, Panels};
 
@@ -82,6 +82,19 @@ macro_rules! codings {
             }
         }
 
+        /// Calls [`unpack_pairs_as`] for a code.
+        #[inline(always)]
+        pub(crate) fn unpack_pairs<S: Simd, H: Halves<S>>(
+            sh: (S, H),
+            code: Code,
+            blocks: &[u8],
+            out: &mut [i32],
+        ) {
+            match code {
+                $(Code::$name => unpack_pairs_as::<S, H, $name>(sh, blocks, out),)*
+            }
+        }
+
         /// Calls [`unpack_as`] for a code.
         #[inline(always)]
         pub(crate) fn unpack<S: Simd>(s: S, code: Code, blocks: &[u8], out: &mut [f32]) {
@@ -102,7 +115,7 @@ mod types {
         Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS
     );
 }
-pub(crate) use types::{multiply, multiply_bytes, recode, unpack, unpack_words};
+pub(crate) use types::{multiply, multiply_bytes, recode, unpack, unpack_pairs, unpack_words};
 
 /// Repeats a block for each input of a unit. A loop is not always unrolled, and then its shifts are by variables.
 macro_rules! each_of_unit {
@@ -427,6 +440,51 @@ fn unpack_as<S: Simd, C: Coded>(s: S, blocks: &[u8], out: &mut [f32]) {
                         value = s.sub(value, minimum);
                     }
                     s.store(value, out);
+                }
+            }
+        }
+    }
+}
+
+/// [`unpack_as`] to words of two inputs, the even one low, rounded to upper halves.
+///
+/// `fma` gives the bits of [`unpack_as`]: a scale times a code has at most 24 bits, whatever the type.
+#[inline(always)]
+fn unpack_pairs_as<S: Simd, H: Halves<S>, C: Coded>(
+    (s, _): (S, H),
+    blocks: &[u8],
+    out: &mut [i32],
+) {
+    let coding = &C::CODING;
+    let blocks = blocks.chunks_exact(coding.bytes);
+    for (block, out) in blocks.zip(out.chunks_exact_mut(coding.elements / 2 * LANES)) {
+        let of_block = halves_of_block::<S, C>(s, block);
+        for (group, out) in out.chunks_exact_mut(coding.group / 2 * LANES).enumerate() {
+            let (scale, minimum) = group_scales::<S, C>(s, block, group, of_block);
+            let offset = s.mul(scale, s.splat(coding.offset as f32));
+            let base = s.sub(
+                s.splat(0.0),
+                if has_minima::<C>() { minimum } else { offset },
+            );
+            let mut planes = upper_planes::<S, C>(s, block, group);
+            for (unit, out) in out
+                .as_chunks_mut::<{ UNIT / 2 * LANES }>()
+                .0
+                .iter_mut()
+                .enumerate()
+            {
+                let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
+                let words = out.as_chunks_mut().0;
+                for (pair, word) in codes.as_chunks::<2>().0.iter().zip(words) {
+                    let mut values = *pair;
+                    for value in &mut values {
+                        *value = if has_minima::<C>() || coding.offset != 0 {
+                            s.fma(scale, *value, base)
+                        } else {
+                            s.mul(scale, *value)
+                        };
+                    }
+                    s.store_ints(H::join(s, values[0], values[1]), word);
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod attend_pairs;
+mod attend_tiles;
 mod attention;
 mod bytes;
 mod decode;
@@ -27,7 +28,9 @@ mod words;
 
 pub(crate) use crate::word_job::WordJob;
 pub(crate) use attend_pairs::{attend_pairs, attend_pairs_of};
+pub(crate) use attend_tiles::attend_tiles_of;
 pub(crate) use attention::{ask_for, scores, softmax, transpose, weigh};
+pub(crate) use decode::unpack_pairs;
 pub(crate) use groups::{GroupJob, Kind, group_tile};
 pub(crate) use halves::{Halves, PlainHalves};
 pub(crate) use kept::{widen_keys, widen_values};

@@ -25,8 +25,9 @@ pub(crate) fn product<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut W
         Operand::F32 => {}
         Operand::Bf16 => {
             rounded::multiply_pairs(s, &product, workspace);
-            let sums = room(&mut workspace.sums, x.rows() * columns);
-            return finish(s, &mut product, sums);
+            let stride = s.sums_stride(weight.count());
+            let sums = room(&mut workspace.sums, x.rows() * stride);
+            return finish_rows(s, &mut product, (sums, stride));
         }
         Operand::Int8Chunks => return product_bytes(s, product, workspace),
         Operand::Int8Groups => return product_groups(s, product, workspace),
@@ -190,8 +191,14 @@ fn multiply_chunk<S: Simd, L: Lanes>(
 /// Bias and finish for sums, `[rows, 16 * panels]`.
 #[inline(always)]
 pub(crate) fn finish<S: Simd>(s: S, product: &mut Product<'_>, sums: &mut [f32]) {
-    let outputs = product.weight.outputs();
     let stride = product.weight.count() * LANES;
+    finish_rows(s, product, (sums, stride));
+}
+
+/// [`finish`] for rows of sums `stride` apart.
+#[inline(always)]
+fn finish_rows<S: Simd>(s: S, product: &mut Product<'_>, (sums, stride): (&mut [f32], usize)) {
+    let outputs = product.weight.outputs();
     for (row, sums) in sums.chunks_exact_mut(stride.max(1)).enumerate() {
         let sums = &mut sums[..outputs];
         if let Some(bias) = product.bias {

@@ -6,14 +6,14 @@
 //!     word tiles of all rows, sums in and out of memory
 //! ```
 
-use crate::panels::cast::bits;
-use crate::vector::{Simd, decode, unpack};
-use crate::word_job::{Scales, WordJob};
-use crate::workspace::room;
-use crate::{CHUNK, LANES, Operand, PanelFormat, Product, Workspace};
+use std::ops::Range;
 
-/// Inputs of a chunk of pairs that are used as they are stored: two panels of it fill half a first-level cache.
-const LONG_CHUNK: usize = 2 * CHUNK;
+use crate::panels::cast::bits;
+use crate::vector::ahead::LINE;
+use crate::vector::{Simd, decode, unpack};
+use crate::word_job::{Ahead, Scales, WordJob};
+use crate::workspace::room;
+use crate::{CHUNK, LANES, Operand, PanelFormat, Panels, Product, Workspace};
 
 /// `workspace.sums = x W^T` for rows rounded to pairs.
 #[inline(always)]
@@ -28,14 +28,16 @@ pub(super) fn multiply_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &m
 #[inline(always)]
 fn multiply_stored_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
     let Product { x, weight, .. } = product;
-    let stride = weight.count() * LANES;
+    let stride = s.sums_stride(weight.count());
     let sums = room(&mut workspace.sums, x.rows() * stride);
     if weight.inputs() == 0 {
         sums.fill(0.0);
     }
     let words = Operand::Bf16.code_words(weight.inputs());
-    for start in (0..words).step_by(LONG_CHUNK / 2) {
-        let depth = (words - start).min(LONG_CHUNK / 2);
+    let chunk = s.stored_chunk() / 2;
+    for start in (0..words).step_by(chunk) {
+        let depth = (words - start).min(chunk);
+        let is_last = start + depth == words;
         s.pair_tiles(&mut WordJob {
             a: &bits(x.values())[start.min(x.values().len())..],
             a_stride: x.stride(),
@@ -48,6 +50,11 @@ fn multiply_stored_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &mut W
             sums,
             stride,
             is_first: start == 0,
+            ahead: if is_last {
+                Ahead::Nothing
+            } else {
+                Ahead::RowsAndPanels
+            },
         });
     }
 }
@@ -56,7 +63,7 @@ fn multiply_stored_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &mut W
 #[inline(always)]
 fn multiply_halves<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
     let Product { x, weight, .. } = product;
-    let stride = weight.count() * LANES;
+    let stride = s.sums_stride(weight.count());
     let sums = room(&mut workspace.sums, x.rows() * stride);
     let values = room(&mut workspace.weights, CHUNK * LANES);
     let panel_step = CHUNK / 2 * LANES;
@@ -69,16 +76,8 @@ fn multiply_halves<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspa
         // Whole tiles: what is behind the last input is 0.
         let depth = Operand::Bf16.code_words(chunk.len());
         for panel in 0..weight.count() {
-            unpack(
-                s,
-                *weight,
-                panel,
-                chunk.clone(),
-                &mut values[..chunk.len() * LANES],
-            );
-            values[chunk.len() * LANES..].fill(0.0);
             let pairs = &mut pairs[panel * panel_step..][..depth * LANES];
-            round_pairs(s, values, pairs);
+            unpack_halves(s, (*weight, panel), chunk.clone(), (values, pairs));
         }
         s.pair_tiles(&mut WordJob {
             a: &bits(x.values())[(start / 2).min(x.values().len())..],
@@ -92,8 +91,39 @@ fn multiply_halves<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspa
             sums,
             stride,
             is_first: start == 0,
+            ahead: if chunk.end == weight.inputs() {
+                Ahead::Nothing
+            } else {
+                Ahead::Rows
+            },
         });
     }
+}
+
+/// A chunk of a panel as words of pairs, zeros behind its last input. `values` is scratch.
+#[inline(always)]
+fn unpack_halves<S: Simd>(
+    s: S,
+    (weight, panel): (Panels<'_>, usize),
+    chunk: Range<usize>,
+    (values, pairs): (&mut [f32], &mut [i32]),
+) {
+    if let PanelFormat::Coded(code) = weight.format() {
+        let (coding, bytes) = (code.coding(), weight.panel(panel));
+        let block = |input: usize| input / coding.elements * coding.bytes;
+        let (start, end) = (block(chunk.start), block(chunk.end));
+        // The same panel's next chunk, which memory does not know of yet.
+        for line in (end..2 * end - start).step_by(LINE) {
+            s.prefetch_second(bytes, line);
+        }
+        let (pairs, behind) = pairs.split_at_mut(chunk.len() / 2 * LANES);
+        behind.fill(0);
+        return s.unpack_pairs(code, &bytes[start..end], pairs);
+    }
+    let (used, behind) = values.split_at_mut(chunk.len() * LANES);
+    behind.fill(0.0);
+    unpack(s, weight, panel, chunk, used);
+    round_pairs(s, values, pairs);
 }
 
 /// 16 values as upper halves. Not a closure: that would be compiled without the instruction set's features.
@@ -160,6 +190,11 @@ pub(super) fn multiply_bytes<S: Simd>(s: S, product: &Product<'_>, workspace: &m
             sums,
             stride,
             is_first: start == 0,
+            ahead: if chunk.end == inputs {
+                Ahead::Nothing
+            } else {
+                Ahead::Rows
+            },
         });
     }
 }

@@ -4,8 +4,9 @@
 
 use crate::vector::{
     GroupJob, Kind, Lanes, PlainHalves, TileJob, WordJob, attend_pairs_of, math, run_tiles,
+    unpack_pairs,
 };
-use crate::{Attention, Kernels, MatrixMut, Workspace};
+use crate::{Attention, CHUNK, Code, Kernels, LANES, MatrixMut, Workspace};
 
 /// A vector instruction set; the value is the proof that the processor has it.
 ///
@@ -141,13 +142,35 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         run_tiles!(self, job, stream_tile, 1, [6, 4, 2, 1]);
     }
 
+    /// `out[i][j] = rows[j][i]`.
+    #[inline(always)]
+    fn transpose_block(self, rows: [&[f32; LANES]; LANES], out: &mut [[f32; LANES]; LANES]) {
+        for (i, out) in out.iter_mut().enumerate() {
+            for (out, row) in out.iter_mut().zip(rows) {
+                *out = row[i];
+            }
+        }
+    }
+
     /// Register tiles, or tiles of a matrix unit, of a product of pairs; see [`WordJob`].
     fn pair_tiles(self, job: &mut WordJob<'_>);
 
-    /// Words that [`Simd::pair_tiles`] takes for so many halves: as many as hold them, or whole tiles of a matrix unit.
+    /// Inputs of a chunk of pairs that are used as they are stored: two panels of it fill half a first-level cache.
     #[inline(always)]
-    fn pair_depth(self, halves: usize) -> usize {
-        halves.div_ceil(2)
+    fn stored_chunk(self) -> usize {
+        2 * CHUNK
+    }
+
+    /// Elements from one row of a product's sums to the next, for so many panels.
+    #[inline(always)]
+    fn sums_stride(self, panels: usize) -> usize {
+        panels * LANES
+    }
+
+    /// Some blocks of a panel as words of pairs, to nearest even.
+    #[inline(always)]
+    fn unpack_pairs(self, code: Code, blocks: &[u8], out: &mut [i32]) {
+        unpack_pairs((self, PlainHalves), code, blocks, out);
     }
 
     /// [`Simd::pair_tiles`] for a product of bytes.

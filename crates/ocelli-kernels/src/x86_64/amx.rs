@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "instructions, a system call")]
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch, _xgetbv};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -169,7 +169,7 @@ fn checked<U: TileUnit>(unit: &mut U) -> [[i32; TILE]; 2] {
 }
 
 /// The eight tiles of this thread, configured while this lives.
-struct Tiles(());
+pub(super) struct Tiles(());
 
 /// What `ldtilecfg` reads.
 #[repr(C, align(64))]
@@ -182,7 +182,7 @@ struct Configuration {
 }
 
 impl Tiles {
-    fn new(_: Proof) -> Self {
+    pub(super) fn new(_: Proof) -> Self {
         let mut configuration = Configuration {
             palette: 1,
             start_row: 0,
@@ -208,6 +208,13 @@ impl Drop for Tiles {
 }
 
 impl TileUnit for Tiles {
+    #[inline(always)]
+    fn ask(&mut self, words: &[i32], at: usize) {
+        let line = words.as_ptr().wrapping_add(at);
+        // SAFETY: a prefetch does not fault, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
+    }
+
     #[inline(always)]
     fn zero<const T: usize>(&mut self) {
         // SAFETY: tiles are configured while `self` lives.

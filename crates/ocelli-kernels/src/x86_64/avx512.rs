@@ -8,14 +8,16 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::amx::{Amx, AmxRefusal};
-use super::pairs::{attend_pairs, pair_tiles};
+use super::pairs::{attend_pairs, attend_tiles, pair_tiles, unpack_pairs};
+use super::transpose::transpose_block;
+use crate::tiles::Emulated;
 use crate::vector::{
     self, Bytes, GroupJob, Kind, Lanes, Pairs, PlainHalves, Simd, TileJob, WordJob, kernels,
     operations, run_tiles, tile_loop,
 };
 use crate::{
-    Activation, Attention, Element, Kernels, KeyPanels, LANES, Matrix, MatrixMut, Operand, Panels,
-    Product, Rates, RopeStyle, Softmax, ValueRows, Workspace,
+    Activation, Attention, CHUNK, Code, Element, Kernels, KeyPanels, LANES, Matrix, MatrixMut,
+    Operand, Panels, Product, Rates, RopeStyle, Softmax, ValueRows, Workspace,
 };
 
 /// AVX-512 F, BW, DQ and VL; with `VNNI` also dot products of bytes.
@@ -99,6 +101,7 @@ impl<const VNNI: bool> Avx512Set<VNNI> {
             many_bytes: !matches!(self.0, Unit::Tiles(_)),
             // Eight rows take half the time so, 24 rows 0.7 of it, 48 rows 0.83.
             few_rows: 48,
+            tiles: matches!(self.0, Unit::Tiles(_)),
         }
     }
 }
@@ -429,6 +432,12 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         unsafe { add_short(sum, short) }
     }
 
+    #[inline(always)]
+    fn transpose_block(self, rows: [&[f32; LANES]; LANES], out: &mut [[f32; LANES]; LANES]) {
+        // SAFETY: `self` exists only if the processor has these features.
+        unsafe { transpose_block(rows, out) }
+    }
+
     /// 12 rows of 32 outputs: 24 sums, 2 weights and an activation of the 32 registers.
     #[inline(always)]
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>) {
@@ -459,11 +468,35 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         }
     }
 
+    /// A matrix unit reads rows from the second-level cache: the panels that it reads again and again have to leave room for them in
+    /// the first.
     #[inline(always)]
-    fn pair_depth(self, halves: usize) -> usize {
+    fn stored_chunk(self) -> usize {
         match self.0 {
-            Unit::Tiles(_) => Operand::Bf16.code_words(halves),
-            Unit::Bytes | Unit::Pairs => halves.div_ceil(2),
+            Unit::Tiles(_) => CHUNK,
+            Unit::Bytes | Unit::Pairs => 2 * CHUNK,
+        }
+    }
+
+    /// An odd number of lines, so that the rows of a tile do not fall on the same ones of a cache.
+    #[inline(always)]
+    fn sums_stride(self, panels: usize) -> usize {
+        match self.0 {
+            Unit::Tiles(_) => (panels | 1) * LANES,
+            Unit::Bytes | Unit::Pairs => panels * LANES,
+        }
+    }
+
+    #[inline(always)]
+    fn unpack_pairs(self, code: Code, blocks: &[u8], out: &mut [i32]) {
+        match self.0 {
+            // SAFETY: the unit was found on this processor; the matrix unit comes with it.
+            Unit::Pairs | Unit::Tiles(Amx::Unit(_)) => unsafe {
+                unpack_pairs(self, code, blocks, out);
+            },
+            Unit::Bytes | Unit::Tiles(Amx::Emulated) => {
+                vector::unpack_pairs((self, PlainHalves), code, blocks, out);
+            }
         }
     }
 
@@ -477,11 +510,17 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         Self: Kernels,
     {
         match self.0 {
-            // SAFETY: the unit was found on this processor; the matrix unit comes with it.
-            Unit::Pairs | Unit::Tiles(Amx::Unit(_)) => unsafe {
-                attend_pairs(self, attention, out, workspace);
+            // SAFETY: the unit was found on this processor.
+            Unit::Pairs => unsafe { attend_pairs(self, attention, out, workspace) },
+            // SAFETY: the matrix unit comes with what makes pairs.
+            Unit::Tiles(Amx::Unit(proof)) => unsafe {
+                attend_tiles(self, proof, (attention, out, workspace));
             },
-            Unit::Bytes | Unit::Tiles(Amx::Emulated) => {
+            Unit::Tiles(Amx::Emulated) => {
+                let how = (self, PlainHalves);
+                vector::attend_tiles_of(&mut Emulated::new(), how, attention, out, workspace);
+            }
+            Unit::Bytes => {
                 vector::attend_pairs_of((self, PlainHalves), attention, out, workspace);
             }
         }

@@ -5,6 +5,7 @@ mod avx2;
 mod avx512;
 mod pairs;
 pub(crate) mod peak;
+mod transpose;
 
 pub use amx::AmxRefusal;
 pub use avx2::Avx2;

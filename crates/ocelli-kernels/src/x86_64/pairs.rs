@@ -3,9 +3,12 @@
 
 use std::arch::x86_64::*;
 
+use super::amx::{Proof, Tiles};
 use super::avx512::Avx512Set;
-use crate::vector::{Dot, Halves, Pairs, WordJob, attend_pairs_of, run_tiles};
-use crate::{Attention, Kernels, LANES, MatrixMut, Workspace};
+use crate::vector::{
+    self, Dot, Halves, Pairs, WordJob, attend_pairs_of, attend_tiles_of, run_tiles,
+};
+use crate::{Attention, Code, Kernels, LANES, MatrixMut, Workspace};
 
 /// `sum + a0 b0 + a1 b1` in one instruction, which takes numbers below the smallest normal one as 0.
 #[derive(Clone, Copy)]
@@ -103,6 +106,17 @@ impl<const VNNI: bool> Halves<Avx512Set<VNNI>> for NativeHalves {
     }
 }
 
+/// Some blocks of a panel as words of pairs.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512bf16")]
+pub(super) fn unpack_pairs<const VNNI: bool>(
+    s: Avx512Set<VNNI>,
+    code: Code,
+    blocks: &[u8],
+    out: &mut [i32],
+) {
+    vector::unpack_pairs((s, NativeHalves), code, blocks, out);
+}
+
 /// See [`Kernels::attend_pairs`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512bf16")]
 pub(super) fn attend_pairs<const VNNI: bool>(
@@ -114,4 +128,17 @@ pub(super) fn attend_pairs<const VNNI: bool>(
     Avx512Set<VNNI>: Kernels,
 {
     attend_pairs_of((s, NativeHalves), attention, out, workspace);
+}
+
+/// The same on the matrix unit.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512bf16")]
+pub(super) fn attend_tiles<const VNNI: bool>(
+    s: Avx512Set<VNNI>,
+    proof: Proof,
+    (attention, out, workspace): (&Attention<'_>, &mut MatrixMut<'_>, &mut Workspace),
+) where
+    Avx512Set<VNNI>: Kernels,
+{
+    let mut unit = Tiles::new(proof);
+    attend_tiles_of(&mut unit, (s, NativeHalves), attention, out, workspace);
 }

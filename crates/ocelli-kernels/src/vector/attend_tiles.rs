@@ -1,0 +1,274 @@
+//! Attention in pairs on a matrix unit, which multiplies on its own once it has an instruction: while registers weigh the scores of
+//! some queries, it works for their neighbours.
+//!
+//! ```text
+//! for each block of 128 keys, in order:
+//!     words of the block's keys and values               as in `attend_pairs.rs`
+//!     scores of the first 32 queries
+//!     for each 32 queries t, row by row:
+//!         registers: p, total = weights of a row of t    see `weights.rs`
+//!         unit:      the row's share of
+//!                        sums[t - 1] += p v
+//!                        scores[t + 1] = q k^T
+//!     sums of the last 32 queries
+//! ```
+//! Scores and weights are kept twice, so that neighbours do not wait for each other. Rows behind the last query are computed
+//! too, from what lies there, and thrown away.
+
+use std::ops::Range;
+
+use crate::panels::cast::{bits, bits_mut};
+use crate::tiles::{self, DEPTH, TileUnit};
+use crate::vector::attend_pairs::{
+    BLOCK, Sizes, WEIGHT_STRIDE, ask_for, clear, divide, round_block, round_queries,
+};
+use crate::vector::weights::{Row, weigh_row};
+use crate::vector::{Halves, Simd};
+use crate::workspace::{AttentionSpace, room};
+use crate::{Attention, Kernels, LANES, MatrixMut, Workspace};
+
+/// Queries that are weighed together: two tiles of rows.
+const QUERIES: usize = 2 * tiles::ROWS;
+
+/// Tokens of a step of the products with values.
+const TOKENS: usize = 2 * DEPTH;
+
+/// Scores of some queries.
+const SCORES: usize = QUERIES * BLOCK;
+
+/// Weights of some queries.
+const WEIGHTS: usize = QUERIES * WEIGHT_STRIDE;
+
+/// Some queries, of which one at least sees a token of the block.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The first one.
+    first: usize,
+    /// The end of what any of them sees.
+    seen: usize,
+    /// Which scores and weights are theirs.
+    side: usize,
+}
+
+/// The same with the tokens of the block that each sees.
+struct Tile {
+    place: Place,
+    visible: [Range<usize>; QUERIES],
+}
+
+impl Tile {
+    /// The first such queries from `first` on.
+    fn from(
+        attention: &Attention<'_>,
+        sizes: Sizes,
+        tokens: &Range<usize>,
+        (first, side): (usize, usize),
+    ) -> Option<Self> {
+        (first..sizes.count).step_by(QUERIES).find_map(|first| {
+            let mut visible = [const { 0..0 }; QUERIES];
+            let mut seen = 0;
+            for (visible, query) in visible.iter_mut().zip(first..sizes.count) {
+                let all = (attention.visible)(query / sizes.group);
+                let clip = |t: usize| t.clamp(tokens.start, tokens.end) - tokens.start;
+                *visible = clip(all.start)..clip(all.end);
+                if visible.start < visible.end {
+                    seen = seen.max(visible.end);
+                }
+            }
+            let place = Place { first, seen, side };
+            (seen > 0).then_some(Self { place, visible })
+        })
+    }
+}
+
+impl Place {
+    /// Steps of 32 tokens, those with values and those with keys alike.
+    fn token_steps(&self) -> usize {
+        self.seen.div_ceil(TOKENS)
+    }
+}
+
+/// What the unit does while queries are weighed.
+struct Work {
+    sizes: Sizes,
+    /// Queries whose values are added.
+    former: Option<Place>,
+    /// Queries that get scores.
+    next: Option<Place>,
+}
+
+impl Work {
+    /// Steps of the products with values.
+    fn value_steps(&self) -> usize {
+        let pairs = self.sizes.width.div_ceil(2 * LANES);
+        self.former.map_or(0, |tile| tile.token_steps() * pairs)
+    }
+
+    /// Steps of depth of a head.
+    fn head_steps(&self) -> usize {
+        self.sizes.words / DEPTH
+    }
+
+    /// Steps of both products.
+    fn steps(&self) -> usize {
+        let of_keys = self.next.map_or(0, |tile| tile.token_steps());
+        self.value_steps() + of_keys * self.head_steps()
+    }
+
+    /// Hands some of the steps to the unit.
+    #[inline(always)]
+    fn run<U: TileUnit>(&self, unit: &mut U, steps: Range<usize>, space: &mut AttentionSpace) {
+        let of_values = self.value_steps();
+        for step in steps {
+            match (self.former, self.next) {
+                (Some(tile), _) if step < of_values => {
+                    let depth = tile.token_steps();
+                    self.add_values(unit, tile, (step / depth, step % depth), space);
+                }
+                (_, Some(tile)) => {
+                    let (step, depth) = (step - of_values, self.head_steps());
+                    self.score_keys(unit, tile, (step / depth, step % depth), space);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A step of `sums += p v` for two panels of values.
+    #[inline(always)]
+    fn add_values<U: TileUnit>(
+        &self,
+        unit: &mut U,
+        tile: Place,
+        (pair, k): (usize, usize),
+        space: &mut AttentionSpace,
+    ) {
+        let width = self.sizes.width;
+        let weights = &space.weights[tile.side * WEIGHTS + k * DEPTH..];
+        let panel_step = BLOCK / 2 * LANES;
+        let values = &space.value_words[2 * pair * panel_step + k * DEPTH * LANES..];
+        let sums = bits_mut(&mut space.sums[tile.first * width + 2 * pair * LANES..]);
+        let place = (k == 0, k + 1 == tile.token_steps());
+        let (weights, values) = ((weights, WEIGHT_STRIDE), (values, panel_step));
+        if width - 2 * pair * LANES == LANES {
+            add::<U, 1>(unit, weights, values, (sums, width), place);
+        } else {
+            add::<U, 2>(unit, weights, values, (sums, width), place);
+        }
+    }
+
+    /// A step of `scores = q k^T` for two panels of keys.
+    #[inline(always)]
+    fn score_keys<U: TileUnit>(
+        &self,
+        unit: &mut U,
+        tile: Place,
+        (pair, k): (usize, usize),
+        space: &mut AttentionSpace,
+    ) {
+        let stride = self.sizes.query_stride;
+        let queries = &bits(&space.queries)[tile.first * stride + k * DEPTH..];
+        let panel_step = self.sizes.words * LANES;
+        let keys = &bits(&space.key_words)[2 * pair * panel_step + k * DEPTH * LANES..];
+        if k == 0 {
+            tiles::zero::<U, 2, 2>(unit);
+        }
+        tiles::step::<U, 2, 2, false>(unit, (queries, stride), (keys, panel_step));
+        if k + 1 == self.head_steps() {
+            let scores = &mut space.scores[tile.side * SCORES + pair * TOKENS..];
+            tiles::store::<U, 2, 2>(unit, bits_mut(scores), BLOCK);
+        }
+    }
+}
+
+/// A step of a product that adds to what is in memory.
+#[inline(always)]
+fn add<U: TileUnit, const PT: usize>(
+    unit: &mut U,
+    a: (&[i32], usize),
+    b: (&[i32], usize),
+    (sums, stride): (&mut [i32], usize),
+    (is_first, is_last): (bool, bool),
+) {
+    if is_first {
+        tiles::load::<U, 2, PT>(unit, sums, stride);
+    }
+    tiles::step::<U, 2, PT, false>(unit, a, b);
+    if is_last {
+        tiles::store::<U, 2, PT>(unit, sums, stride);
+    }
+}
+
+/// See [`Kernels::attend_pairs`].
+#[inline(always)]
+pub(crate) fn attend_tiles_of<U: TileUnit, S: Simd + Kernels, H: Halves<S>>(
+    unit: &mut U,
+    (s, h): (S, H),
+    attention: &Attention<'_>,
+    out: &mut MatrixMut<'_>,
+    workspace: &mut Workspace,
+) {
+    let sizes = Sizes::of(attention);
+    let space = &mut workspace.attention;
+    let rows = sizes.count.next_multiple_of(QUERIES);
+    room(&mut space.queries, rows * sizes.query_stride);
+    round_queries((s, h), attention, sizes, space);
+    clear(sizes, rows, space);
+    room(&mut space.scores, 2 * SCORES);
+    room(&mut space.weights, 2 * WEIGHTS);
+    let Range { start: first, end } = attention.seen_by_all();
+    for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
+        let tokens = start..(start + BLOCK).min(end);
+        round_block((s, h), attention, sizes, (tokens.clone(), first, space));
+        let mut work = Work {
+            sizes,
+            former: None,
+            next: None,
+        };
+        let mut present = Tile::from(attention, sizes, &tokens, (0, 0));
+        work.next = present.as_ref().map(|tile| tile.place);
+        work.run(unit, 0..work.steps(), space);
+        while let Some(tile) = present {
+            let place = tile.place;
+            let share = |query: usize| start + BLOCK + BLOCK * query.min(rows) / rows;
+            let soon = share(place.first).min(end)..share(place.first + QUERIES).min(end);
+            ask_for(s, attention, soon);
+            let after = (place.first + QUERIES, 1 - place.side);
+            present = Tile::from(attention, sizes, &tokens, after);
+            work.next = present.as_ref().map(|tile| tile.place);
+            weigh_tile(unit, (s, h), (&tile, &work), space);
+            work.former = Some(place);
+        }
+        work.run(unit, 0..work.steps(), space);
+    }
+    divide(s, sizes, space, out);
+}
+
+/// Weights of some queries, row by row, and after each row a share of the unit's work.
+#[inline(always)]
+fn weigh_tile<U: TileUnit, S: Simd, H: Halves<S>>(
+    unit: &mut U,
+    (s, h): (S, H),
+    (Tile { place, visible }, meanwhile): (&Tile, &Work),
+    space: &mut AttentionSpace,
+) {
+    let Sizes { width, count, .. } = meanwhile.sizes;
+    let panels = place.seen.div_ceil(LANES);
+    let (steps, rows) = (meanwhile.steps(), (count - place.first).min(QUERIES));
+    for (row, visible) in visible.iter().enumerate().take(rows) {
+        let query = place.first + row;
+        let scores = &mut space.scores[place.side * SCORES + row * BLOCK..][..panels * LANES];
+        let weights = &mut space.weights[place.side * WEIGHTS + row * WEIGHT_STRIDE..];
+        weigh_row(
+            (s, h),
+            (scores, visible.clone()),
+            &mut weights[..panels.div_ceil(2) * LANES],
+            Row {
+                largest: &mut space.largest[query],
+                total: &mut space.total.as_chunks_mut::<LANES>().0[query],
+                sums: &mut space.sums[query * width..][..width],
+            },
+        );
+        meanwhile.run(unit, steps * row / rows..steps * (row + 1) / rows, space);
+    }
+}
