@@ -122,6 +122,11 @@ impl Backend for CpuBackend {
         }))
     }
 
+    fn pace(&self) -> u64 {
+        // A matrix unit does in five times what others do in one, and starting its threads costs a larger part of it.
+        if self.kernels.rates().tiles { 5 } else { 1 }
+    }
+
     fn storage(&self, len: usize) -> Box<dyn Storage> {
         Box::new(CpuStorage::zeros(len))
     }

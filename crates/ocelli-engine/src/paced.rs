@@ -15,6 +15,9 @@ use ocelli_tensor::{
 /// Fewest rows of a piece: fewer would leave the kernels' tiles empty.
 const LEAST_ROWS: usize = 96;
 
+/// What the rows of a piece are a multiple of, where it matters little for its length: tiles of matrix units.
+const WHOLE_ROWS: usize = 32;
+
 /// See the module.
 pub(crate) struct Paced<'a> {
     inner: Arc<dyn Backend>,
@@ -26,6 +29,7 @@ pub(crate) struct Paced<'a> {
 
 impl<'a> Paced<'a> {
     pub(crate) fn new(inner: Arc<dyn Backend>, piece: u64, pause: &'a (dyn Fn() + Sync)) -> Self {
+        let piece = piece.saturating_mul(inner.pace());
         Self {
             inner,
             piece,
@@ -33,10 +37,13 @@ impl<'a> Paced<'a> {
         }
     }
 
-    /// Runs of `rows` rows that cost `row` multiplications each.
+    /// Runs of `rows` rows that cost `row` multiplications each, of about the same length: a short one at the end would cost a thread
+    /// as much waiting as a long one.
     fn pieces(&self, rows: usize, row: usize) -> impl Iterator<Item = Range<usize>> {
-        let count = usize::try_from(self.piece / row.max(1) as u64).unwrap_or(usize::MAX);
-        let count = count.max(if self.piece > 1 { LEAST_ROWS } else { 1 });
+        let most = usize::try_from(self.piece / row.max(1) as u64).unwrap_or(usize::MAX);
+        let most = most.max(if self.piece > 1 { LEAST_ROWS } else { 1 });
+        let even = rows.div_ceil(rows.div_ceil(most).max(1)).max(1);
+        let count = even.next_multiple_of(WHOLE_ROWS).min(most);
         (0..rows)
             .step_by(count)
             .map(move |start| start..rows.min(start.saturating_add(count)))

@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use crate::LANES;
 use crate::panels::cast::{bits, bits_mut};
+use crate::vector::Simd;
 use crate::word_job::{Ahead, WordJob};
 
 pub(crate) use emulated::Emulated;
@@ -61,43 +62,71 @@ pub(crate) fn span(stride: usize) -> usize {
 /// A product of pairs.
 #[inline(always)]
 pub(crate) fn pair_tiles<U: TileUnit>(unit: &mut U, job: &mut WordJob<'_>) {
-    run::<U, false>(unit, job);
+    let mut place = first_place(job);
+    while let Some((row, panel)) = place {
+        let (rows, panels) = sizes_at(job, (row, panel));
+        ask_ahead(unit, job, (row..row + rows, panel..panel + panels));
+        match (rows / ROWS, panels) {
+            (2, 2) => whole::<U, 2, 2>(unit, job, (row, panel)),
+            (2, _) => whole::<U, 2, 1>(unit, job, (row, panel)),
+            (1, 2) => whole::<U, 1, 2>(unit, job, (row, panel)),
+            (1, _) => whole::<U, 1, 1>(unit, job, (row, panel)),
+            (_, 2) => ragged::<U, 2>(unit, job, (row, panel)),
+            _ => ragged::<U, 1>(unit, job, (row, panel)),
+        }
+        place = next_place(job, (row, panel));
+    }
 }
 
 /// A product of bytes; weights are biased by 128.
+///
+/// Sums of bytes are scaled while the unit multiplies for the next ones.
 #[inline(always)]
-pub(crate) fn byte_tiles<U: TileUnit>(unit: &mut U, job: &mut WordJob<'_>) {
-    run::<U, true>(unit, job);
+pub(crate) fn byte_tiles<S: Simd, U: TileUnit>(s: S, unit: &mut U, job: &mut WordJob<'_>) {
+    let mut made = Made {
+        tiles: [const { Lines([0; 4 * TILE]) }; 2],
+        side: 0,
+        rows: 0..0,
+        panels: 0..0,
+    };
+    let mut place = first_place(job);
+    while let Some((row, panel)) = place {
+        let (rows, panels) = sizes_at(job, (row, panel));
+        ask_ahead(unit, job, (row..row + rows, panel..panel + panels));
+        match (rows / ROWS, panels) {
+            (2, 2) => bytes::<S, U, 2, 2>((s, unit), job, (row, panel), &mut made),
+            (2, _) => bytes::<S, U, 2, 1>((s, unit), job, (row, panel), &mut made),
+            (1, 2) => bytes::<S, U, 1, 2>((s, unit), job, (row, panel), &mut made),
+            (1, _) => bytes::<S, U, 1, 1>((s, unit), job, (row, panel), &mut made),
+            (_, 2) => bytes::<S, U, 0, 2>((s, unit), job, (row, panel), &mut made),
+            _ => bytes::<S, U, 0, 1>((s, unit), job, (row, panel), &mut made),
+        }
+        place = next_place(job, (row, panel));
+    }
+    made.scale(s, job, 0..1, 1);
 }
 
-#[inline(always)]
-fn run<U: TileUnit, const BYTES: bool>(unit: &mut U, job: &mut WordJob<'_>) {
+/// Where a job's first tiles are, if it has any.
+fn first_place(job: &WordJob<'_>) -> Option<(usize, usize)> {
     job.check();
     assert!(job.depth.is_multiple_of(DEPTH), "whole tiles of depth");
-    let mut panel = 0;
-    while panel < job.panels {
-        let panels = (job.panels - panel).min(2);
-        let mut row = 0;
-        while row < job.rows {
-            let rows = (job.rows - row).min(2 * ROWS);
-            let place = (row, panel);
-            ask_ahead(unit, job, (row..row + rows, panel..panel + panels));
-            match (rows / ROWS, panels) {
-                (2, 2) => whole::<U, 2, 2, BYTES>(unit, job, place),
-                (2, _) => whole::<U, 2, 1, BYTES>(unit, job, place),
-                (1, 2) => whole::<U, 1, 2, BYTES>(unit, job, place),
-                (1, _) => whole::<U, 1, 1, BYTES>(unit, job, place),
-                (_, 2) => ragged::<U, 2, BYTES>(unit, job, place),
-                _ => ragged::<U, 1, BYTES>(unit, job, place),
-            }
-            row += if rows < ROWS {
-                rows
-            } else {
-                rows / ROWS * ROWS
-            };
-        }
-        panel += panels;
+    (job.rows > 0 && job.panels > 0).then_some((0, 0))
+}
+
+/// Where those behind them are: all rows of some panels, then the next panels.
+fn next_place(job: &WordJob<'_>, (row, panel): (usize, usize)) -> Option<(usize, usize)> {
+    let (rows, panels) = sizes_at(job, (row, panel));
+    if row + rows < job.rows {
+        return Some((row + rows, panel));
     }
+    (panel + panels < job.panels).then_some((0, panel + panels))
+}
+
+/// Rows and panels of the tiles at a place: whole tiles, or fewer rows than one has.
+fn sizes_at(job: &WordJob<'_>, (row, panel): (usize, usize)) -> (usize, usize) {
+    let (rows, panels) = ((job.rows - row).min(2 * ROWS), (job.panels - panel).min(2));
+    let whole = rows / ROWS * ROWS;
+    (if whole > 0 { whole } else { rows }, panels)
 }
 
 /// The part of `count` that belongs to a part of `all`.
@@ -139,34 +168,29 @@ fn ask_ahead<U: TileUnit>(
 
 /// Whole tiles of rows, read where they lie.
 #[inline(always)]
-fn whole<U: TileUnit, const RT: usize, const PT: usize, const BYTES: bool>(
+fn whole<U: TileUnit, const RT: usize, const PT: usize>(
     unit: &mut U,
     job: &mut WordJob<'_>,
     (row, panel): (usize, usize),
 ) {
     let a = &job.a[row * job.a_stride..];
-    let sums = sums_at(job, row, panel);
-    if BYTES {
-        multiply::<U, RT, PT, BYTES>(unit, job, (a, job.a_stride), panel);
-        let mut tiles = Lines([0; 4 * TILE]);
-        store::<U, RT, PT>(unit, &mut tiles.0, 2 * LANES);
-        scale_and_add::<PT>(job, &tiles.0, (row..row + RT * ROWS, panel));
-        return;
-    }
-    let stride = job.stride;
+    let (sums, stride) = (sums_at(job, row, panel), job.stride);
     if job.is_first {
         zero::<U, RT, PT>(unit);
     } else {
         load::<U, RT, PT>(unit, bits(&job.sums[sums..]), stride);
     }
-    multiply_on::<U, RT, PT, BYTES>(unit, job, (a, job.a_stride), panel);
+    for k in (0..job.depth).step_by(DEPTH) {
+        let weights = weights_at(job, panel, k);
+        step::<U, RT, PT, false>(unit, (&a[k..], job.a_stride), weights);
+    }
     let target = bits_mut(&mut job.sums[sums..]);
     store::<U, RT, PT>(unit, target, stride);
 }
 
 /// Fewer rows than a tile has: copied, so that nothing behind them is read or written.
 #[inline(always)]
-fn ragged<U: TileUnit, const PT: usize, const BYTES: bool>(
+fn ragged<U: TileUnit, const PT: usize>(
     unit: &mut U,
     job: &mut WordJob<'_>,
     (row, panel): (usize, usize),
@@ -174,7 +198,7 @@ fn ragged<U: TileUnit, const PT: usize, const BYTES: bool>(
     let rows = job.rows - row;
     let mut tiles = [0; 2 * TILE];
     let stride = 2 * LANES;
-    if BYTES || job.is_first {
+    if job.is_first {
         zero::<U, 1, PT>(unit);
     } else {
         for (r, tile) in tiles.chunks_exact_mut(stride).enumerate().take(rows) {
@@ -184,22 +208,75 @@ fn ragged<U: TileUnit, const PT: usize, const BYTES: bool>(
         }
         load::<U, 1, PT>(unit, &tiles, stride);
     }
-    let mut padded = [0; TILE];
     for k in (0..job.depth).step_by(DEPTH) {
-        for (r, padded) in padded.chunks_exact_mut(DEPTH).enumerate().take(rows) {
-            padded.copy_from_slice(&job.a[(row + r) * job.a_stride + k..][..DEPTH]);
-        }
-        step::<U, 1, PT, BYTES>(unit, (&padded, DEPTH), weights_at(job, panel, k));
+        let padded = padded_rows(job, row, k);
+        step::<U, 1, PT, false>(unit, (&padded, DEPTH), weights_at(job, panel, k));
     }
     store::<U, 1, PT>(unit, &mut tiles, stride);
-    if BYTES {
-        return scale_and_add::<PT>(job, &tiles, (row..job.rows, panel));
-    }
     for (r, tile) in tiles.chunks_exact(stride).enumerate().take(rows) {
         let at = sums_at(job, row + r, panel);
         let target = &mut bits_mut(&mut job.sums[at..])[..PT * LANES];
         target.copy_from_slice(&tile[..PT * LANES]);
     }
+}
+
+/// 16 words of the last rows, from `row` and word `k` on, and what is there of a tile behind them.
+#[inline(always)]
+fn padded_rows(job: &WordJob<'_>, row: usize, k: usize) -> [i32; TILE] {
+    let mut padded = [0; TILE];
+    for (row, padded) in (row..job.rows).zip(padded.chunks_exact_mut(DEPTH)) {
+        padded.copy_from_slice(&job.a[row * job.a_stride + k..][..DEPTH]);
+    }
+    padded
+}
+
+/// Sums of bytes of some tiles, which are scaled while the unit works on the next ones.
+struct Made {
+    /// Rows of 32 words: those sums, and the ones that are being made.
+    tiles: [Lines<{ 4 * TILE }>; 2],
+    /// Which of the two they are.
+    side: usize,
+    rows: Range<usize>,
+    panels: Range<usize>,
+}
+
+impl Made {
+    /// Scales and adds the rows of a part of `all`.
+    #[inline(always)]
+    fn scale<S: Simd>(&self, s: S, job: &mut WordJob<'_>, part: Range<usize>, all: usize) {
+        let part = share(self.rows.len(), part, all);
+        let tiles = &self.tiles[self.side].0[part.start * 2 * LANES..];
+        let rows = self.rows.start + part.start..self.rows.start + part.end;
+        scale_and_add(s, job, tiles, (rows, self.panels.clone()));
+    }
+}
+
+/// Sums of bytes for `RT` tiles of rows, or for fewer rows than one has.
+#[inline(always)]
+fn bytes<S: Simd, U: TileUnit, const RT: usize, const PT: usize>(
+    (s, unit): (S, &mut U),
+    job: &mut WordJob<'_>,
+    (row, panel): (usize, usize),
+    made: &mut Made,
+) {
+    let steps = job.depth / DEPTH;
+    zero::<U, RT, PT>(unit);
+    for index in 0..steps {
+        let k = index * DEPTH;
+        let weights = weights_at(job, panel, k);
+        if RT == 0 {
+            let padded = padded_rows(job, row, k);
+            step::<U, 1, PT, true>(unit, (&padded, DEPTH), weights);
+        } else {
+            let a = &job.a[row * job.a_stride + k..];
+            step::<U, RT, PT, true>(unit, (a, job.a_stride), weights);
+        }
+        made.scale(s, job, index..index + 1, steps);
+    }
+    made.side = 1 - made.side;
+    store::<U, RT, PT>(unit, &mut made.tiles[made.side].0, 2 * LANES);
+    let (rows, panels) = sizes_at(job, (row, panel));
+    (made.rows, made.panels) = (row..row + rows, panel..panel + panels);
 }
 
 fn sums_at(job: &WordJob<'_>, row: usize, panel: usize) -> usize {
@@ -210,31 +287,6 @@ fn sums_at(job: &WordJob<'_>, row: usize, panel: usize) -> usize {
 #[inline(always)]
 fn weights_at<'j>(job: &'j WordJob<'_>, panel: usize, k: usize) -> (&'j [i32], usize) {
     (&job.b[panel * job.panel_step + k * LANES..], job.panel_step)
-}
-
-/// Sums of tiles from 0.
-#[inline(always)]
-fn multiply<U: TileUnit, const RT: usize, const PT: usize, const BYTES: bool>(
-    unit: &mut U,
-    job: &WordJob<'_>,
-    a: (&[i32], usize),
-    panel: usize,
-) {
-    zero::<U, RT, PT>(unit);
-    multiply_on::<U, RT, PT, BYTES>(unit, job, a, panel);
-}
-
-/// Sums of tiles from what they hold.
-#[inline(always)]
-fn multiply_on<U: TileUnit, const RT: usize, const PT: usize, const BYTES: bool>(
-    unit: &mut U,
-    job: &WordJob<'_>,
-    (a, a_stride): (&[i32], usize),
-    panel: usize,
-) {
-    for k in (0..job.depth).step_by(DEPTH) {
-        step::<U, RT, PT, BYTES>(unit, (&a[k..], a_stride), weights_at(job, panel, k));
-    }
 }
 
 /// 16 words of depth: tiles `0..4` of `RT` by `PT` sums, of rows `a_stride` and panels `panel_step` words apart.
@@ -326,26 +378,31 @@ pub(crate) fn store<U: TileUnit, const RT: usize, const PT: usize>(
 
 /// `sums += (tile - bias) * (scale of the output * scale of the row)`; rows of `tiles` are 32 words apart.
 #[inline(always)]
-fn scale_and_add<const PT: usize>(
+fn scale_and_add<S: Simd>(
+    s: S,
     job: &mut WordJob<'_>,
     tiles: &[i32],
-    (rows, panel): (Range<usize>, usize),
+    (rows, panels): (Range<usize>, Range<usize>),
 ) {
     for (row, tile) in rows.zip(tiles.as_chunks::<{ 2 * LANES }>().0) {
-        let scale = job.scales.rows[row * job.a_stride];
-        let bias = BIAS * job.scales.totals[row * job.a_stride];
-        for (p, tile) in tile.as_chunks::<LANES>().0.iter().enumerate().take(PT) {
-            let outputs: &[f32; LANES] = job.scales.panels[(panel + p) * LANES..]
+        let scale = s.splat(job.scales.rows[row * job.a_stride]);
+        let bias = s.splat_int(BIAS * job.scales.totals[row * job.a_stride]);
+        for (panel, tile) in panels.clone().zip(tile.as_chunks::<LANES>().0) {
+            let outputs = job.scales.panels[panel * LANES..]
                 .first_chunk()
                 .expect("16 scales for each panel");
-            let at = sums_at(job, row, panel + p);
-            let sums: &mut [f32; LANES] = job.sums[at..]
+            let at = sums_at(job, row, panel);
+            let sums = job.sums[at..]
                 .first_chunk_mut()
                 .expect("16 sums for each panel");
-            for ((sum, value), output) in sums.iter_mut().zip(tile).zip(outputs) {
-                let before = if job.is_first { 0.0 } else { *sum };
-                *sum = ((value - bias) as f32).mul_add(output * scale, before);
-            }
+            let before = if job.is_first {
+                s.splat(0.0)
+            } else {
+                s.load(sums)
+            };
+            let value = s.to_float(s.sub_int(s.load_ints(tile), bias));
+            let scale = s.mul(s.load(outputs), scale);
+            s.store(s.fma(value, scale, before), sums);
         }
     }
 }

@@ -23,6 +23,12 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// How many times as much a device multiplies in a moment as the arithmetic units of a few cores: work that is cut so that others
+    /// need not wait may be cut into pieces so many times as large.
+    fn pace(&self) -> u64 {
+        1
+    }
+
     // Memory.
 
     /// A block of `len` elements for temporaries.

@@ -228,6 +228,9 @@ impl Backend for Timed {
         let times = Arc::clone(&self.times);
         Some(Arc::new(Self { inner, times }))
     }
+    fn pace(&self) -> u64 {
+        self.inner.pace()
+    }
     fn storage(&self, len: usize) -> Box<dyn Storage> {
         self.inner.storage(len)
     }

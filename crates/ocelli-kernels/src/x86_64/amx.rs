@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use crate::tiles::{self, Emulated, TILE, TileUnit, span};
+use crate::vector::Simd;
 use crate::word_job::WordJob;
 
 /// Why the matrix unit cannot be used.
@@ -76,11 +77,11 @@ impl Amx {
     ///
     /// # Safety
     /// The processor has AVX-512.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-    pub(super) fn byte_tiles(self, job: &mut WordJob<'_>) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
+    pub(super) fn byte_tiles<S: Simd>(self, s: S, job: &mut WordJob<'_>) {
         match self {
-            Self::Unit(proof) => tiles::byte_tiles(&mut Tiles::new(proof), job),
-            Self::Emulated => tiles::byte_tiles(&mut Emulated::new(), job),
+            Self::Unit(proof) => tiles::byte_tiles(s, &mut Tiles::new(proof), job),
+            Self::Emulated => tiles::byte_tiles(s, &mut Emulated::new(), job),
         }
     }
 }

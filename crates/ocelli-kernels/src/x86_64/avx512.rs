@@ -530,7 +530,7 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
     fn byte_tiles(self, job: &mut WordJob<'_>) {
         match self.0 {
             // SAFETY: the unit was found on this processor, and AVX-512 with it.
-            Unit::Tiles(amx) => unsafe { amx.byte_tiles(job) },
+            Unit::Tiles(amx) => unsafe { amx.byte_tiles(self, job) },
             _ => run_tiles!((self, Bytes), job, word_tile, 2, [12, 6, 3, 2, 1]),
         }
     }
