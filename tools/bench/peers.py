@@ -479,7 +479,8 @@ def processor() -> str:
 
 def print_table(args: argparse.Namespace, report: dict) -> None:
     print(f"{report['processor']}, {args.threads} threads, {platform.platform()}")
-    print(f"{args.shape} {args.type}, projector F16, picture {args.image}, {args.new_tokens} tokens, "
+    precision = f"Ocelli in {args.precision}, " if args.precision else ""
+    print(f"{args.shape} {args.type}, projector F16, picture {args.image}, {args.new_tokens} tokens, {precision}"
           f"median of {args.rounds} alternating rounds; behind each number: times Ocelli\n")
     rows = {}
     for name, runs in report["runs"].items():

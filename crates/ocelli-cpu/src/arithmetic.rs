@@ -12,13 +12,53 @@ pub(crate) struct Arithmetic {
     plain: Operand,
     /// Prompt rows against weights that are blocks of codes.
     coded: Operand,
-    /// Generated rows against weights that are blocks of codes. Those against numbers stay in `f32`: reading the weights bounds
-    /// them.
+    /// Generated rows against weights that are blocks of codes, or bytes. Those against numbers stay in `f32`: reading the weights
+    /// bounds them.
     generated: Operand,
     /// Whether attention of prompt rows and pictures rounds its operands to pairs.
     pub(crate) attends_in_pairs: bool,
-    /// Whether weights of 32 and of 16 bits become pairs when they are packed.
-    recodes: (bool, bool),
+    /// What weights that are numbers become when they are packed.
+    numbers: Numbers,
+}
+
+/// What weights that are numbers become when they are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Numbers {
+    /// Those of 32 bits.
+    singles: PanelFormat,
+    /// IEEE halves.
+    halves: PanelFormat,
+    /// Upper halves of singles.
+    upper_halves: PanelFormat,
+}
+
+impl Numbers {
+    /// As in the file.
+    const KEPT: Self = Self {
+        singles: PanelFormat::F32,
+        halves: PanelFormat::F16,
+        upper_halves: PanelFormat::BF16,
+    };
+
+    /// Halves as pairs.
+    const HALVES_IN_PAIRS: Self = Self {
+        halves: PanelFormat::BF16,
+        ..Self::KEPT
+    };
+
+    /// All as pairs.
+    const PAIRS: Self = Self {
+        singles: PanelFormat::BF16,
+        ..Self::HALVES_IN_PAIRS
+    };
+
+    /// Those of 16 bits as bytes. Patch embeddings and routers of experts, which have 32, are a small part of the work, and where
+    /// an error does most harm.
+    const BYTES: Self = Self {
+        halves: PanelFormat::Bytes,
+        upper_halves: PanelFormat::Bytes,
+        ..Self::PAIRS
+    };
 }
 
 impl Arithmetic {
@@ -34,14 +74,14 @@ impl Arithmetic {
                 coded: Operand::F32,
                 generated: Operand::F32,
                 attends_in_pairs: false,
-                recodes: (false, false),
+                numbers: Numbers::KEPT,
             },
             Precision::Bf16 => Self {
                 plain: Operand::Bf16,
                 coded: Operand::Bf16,
                 generated: Operand::F32,
                 attends_in_pairs: true,
-                recodes: (true, true),
+                numbers: Numbers::PAIRS,
             },
             Precision::Int8 => Self {
                 plain: Operand::Bf16,
@@ -53,7 +93,7 @@ impl Arithmetic {
                 },
                 generated: Operand::Int8Groups,
                 attends_in_pairs: true,
-                recodes: (true, true),
+                numbers: Numbers::BYTES,
             },
             Precision::Auto => Self {
                 plain: pairs,
@@ -69,7 +109,11 @@ impl Arithmetic {
                     Operand::F32
                 },
                 attends_in_pairs: rates.pairs,
-                recodes: (false, rates.pairs),
+                numbers: if rates.pairs {
+                    Numbers::HALVES_IN_PAIRS
+                } else {
+                    Numbers::KEPT
+                },
             },
         }
     }
@@ -84,6 +128,8 @@ impl Arithmetic {
     pub(crate) fn prompt(&self, format: PanelFormat) -> Operand {
         match format {
             PanelFormat::Coded(_) => self.coded,
+            PanelFormat::Bytes if self.rounds() => Operand::Int8Chunks,
+            PanelFormat::Bytes => Operand::F32,
             // Whoever stored a weight in 32 bits wanted them, for example for a router of experts.
             PanelFormat::F32 => Operand::F32,
             _ => self.plain,
@@ -93,7 +139,7 @@ impl Arithmetic {
     /// What generated rows are rounded to.
     pub(crate) fn generated(&self, format: PanelFormat) -> Operand {
         match format {
-            PanelFormat::Coded(_) => self.generated,
+            PanelFormat::Coded(_) | PanelFormat::Bytes => self.generated,
             _ => Operand::F32,
         }
     }
@@ -101,8 +147,9 @@ impl Arithmetic {
     /// The layout for products with weights of a type, if the type can be run.
     pub(crate) fn format(&self, ty: TensorType) -> Option<PanelFormat> {
         match ty {
-            TensorType::F32 if self.recodes.0 => Some(PanelFormat::BF16),
-            TensorType::F16 if self.recodes.1 => Some(PanelFormat::BF16),
+            TensorType::F32 => Some(self.numbers.singles),
+            TensorType::F16 => Some(self.numbers.halves),
+            TensorType::BF16 => Some(self.numbers.upper_halves),
             _ => PanelFormat::for_type(ty),
         }
     }

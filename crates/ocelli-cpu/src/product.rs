@@ -317,6 +317,8 @@ fn shape(operand: Operand, format: PanelFormat, tiles: bool) -> Shape {
         Operand::Bf16 | Operand::Int8Chunks if tiles => (544, 256),
         // Weights are used as they are; few rows and their sums leave room for many of them in a second-level cache.
         Operand::Bf16 if format == PanelFormat::BF16 => (144, 256),
+        // The same with bytes; rows and outputs are as many as leave little to read twice.
+        Operand::Int8Chunks if format == PanelFormat::Bytes => (384, 128),
         // A step of the engine in one tile, so that weights are unpacked once.
         Operand::Int8Groups => (528, 128),
         // Unpacking weights is paid for by many rows.

@@ -172,13 +172,13 @@ impl Part {
     }
 }
 
-/// Rows of another type as upper halves of singles, to nearest even.
-fn upper_halves(ty: TensorType, rows: &[u8]) -> Vec<u8> {
-    let mut values = vec![0.0; rows.len() / ty.block_bytes() * ty.block_elements()];
-    dequantize(ty, rows, &mut values).expect("numbers of a type that can be run");
-    let mut halves = vec![0; 2 * values.len()];
-    quantize_into(TensorType::BF16, &values, &mut halves).expect("two bytes for each number");
-    halves
+/// Rows of one type of numbers as another, to nearest even.
+fn converted(from: TensorType, rows: &[u8], to: TensorType) -> Vec<u8> {
+    let mut values = vec![0.0; rows.len() / from.block_bytes() * from.block_elements()];
+    dequantize(from, rows, &mut values).expect("numbers of a type that can be run");
+    let mut numbers = vec![0; to.block_bytes() * values.len()];
+    quantize_into(to, &values, &mut numbers).expect("as many bytes as a number has");
+    numbers
 }
 
 /// Packs runs of panels on all threads.
@@ -204,8 +204,9 @@ fn pack_panels(
             if format.source_type() == source.ty {
                 format.pack(rows, row_bytes, target);
             } else {
-                let halves = upper_halves(source.ty, rows);
-                format.pack(&halves, 2 * source.columns, target);
+                let ty = format.source_type();
+                let numbers = converted(source.ty, rows, ty);
+                format.pack(&numbers, ty.block_bytes() * source.columns, target);
             }
         }
     });

@@ -39,7 +39,8 @@ pub(crate) struct HowArgs {
     #[arg(short, long, value_name = "N", value_parser = values::threads, help_heading = MODEL)]
     pub(crate) threads: Option<usize>,
 
-    /// Arithmetic of products: f32, bf16, int8, or auto for what is fast and holds the error bounds
+    /// Arithmetic of products: f32, bf16, int8 (rounds activations and 16-bit weights to bytes: fastest, least exact), or
+    /// auto for what is fast and holds the error bounds
     #[arg(long, value_name = "KIND", help_heading = MODEL)]
     pub(crate) precision: Option<Precision>,
 

@@ -15,6 +15,7 @@ pub use coded::Code;
 use coded::Coding;
 
 mod blocks;
+pub(crate) mod bytes;
 pub(crate) mod cast;
 pub(crate) mod coded;
 mod pack;
@@ -39,6 +40,8 @@ pub enum PanelFormat {
     /// `[pairs][16][2]` upper halves of IEEE singles: a word of a lane is two inputs, the even one low. Zeros follow the last
     /// input up to a whole tile of 32.
     BF16,
+    /// Bytes with a scale for each [`CHUNK`] of inputs, which numbers are rounded to; see `panels/bytes.rs`.
+    Bytes,
     /// Interleaved blocks of a quantised type.
     Coded(Code),
     /// 16 rows of blocks as in the file, for types without a kernel of their own.
@@ -68,6 +71,7 @@ impl PanelFormat {
             return blocks.checked_mul(coding.bytes);
         }
         let row = match self {
+            Self::Bytes => return bytes::panel_bytes(inputs),
             Self::F32 => inputs.checked_mul(4),
             Self::F16 => inputs.checked_mul(2),
             Self::BF16 => inputs.checked_next_multiple_of(TILE)?.checked_mul(2),
@@ -80,7 +84,7 @@ impl PanelFormat {
     pub(crate) fn coding(self) -> Option<&'static Coding> {
         match self {
             Self::Coded(code) => Some(code.coding()),
-            Self::F32 | Self::F16 | Self::BF16 | Self::Blocks(_) => None,
+            Self::F32 | Self::F16 | Self::BF16 | Self::Bytes | Self::Blocks(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use ocelli_quant::TensorType;
 
 use super::blocks;
+use super::bytes;
 use super::coded::Code;
 use super::{LANES, PanelFormat};
 
@@ -20,6 +21,7 @@ impl PanelFormat {
             Self::F32 => interleave::<4>(rows, row_bytes, panel),
             Self::F16 => interleave::<2>(rows, row_bytes, panel),
             Self::BF16 => interleave_pairs(rows, row_bytes, panel),
+            Self::Bytes => bytes::pack(rows, row_bytes, panel),
             Self::Coded(code) => pack_coded(code, rows, row_bytes, panel),
             Self::Blocks(_) => panel[..rows.len()].copy_from_slice(rows),
         }
@@ -28,7 +30,7 @@ impl PanelFormat {
     /// The file type that [`PanelFormat::pack`] expects.
     pub fn source_type(self) -> TensorType {
         match self {
-            Self::F32 => TensorType::F32,
+            Self::F32 | Self::Bytes => TensorType::F32,
             Self::F16 => TensorType::F16,
             Self::BF16 => TensorType::BF16,
             Self::Coded(code) => code.source_type(),

@@ -1,5 +1,7 @@
 //! Products of rounded rows by their formulas; see [`crate::Operand`].
 
+use std::ops::Range;
+
 use half::bf16;
 
 use super::finish_panel;
@@ -61,8 +63,11 @@ pub(super) fn product(product: &mut Product<'_>) {
             match (product.operand, weight.format()) {
                 (Operand::F32, _) => panic!("rows that are not rounded"),
                 (Operand::Bf16, _) => add_pairs(x, (weight, panel), sums),
-                (Operand::Int8Chunks, PanelFormat::Coded(code)) => {
-                    add_chunks(x, (weight, panel), code.coding(), sums);
+                (Operand::Int8Chunks, PanelFormat::Coded(_) | PanelFormat::Bytes) => {
+                    add_chunks(x, (weight, panel), sums);
+                }
+                (Operand::Int8Groups, PanelFormat::Bytes) => {
+                    add_groups_of_bytes(x, (weight, panel), sums);
                 }
                 (Operand::Int8Groups, PanelFormat::Coded(code)) => {
                     add_groups(x, (weight, panel), code.coding(), sums);
@@ -95,23 +100,50 @@ fn byte(x: &[f32], input: usize) -> i32 {
     i32::from(bits(x)[input / 4].to_le_bytes()[input % 4] as i8)
 }
 
-/// Whole numbers within a chunk of inputs, with recoded weights.
-fn add_chunks(
-    x: &[f32],
-    (weight, panel): (Panels<'_>, usize),
-    coding: &Coding,
-    sums: &mut [f32; LANES],
-) {
+/// Whole numbers within a chunk of inputs, with weights that are bytes or are recoded to them.
+fn add_chunks(x: &[f32], (weight, panel): (Panels<'_>, usize), sums: &mut [f32; LANES]) {
     let inputs = weight.inputs();
-    let block = |input: usize| input / coding.elements * coding.bytes;
     for start in (0..inputs).step_by(CHUNK) {
-        let end = (start + CHUNK).min(inputs);
-        let blocks = &weight.panel(panel)[block(start)..block(end)];
+        let chunk = start..(start + CHUNK).min(inputs);
         let scale_x = x[Operand::Int8Chunks.code_words(inputs) + start / CHUNK];
         for (lane, sum) in sums.iter_mut().enumerate() {
-            let (bytes, scale) = recode(coding, blocks, lane);
+            let (bytes, scale) = bytes_of(weight, (panel, lane), chunk.clone());
             let products = bytes.iter().zip(start..).map(|(w, i)| w * byte(x, i));
             *sum += products.sum::<i32>() as f32 * (scale * scale_x);
+        }
+    }
+}
+
+/// Bytes that stand for a chunk of an output, and their scale.
+fn bytes_of(
+    weight: Panels<'_>,
+    (panel, lane): (usize, usize),
+    chunk: Range<usize>,
+) -> (Vec<i32>, f32) {
+    if let Some(coding) = weight.format().coding() {
+        let block = |input: usize| input / coding.elements * coding.bytes;
+        let blocks = &weight.panel(panel)[block(chunk.start)..block(chunk.end)];
+        return recode(coding, blocks, lane);
+    }
+    let scale = weight.scales_of_bytes(panel)[chunk.start / CHUNK * LANES + lane];
+    let bytes = chunk.map(|input| weight.byte(panel, lane, input));
+    (bytes.collect(), scale)
+}
+
+/// Whole numbers within a group of inputs, with weights that are bytes.
+fn add_groups_of_bytes(x: &[f32], (weight, panel): (Panels<'_>, usize), sums: &mut [f32; LANES]) {
+    let inputs = weight.inputs();
+    for start in (0..inputs).step_by(CHUNK) {
+        let end = (start + CHUNK).min(inputs);
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            let mut of_chunk = 0.0;
+            for start in (start..end).step_by(GROUP) {
+                let group = start..(start + GROUP).min(end);
+                let products = group.map(|i| weight.byte(panel, lane, i) * byte(x, i));
+                let scale_x = x[Operand::Int8Groups.code_words(inputs) + start / GROUP];
+                of_chunk += scale_x * products.sum::<i32>() as f32;
+            }
+            *sum += weight.scales_of_bytes(panel)[start / CHUNK * LANES + lane] * of_chunk;
         }
     }
 }

@@ -34,6 +34,13 @@ pub(crate) fn unpack(weight: Panels<'_>, panel: usize, inputs: Range<usize>, out
                 *out = bf16::from_le_bytes(value).to_f32();
             }
         }
+        PanelFormat::Bytes => {
+            let scales = &weight.scales_of_bytes(panel)[inputs.start / CHUNK * LANES..];
+            for (i, out) in out.iter_mut().enumerate() {
+                let (input, lane) = (inputs.start + i / LANES, i % LANES);
+                *out = weight.byte(panel, lane, input) as f32 * scales[lane];
+            }
+        }
         PanelFormat::Coded(code) => {
             let coding = code.coding();
             let block = |input: usize| input / coding.elements * coding.bytes;

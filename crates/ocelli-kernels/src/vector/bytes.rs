@@ -23,7 +23,7 @@ pub(super) const fn is_signed<C: Coded>() -> bool {
 
 /// Each byte of a word the same.
 #[inline(always)]
-fn four(byte: i32) -> i32 {
+pub(super) fn four(byte: i32) -> i32 {
     byte.wrapping_mul(0x0101_0101)
 }
 

@@ -11,6 +11,7 @@ mod attention;
 mod bytes;
 mod decode;
 mod few;
+mod few_chunks;
 mod few_pairs;
 mod groups;
 mod halves;

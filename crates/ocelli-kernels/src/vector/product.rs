@@ -9,7 +9,7 @@
 //! ```
 
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
-use crate::vector::{Simd, activate, decode, few_pairs, groups, rounded, unpack};
+use crate::vector::{Simd, activate, decode, few_chunks, few_pairs, groups, rounded, unpack};
 use crate::workspace::room;
 use crate::{
     CHUNK, Finish, LANES, Matrix, Operand, PanelFormat, Panels, Product, Workspace, plain,
@@ -58,7 +58,8 @@ pub(crate) fn product<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut W
 pub(crate) fn product_few<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut Workspace) {
     let Product { x, weight, .. } = product;
     let format = weight.format();
-    if matches!(format, PanelFormat::Blocks(_)) && product.operand == Operand::F32 {
+    let by_unpacking = matches!(format, PanelFormat::Blocks(_) | PanelFormat::Bytes);
+    if by_unpacking && product.operand == Operand::F32 {
         return self::product(s, product, workspace);
     }
     product.check();
@@ -84,7 +85,7 @@ pub(crate) fn product_few<S: Simd>(s: S, mut product: Product<'_>, workspace: &m
             few_pairs::multiply(s, x, weight, sums);
         }
         PanelFormat::Coded(code) => decode::multiply(s, code, (x, weight), totals, sums),
-        PanelFormat::Blocks(_) => {}
+        PanelFormat::Blocks(_) | PanelFormat::Bytes => {}
     }
     finish(s, &mut product, sums);
 }
@@ -102,8 +103,13 @@ pub(crate) fn product_bytes<S: Simd>(s: S, mut product: Product<'_>, workspace: 
 #[inline(always)]
 pub(crate) fn product_groups<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut Workspace) {
     product.check();
-    groups::multiply(s, &product, workspace);
-    let len = product.x.rows() * product.weight.count() * LANES;
+    let Product { x, weight, .. } = product;
+    let len = x.rows() * weight.count() * LANES;
+    if weight.format() == PanelFormat::Bytes {
+        few_chunks::multiply(s, x, weight, room(&mut workspace.sums, len));
+    } else {
+        groups::multiply(s, &product, workspace);
+    }
     finish(s, &mut product, room(&mut workspace.sums, len));
 }
 
@@ -116,11 +122,14 @@ pub(crate) fn product_few_bytes<S: Simd>(
 ) {
     product.check();
     let Product { x, weight, .. } = product;
-    let PanelFormat::Coded(code) = weight.format() else {
-        panic!("{:?} has no codes", weight.format());
-    };
     let sums = room(&mut workspace.sums, x.rows() * weight.count() * LANES);
-    decode::multiply_bytes(s, code, (x, weight), &mut workspace.terms, sums);
+    match weight.format() {
+        PanelFormat::Bytes => few_chunks::multiply(s, x, weight, sums),
+        PanelFormat::Coded(code) => {
+            decode::multiply_bytes(s, code, (x, weight), &mut workspace.terms, sums);
+        }
+        format => panic!("{format:?} has no codes"),
+    }
     finish(s, &mut product, sums);
 }
 

@@ -2,8 +2,8 @@
 
 use crate::operand::{GROUP, SUM};
 use crate::panels::cast::{bits, bits_mut, bytes_mut, halves_mut};
+use crate::vector::Simd;
 use crate::vector::halves::lanes;
-use crate::vector::{Simd, is_finite};
 use crate::{LANES, Operand};
 
 /// See [`crate::Kernels::round`].
@@ -37,21 +37,46 @@ fn round_to_bytes<S: Simd>(s: S, operand: Operand, x: &[f32], out: &mut [f32]) {
     let bytes = bytes_mut(out_codes);
     bytes[x.len()..].fill(0);
     let run = operand.scale_inputs();
-    let finite = is_finite(s, x);
     let vectors = bytes.as_chunks_mut::<LANES>().0;
+    // 0, or not a number where an element is not finite.
+    let mut poison = s.splat(0.0);
     for (index, x) in x.chunks(run).enumerate() {
-        let (scale, inverse) = scale_of(s, x, finite);
+        let (scale, inverse) = scale_of(s, x, &mut poison);
         scales[index] = scale;
         let inverse = s.splat(inverse);
-        for (part, x) in x.chunks(LANES).enumerate() {
+        let mut total = s.splat_int(0);
+        let out = vectors[index * run / LANES..].iter_mut();
+        for (x, out) in x.chunks(LANES).zip(out) {
             let codes = s.round(s.mul(lanes(s, x, 0), inverse));
-            s.store_bytes(codes, &mut vectors[index * run / LANES + part]);
+            total = s.add_int(total, codes);
+            s.store_bytes(codes, out);
+        }
+        if operand == Operand::Int8Chunks {
+            let mut of_lanes = [0; LANES];
+            s.store_ints(total, &mut of_lanes);
+            let of_lanes = of_lanes
+                .iter()
+                .fold(0_i32, |sum, lane| sum.wrapping_add(*lane));
+            bits_mut(totals)[index] = of_lanes;
         }
     }
-    add_bytes(s, bits(out_codes), operand.sum_inputs(), bits_mut(totals));
+    if s.sum(poison) != 0.0 {
+        spoil(x.chunks(run).zip(scales.iter_mut()));
+    }
     of_minima.fill(0.0);
     if operand == Operand::Int8Groups {
+        add_bytes(s, bits(out_codes), bits_mut(totals));
         multiply_totals(scales, bits(totals), of_minima);
+    }
+}
+
+/// Makes scales of runs that are not finite no numbers: rows are hardly ever so.
+#[inline(never)]
+fn spoil<'a>(runs: impl Iterator<Item = (&'a [f32], &'a mut f32)>) {
+    for (x, scale) in runs {
+        if x.iter().any(|x| !x.is_finite()) {
+            *scale = f32::NAN;
+        }
     }
 }
 
@@ -67,14 +92,12 @@ fn multiply_totals(scales: &[f32], totals: &[i32], out: &mut [f32]) {
 /// A word of four bytes of 1.
 const ONES: i32 = 0x0101_0101;
 
-/// `totals[i]` is the sum of bytes `inputs * i` and those that follow, a multiple of 16; 0 behind the last.
+/// `totals[i]` is the sum of bytes `16 i` and those that follow; 0 behind the last.
 #[inline(always)]
-fn add_bytes<S: Simd>(s: S, words: &[i32], inputs: usize, totals: &mut [i32]) {
-    totals.fill(0);
-    // Words of 16 bytes.
-    const WORDS: usize = 4;
-    let of_total = inputs / (4 * WORDS);
-    for (index, words) in words.chunks(LANES).enumerate() {
+fn add_bytes<S: Simd>(s: S, words: &[i32], totals: &mut [i32]) {
+    /// Words of a sum.
+    const WORDS: usize = SUM / 4;
+    for (words, totals) in words.chunks(LANES).zip(totals.chunks_mut(LANES / WORDS)) {
         let mut sums = [0; LANES];
         match words.first_chunk() {
             Some(words) => sums = *words,
@@ -82,22 +105,21 @@ fn add_bytes<S: Simd>(s: S, words: &[i32], inputs: usize, totals: &mut [i32]) {
         }
         let of_words = s.dot(s.splat_int(0), s.splat_int(ONES), s.load_ints(&sums));
         s.store_ints(of_words, &mut sums);
-        for (part, [a, b, c, d]) in sums.as_chunks::<WORDS>().0.iter().enumerate() {
-            let place = (index * LANES / WORDS + part) / of_total;
-            if let Some(total) = totals.get_mut(place) {
-                *total += (a + b) + (c + d);
-            }
+        for (total, [a, b, c, d]) in totals.iter_mut().zip(sums.as_chunks::<WORDS>().0) {
+            *total = (a + b) + (c + d);
         }
     }
 }
 
-/// `max |x| / 127` and its inverse, or 0 where a value so small would not matter. Not a number where an element is not finite.
+/// `max |x| / 127` and its inverse, or 0 where a value so small would not matter. Elements that are not finite make `poison` no
+/// number.
 #[inline(always)]
-fn scale_of<S: Simd>(s: S, x: &[f32], row_is_finite: bool) -> (f32, f32) {
+fn scale_of<S: Simd>(s: S, x: &[f32], poison: &mut S::Floats) -> (f32, f32) {
     let zero = s.splat(0.0);
     let mut largest = zero;
     for x in x.chunks(LANES) {
         let x = lanes(s, x, 0);
+        *poison = s.fma(x, zero, *poison);
         largest = s.max(s.max(x, s.sub(zero, x)), largest);
     }
     let largest = s.largest(largest);
@@ -106,11 +128,5 @@ fn scale_of<S: Simd>(s: S, x: &[f32], row_is_finite: bool) -> (f32, f32) {
     } else {
         0.0
     };
-    // Rows are hardly ever not finite, so that single groups are looked at only then.
-    let scale = if row_is_finite || is_finite(s, x) {
-        largest / 127.0
-    } else {
-        f32::NAN
-    };
-    (scale, inverse)
+    (largest / 127.0, inverse)
 }

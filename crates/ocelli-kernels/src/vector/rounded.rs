@@ -8,8 +8,10 @@
 
 use std::ops::Range;
 
+use crate::panels::bytes::BIAS;
 use crate::panels::cast::bits;
 use crate::vector::ahead::LINE;
+use crate::vector::bytes::four;
 use crate::vector::{Simd, decode, unpack};
 use crate::word_job::{Ahead, Scales, WordJob};
 use crate::workspace::room;
@@ -147,15 +149,10 @@ fn round_pairs<S: Simd>(s: S, values: &[f32], pairs: &mut [i32]) {
 #[inline(always)]
 pub(super) fn multiply_bytes<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
     let Product { x, weight, .. } = product;
-    let PanelFormat::Coded(code) = weight.format() else {
-        panic!("{:?} has no codes", weight.format());
-    };
-    let coding = code.coding();
     let inputs = weight.inputs();
     let stride = weight.count() * LANES;
     let sums = room(&mut workspace.sums, x.rows() * stride);
-    let panel_step = CHUNK / 4 * LANES;
-    let words = room(&mut workspace.words, weight.count() * panel_step);
+    let words = room(&mut workspace.words, weight.count() * CHUNK_WORDS);
     let scales = room(&mut workspace.scales, stride);
     if inputs == 0 {
         sums.fill(0.0);
@@ -166,20 +163,14 @@ pub(super) fn multiply_bytes<S: Simd>(s: S, product: &Product<'_>, workspace: &m
     for start in (0..inputs).step_by(CHUNK) {
         let chunk = start..(start + CHUNK).min(inputs);
         let depth = operand.code_words(chunk.len());
-        for panel in 0..weight.count() {
-            let block = |input: usize| input / coding.elements * coding.bytes;
-            let blocks = &weight.panel(panel)[block(chunk.start)..block(chunk.end)];
-            let words = &mut words[panel * panel_step..][..depth * LANES];
-            let scales = &mut scales[panel * LANES..][..LANES];
-            decode::recode(s, code, blocks, (words, scales));
-        }
         let index = start / CHUNK;
+        let (b, panel_step) = chunk_words(s, *weight, chunk.clone(), (&mut *words, &mut *scales));
         s.byte_tiles(&mut WordJob {
             a: &bits(x.values())[behind(start / 4)..],
             a_stride: x.stride(),
             rows: x.rows(),
             depth,
-            b: words,
+            b,
             panel_step,
             panels: weight.count(),
             scales: Scales {
@@ -192,9 +183,65 @@ pub(super) fn multiply_bytes<S: Simd>(s: S, product: &Product<'_>, workspace: &m
             is_first: start == 0,
             ahead: if chunk.end == inputs {
                 Ahead::Nothing
+            } else if weight.format() == PanelFormat::Bytes {
+                Ahead::RowsAndPanels
             } else {
                 Ahead::Rows
             },
         });
+    }
+}
+
+/// Words of a chunk of a panel.
+const CHUNK_WORDS: usize = CHUNK / 4 * LANES;
+
+/// Words of a chunk of all panels, and how far a panel's are from the next one's; their scales in `scales`. Words that are not
+/// stored as products take them are put into `words`.
+#[inline(always)]
+fn chunk_words<'a, S: Simd>(
+    s: S,
+    weight: Panels<'a>,
+    chunk: Range<usize>,
+    (words, scales): (&'a mut [i32], &mut [f32]),
+) -> (&'a [i32], usize) {
+    let len = Operand::Int8Chunks.code_words(chunk.len()) * LANES;
+    let panels = words.chunks_exact_mut(CHUNK_WORDS);
+    let panels = panels.zip(scales.chunks_exact_mut(LANES)).enumerate();
+    match weight.format() {
+        PanelFormat::Bytes => {
+            let step = weight.words().len() / weight.count().max(1);
+            let stored = &weight.words()[(chunk.start / 4 * LANES).min(weight.words().len())..];
+            for (panel, (words, scales)) in panels {
+                let of_panel = &weight.scales_of_bytes(panel)[chunk.start / CHUNK * LANES..];
+                scales.copy_from_slice(&of_panel[..LANES]);
+                if S::BIAS == 0 {
+                    unbias(s, &stored[panel * step..][..len], words);
+                }
+            }
+            if S::BIAS == 0 {
+                return (words, CHUNK_WORDS);
+            }
+            (stored, step)
+        }
+        PanelFormat::Coded(code) => {
+            let coding = code.coding();
+            let block = |input: usize| input / coding.elements * coding.bytes;
+            for (panel, (words, scales)) in panels {
+                let blocks = &weight.panel(panel)[block(chunk.start)..block(chunk.end)];
+                decode::recode(s, code, blocks, (&mut words[..len], scales));
+            }
+            (words, CHUNK_WORDS)
+        }
+        format => panic!("{format:?} has no codes"),
+    }
+}
+
+/// Bytes as signed numbers.
+#[inline(always)]
+fn unbias<S: Simd>(s: S, stored: &[i32], words: &mut [i32]) {
+    let bias = s.splat_int(four(BIAS));
+    let words = words.as_chunks_mut::<LANES>().0;
+    for (stored, words) in stored.as_chunks::<LANES>().0.iter().zip(words) {
+        s.store_ints(s.xor(s.load_ints(stored), bias), words);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
+use crate::panels::bytes::BIAS;
 use crate::scalar::unpack::unpack as unpack_scalar;
+use crate::vector::bytes::four;
 use crate::vector::tile::{Halves, Lanes, Singles};
 use crate::vector::{Simd, decode};
 use crate::{CHUNK, LANES, PanelFormat, Panels};
@@ -35,6 +37,13 @@ pub(crate) fn unpack<S: Simd>(
                 }
             }
         }
+        PanelFormat::Bytes => {
+            let scales =
+                weight.scales_of_bytes(panel)[inputs.start / CHUNK * LANES..].first_chunk();
+            let scale = s.load(scales.expect("16 scales for each chunk"));
+            let words = panels.words()[inputs.start / 4 * LANES..].as_chunks().0;
+            widen_bytes(s, words, scale, out);
+        }
         PanelFormat::Coded(code) => {
             let coding = code.coding();
             let block = |input: usize| input / coding.elements * coding.bytes;
@@ -50,6 +59,21 @@ pub(crate) fn unpack<S: Simd>(
 pub(crate) fn halves_of<S: Simd>(s: S, words: S::Ints) -> [S::Floats; 2] {
     let high = s.and(words, s.splat_int(!0xFFFF));
     [s.float(s.shift_left(words, 16)), s.float(high)]
+}
+
+/// Words of four bytes as the numbers they stand for; there may be more words than `out` has room for.
+#[inline(always)]
+fn widen_bytes<S: Simd>(s: S, words: &[[i32; LANES]], scale: S::Floats, out: &mut [f32]) {
+    let bias = s.splat_int(four(BIAS));
+    for (out, words) in out.chunks_mut(4 * LANES).zip(words) {
+        let mut bytes = s.xor(s.load_ints(words), bias);
+        // The lowest byte is shifted to the top for its sign, and what is above it falls off.
+        for out in out.as_chunks_mut::<LANES>().0 {
+            let byte = s.shift_right_signed(s.shift_left(bytes, 24), 24);
+            s.store(s.mul(s.to_float(byte), scale), out);
+            bytes = s.shift_right(bytes, 8);
+        }
+    }
 }
 
 #[inline(always)]

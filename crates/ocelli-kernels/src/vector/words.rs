@@ -57,7 +57,7 @@ impl<S: Simd> Dot<S> for Pairs {
             for (p, sum) in tile.iter_mut().enumerate() {
                 let at = (row + r) * job.stride + (panel + p) * LANES;
                 // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their sums inside `sums`.
-                *sum = s.load(unsafe { sums_unchecked(job.sums, at) });
+                *sum = s.load(unsafe { lanes_unchecked(job.sums, at) });
             }
         }
         tile
@@ -83,7 +83,7 @@ impl<S: Simd> Dot<S> for Pairs {
             for (p, sum) in tile.iter().enumerate() {
                 let at = (row + r) * job.stride + (panel + p) * LANES;
                 // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their sums inside `sums`.
-                s.store(*sum, unsafe { sums_mut_unchecked(job.sums, at) });
+                s.store(*sum, unsafe { lanes_mut_unchecked(job.sums, at) });
             }
         }
     }
@@ -102,17 +102,15 @@ impl<S: Simd> Dot<S> for Bytes {
         job: &WordJob<'_>,
         (row, _): (usize, usize),
     ) -> [[S::Ints; PANELS]; ROWS] {
-        // What may panic stays away from the sums: a loop with it is not unrolled, and an array that such a loop indexes is kept
-        // in memory, with a store for each product.
-        let mut biases = [0; ROWS];
-        if S::BIAS != 0 {
-            for (r, bias) in biases.iter_mut().enumerate() {
-                *bias = -S::BIAS * job.scales.totals[(row + r) * job.a_stride];
-            }
-        }
         let mut tile = [[s.splat_int(0); PANELS]; ROWS];
-        for (tile, bias) in tile.iter_mut().zip(biases) {
-            *tile = [s.splat_int(bias); PANELS];
+        if S::BIAS != 0 {
+            let last = (row + ROWS - 1) * job.a_stride;
+            assert!(last < job.scales.totals.len(), "a total for each row");
+            for (r, tile) in tile.iter_mut().enumerate() {
+                // SAFETY: that of the last row is there.
+                let total = unsafe { *job.scales.totals.get_unchecked((row + r) * job.a_stride) };
+                *tile = [s.splat_int(-S::BIAS * total); PANELS];
+            }
         }
         tile
     }
@@ -129,39 +127,45 @@ impl<S: Simd> Dot<S> for Bytes {
         job: &mut WordJob<'_>,
         (row, panel): (usize, usize),
     ) {
-        // As above.
-        let mut memory = [[[0; LANES]; PANELS]; ROWS];
-        for (tile, memory) in tile.iter().zip(&mut memory) {
-            for (sum, memory) in tile.iter().zip(memory) {
-                s.store_ints(*sum, memory);
-            }
+        // What may panic stays away from the sums: a loop with it is not unrolled, and an array that such a loop indexes is kept
+        // in memory, with a store for each product.
+        assert_inside::<ROWS, PANELS>(job, (row, panel));
+        let last = (row + ROWS - 1) * job.a_stride;
+        assert!(last < job.scales.rows.len(), "a scale for each row");
+        let end = (panel + PANELS) * LANES;
+        assert!(end <= job.scales.panels.len(), "16 scales for each panel");
+        let mut outputs = [s.splat(0.0); PANELS];
+        for (p, output) in outputs.iter_mut().enumerate() {
+            // SAFETY: those of the last panel are there.
+            *output = s.load(unsafe { lanes_unchecked(job.scales.panels, (panel + p) * LANES) });
         }
-        for (r, memory) in memory.iter().enumerate() {
-            for (p, memory) in memory.iter().enumerate() {
-                let sum = s.to_float(s.load_ints(memory));
-                scale_and_add(s, sum, job, (row + r, panel + p));
+        if job.is_first {
+            for (r, tile) in tile.iter().enumerate() {
+                // SAFETY: found above.
+                let scale =
+                    s.splat(unsafe { *job.scales.rows.get_unchecked((row + r) * job.a_stride) });
+                for (p, sum) in tile.iter().enumerate() {
+                    let sum = s.fma(s.to_float(*sum), s.mul(outputs[p], scale), s.splat(0.0));
+                    let at = (row + r) * job.stride + (panel + p) * LANES;
+                    // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their sums inside `sums`.
+                    s.store(sum, unsafe { lanes_mut_unchecked(job.sums, at) });
+                }
+            }
+            return;
+        }
+        for (r, tile) in tile.iter().enumerate() {
+            // SAFETY: found above.
+            let scale =
+                s.splat(unsafe { *job.scales.rows.get_unchecked((row + r) * job.a_stride) });
+            for (p, sum) in tile.iter().enumerate() {
+                let at = (row + r) * job.stride + (panel + p) * LANES;
+                // SAFETY: as above.
+                let target = unsafe { lanes_mut_unchecked(job.sums, at) };
+                let sum = s.fma(s.to_float(*sum), s.mul(outputs[p], scale), s.load(target));
+                s.store(sum, target);
             }
         }
     }
-}
-
-/// `sums += sum * (scale of the output * scale of the row)`.
-#[inline(always)]
-pub(crate) fn scale_and_add<S: Simd>(
-    s: S,
-    sum: S::Floats,
-    job: &mut WordJob<'_>,
-    (row, panel): (usize, usize),
-) {
-    let output = s.load(sums(job.scales.panels, panel * LANES));
-    let scale = s.mul(output, s.splat(job.scales.rows[row * job.a_stride]));
-    let target = sums_mut(job.sums, row * job.stride + panel * LANES);
-    let before = if job.is_first {
-        s.splat(0.0)
-    } else {
-        s.load(target)
-    };
-    s.store(s.fma(sum, scale, before), target);
 }
 
 /// `ROWS` rows times `PANELS` panels; `job` was checked.
@@ -207,22 +211,10 @@ fn assert_inside<const ROWS: usize, const PANELS: usize>(
     );
 }
 
-#[inline(always)]
-fn sums(sums: &[f32], at: usize) -> &[f32; LANES] {
-    sums[at..].first_chunk().expect("16 sums for each panel")
-}
-
-#[inline(always)]
-fn sums_mut(sums: &mut [f32], at: usize) -> &mut [f32; LANES] {
-    sums[at..]
-        .first_chunk_mut()
-        .expect("16 sums for each panel")
-}
-
 /// # Safety
-/// There are 16 sums from `at` on.
+/// There are 16 numbers from `at` on.
 #[inline(always)]
-unsafe fn sums_unchecked(sums: &[f32], at: usize) -> &[f32; LANES] {
+unsafe fn lanes_unchecked(sums: &[f32], at: usize) -> &[f32; LANES] {
     // SAFETY: as the caller promises.
     let sums = unsafe { sums.get_unchecked(at..) };
     // SAFETY: as above.
@@ -230,9 +222,9 @@ unsafe fn sums_unchecked(sums: &[f32], at: usize) -> &[f32; LANES] {
 }
 
 /// # Safety
-/// There are 16 sums from `at` on.
+/// There are 16 numbers from `at` on.
 #[inline(always)]
-unsafe fn sums_mut_unchecked(sums: &mut [f32], at: usize) -> &mut [f32; LANES] {
+unsafe fn lanes_mut_unchecked(sums: &mut [f32], at: usize) -> &mut [f32; LANES] {
     // SAFETY: as the caller promises.
     let sums = unsafe { sums.get_unchecked_mut(at..) };
     // SAFETY: as above.

@@ -380,6 +380,13 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         fn any_less(a: __m512, b: __m512) -> bool {
             _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) != 0
         }
+        fn sum(x: __m512) -> f32 {
+            let x = _mm512_add_ps(x, _mm512_shuffle_f32x4::<0b01_00_11_10>(x, x));
+            let x = _mm512_add_ps(x, _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x));
+            let x = _mm512_castps512_ps128(x);
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        }
         fn largest(x: __m512) -> f32 {
             let x = _mm512_max_ps(x, _mm512_shuffle_f32x4::<0b01_00_11_10>(x, x));
             let x = _mm512_max_ps(x, _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x));

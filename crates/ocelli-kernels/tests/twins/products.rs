@@ -7,10 +7,47 @@ use ocelli_kernels::{
 };
 use ocelli_quant::{TensorType, dequantize};
 
-pub(crate) fn runnable_types() -> impl Iterator<Item = TensorType> {
+/// A type in a file, and how its weights are packed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) ty: TensorType,
+    pub(crate) format: PanelFormat,
+}
+
+impl From<TensorType> for Kind {
+    fn from(ty: TensorType) -> Self {
+        let format = PanelFormat::for_type(ty).expect("a runnable type");
+        Self { ty, format }
+    }
+}
+
+/// Numbers that are rounded to bytes when they are packed.
+pub(crate) const BYTES: Kind = Kind {
+    ty: TensorType::F32,
+    format: PanelFormat::Bytes,
+};
+
+/// All types that can be run, and [`BYTES`].
+pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
     TensorType::ALL
         .into_iter()
         .filter(|ty| PanelFormat::for_type(*ty).is_some())
+        .map(Kind::from)
+        .chain([BYTES])
+}
+
+/// What [`BYTES`] make of the values of rows.
+fn rounded(values: &mut [f32], inputs: usize) {
+    for values in values
+        .chunks_mut(inputs)
+        .flat_map(|row| row.chunks_mut(CHUNK))
+    {
+        let largest = values.iter().fold(0.0, |m: f32, value| m.max(value.abs()));
+        for value in values {
+            let byte = (*value * (127.0 / largest)).round_ties_even() as i32;
+            *value = byte as f32 * (largest / 127.0);
+        }
+    }
 }
 
 /// Blocks with every kind of byte, all 0 and all 1 among them, and scales that are small halves.
@@ -71,7 +108,8 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
-    pub(crate) fn new(ty: TensorType, outputs: usize, inputs: usize) -> Self {
+    pub(crate) fn new(kind: impl Into<Kind>, outputs: usize, inputs: usize) -> Self {
+        let Kind { ty, format } = kind.into();
         let bytes = match ty {
             TensorType::F32 => random(4, outputs * inputs)
                 .iter()
@@ -88,7 +126,9 @@ impl Weight {
         };
         let mut values = vec![0.0; outputs * inputs];
         dequantize(ty, &bytes, &mut values).expect("a runnable type");
-        let format = PanelFormat::for_type(ty).expect("a runnable type");
+        if format == PanelFormat::Bytes {
+            rounded(&mut values, inputs);
+        }
         let (row_bytes, panel_bytes) = (
             ty.row_bytes(inputs).expect("whole blocks"),
             format.panel_bytes(inputs).expect("whole blocks"),
@@ -118,8 +158,8 @@ impl Weight {
     }
 }
 
-pub(crate) fn shapes(ty: TensorType) -> Vec<(usize, usize)> {
-    match ty.block_elements() {
+pub(crate) fn shapes(kind: Kind) -> Vec<(usize, usize)> {
+    match kind.ty.block_elements() {
         1 => vec![(1, 1), (5, 3), (16, 16), (33, 255), (17, 300), (48, 520)],
         32 => vec![(1, 32), (17, 96), (40, 288), (48, 512)],
         _ => vec![(1, 256), (33, 512), (20, 768)],
@@ -128,13 +168,13 @@ pub(crate) fn shapes(ty: TensorType) -> Vec<(usize, usize)> {
 
 #[test]
 fn unpacked_weights_have_the_bits_of_the_reference() {
-    for (kernels, ty) in all_sets()
+    for (kernels, kind) in all_sets()
         .iter()
-        .flat_map(|k| runnable_types().map(move |ty| (k, ty)))
+        .flat_map(|k| kinds().map(move |kind| (k, kind)))
     {
-        for (outputs, inputs) in shapes(ty) {
-            let weight = Weight::new(ty, outputs, inputs);
-            let name = format!("{}, {ty} [{outputs}, {inputs}]", kernels.name());
+        for (outputs, inputs) in shapes(kind) {
+            let weight = Weight::new(kind, outputs, inputs);
+            let name = format!("{}, {kind:?} [{outputs}, {inputs}]", kernels.name());
             for (panel, start) in
                 (0..outputs.div_ceil(LANES)).flat_map(|p| [(p, 0), (p, inputs / CHUNK * CHUNK)])
             {
@@ -179,17 +219,20 @@ fn run(kernels: &dyn Kernels, weight: &Weight, x: &[f32], few: bool) -> Vec<f32>
 
 #[test]
 fn products_are_those_of_the_twin_and_rows_stand_alone() {
-    for (kernels, ty) in vector_sets()
+    for (kernels, kind) in vector_sets()
         .iter()
-        .flat_map(|k| runnable_types().map(move |ty| (k, ty)))
+        .flat_map(|k| kinds().map(move |kind| (k, kind)))
     {
-        for (outputs, inputs) in shapes(ty) {
-            let weight = Weight::new(ty, outputs, inputs);
+        for (outputs, inputs) in shapes(kind) {
+            let weight = Weight::new(kind, outputs, inputs);
             let x = guarded(&random(8, 13 * inputs));
             let terms = weight.largest() * (inputs as f32).sqrt();
             let wanted = run(&Scalar, &weight, &x, false);
             for few in [false, true] {
-                let name = format!("{}, {ty} [{outputs}, {inputs}], few: {few}", kernels.name());
+                let name = format!(
+                    "{}, {kind:?} [{outputs}, {inputs}], few: {few}",
+                    kernels.name()
+                );
                 let found = run(&**kernels, &weight, &x, few);
                 assert_close(&name, &found, &wanted, (1e-5, terms));
                 for rows in [0, 1, 2, 3, 5, 6, 7, 12] {
@@ -209,8 +252,8 @@ fn products_are_those_of_the_twin_and_rows_stand_alone() {
 #[test]
 fn vector_sets_give_the_same_bits() {
     let sets = vector_sets();
-    for ty in runnable_types() {
-        let weight = Weight::new(ty, 33, 512);
+    for kind in kinds() {
+        let weight = Weight::new(kind, 33, 512);
         let x = random(8, 5 * 512);
         for few in [false, true] {
             let all: Vec<_> = sets
@@ -218,7 +261,7 @@ fn vector_sets_give_the_same_bits() {
                 .map(|kernels| run(&**kernels, &weight, &x, few))
                 .collect();
             for other in all.iter().skip(1) {
-                assert_same(&format!("{ty}, few: {few}"), other, &all[0]);
+                assert_same(&format!("{kind:?}, few: {few}"), other, &all[0]);
             }
         }
     }

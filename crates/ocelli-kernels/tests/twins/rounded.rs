@@ -1,6 +1,6 @@
 //! Products of rounded rows: rounding bit for bit, products against the twin and against `f32`, rows against themselves.
 
-use crate::products::{Weight, runnable_types, shapes};
+use crate::products::{BYTES, Kind, Weight, kinds, shapes};
 use crate::support::{all_sets, assert_close, assert_same, extremes, guarded, random, vector_sets};
 use ocelli_kernels::{
     Finish, Kernels, Matrix, MatrixMut, Operand, PanelFormat, Product, Scalar, Workspace,
@@ -12,7 +12,7 @@ const ROUNDED: [Operand; 3] = [Operand::Bf16, Operand::Int8Chunks, Operand::Int8
 /// Operands that products with a weight take.
 fn operands(format: PanelFormat) -> &'static [Operand] {
     match format {
-        PanelFormat::Coded(_) => &ROUNDED,
+        PanelFormat::Coded(_) | PanelFormat::Bytes => &ROUNDED,
         _ => &ROUNDED[..1],
     }
 }
@@ -111,29 +111,33 @@ fn a_value_that_is_not_finite_is_not_lost() {
             .into_iter()
             .flat_map(|p| [f32::NAN, f32::INFINITY, f32::from_bits(0x7FFF_FFFF)].map(|b| (p, b)))
         {
-            let weight = Weight::new(TensorType::Q8_0, 16, 320);
             let mut x = random(3, 320);
             x[place] = bad;
-            let out = run(&**kernels, &weight, &x, operand);
-            let name = format!("{}, {operand:?}, {bad} at {place}", kernels.name());
-            assert!(!kernels.is_finite(&out), "{name}");
+            for kind in [Kind::from(TensorType::Q8_0), BYTES] {
+                let out = run(&**kernels, &Weight::new(kind, 16, 320), &x, operand);
+                let name = format!(
+                    "{}, {kind:?}, {operand:?}, {bad} at {place}",
+                    kernels.name()
+                );
+                assert!(!kernels.is_finite(&out), "{name}");
+            }
         }
     }
 }
 
 #[test]
 fn products_of_rounded_rows_are_those_of_the_twin_and_rows_stand_alone() {
-    for (kernels, ty) in vector_sets()
+    for (kernels, kind) in vector_sets()
         .iter()
-        .flat_map(|k| runnable_types().map(move |ty| (k, ty)))
+        .flat_map(|k| kinds().map(move |kind| (k, kind)))
     {
-        for (outputs, inputs) in shapes(ty) {
-            let weight = Weight::new(ty, outputs, inputs);
+        for (outputs, inputs) in shapes(kind) {
+            let weight = Weight::new(kind, outputs, inputs);
             let x = guarded(&random(8, 13 * inputs));
             let terms = weight.largest() * (inputs as f32).sqrt();
             for operand in operands(weight.format).iter().copied() {
                 let name = format!(
-                    "{}, {ty} [{outputs}, {inputs}], {operand:?}",
+                    "{}, {kind:?} [{outputs}, {inputs}], {operand:?}",
                     kernels.name()
                 );
                 let wanted = run(&Scalar, &weight, &x, operand);
@@ -157,17 +161,17 @@ fn products_of_rounded_rows_are_those_of_the_twin_and_rows_stand_alone() {
 #[test]
 fn a_prompts_product_in_groups_has_the_bits_of_generated_rows() {
     let groups = |few| (Operand::Int8Groups, few);
-    for (kernels, ty) in vector_sets()
+    for (kernels, kind) in vector_sets()
         .iter()
-        .flat_map(|k| runnable_types().map(move |ty| (k, ty)))
+        .flat_map(|k| kinds().map(move |kind| (k, kind)))
     {
-        for (outputs, inputs) in shapes(ty) {
-            let weight = Weight::new(ty, outputs, inputs);
+        for (outputs, inputs) in shapes(kind) {
+            let weight = Weight::new(kind, outputs, inputs);
             if operands(weight.format).len() == 1 {
                 continue;
             }
             let x = guarded(&random(8, 35 * inputs));
-            let name = format!("{}, {ty} [{outputs}, {inputs}]", kernels.name());
+            let name = format!("{}, {kind:?} [{outputs}, {inputs}]", kernels.name());
             let wanted: Vec<f32> = x
                 .chunks_exact(inputs)
                 .flat_map(|x| run_as(&**kernels, &weight, x, groups(true)))
@@ -190,11 +194,11 @@ fn a_prompts_product_in_groups_has_the_bits_of_generated_rows() {
 
 #[test]
 fn products_of_rounded_rows_are_near_those_of_singles() {
-    for (kernels, ty) in all_sets()
+    for (kernels, kind) in all_sets()
         .iter()
-        .flat_map(|k| runnable_types().map(move |ty| (k, ty)))
+        .flat_map(|k| kinds().map(move |kind| (k, kind)))
     {
-        let weight = Weight::new(ty, 33, 512);
+        let weight = Weight::new(kind, 33, 512);
         let x = random(5, 4 * 512);
         let mut wanted = vec![0.0; 4 * 33];
         for (row, wanted) in wanted.chunks_exact_mut(33).enumerate() {
@@ -210,7 +214,7 @@ fn products_of_rounded_rows_are_near_those_of_singles() {
         let terms = weight.largest() * 512_f32.sqrt();
         for operand in operands(weight.format).iter().copied() {
             let found = run(&**kernels, &weight, &x, operand);
-            let name = format!("{}, {ty}, {operand:?}", kernels.name());
+            let name = format!("{}, {kind:?}, {operand:?}", kernels.name());
             assert_close(&name, &found, &wanted, (5e-3, terms));
         }
     }
@@ -219,8 +223,8 @@ fn products_of_rounded_rows_are_near_those_of_singles() {
 #[test]
 fn vector_sets_give_the_same_bits_for_bytes() {
     let sets = vector_sets();
-    for ty in runnable_types() {
-        let weight = Weight::new(ty, 33, 512);
+    for kind in kinds() {
+        let weight = Weight::new(kind, 33, 512);
         let x = random(8, 5 * 512);
         for operand in &operands(weight.format)[1..] {
             let all: Vec<_> = sets
@@ -228,7 +232,7 @@ fn vector_sets_give_the_same_bits_for_bytes() {
                 .map(|kernels| run(&**kernels, &weight, &x, *operand))
                 .collect();
             for other in all.iter().skip(1) {
-                assert_same(&format!("{ty}, {operand:?}"), other, &all[0]);
+                assert_same(&format!("{kind:?}, {operand:?}"), other, &all[0]);
             }
         }
     }
