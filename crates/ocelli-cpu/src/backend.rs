@@ -17,6 +17,7 @@ use crate::memory::{CpuStorage, Numbers, Pieces};
 use crate::pool::Pool;
 use crate::product::{Engine, Multiply};
 use crate::rows::activation;
+use crate::upcoming::Order;
 use crate::weight::CpuWeight;
 use crate::{CpuError, CpuOptions, Isa, Precision};
 
@@ -30,6 +31,7 @@ pub struct CpuBackend {
     precision: Precision,
     pub(crate) arithmetic: Arithmetic,
     rounded: Mutex<Numbers<f32>>,
+    order: Mutex<Order>,
     /// Where weights are put.
     weights: Pieces,
     /// Why a faster set than the chosen one is not used, though the processor has it.
@@ -64,6 +66,7 @@ impl CpuBackend {
         Ok(Self {
             arithmetic,
             rounded: Mutex::new(Numbers::zeros(0)),
+            order: Mutex::default(),
             weights: Pieces::default(),
             refused,
             kernels: Arc::from(kernels),
@@ -93,6 +96,7 @@ impl CpuBackend {
             pool: &self.pool,
             arithmetic: self.arithmetic,
             rounded: &self.rounded,
+            order: &self.order,
         };
         engine.run(storage, products);
     }
@@ -117,6 +121,7 @@ impl Backend for CpuBackend {
             precision: Precision::F32,
             arithmetic: Arithmetic::new(Precision::F32, self.kernels.rates()),
             rounded: Mutex::new(Numbers::zeros(0)),
+            order: Mutex::default(),
             weights: Pieces::default(),
             refused: self.refused.clone(),
         }))

@@ -21,6 +21,7 @@ mod options;
 mod pool;
 mod product;
 mod rows;
+mod upcoming;
 mod weight;
 
 pub use backend::CpuBackend;

@@ -3,6 +3,9 @@
 //! [`Pool::run`] calls a function for each index of a range, on the calling thread and the workers, and returns when
 //! all calls have returned. Indices are claimed one by one, so a worker that the system has put aside delays only
 //! the index it holds, and one that wakes late finds nothing to do.
+//!
+//! A thread takes the index with its own number first, if there are enough of them: so it knows which tile of the next product is its
+//! own, and reads ahead in that one while it waits ([`Upcoming`]).
 #![allow(
     unsafe_code,
     reason = "a borrowed function is lent to threads that live longer; `run` waits for them"
@@ -17,8 +20,15 @@ use std::time::{Duration, Instant};
 
 use ocelli_kernels::{Tile, Tiles, Workspace};
 
+use crate::upcoming::{Cursor, FirstTiles, Upcoming};
+
 /// How long a thread looks for work before it sleeps: longer than the gaps between the operations of a step.
 const SPIN: Duration = Duration::from_micros(30);
+
+/// Where a thread's own index is announced, apart from those of others, which their threads write.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Own(AtomicBool);
 
 type Task<'a> = dyn Fn(usize, &mut Workspace) + Sync + 'a;
 
@@ -27,6 +37,9 @@ struct Shared {
     /// Upper half: number of the job. Lower half: indices not yet claimed. Claiming is a decrement, so a claim can
     /// only succeed on the job that is running.
     ticket: AtomicU64,
+    /// Whether the index with a thread's own number is not yet claimed: each thread takes its own first, for which it has read ahead. They are
+    /// not in the ticket.
+    own: Box<[Own]>,
     job: UnsafeCell<Job>,
     /// Indices of the running job that have returned.
     finished: AtomicUsize,
@@ -35,7 +48,15 @@ struct Shared {
     sleepers: AtomicUsize,
     wake: (Mutex<()>, Condvar),
     caller_waits: AtomicBool,
+    upcoming: Upcoming,
     done: (Mutex<()>, Condvar),
+}
+
+/// A claimed index: its number, or its number counted from the end.
+#[derive(Clone, Copy)]
+enum Claim {
+    First(usize),
+    Last(usize),
 }
 
 #[derive(Clone, Copy)]
@@ -58,6 +79,7 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct Caller {
     workspace: Workspace,
+    cursor: Cursor,
     jobs: u32,
 }
 
@@ -66,6 +88,7 @@ impl Pool {
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             ticket: AtomicU64::new(0),
+            own: (0..threads).map(|_| Own::default()).collect(),
             job: UnsafeCell::new(Job {
                 task: None,
                 count: 0,
@@ -76,6 +99,7 @@ impl Pool {
             sleepers: AtomicUsize::new(0),
             wake: Default::default(),
             caller_waits: AtomicBool::new(false),
+            upcoming: Upcoming::default(),
             done: Default::default(),
         });
         let mut pool = Self {
@@ -86,7 +110,7 @@ impl Pool {
         for index in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let worker = std::thread::Builder::new().name(format!("ocelli-cpu-{index}"));
-            pool.workers.push(worker.spawn(move || shared.work())?);
+            pool.workers.push(worker.spawn(move || shared.work(index))?);
         }
         Ok(pool)
     }
@@ -94,6 +118,11 @@ impl Pool {
     /// Threads that compute.
     pub(crate) fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Has threads that find no work read this, from now on.
+    pub(crate) fn read_when_idle(&self, next: FirstTiles) {
+        self.shared.upcoming.set(next);
     }
 
     /// Calls `task` once for each index below `count` and waits for all of them.
@@ -121,16 +150,24 @@ impl Pool {
             }
         };
         shared.finished.store(0, Ordering::Relaxed);
+        let own = if count < shared.own.len() {
+            0
+        } else {
+            shared.own.len()
+        };
+        for own in &shared.own[..own] {
+            own.0.store(true, Ordering::SeqCst);
+        }
         shared.ticket.store(
-            u64::from(caller.jobs) << 32 | count as u64,
+            u64::from(caller.jobs) << 32 | (count - own) as u64,
             Ordering::SeqCst,
         );
         if shared.sleepers.load(Ordering::SeqCst) > 0 {
             let _guard = shared.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
             shared.wake.1.notify_all();
         }
-        while shared.claim_and_call(&mut caller.workspace) {}
-        shared.wait_until_finished(count);
+        while shared.claim_and_call(0, &mut caller.workspace) {}
+        shared.wait_until_finished(count, &mut caller.cursor);
         if shared.panicked.swap(false, Ordering::Relaxed) {
             drop(caller);
             resume_unwind(Box::new(
@@ -190,16 +227,20 @@ impl Drop for Pool {
 
 impl Shared {
     fn has_work(&self) -> bool {
-        self.ticket.load(Ordering::SeqCst) as u32 > 0
+        let is_open = |own: &Own| own.0.load(Ordering::SeqCst);
+        self.ticket.load(Ordering::SeqCst) as u32 > 0 || self.own.iter().any(is_open)
     }
 
     /// The loop of a worker.
-    fn work(&self) {
+    fn work(&self, thread: usize) {
         let mut workspace = Workspace::new();
+        let mut cursor = Cursor::default();
         let mut idle_since = Instant::now();
         while !self.stopping.load(Ordering::Relaxed) {
-            if self.claim_and_call(&mut workspace) {
-                while self.claim_and_call(&mut workspace) {}
+            if self.claim_and_call(thread, &mut workspace) {
+                while self.claim_and_call(thread, &mut workspace) {}
+                let is_over = || self.has_work() || self.stopping.load(Ordering::Relaxed);
+                self.upcoming.read(thread, &mut cursor, is_over);
                 idle_since = Instant::now();
             }
             // The clock costs more than a look at the ticket.
@@ -230,18 +271,31 @@ impl Shared {
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Does one index of the running job, if one is left.
-    fn claim_and_call(&self, workspace: &mut Workspace) -> bool {
+    /// What is left of the running job: a thread's own index, else one from the ticket, counted from the end, else another's own.
+    fn claim(&self, thread: usize) -> Option<Claim> {
+        let take = |own: &Own| own.0.load(Ordering::Relaxed) && own.0.swap(false, Ordering::AcqRel);
+        if take(&self.own[thread]) {
+            return Some(Claim::First(thread));
+        }
         let claim = |ticket: u64| (ticket as u32 > 0).then(|| ticket - 1);
-        let Ok(ticket) = self
-            .ticket
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, claim)
-        else {
+        let ticket = &self.ticket;
+        if let Ok(ticket) = ticket.fetch_update(Ordering::AcqRel, Ordering::Acquire, claim) {
+            return Some(Claim::Last(ticket as u32 as usize));
+        }
+        self.own.iter().position(take).map(Claim::First)
+    }
+
+    /// Does one index of the running job, if one is left.
+    fn claim_and_call(&self, thread: usize, workspace: &mut Workspace) -> bool {
+        let Some(claim) = self.claim(thread) else {
             return false;
         };
         // SAFETY: the claim holds the job open: `run` waits for this index and only then may write another job.
         let Job { task, count } = unsafe { *self.job.get() };
-        let index = count - ticket as u32 as usize;
+        let index = match claim {
+            Claim::First(index) => index,
+            Claim::Last(left) => count - left,
+        };
         if let Some(task) = task
             && catch_unwind(AssertUnwindSafe(|| task(index, workspace))).is_err()
         {
@@ -256,9 +310,10 @@ impl Shared {
         true
     }
 
-    fn wait_until_finished(&self, count: usize) {
-        let start = Instant::now();
+    fn wait_until_finished(&self, count: usize, cursor: &mut Cursor) {
         let is_finished = || self.finished.load(Ordering::SeqCst) == count;
+        self.upcoming.read(0, cursor, is_finished);
+        let start = Instant::now();
         while start.elapsed() < SPIN {
             for _ in 0..64 {
                 if is_finished() {

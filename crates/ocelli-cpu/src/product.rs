@@ -12,6 +12,7 @@ use crate::arithmetic::Arithmetic;
 use crate::memory::{CpuStorage, Numbers};
 use crate::pool::Pool;
 use crate::rows::{activation, vector};
+use crate::upcoming::{FirstTiles, Order};
 use crate::weight::{CpuWeight, Part};
 
 /// Multiplications below which waking threads costs more than it saves.
@@ -69,6 +70,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) arithmetic: Arithmetic,
     /// Memory for rounded rows, kept between products.
     pub(crate) rounded: &'a Mutex<Numbers<f32>>,
+    /// In which order generated rows read weights.
+    pub(crate) order: &'a Mutex<Order>,
 }
 
 /// Most results of products that are computed side by side.
@@ -115,6 +118,21 @@ impl<'a> SideBySide<'a> {
         let part = self.part;
         let chains = self.products.chunk_by(same);
         chains.map(move |products| Chain { products, part })
+    }
+
+    /// Weights of the tiles that threads take first, which are those of the first result.
+    fn first_tiles(self, tiles: &Tiles<'_>, threads: usize) -> FirstTiles {
+        let Some(chain) = self.chains().next() else {
+            return FirstTiles::default();
+        };
+        let part = chain.first_part();
+        let width = tiles.across().next().map_or(0, |columns| columns.len());
+        let is_wide = |columns: &Range<usize>| columns.len() == width;
+        FirstTiles {
+            weights: part.memory(),
+            step: width.div_ceil(LANES) * part.panels().panel(0).len(),
+            count: tiles.across().take(threads).take_while(is_wide).count(),
+        }
     }
 
     /// Tiles of some rows of the results.
@@ -259,6 +277,13 @@ impl Engine<'_> {
             Matrix::new(&rounded[..rows.len() * words], rows.len(), words)
         };
         let tiles = job.tiles(&mut outs, (rows, inputs), self);
+        if matches!(job.kind, Kind::Generated) {
+            let product = job.first_tiles(&tiles[0], self.pool.threads());
+            let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(next) = order.follow(product) {
+                self.pool.read_when_idle(next);
+            }
+        }
         self.pool.tiles_of(&tiles, |which, mut tile, workspace| {
             let chain = job.chains().nth(which).expect("tiles are those of chains");
             let (tile_rows, tile_columns) = (0..tile.rows.len(), 0..tile.columns.len());

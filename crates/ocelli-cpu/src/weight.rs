@@ -1,7 +1,7 @@
 //! Weights: packed once at load, in parallel, into the panels that kernels read.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ocelli_kernels::{Kernels, LANES, PanelFormat, Panels, Workspace};
 use ocelli_quant::{TensorType, dequantize, quantize_into};
@@ -21,7 +21,7 @@ pub(crate) struct Part {
     pub(crate) outputs: Range<usize>,
     inputs: usize,
     form: Form,
-    bytes: AlignedBytes,
+    bytes: Arc<AlignedBytes>,
 }
 
 enum Form {
@@ -142,7 +142,7 @@ impl Part {
             outputs,
             inputs: source.columns,
             form,
-            bytes,
+            bytes: Arc::new(bytes),
         })
     }
 
@@ -157,6 +157,11 @@ impl Part {
             }
             Form::Rows(_) => panic!("a weight packed for rows is used in a product"),
         }
+    }
+
+    /// The bytes of the panels, for as long as others hold them.
+    pub(crate) fn memory(&self) -> Weak<AlignedBytes> {
+        Arc::downgrade(&self.bytes)
     }
 
     fn row(&self, kernels: &dyn Kernels, row: usize, workspace: &mut Workspace, out: &mut [f32]) {
