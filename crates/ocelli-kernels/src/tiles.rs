@@ -59,23 +59,56 @@ pub(crate) fn span(stride: usize) -> usize {
     (ROWS - 1) * stride + DEPTH
 }
 
-/// A product of pairs.
+/// Other work, of which some is done after each step of the unit: it multiplies on its own once it has an instruction, but a
+/// processor looks only a few hundred instructions ahead for it.
+pub(crate) trait Meanwhile {
+    /// Does a part of `all`; parts follow each other.
+    fn run(&mut self, part: Range<usize>, all: usize);
+}
+
+/// Nothing.
+impl Meanwhile for () {
+    #[inline(always)]
+    fn run(&mut self, _: Range<usize>, _: usize) {}
+}
+
+/// A product of pairs, and other work meanwhile.
 #[inline(always)]
-pub(crate) fn pair_tiles<U: TileUnit>(unit: &mut U, job: &mut WordJob<'_>) {
+pub(crate) fn pair_tiles<U: TileUnit, M: Meanwhile + ?Sized>(
+    unit: &mut U,
+    job: &mut WordJob<'_>,
+    meanwhile: &mut M,
+) {
+    let (all, mut done) = (places(job), 0);
     let mut place = first_place(job);
     while let Some((row, panel)) = place {
         let (rows, panels) = sizes_at(job, (row, panel));
         ask_ahead(unit, job, (row..row + rows, panel..panel + panels));
+        let with = (&mut *meanwhile, done, all);
         match (rows / ROWS, panels) {
-            (2, 2) => whole::<U, 2, 2>(unit, job, (row, panel)),
-            (2, _) => whole::<U, 2, 1>(unit, job, (row, panel)),
-            (1, 2) => whole::<U, 1, 2>(unit, job, (row, panel)),
-            (1, _) => whole::<U, 1, 1>(unit, job, (row, panel)),
+            (2, 2) => whole::<U, M, 2, 2>(unit, job, (row, panel), with),
+            (2, _) => whole::<U, M, 2, 1>(unit, job, (row, panel), with),
+            (1, 2) => whole::<U, M, 1, 2>(unit, job, (row, panel), with),
+            (1, _) => whole::<U, M, 1, 1>(unit, job, (row, panel), with),
             (_, 2) => ragged::<U, 2>(unit, job, (row, panel)),
             _ => ragged::<U, 1>(unit, job, (row, panel)),
         }
+        if rows < ROWS {
+            meanwhile.run(done..done + 1, all);
+        }
+        done += 1;
         place = next_place(job, (row, panel));
     }
+    if all == 0 {
+        meanwhile.run(0..1, 1);
+    }
+}
+
+/// How many places of tiles a job has.
+fn places(job: &WordJob<'_>) -> usize {
+    let halves = [job.rows / (2 * ROWS), job.rows / ROWS % 2];
+    let ragged = usize::from(!job.rows.is_multiple_of(ROWS));
+    (halves[0] + halves[1] + ragged) * job.panels.div_ceil(2)
 }
 
 /// A product of bytes; weights are biased by 128.
@@ -130,7 +163,7 @@ fn sizes_at(job: &WordJob<'_>, (row, panel): (usize, usize)) -> (usize, usize) {
 }
 
 /// The part of `count` that belongs to a part of `all`.
-fn share(count: usize, part: Range<usize>, all: usize) -> Range<usize> {
+pub(crate) fn share(count: usize, part: Range<usize>, all: usize) -> Range<usize> {
     count * part.start / all..count * part.end / all
 }
 
@@ -142,10 +175,13 @@ fn ask_ahead<U: TileUnit>(
     job: &WordJob<'_>,
     (rows, panels): (Range<usize>, Range<usize>),
 ) {
-    if job.ahead == Ahead::Nothing {
-        return;
-    }
-    let lines = share(job.depth / DEPTH, panels.clone(), job.panels);
+    let lines = match &job.ahead {
+        Ahead::Nothing => return,
+        Ahead::Rows(lines) => lines.clone(),
+        Ahead::RowsAndPanels => 0..job.depth / DEPTH,
+    };
+    let part = share(lines.len(), panels.clone(), job.panels);
+    let lines = lines.start + part.start..lines.start + part.end;
     for row in rows.clone() {
         for line in lines.clone() {
             unit.ask(job.a, row * job.a_stride + job.depth + line * DEPTH);
@@ -168,10 +204,11 @@ fn ask_ahead<U: TileUnit>(
 
 /// Whole tiles of rows, read where they lie.
 #[inline(always)]
-fn whole<U: TileUnit, const RT: usize, const PT: usize>(
+fn whole<U: TileUnit, M: Meanwhile + ?Sized, const RT: usize, const PT: usize>(
     unit: &mut U,
     job: &mut WordJob<'_>,
     (row, panel): (usize, usize),
+    (meanwhile, done, all): (&mut M, usize, usize),
 ) {
     let a = &job.a[row * job.a_stride..];
     let (sums, stride) = (sums_at(job, row, panel), job.stride);
@@ -180,9 +217,13 @@ fn whole<U: TileUnit, const RT: usize, const PT: usize>(
     } else {
         load::<U, RT, PT>(unit, bits(&job.sums[sums..]), stride);
     }
-    for k in (0..job.depth).step_by(DEPTH) {
+    let steps = job.depth / DEPTH;
+    for index in 0..steps {
+        let k = index * DEPTH;
         let weights = weights_at(job, panel, k);
         step::<U, RT, PT, false>(unit, (&a[k..], job.a_stride), weights);
+        let step = done * steps + index;
+        meanwhile.run(step..step + 1, all * steps);
     }
     let target = bits_mut(&mut job.sums[sums..]);
     store::<U, RT, PT>(unit, target, stride);

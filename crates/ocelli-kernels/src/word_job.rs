@@ -1,5 +1,7 @@
 //! A product of rounded rows and panels of words, for register tiles and for matrix units.
 
+use std::ops::Range;
+
 use crate::LANES;
 
 /// Rounded rows, panels of words and the sums they are added to.
@@ -26,13 +28,13 @@ pub(crate) struct WordJob<'a> {
 }
 
 /// What the job behind this one reads that no cache near may have.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Ahead {
     /// Nothing.
     Nothing,
-    /// The words behind these in each row.
-    Rows,
-    /// The words behind these in each row and in each panel.
+    /// Some of the lines behind these words in each row.
+    Rows(Range<usize>),
+    /// The lines behind these words in each row and in each panel.
     RowsAndPanels,
 }
 

@@ -7,6 +7,8 @@
 //! ```
 //! A lane is an output, so nothing is added across lanes, and the order does not depend on the number of rows.
 
+use std::ops::Range;
+
 use crate::panels::coded::{Coding, GroupScales, HALVES, Minima};
 use crate::vector::ahead::ask;
 use crate::vector::{Halves, Simd, bytes, few};
@@ -87,11 +89,11 @@ macro_rules! codings {
         pub(crate) fn unpack_pairs<S: Simd, H: Halves<S>>(
             sh: (S, H),
             code: Code,
-            blocks: &[u8],
+            what: (&[u8], Range<usize>),
             out: &mut [i32],
         ) {
             match code {
-                $(Code::$name => unpack_pairs_as::<S, H, $name>(sh, blocks, out),)*
+                $(Code::$name => unpack_pairs_as::<S, H, $name>(sh, what, out),)*
             }
         }
 
@@ -446,46 +448,39 @@ fn unpack_as<S: Simd, C: Coded>(s: S, blocks: &[u8], out: &mut [f32]) {
     }
 }
 
-/// [`unpack_as`] to words of two inputs, the even one low, rounded to upper halves.
+/// [`unpack_as`] for some groups, to words of two inputs, the even one low, rounded to upper halves.
 ///
 /// `fma` gives the bits of [`unpack_as`]: a scale times a code has at most 24 bits, whatever the type.
 #[inline(always)]
 fn unpack_pairs_as<S: Simd, H: Halves<S>, C: Coded>(
     (s, _): (S, H),
-    blocks: &[u8],
+    (blocks, groups): (&[u8], Range<usize>),
     out: &mut [i32],
 ) {
     let coding = &C::CODING;
-    let blocks = blocks.chunks_exact(coding.bytes);
-    for (block, out) in blocks.zip(out.chunks_exact_mut(coding.elements / 2 * LANES)) {
-        let of_block = halves_of_block::<S, C>(s, block);
-        for (group, out) in out.chunks_exact_mut(coding.group / 2 * LANES).enumerate() {
-            let (scale, minimum) = group_scales::<S, C>(s, block, group, of_block);
-            let offset = s.mul(scale, s.splat(coding.offset as f32));
-            let base = s.sub(
-                s.splat(0.0),
-                if has_minima::<C>() { minimum } else { offset },
-            );
-            let mut planes = upper_planes::<S, C>(s, block, group);
-            for (unit, out) in out
-                .as_chunks_mut::<{ UNIT / 2 * LANES }>()
-                .0
-                .iter_mut()
-                .enumerate()
-            {
-                let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
-                let words = out.as_chunks_mut().0;
-                for (pair, word) in codes.as_chunks::<2>().0.iter().zip(words) {
-                    let mut values = *pair;
-                    for value in &mut values {
-                        *value = if has_minima::<C>() || coding.offset != 0 {
-                            s.fma(scale, *value, base)
-                        } else {
-                            s.mul(scale, *value)
-                        };
-                    }
-                    s.store_ints(H::join(s, values[0], values[1]), word);
+    let groups_of_block = coding.elements / coding.group;
+    for (group, out) in groups.zip(out.chunks_exact_mut(coding.group / 2 * LANES)) {
+        let (block, group) = (group / groups_of_block, group % groups_of_block);
+        let block = &blocks[block * coding.bytes..][..coding.bytes];
+        let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+        let offset = s.mul(scale, s.splat(coding.offset as f32));
+        let base = if has_minima::<C>() { minimum } else { offset };
+        let base = s.sub(s.splat(0.0), base);
+        let mut planes = upper_planes::<S, C>(s, block, group);
+        let units = out.as_chunks_mut::<{ UNIT / 2 * LANES }>().0;
+        for (unit, out) in units.iter_mut().enumerate() {
+            let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
+            let words = out.as_chunks_mut().0;
+            for (pair, word) in codes.as_chunks::<2>().0.iter().zip(words) {
+                let mut values = *pair;
+                for value in &mut values {
+                    *value = if has_minima::<C>() || coding.offset != 0 {
+                        s.fma(scale, *value, base)
+                    } else {
+                        s.mul(scale, *value)
+                    };
                 }
+                s.store_ints(H::join(s, values[0], values[1]), word);
             }
         }
     }

@@ -9,6 +9,7 @@ mod attend_pairs;
 mod attend_tiles;
 mod attention;
 mod bytes;
+mod codes;
 mod decode;
 mod few;
 mod few_chunks;

@@ -8,11 +8,11 @@
 
 use std::ops::Range;
 
+use crate::operand::LINE;
 use crate::panels::bytes::BIAS;
 use crate::panels::cast::bits;
-use crate::vector::ahead::LINE;
 use crate::vector::bytes::four;
-use crate::vector::{Simd, decode, unpack};
+use crate::vector::{Simd, codes, decode, unpack};
 use crate::word_job::{Ahead, Scales, WordJob};
 use crate::workspace::room;
 use crate::{CHUNK, LANES, Operand, PanelFormat, Panels, Product, Workspace};
@@ -65,6 +65,9 @@ fn multiply_stored_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &mut W
 #[inline(always)]
 fn multiply_halves<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
     let Product { x, weight, .. } = product;
+    if let (PanelFormat::Coded(code), true) = (weight.format(), s.multiplies_alone()) {
+        return codes::multiply(s, code, product, workspace);
+    }
     let stride = s.sums_stride(weight.count());
     let sums = room(&mut workspace.sums, x.rows() * stride);
     let values = room(&mut workspace.weights, CHUNK * LANES);
@@ -93,11 +96,7 @@ fn multiply_halves<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspa
             sums,
             stride,
             is_first: start == 0,
-            ahead: if chunk.end == weight.inputs() {
-                Ahead::Nothing
-            } else {
-                Ahead::Rows
-            },
+            ahead: Ahead::Nothing,
         });
     }
 }
@@ -111,16 +110,12 @@ fn unpack_halves<S: Simd>(
     (values, pairs): (&mut [f32], &mut [i32]),
 ) {
     if let PanelFormat::Coded(code) = weight.format() {
-        let (coding, bytes) = (code.coding(), weight.panel(panel));
+        let coding = code.coding();
         let block = |input: usize| input / coding.elements * coding.bytes;
-        let (start, end) = (block(chunk.start), block(chunk.end));
-        // The same panel's next chunk, which memory does not know of yet.
-        for line in (end..2 * end - start).step_by(LINE) {
-            s.prefetch_second(bytes, line);
-        }
+        let blocks = &weight.panel(panel)[block(chunk.start)..block(chunk.end)];
         let (pairs, behind) = pairs.split_at_mut(chunk.len() / 2 * LANES);
         behind.fill(0);
-        return s.unpack_pairs(code, &bytes[start..end], pairs);
+        return s.unpack_pairs(code, blocks, 0..chunk.len() / coding.group, pairs);
     }
     let (used, behind) = values.split_at_mut(chunk.len() * LANES);
     behind.fill(0.0);
@@ -186,7 +181,7 @@ pub(super) fn multiply_bytes<S: Simd>(s: S, product: &Product<'_>, workspace: &m
             } else if weight.format() == PanelFormat::Bytes {
                 Ahead::RowsAndPanels
             } else {
-                Ahead::Rows
+                Ahead::Rows(0..depth / LINE)
             },
         });
     }

@@ -2,6 +2,9 @@
 //!
 //! 16 lanes everywhere, in however many registers, make results the same on all sets.
 
+use std::ops::Range;
+
+use crate::tiles::Meanwhile;
 use crate::vector::{
     GroupJob, Kind, Lanes, PlainHalves, TileJob, WordJob, attend_pairs_of, math, run_tiles,
     unpack_pairs,
@@ -167,10 +170,23 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         panels * LANES
     }
 
-    /// Some blocks of a panel as words of pairs, to nearest even.
+    /// Whether products of pairs leave registers to other work.
     #[inline(always)]
-    fn unpack_pairs(self, code: Code, blocks: &[u8], out: &mut [i32]) {
-        unpack_pairs((self, PlainHalves), code, blocks, out);
+    fn multiplies_alone(self) -> bool {
+        false
+    }
+
+    /// [`Simd::pair_tiles`], and other work meanwhile.
+    #[inline(always)]
+    fn pair_tiles_while(self, job: &mut WordJob<'_>, meanwhile: &mut dyn Meanwhile) {
+        self.pair_tiles(job);
+        meanwhile.run(0..1, 1);
+    }
+
+    /// Some groups of a panel's blocks as words of pairs, to nearest even.
+    #[inline(always)]
+    fn unpack_pairs(self, code: Code, blocks: &[u8], groups: Range<usize>, out: &mut [i32]) {
+        unpack_pairs((self, PlainHalves), code, (blocks, groups), out);
     }
 
     /// [`Simd::pair_tiles`] for a product of bytes.

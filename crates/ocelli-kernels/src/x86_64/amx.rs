@@ -6,10 +6,11 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch, _xgetbv};
+use std::cell::Cell;
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::tiles::{self, Emulated, TILE, TileUnit, span};
+use crate::tiles::{self, Emulated, Meanwhile, TILE, TileUnit, span};
 use crate::vector::Simd;
 use crate::word_job::WordJob;
 
@@ -65,11 +66,23 @@ impl Amx {
         result.map(Self::Unit)
     }
 
-    /// See [`tiles::pair_tiles`].
-    pub(super) fn pair_tiles(self, job: &mut WordJob<'_>) {
+    /// Tiles that stay configured between the jobs of a product while this is kept.
+    pub(super) fn held(self) -> Option<Tiles> {
         match self {
-            Self::Unit(proof) => tiles::pair_tiles(&mut Tiles::new(proof), job),
-            Self::Emulated => tiles::pair_tiles(&mut Emulated::new(), job),
+            Self::Unit(proof) => Some(Tiles::new(proof)),
+            Self::Emulated => None,
+        }
+    }
+
+    /// See [`tiles::pair_tiles`].
+    pub(super) fn pair_tiles<M: Meanwhile + ?Sized>(
+        self,
+        job: &mut WordJob<'_>,
+        meanwhile: &mut M,
+    ) {
+        match self {
+            Self::Unit(proof) => tiles::pair_tiles(&mut Tiles::new(proof), job, meanwhile),
+            Self::Emulated => tiles::pair_tiles(&mut Emulated::new(), job, meanwhile),
         }
     }
 
@@ -169,8 +182,16 @@ fn checked<U: TileUnit>(unit: &mut U) -> [[i32; TILE]; 2] {
     results
 }
 
+thread_local! {
+    /// Whether this thread's tiles are configured.
+    static CONFIGURED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// The eight tiles of this thread, configured while this lives.
-pub(super) struct Tiles(());
+pub(super) struct Tiles {
+    /// Whether they were before, so that they stay so behind this: configuring takes as long as a dozen products of tiles.
+    were_configured: bool,
+}
 
 /// What `ldtilecfg` reads.
 #[repr(C, align(64))]
@@ -184,6 +205,10 @@ struct Configuration {
 
 impl Tiles {
     pub(super) fn new(_: Proof) -> Self {
+        let were_configured = CONFIGURED.replace(true);
+        if were_configured {
+            return Self { were_configured };
+        }
         let mut configuration = Configuration {
             palette: 1,
             start_row: 0,
@@ -197,12 +222,16 @@ impl Tiles {
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &configuration, options(nostack, readonly, preserves_flags));
         }
-        Self(())
+        Self { were_configured }
     }
 }
 
 impl Drop for Tiles {
     fn drop(&mut self) {
+        if self.were_configured {
+            return;
+        }
+        CONFIGURED.set(false);
         // SAFETY: tiles were configured; without them the system has less to keep.
         unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
     }

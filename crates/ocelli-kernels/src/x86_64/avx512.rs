@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::amx::{Amx, AmxRefusal};
 use super::pairs::{attend_pairs, attend_tiles, pair_tiles, unpack_pairs};
 use super::transpose::transpose_block;
-use crate::tiles::Emulated;
+use crate::tiles::{Emulated, Meanwhile};
 use crate::vector::{
     self, Bytes, GroupJob, Kind, Lanes, Pairs, PlainHalves, Simd, TileJob, WordJob, kernels,
     operations, run_tiles, tile_loop,
@@ -137,6 +137,10 @@ macro_rules! forward {
                 fn groups(s: Avx512Vnni, product: Product<'_>, workspace: &mut Workspace) {
                     vector::product_groups(s, product, workspace);
                 }
+                let _tiles = match self.0 {
+                    Unit::Tiles(amx) if product.operand != Operand::F32 => amx.held(),
+                    _ => None,
+                };
                 match product.operand {
                     // SAFETY: the token exists only if the processor has these features.
                     Operand::Int8Chunks => return unsafe { entry(*self, product, workspace) },
@@ -471,7 +475,7 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
             Unit::Bytes => run_tiles!((self, Pairs), job, word_tile, 2, [6, 3, 2, 1]),
             // SAFETY: the unit was found on this processor.
             Unit::Pairs => unsafe { pair_tiles(self, job) },
-            Unit::Tiles(amx) => amx.pair_tiles(job),
+            Unit::Tiles(amx) => amx.pair_tiles(job, &mut ()),
         }
     }
 
@@ -495,14 +499,28 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
     }
 
     #[inline(always)]
-    fn unpack_pairs(self, code: Code, blocks: &[u8], out: &mut [i32]) {
+    fn multiplies_alone(self) -> bool {
+        matches!(self.0, Unit::Tiles(_))
+    }
+
+    #[inline(always)]
+    fn pair_tiles_while(self, job: &mut WordJob<'_>, meanwhile: &mut dyn Meanwhile) {
+        if let Unit::Tiles(amx) = self.0 {
+            return amx.pair_tiles(job, meanwhile);
+        }
+        self.pair_tiles(job);
+        meanwhile.run(0..1, 1);
+    }
+
+    #[inline(always)]
+    fn unpack_pairs(self, code: Code, blocks: &[u8], groups: Range<usize>, out: &mut [i32]) {
         match self.0 {
             // SAFETY: the unit was found on this processor; the matrix unit comes with it.
             Unit::Pairs | Unit::Tiles(Amx::Unit(_)) => unsafe {
-                unpack_pairs(self, code, blocks, out);
+                unpack_pairs(self, code, (blocks, groups), out);
             },
             Unit::Bytes | Unit::Tiles(Amx::Emulated) => {
-                vector::unpack_pairs((self, PlainHalves), code, blocks, out);
+                vector::unpack_pairs((self, PlainHalves), code, (blocks, groups), out);
             }
         }
     }

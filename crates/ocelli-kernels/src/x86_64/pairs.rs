@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "calls into code with other target features")]
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::amx::{Proof, Tiles};
 use super::avx512::Avx512Set;
@@ -106,15 +107,15 @@ impl<const VNNI: bool> Halves<Avx512Set<VNNI>> for NativeHalves {
     }
 }
 
-/// Some blocks of a panel as words of pairs.
+/// Some groups of blocks of a panel as words of pairs.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512bf16")]
 pub(super) fn unpack_pairs<const VNNI: bool>(
     s: Avx512Set<VNNI>,
     code: Code,
-    blocks: &[u8],
+    what: (&[u8], Range<usize>),
     out: &mut [i32],
 ) {
-    vector::unpack_pairs((s, NativeHalves), code, blocks, out);
+    vector::unpack_pairs((s, NativeHalves), code, what, out);
 }
 
 /// See [`Kernels::attend_pairs`].
