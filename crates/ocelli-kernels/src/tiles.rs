@@ -288,7 +288,11 @@ impl Made {
         let part = share(self.rows.len(), part, all);
         let tiles = &self.tiles[self.side].0[part.start * 2 * LANES..];
         let rows = self.rows.start + part.start..self.rows.start + part.end;
-        scale_and_add(s, job, tiles, (rows, self.panels.clone()));
+        if self.panels.len() == 2 {
+            scale_and_add::<S, 2>(s, job, tiles, (rows, self.panels.start));
+        } else if self.panels.len() == 1 {
+            scale_and_add::<S, 1>(s, job, tiles, (rows, self.panels.start));
+        }
     }
 }
 
@@ -419,31 +423,31 @@ pub(crate) fn store<U: TileUnit, const RT: usize, const PT: usize>(
 
 /// `sums += (tile - bias) * (scale of the output * scale of the row)`; rows of `tiles` are 32 words apart.
 #[inline(always)]
-fn scale_and_add<S: Simd>(
+fn scale_and_add<S: Simd, const PT: usize>(
     s: S,
     job: &mut WordJob<'_>,
     tiles: &[i32],
-    (rows, panels): (Range<usize>, Range<usize>),
+    (rows, panel): (Range<usize>, usize),
 ) {
+    let of_panels = job.scales.panels[panel * LANES..][..PT * LANES].as_chunks();
+    let mut outputs = [s.splat(0.0); PT];
+    for (output, scales) in outputs.iter_mut().zip(of_panels.0) {
+        *output = s.load(scales);
+    }
     for (row, tile) in rows.zip(tiles.as_chunks::<{ 2 * LANES }>().0) {
         let scale = s.splat(job.scales.rows[row * job.a_stride]);
         let bias = s.splat_int(BIAS * job.scales.totals[row * job.a_stride]);
-        for (panel, tile) in panels.clone().zip(tile.as_chunks::<LANES>().0) {
-            let outputs = job.scales.panels[panel * LANES..]
-                .first_chunk()
-                .expect("16 scales for each panel");
-            let at = sums_at(job, row, panel);
-            let sums = job.sums[at..]
-                .first_chunk_mut()
-                .expect("16 sums for each panel");
+        let at = sums_at(job, row, panel);
+        let sums = job.sums[at..][..PT * LANES].as_chunks_mut().0;
+        let tile = tile.as_chunks().0;
+        for ((sums, tile), output) in sums.iter_mut().zip(tile).zip(outputs) {
             let before = if job.is_first {
                 s.splat(0.0)
             } else {
                 s.load(sums)
             };
             let value = s.to_float(s.sub_int(s.load_ints(tile), bias));
-            let scale = s.mul(s.load(outputs), scale);
-            s.store(s.fma(value, scale, before), sums);
+            s.store(s.fma(value, s.mul(output, scale), before), sums);
         }
     }
 }
