@@ -345,7 +345,7 @@ fn shape(operand: Operand, format: PanelFormat, tiles: bool) -> Shape {
         // The same with bytes; rows and outputs are as many as leave little to read twice.
         Operand::Int8Chunks if format == PanelFormat::Bytes => (384, 128),
         // A step of the engine in one tile, so that weights are unpacked once.
-        Operand::Int8Groups => (528, 128),
+        Operand::Int8Groups => (576, 128),
         // Unpacking weights is paid for by many rows.
         _ => (768, 64),
     };

@@ -7,8 +7,9 @@ use ocelli_tensor::{
     Backend as _, KvElement, KvLayout, Measure, Memory, PageId, Pass, Probe, Span, Work,
 };
 
-/// Most rows of a step. Longer prompts are cut; results do not depend on where.
-pub const STEP_ROWS: usize = 512;
+/// Most rows of a step. Longer prompts are cut; results do not depend on where. A picture of 1024 tokens and a short question are two
+/// steps, not two and a little one that reads all weights for a few rows.
+pub const STEP_ROWS: usize = 544;
 
 /// Elements that a text step of [`STEP_ROWS`] rows needs, image rows with `deepstack` extras included.
 pub fn text_memory(model: &dyn TextModel, deepstack: usize) -> usize {
