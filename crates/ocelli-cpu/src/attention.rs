@@ -55,7 +55,8 @@ impl CpuBackend {
         let columns = of.heads.start * width..of.heads.end * width;
         let out = out.part(of.rows.clone(), columns.clone());
         let queries = queries.part(of.rows.clone(), columns);
-        self.attention_tiles(&attend, out, |tile, head, workspace| {
+        let whole = attend.heads.query / attend.heads.key_value;
+        self.attention_tiles((&attend, whole), out, |tile, head, workspace| {
             let Tile {
                 rows,
                 columns,
@@ -100,7 +101,8 @@ impl CpuBackend {
         let kv = CpuKv::of(kv);
         let cache = kv.layout().layers[layer].cache;
         let ([queries], out) = CpuStorage::of_mut(storage).split([attend.queries], attend.out);
-        self.attention_tiles(&attend, out, |tile, head, workspace| {
+        let together = self.heads_together(&attend);
+        self.attention_tiles((&attend, together), out, |tile, head, workspace| {
             let Tile {
                 rows,
                 columns,
@@ -135,16 +137,31 @@ impl CpuBackend {
         });
     }
 
-    /// Calls `f` for tiles of rows and the query columns of one key/value head, whose index it gets.
+    /// Query heads of a tile: all that share a key/value head, or an even part of them where a generated row has fewer of those than
+    /// there are threads. Then several threads read the same keys and values, of which memory is asked once.
+    fn heads_together(&self, attend: &Attend) -> usize {
+        let heads = attend.heads;
+        let group = heads.query / heads.key_value;
+        let (rows, threads) = (attend.queries.rows(), self.pool.threads());
+        if attend.queries.prompt_rows() > 0 || rows * heads.key_value >= threads {
+            return group;
+        }
+        let is_enough = |parts: &usize| {
+            group.is_multiple_of(*parts) && rows * heads.key_value * parts >= threads
+        };
+        group / (1..group).find(is_enough).unwrap_or(group)
+    }
+
+    /// Calls `f` for tiles of rows and so many query heads of one key/value head, whose index it gets.
     fn attention_tiles(
         &self,
-        attend: &Attend,
+        (attend, together): (&Attend, usize),
         out: MatrixMut<'_>,
         f: impl Fn(Tile<'_>, usize, &mut Workspace) + Sync,
     ) {
         let heads = attend.heads;
         let group = heads.query / heads.key_value;
-        let width = group * heads.dim;
+        let width = together * heads.dim;
         let count = (out.columns() / width).max(1);
         // Rows of a tile if each thread gets so many tiles.
         let rows = |tiles: usize| {
@@ -162,7 +179,7 @@ impl CpuBackend {
         let rows = self.shared_evenly((out.rows(), count), (rows, most / group));
         self.pool
             .tiles(Tiles::new(out, rows, width), |tile, workspace| {
-                let head = tile.columns.start / width;
+                let head = tile.columns.start / (group * heads.dim);
                 f(tile, head, workspace);
             });
     }
