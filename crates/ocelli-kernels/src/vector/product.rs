@@ -8,6 +8,8 @@
 //! finish: bias, activation, store or add
 //! ```
 
+use crate::panels::cast::bytes;
+use crate::vector::ahead::LINE;
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
 use crate::vector::{Simd, activate, decode, few_chunks, few_pairs, groups, rounded, unpack};
 use crate::workspace::room;
@@ -197,6 +199,9 @@ fn multiply_chunk<S: Simd, L: Lanes>(
     }
 }
 
+/// Rows of results that memory is asked for before they are written.
+const ROWS_AHEAD: usize = 4;
+
 /// Bias and finish for sums, `[rows, 16 * panels]`.
 #[inline(always)]
 pub(crate) fn finish<S: Simd>(s: S, product: &mut Product<'_>, sums: &mut [f32]) {
@@ -212,6 +217,13 @@ fn finish_rows<S: Simd>(s: S, product: &mut Product<'_>, (sums, stride): (&mut [
         let sums = &mut sums[..outputs];
         if let Some(bias) = product.bias {
             plain::add(s, bias, sums);
+        }
+        // Hardware does not follow rows that lie so far apart.
+        if row + ROWS_AHEAD < product.x.rows() {
+            let later = bytes(product.out.row(row + ROWS_AHEAD));
+            for at in (0..later.len()).step_by(LINE) {
+                s.prefetch(later, at);
+            }
         }
         let out = product.out.row(row);
         match product.finish {

@@ -21,9 +21,10 @@ use std::ops::Range;
 use crate::operand::{GROUP, LINE, SUM};
 use crate::panels::cast::bits;
 use crate::panels::coded::{Coding, Minima};
+use crate::vector::ahead::Ahead;
 use crate::vector::{Simd, decode};
 use crate::workspace::room;
-use crate::{CHUNK, LANES, Operand, PanelFormat, Product, Workspace};
+use crate::{CHUNK, LANES, Operand, PanelFormat, Panels, Product, Workspace};
 
 use terms::add_chunk_terms;
 pub(super) use terms::add_terms;
@@ -32,6 +33,9 @@ use tile::{Minimum4, Minimum5, NEXT_LINES, Offset4, Offset5, ShortMinimum, Short
 
 /// Panels that are unpacked together: as many as a register tile has, or more.
 const PANELS: usize = 2;
+
+/// Rows of the largest register tile.
+const MOST_ROWS: usize = 6;
 
 /// Most groups of a chunk, and elements from a row's terms to the next row's.
 const GROUPS: usize = CHUNK / 16;
@@ -84,12 +88,16 @@ pub(super) fn multiply<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Wor
         for panel in (0..panels).step_by(PANELS) {
             let count = (panels - panel).min(PANELS);
             for (index, words) in words.chunks_exact_mut(PANEL_WORDS).enumerate().take(count) {
-                let block = |input: usize| input / coding.elements * coding.bytes;
-                let blocks = &weight.panel(panel + index)[block(chunk.start)..block(chunk.end)];
+                let blocks = blocks(weight, coding, (panel + index, chunk.clone()));
                 let of_panel = index * PANEL_SCALES..(index + 1) * PANEL_SCALES;
                 let scales = (&mut scales[of_panel.clone()], &mut minima[of_panel]);
                 decode::unpack_words(s, code, blocks, (words, scales));
             }
+            let (following, of_chunk) = if panel + PANELS < panels {
+                (panel + PANELS, chunk.clone())
+            } else {
+                (0, chunk.end..(chunk.end + CHUNK).min(inputs))
+            };
             let job = GroupJob {
                 a: bits(behind(start / 4)),
                 row_scales: behind(places.scales + start / GROUP),
@@ -106,10 +114,28 @@ pub(super) fn multiply<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Wor
                 stride,
                 is_first: start == 0,
                 next: places.next_lines(&chunk).filter(|_| panel == 0),
+                ahead: std::array::from_fn(|index| {
+                    let place = (following + index, of_chunk.clone());
+                    Ahead::new(blocks(weight, coding, place), x.rows() / MOST_ROWS)
+                }),
             };
             run(s, coding, job);
         }
     }
+}
+
+/// Blocks of some inputs of a panel; none behind the last panel.
+#[inline(always)]
+fn blocks<'a>(
+    weight: Panels<'a>,
+    coding: &Coding,
+    (panel, inputs): (usize, Range<usize>),
+) -> &'a [u8] {
+    if panel >= weight.count() {
+        return &[];
+    }
+    let block = |input: usize| input / coding.elements * coding.bytes;
+    &weight.panel(panel)[block(inputs.start)..block(inputs.end)]
 }
 
 /// Where what belongs to codes lies in a rounded row.

@@ -8,6 +8,7 @@ use super::{GROUPS, PANEL_SCALES, PANEL_WORDS};
 use crate::operand::{GROUP, LINE};
 use crate::panels::cast::{bytes, word_bytes};
 use crate::vector::Simd;
+use crate::vector::ahead::Ahead;
 use crate::{CHUNK, LANES};
 
 /// What a register tile must know of a coding, as a type so that its inner loop is compiled for it.
@@ -91,6 +92,8 @@ pub(crate) struct GroupJob<'a> {
     pub(super) is_first: bool,
     /// Where the lines that the next chunk needs lie behind `a`, if someone is to ask for them.
     pub(super) next: Option<[usize; NEXT_LINES]>,
+    /// Blocks of the panels that are unpacked next.
+    pub(super) ahead: [Ahead<'a>; super::PANELS],
 }
 
 impl GroupJob<'_> {
@@ -183,8 +186,14 @@ pub(crate) fn group_tile<S: Simd, K: Kind, const ROWS: usize, const PANELS: usiz
             }
         }
     }
+    // Sets with tiles of one panel have no registers to spare for more addresses: this and scales cost them up to a tenth.
+    if PANELS > 1 {
+        for ahead in &mut job.ahead {
+            ahead.ask(s);
+        }
+    }
     for group in 0..job.groups {
-        ask::<S, ROWS, PANELS>(s, job, (row, panel, group));
+        ask::<S, K, ROWS, PANELS>((s, kind), job, (row, panel, group));
         add_group((s, kind), job, (row, panel, group), &mut results);
     }
     for (r, results) in results.into_iter().enumerate() {
@@ -200,15 +209,20 @@ pub(crate) fn group_tile<S: Simd, K: Kind, const ROWS: usize, const PANELS: usiz
     }
 }
 
-/// Asks, a little in each group, for what the tile below reads, and for the lines of this tile's rows that the next chunk needs:
-/// hardware does not follow short runs that lie so far apart.
+/// Asks, a little in each group, for what the tile below reads (codes, sums, scales and what minima are multiplied by), and for
+/// the lines of this tile's rows that the next chunk needs: hardware does not follow short runs that lie so far apart.
 #[inline(always)]
-fn ask<S: Simd, const ROWS: usize, const PANELS: usize>(
-    s: S,
+fn ask<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
+    (s, _): (S, K),
     job: &GroupJob<'_>,
     (row, panel, group): (usize, usize, usize),
 ) {
     const WORD: usize = size_of::<i32>();
+    let ask_rows = |bytes: &[u8]| {
+        for below in row + ROWS..row + 2 * ROWS {
+            s.prefetch(bytes, below * job.a_stride * WORD);
+        }
+    };
     if group < CODE_LINES {
         for below in row + ROWS..row + 2 * ROWS {
             let at = below * job.a_stride + group * LINE;
@@ -219,6 +233,10 @@ fn ask<S: Simd, const ROWS: usize, const PANELS: usize>(
             let at = below * job.stride + (panel + group - CODE_LINES) * LANES;
             s.prefetch(bytes(job.sums), at * WORD);
         }
+    } else if PANELS > 1 && group == CODE_LINES + PANELS {
+        ask_rows(bytes(job.row_scales));
+    } else if PANELS > 1 && group == CODE_LINES + PANELS + 1 && K::MINIMA && K::WORDS * 4 == GROUP {
+        ask_rows(bytes(job.of_minima));
     }
     if let Some(line) = job.next.and_then(|next| next.get(group).copied()) {
         for row in row..row + ROWS {
