@@ -17,6 +17,8 @@ pub(crate) struct Arithmetic {
     generated: Operand,
     /// Whether attention of prompt rows and pictures rounds its operands to pairs.
     pub(crate) attends_in_pairs: bool,
+    /// Whether attention of pictures rounds them to bytes, where that is faster.
+    pub(crate) attends_in_bytes: bool,
     /// What weights that are numbers become when they are packed.
     numbers: Numbers,
 }
@@ -74,6 +76,7 @@ impl Arithmetic {
                 coded: Operand::F32,
                 generated: Operand::F32,
                 attends_in_pairs: false,
+                attends_in_bytes: false,
                 numbers: Numbers::KEPT,
             },
             Precision::Bf16 => Self {
@@ -81,6 +84,7 @@ impl Arithmetic {
                 coded: Operand::Bf16,
                 generated: Operand::F32,
                 attends_in_pairs: true,
+                attends_in_bytes: false,
                 numbers: Numbers::PAIRS,
             },
             Precision::Int8 => Self {
@@ -93,6 +97,7 @@ impl Arithmetic {
                 },
                 generated: Operand::Int8Groups,
                 attends_in_pairs: true,
+                attends_in_bytes: true,
                 numbers: Numbers::BYTES,
             },
             Precision::Auto => Self {
@@ -109,6 +114,7 @@ impl Arithmetic {
                     Operand::F32
                 },
                 attends_in_pairs: rates.pairs,
+                attends_in_bytes: false,
                 numbers: if rates.pairs {
                     Numbers::HALVES_IN_PAIRS
                 } else {

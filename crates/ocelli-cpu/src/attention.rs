@@ -177,6 +177,9 @@ impl CpuBackend {
         let even = rows(4).max((least / group).min(rows(1)));
         let rows = (most / group).min(even).max(24_usize.div_ceil(group));
         let rows = self.shared_evenly((out.rows(), count), (rows, most / group));
+        // A low last tile would make keys ready for few queries, and be an uneven share of the work.
+        let bands = out.rows().div_ceil(rows).max(1);
+        let rows = out.rows().div_ceil(bands).max(1);
         self.pool
             .tiles(Tiles::new(out, rows, width), |tile, workspace| {
                 let head = tile.columns.start / (group * heads.dim);
@@ -224,10 +227,16 @@ impl CpuBackend {
         };
         let columns = out.columns();
         let mut out = out.part(part, 0..columns);
-        if kind == Rows::Prompt && self.arithmetic.attends_in_pairs {
-            self.kernels.attend_pairs(&attention, &mut out, workspace);
-        } else {
-            attention.run(&*self.kernels, &mut out, workspace);
+        let kernels = &*self.kernels;
+        let is_picture = matches!(attention.keys_values, KeyValues::Rows { .. });
+        match kind {
+            Rows::Prompt if is_picture && self.arithmetic.attends_in_bytes => {
+                kernels.attend_bytes(&attention, &mut out, workspace);
+            }
+            Rows::Prompt if self.arithmetic.attends_in_pairs => {
+                kernels.attend_pairs(&attention, &mut out, workspace);
+            }
+            Rows::Prompt | Rows::Generated => attention.run(kernels, &mut out, workspace),
         }
     }
 }

@@ -302,6 +302,16 @@ pub trait Kernels: Send + Sync {
         workspace: &mut Workspace,
     );
 
+    /// [`Kernels::attend_pairs`] with operands rounded to bytes, where a set multiplies those faster and all rows see the same keys.
+    fn attend_bytes(
+        &self,
+        attention: &Attention<'_>,
+        out: &mut MatrixMut<'_>,
+        workspace: &mut Workspace,
+    ) {
+        self.attend_pairs(attention, out, workspace);
+    }
+
     /// `sums[r] += weights[r][t] * values[t]`, tokens in order. `weights` is `[rows, tokens]`, `sums` is `[rows, width]`.
     fn weigh(&self, weights: Matrix<'_>, values: ValueRows<'_>, sums: &mut [f32]);
 }

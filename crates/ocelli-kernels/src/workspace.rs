@@ -28,6 +28,9 @@ pub(crate) struct AttentionSpace {
     pub(crate) key_words: Buffer<f32>,
     pub(crate) value_words: Buffer<i32>,
     pub(crate) weights: Buffer<i32>,
+    pub(crate) key_scales: Buffer<f32>,
+    pub(crate) value_scales: Buffer<f32>,
+    pub(crate) weights_of_bytes: Buffer<f32>,
 }
 
 impl Workspace {

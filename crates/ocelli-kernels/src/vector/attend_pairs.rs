@@ -27,7 +27,7 @@ use crate::{Kernels, LANES, Matrix, MatrixMut, Operand, Workspace};
 pub(super) const BLOCK: usize = 128;
 
 /// Query rows of a step: a multiple of every register tile.
-const TILE: usize = 48;
+pub(super) const TILE: usize = 48;
 
 /// Words from one row of weights to the next: an odd number of cache lines.
 pub(super) const WEIGHT_STRIDE: usize = BLOCK / 2 + LANES;
@@ -40,7 +40,7 @@ pub(super) struct Sizes {
     pub(super) count: usize,
     /// Query heads of a row.
     pub(super) group: usize,
-    /// Words of a head's pairs, whole tiles.
+    /// Words of a rounded head, whole tiles.
     pub(super) words: usize,
     /// Words from one rounded query to the next.
     pub(super) query_stride: usize,
@@ -49,14 +49,15 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    pub(super) fn of(attention: &Attention<'_>) -> Self {
+    /// Those of an attention whose operands are rounded so.
+    pub(super) fn of(attention: &Attention<'_>, operand: Operand) -> Self {
         let (dim, group) = (attention.dim, attention.queries.columns() / attention.dim);
         Self {
             dim,
             group,
             count: attention.queries.rows() * group,
-            words: Operand::Bf16.code_words(dim),
-            query_stride: Operand::Bf16.row_words(dim),
+            words: operand.code_words(dim),
+            query_stride: operand.row_words(dim),
             width: dim.next_multiple_of(LANES),
         }
     }
@@ -81,7 +82,7 @@ pub(crate) fn attend_pairs_of<S: Simd + Kernels, H: Halves<S>>(
     out: &mut MatrixMut<'_>,
     workspace: &mut Workspace,
 ) {
-    let sizes = Sizes::of(attention);
+    let sizes = Sizes::of(attention, Operand::Bf16);
     let space = &mut workspace.attention;
     round_queries((s, h), attention, sizes, space);
     clear(sizes, sizes.count, space);

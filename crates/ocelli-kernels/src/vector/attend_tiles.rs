@@ -25,7 +25,7 @@ use crate::vector::attend_pairs::{
 use crate::vector::weights::{Row, weigh_row};
 use crate::vector::{Halves, Simd};
 use crate::workspace::{AttentionSpace, room};
-use crate::{Attention, Kernels, LANES, MatrixMut, Workspace};
+use crate::{Attention, Kernels, LANES, MatrixMut, Operand, Workspace};
 
 /// Queries that are weighed together: two tiles of rows.
 const QUERIES: usize = 2 * tiles::ROWS;
@@ -208,7 +208,7 @@ pub(crate) fn attend_tiles_of<U: TileUnit, S: Simd + Kernels, H: Halves<S>>(
     out: &mut MatrixMut<'_>,
     workspace: &mut Workspace,
 ) {
-    let sizes = Sizes::of(attention);
+    let sizes = Sizes::of(attention, Operand::Bf16);
     let space = &mut workspace.attention;
     let rows = sizes.count.next_multiple_of(QUERIES);
     room(&mut space.queries, rows * sizes.query_stride);

@@ -5,6 +5,7 @@
 //! `#[inline(always)]`, because a function that is not inlined would be compiled without them.
 
 mod ahead;
+mod attend_bytes;
 mod attend_pairs;
 mod attend_tiles;
 mod attention;
@@ -29,6 +30,7 @@ mod weights;
 mod words;
 
 pub(crate) use crate::word_job::WordJob;
+pub(crate) use attend_bytes::{attend_bytes, fits_bytes};
 pub(crate) use attend_pairs::{attend_pairs, attend_pairs_of};
 pub(crate) use attend_tiles::attend_tiles_of;
 pub(crate) use attention::{ask_for, scores, softmax, transpose, weigh};

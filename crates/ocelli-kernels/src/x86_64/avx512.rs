@@ -151,6 +151,28 @@ macro_rules! forward {
                 Kernels::product(&Avx512Set::<false>(self.0), product, workspace);
             }
 
+            fn attend_bytes(
+                &self,
+                attention: &Attention<'_>,
+                out: &mut MatrixMut<'_>,
+                workspace: &mut Workspace,
+            ) {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512vnni")]
+                fn entry(
+                    s: Avx512Vnni,
+                    attention: &Attention<'_>,
+                    out: &mut MatrixMut<'_>,
+                    workspace: &mut Workspace,
+                ) {
+                    vector::attend_bytes(s, attention, out, workspace);
+                }
+                if matches!(self.0, Unit::Tiles(_)) || !vector::fits_bytes(attention) {
+                    return self.attend_pairs(attention, out, workspace);
+                }
+                // SAFETY: the token exists only if the processor has these features.
+                unsafe { entry(*self, attention, out, workspace) }
+            }
+
             fn product_few(&self, product: Product<'_>, workspace: &mut Workspace) {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512vnni")]
                 fn entry(s: Avx512Vnni, product: Product<'_>, workspace: &mut Workspace) {

@@ -244,8 +244,66 @@ fn attention_in_pairs_is_near_that_of_the_twin_and_rows_stand_alone() {
     }
 }
 
-/// Attention in pairs of one row of ones to keys whose elements are all the same, which makes a key its score.
-fn attend_to_scores(kernels: &dyn Kernels, scores: &[f32], values: &[f32]) -> Vec<f32> {
+#[test]
+fn attention_in_bytes_is_near_that_of_the_twin_and_rows_stand_alone() {
+    for kernels in vector_sets() {
+        // Too few keys and too wide heads among them, which are not rounded so.
+        for (dim, rows, tokens) in [
+            (7, 5, 260),
+            (64, 61, 300),
+            (64, 3, 255),
+            (72, 7, 256),
+            (80, 50, 517),
+            (128, 17, 385),
+            (264, 2, 300),
+        ] {
+            let [queries, keys, values] =
+                [rows, tokens, tokens].map(|n| guarded(&random(n as u64, n * dim)));
+            let run = |kernels: &dyn Kernels, which: std::ops::Range<usize>| {
+                let count = which.len();
+                let mut out = guarded(&vec![f32::NAN; count * dim]);
+                let queries = guarded(&queries[which.start * dim..which.end * dim]);
+                let attention = Attention {
+                    queries: Matrix::new(&queries, count, dim),
+                    dim,
+                    scale: 0.5,
+                    keys_values: KeyValues::Rows {
+                        keys: Matrix::new(&keys, tokens, dim),
+                        values: Matrix::new(&values, tokens, dim),
+                    },
+                    decode: Decode::Before,
+                    visible: &|_| 0..tokens,
+                };
+                let mut target = MatrixMut::new(&mut out, count, dim);
+                kernels.attend_bytes(&attention, &mut target, &mut Workspace::new());
+                out.to_vec()
+            };
+            let name = format!("{}, dim {dim}", kernels.name());
+            let found = run(&*kernels, 0..rows);
+            assert_close(&name, &found, &run(&Scalar, 0..rows), (3e-2, 1.0));
+            for which in [0..1, rows - 1..rows, rows / 3..rows / 3 + rows.div_ceil(2)] {
+                let part = run(&*kernels, which.clone());
+                let whole = &found[which.start * dim..which.end * dim];
+                assert_same(&format!("{name}, rows {which:?}"), &part, whole);
+            }
+        }
+    }
+}
+
+/// Operands of attention that are rounded.
+#[derive(Clone, Copy, Debug)]
+enum Rounded {
+    Pairs,
+    Bytes,
+}
+
+/// Attention of one row of ones to keys whose elements are all the same, which makes a key its score.
+fn attend_to_scores(
+    kernels: &dyn Kernels,
+    rounded: Rounded,
+    scores: &[f32],
+    values: &[f32],
+) -> Vec<f32> {
     const DIM: usize = 32;
     let queries = [1.0; DIM];
     let spread = |of: &[f32]| of.iter().flat_map(|x| [*x; DIM]).collect::<Vec<f32>>();
@@ -263,22 +321,34 @@ fn attend_to_scores(kernels: &dyn Kernels, scores: &[f32], values: &[f32]) -> Ve
         visible: &|_| 0..scores.len(),
     };
     let mut target = MatrixMut::new(&mut out, 1, DIM);
-    kernels.attend_pairs(&attention, &mut target, &mut Workspace::new());
+    let workspace = &mut Workspace::new();
+    match rounded {
+        Rounded::Pairs => kernels.attend_pairs(&attention, &mut target, workspace),
+        Rounded::Bytes => kernels.attend_bytes(&attention, &mut target, workspace),
+    }
     out
 }
 
+/// Vector sets, each with every way to round.
+fn rounding_sets() -> impl Iterator<Item = (Box<dyn Kernels>, Rounded)> {
+    let pairs = vector_sets().into_iter().map(|set| (set, Rounded::Pairs));
+    let bytes = vector_sets().into_iter().map(|set| (set, Rounded::Bytes));
+    pairs.chain(bytes)
+}
+
 #[test]
-fn attention_in_pairs_follows_scores_that_grow_and_fall() {
-    for kernels in vector_sets() {
+fn rounded_attention_follows_scores_that_grow_and_fall() {
+    for (kernels, rounded) in rounding_sets() {
         // Steps below and above what weights may grow by, in blocks of 128 and inside of them.
         for (step, run) in [(4.0, 128), (8.0, 128), (24.0, 128), (24.0, 50), (300.0, 40)] {
             let rising: Vec<f32> = (0..600).map(|t| step * (t / run) as f32).collect();
             let falling: Vec<f32> = rising.iter().rev().copied().collect();
             let values = random(7, rising.len());
             for scores in [&rising, &falling] {
-                let found = attend_to_scores(&*kernels, scores, &values);
-                let wanted = attend_to_scores(&Scalar, scores, &values);
-                let name = format!("{}, steps of {step} after {run}", kernels.name());
+                let found = attend_to_scores(&*kernels, rounded, scores, &values);
+                let wanted = attend_to_scores(&Scalar, rounded, scores, &values);
+                let set = kernels.name();
+                let name = format!("{set}, {rounded:?}, steps of {step} after {run}");
                 assert_close(&name, &found, &wanted, (2e-2, 1.0));
             }
         }
@@ -286,8 +356,8 @@ fn attention_in_pairs_follows_scores_that_grow_and_fall() {
 }
 
 #[test]
-fn what_is_not_finite_stays_so_in_attention_in_pairs() {
-    for kernels in vector_sets() {
+fn what_is_not_finite_stays_so_in_rounded_attention() {
+    for (kernels, rounded) in rounding_sets() {
         let (scores, values) = (random(1, 300), random(2, 300));
         for bad in [f32::NAN, f32::INFINITY] {
             for token in [0, 17, 130, 299] {
@@ -295,10 +365,10 @@ fn what_is_not_finite_stays_so_in_attention_in_pairs() {
                 bad_scores[token] = bad;
                 bad_values[token] = bad;
                 for (scores, values) in [(&bad_scores, &values), (&scores, &bad_values)] {
-                    let found = attend_to_scores(&*kernels, scores, values);
+                    let found = attend_to_scores(&*kernels, rounded, scores, values);
                     assert!(
                         found.iter().all(|x| !x.is_finite()),
-                        "{}, {bad} at token {token}: {found:?}",
+                        "{}, {rounded:?}, {bad} at token {token}: {found:?}",
                         kernels.name()
                     );
                 }
