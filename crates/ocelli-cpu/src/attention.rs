@@ -177,9 +177,11 @@ impl CpuBackend {
         let even = rows(4).max((least / group).min(rows(1)));
         let rows = (most / group).min(even).max(24_usize.div_ceil(group));
         let rows = self.shared_evenly((out.rows(), count), (rows, most / group));
-        // A low last tile would make keys ready for few queries, and be an uneven share of the work.
+        // A low last tile would make keys ready for few queries, and be an uneven share of the work. Tiles of whole windows, where
+        // those have 64 rows, make the keys of each ready once.
         let bands = out.rows().div_ceil(rows).max(1);
-        let rows = out.rows().div_ceil(bands).max(1);
+        let height = out.rows().div_ceil(bands).max(1);
+        let rows = height.next_multiple_of(64).min(rows);
         self.pool
             .tiles(Tiles::new(out, rows, width), |tile, workspace| {
                 let head = tile.columns.start / (group * heads.dim);
