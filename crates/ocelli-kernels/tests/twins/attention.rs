@@ -1,5 +1,7 @@
 //! The steps of attention of every set against the scalar twin, on buffers that end where memory ends.
 
+use std::ops::Range;
+
 use crate::support::{all_sets, assert_close, assert_same, guarded, random, scores, vector_sets};
 use ocelli_kernels::Kernels;
 use ocelli_kernels::{
@@ -195,97 +197,75 @@ fn attention_is_that_of_the_twin_and_reads_nothing_behind_its_rows() {
 
 #[test]
 fn attention_in_pairs_is_near_that_of_the_twin_and_rows_stand_alone() {
-    for kernels in vector_sets() {
-        for (dim, rows, tokens) in [
-            (7, 5, 260),
-            (12, 1, 1),
-            (18, 3, 129),
-            (64, 61, 300),
-            (72, 7, 17),
-            (80, 50, 128),
-            (128, 17, 150),
-        ] {
-            let [queries, keys, values] =
-                [rows, tokens, tokens].map(|n| guarded(&random(n as u64, n * dim)));
-            let run = |kernels: &dyn Kernels, which: std::ops::Range<usize>| {
-                let count = which.len();
-                let mut out = guarded(&vec![f32::NAN; count * dim]);
-                let queries = guarded(&queries[which.start * dim..which.end * dim]);
-                let attention = Attention {
-                    queries: Matrix::new(&queries, count, dim),
-                    dim,
-                    scale: 0.5,
-                    keys_values: KeyValues::Rows {
-                        keys: Matrix::new(&keys, tokens, dim),
-                        values: Matrix::new(&values, tokens, dim),
-                    },
-                    decode: Decode::Before,
-                    visible: &|row| {
-                        let row = which.start + row;
-                        row % 3 * tokens / 5..(row + 1).max(tokens / 2).min(tokens)
-                    },
-                };
-                kernels.attend_pairs(
-                    &attention,
-                    &mut MatrixMut::new(&mut out, count, dim),
-                    &mut Workspace::new(),
-                );
-                out.to_vec()
-            };
-            let name = format!("{}, dim {dim}", kernels.name());
-            let found = run(&*kernels, 0..rows);
-            assert_close(&name, &found, &run(&Scalar, 0..rows), (2e-2, 1.0));
-            for which in [0..1, rows - 1..rows, rows / 3..rows / 3 + rows.div_ceil(2)] {
-                let part = run(&*kernels, which.clone());
-                let whole = &found[which.start * dim..which.end * dim];
-                assert_same(&format!("{name}, rows {which:?}"), &part, whole);
-            }
-        }
+    for (dim, rows, tokens) in [
+        (7, 5, 260),
+        (12, 1, 1),
+        (18, 3, 129),
+        (64, 61, 300),
+        (72, 7, 17),
+        (80, 50, 128),
+        (128, 17, 150),
+    ] {
+        let visible = |row: usize| row % 3 * tokens / 5..(row + 1).max(tokens / 2).min(tokens);
+        check_rounded(Rounded::Pairs, (dim, rows, tokens), &visible, 2e-2);
     }
 }
 
 #[test]
 fn attention_in_bytes_is_near_that_of_the_twin_and_rows_stand_alone() {
+    // Too few keys and too wide heads among them, which are not rounded so.
+    for (dim, rows, tokens) in [
+        (7, 5, 260),
+        (64, 61, 300),
+        (64, 3, 255),
+        (72, 7, 256),
+        (80, 50, 517),
+        (128, 17, 385),
+        (264, 2, 300),
+    ] {
+        check_rounded(Rounded::Bytes, (dim, rows, tokens), &|_| 0..tokens, 3e-2);
+    }
+}
+
+/// Holds each set to the twin within `bound` (see `assert_close`), and some of its rows alone to the same among others.
+fn check_rounded(
+    rounded: Rounded,
+    (dim, rows, tokens): (usize, usize, usize),
+    visible: &(dyn Fn(usize) -> Range<usize> + Sync),
+    bound: f32,
+) {
+    let [queries, keys, values] =
+        [rows, tokens, tokens].map(|n| guarded(&random(n as u64, n * dim)));
+    let run = |kernels: &dyn Kernels, which: Range<usize>| {
+        let count = which.len();
+        let mut out = guarded(&vec![f32::NAN; count * dim]);
+        let queries = guarded(&queries[which.start * dim..which.end * dim]);
+        let attention = Attention {
+            queries: Matrix::new(&queries, count, dim),
+            dim,
+            scale: 0.5,
+            keys_values: KeyValues::Rows {
+                keys: Matrix::new(&keys, tokens, dim),
+                values: Matrix::new(&values, tokens, dim),
+            },
+            decode: Decode::Before,
+            visible: &|row| visible(which.start + row),
+        };
+        rounded.attend(
+            kernels,
+            &attention,
+            &mut MatrixMut::new(&mut out, count, dim),
+        );
+        out.to_vec()
+    };
     for kernels in vector_sets() {
-        // Too few keys and too wide heads among them, which are not rounded so.
-        for (dim, rows, tokens) in [
-            (7, 5, 260),
-            (64, 61, 300),
-            (64, 3, 255),
-            (72, 7, 256),
-            (80, 50, 517),
-            (128, 17, 385),
-            (264, 2, 300),
-        ] {
-            let [queries, keys, values] =
-                [rows, tokens, tokens].map(|n| guarded(&random(n as u64, n * dim)));
-            let run = |kernels: &dyn Kernels, which: std::ops::Range<usize>| {
-                let count = which.len();
-                let mut out = guarded(&vec![f32::NAN; count * dim]);
-                let queries = guarded(&queries[which.start * dim..which.end * dim]);
-                let attention = Attention {
-                    queries: Matrix::new(&queries, count, dim),
-                    dim,
-                    scale: 0.5,
-                    keys_values: KeyValues::Rows {
-                        keys: Matrix::new(&keys, tokens, dim),
-                        values: Matrix::new(&values, tokens, dim),
-                    },
-                    decode: Decode::Before,
-                    visible: &|_| 0..tokens,
-                };
-                let mut target = MatrixMut::new(&mut out, count, dim);
-                kernels.attend_bytes(&attention, &mut target, &mut Workspace::new());
-                out.to_vec()
-            };
-            let name = format!("{}, dim {dim}", kernels.name());
-            let found = run(&*kernels, 0..rows);
-            assert_close(&name, &found, &run(&Scalar, 0..rows), (3e-2, 1.0));
-            for which in [0..1, rows - 1..rows, rows / 3..rows / 3 + rows.div_ceil(2)] {
-                let part = run(&*kernels, which.clone());
-                let whole = &found[which.start * dim..which.end * dim];
-                assert_same(&format!("{name}, rows {which:?}"), &part, whole);
-            }
+        let name = format!("{}, {rounded:?}, dim {dim}", kernels.name());
+        let found = run(&*kernels, 0..rows);
+        assert_close(&name, &found, &run(&Scalar, 0..rows), (bound, 1.0));
+        for which in [0..1, rows - 1..rows, rows / 3..rows / 3 + rows.div_ceil(2)] {
+            let part = run(&*kernels, which.clone());
+            let whole = &found[which.start * dim..which.end * dim];
+            assert_same(&format!("{name}, rows {which:?}"), &part, whole);
         }
     }
 }
@@ -295,6 +275,16 @@ fn attention_in_bytes_is_near_that_of_the_twin_and_rows_stand_alone() {
 enum Rounded {
     Pairs,
     Bytes,
+}
+
+impl Rounded {
+    fn attend(self, kernels: &dyn Kernels, attention: &Attention<'_>, out: &mut MatrixMut<'_>) {
+        let workspace = &mut Workspace::new();
+        match self {
+            Self::Pairs => kernels.attend_pairs(attention, out, workspace),
+            Self::Bytes => kernels.attend_bytes(attention, out, workspace),
+        }
+    }
 }
 
 /// Attention of one row of ones to keys whose elements are all the same, which makes a key its score.
@@ -320,12 +310,7 @@ fn attend_to_scores(
         decode: Decode::Before,
         visible: &|_| 0..scores.len(),
     };
-    let mut target = MatrixMut::new(&mut out, 1, DIM);
-    let workspace = &mut Workspace::new();
-    match rounded {
-        Rounded::Pairs => kernels.attend_pairs(&attention, &mut target, workspace),
-        Rounded::Bytes => kernels.attend_bytes(&attention, &mut target, workspace),
-    }
+    rounded.attend(kernels, &attention, &mut MatrixMut::new(&mut out, 1, DIM));
     out
 }
 
