@@ -175,7 +175,13 @@ impl Stdin {
         self.is_free = false;
         let (send, receive) = mpsc::channel();
         // Not joined: it may wait for a pipe until the process ends.
-        std::thread::spawn(move || read_announced(&send));
+        let started = std::thread::Builder::new().spawn(move || read_announced(&send));
+        started.map_err(|error| {
+            Failure::new(
+                Code::Memory,
+                format_args!("a thread for standard input: {error}, need one. Raise the limit of threads or of memory"),
+            )
+        })?;
         let nothing = Some(Ok(Vec::new()));
         let read = match receive.recv_timeout(SILENCE) {
             Ok(None) => receive.recv().unwrap_or(nothing),

@@ -66,6 +66,7 @@ fn failure(error: ocelli_server::Error) -> Failure {
         ocelli_server::Error::Model(error) => error.into(),
         ocelli_server::Error::Settings(what) => Failure::usage(what),
         ocelli_server::Error::Listen { .. } => Failure::new(Code::Network, error),
+        ocelli_server::Error::NoThread(_) => Failure::new(Code::Memory, error),
         other => Failure::new(Code::Internal, other),
     }
 }

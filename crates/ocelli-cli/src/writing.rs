@@ -251,6 +251,7 @@ impl From<Error> for Failure {
             ErrorKind::Pair => Code::Pair,
             ErrorKind::Usage => Code::Usage,
             ErrorKind::Stopped => Code::Interrupted,
+            ErrorKind::Memory => Code::Memory,
             ErrorKind::Internal => Code::Internal,
         };
         Self::new(code, error)

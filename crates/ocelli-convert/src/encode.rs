@@ -215,10 +215,11 @@ fn encode_all(
             .map(|number| {
                 let (sender, receiver) = sync_channel(1);
                 let own = runs.iter().skip(number).step_by(threads);
-                scope.spawn(move || encode_some(tensors, own, &sender));
-                receiver
+                let work = move || encode_some(tensors, own, &sender);
+                let spawned = thread::Builder::new().spawn_scoped(scope, work);
+                spawned.map(|_| receiver).map_err(Error::NoThread)
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         for (index, run) in runs.iter().enumerate() {
             let encoded = channels[index % threads].recv();
             let bytes = encoded.map_err(|_| Error::Thread)??;

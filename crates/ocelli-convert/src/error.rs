@@ -103,6 +103,10 @@ pub enum Error {
     },
     #[error("stopped: nothing was written")]
     Stopped,
+    #[error(
+        "threads: {0}, need one for each core. Ask for fewer, or raise the limit of threads or of memory"
+    )]
+    NoThread(#[source] std::io::Error),
     #[error("an encoding thread ended early; this is a mistake in Ocelli")]
     Thread,
 }
@@ -120,6 +124,8 @@ pub enum ErrorKind {
     Usage,
     /// The caller stopped the work.
     Stopped,
+    /// The system has too little memory or too few threads.
+    Memory,
     /// A mistake in this crate.
     Internal,
 }
@@ -150,6 +156,7 @@ impl Error {
             }
             Self::UnknownType { .. } | Self::TooManyParts { .. } => ErrorKind::Usage,
             Self::Stopped => ErrorKind::Stopped,
+            Self::NoThread(_) => ErrorKind::Memory,
             Self::Thread => ErrorKind::Internal,
         }
     }

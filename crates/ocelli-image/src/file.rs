@@ -61,11 +61,11 @@ pub fn write_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
 /// Reads on a thread of its own, since opening a pipe already waits. It is left behind when nothing comes.
 fn read_patiently(path: PathBuf, most: u64) -> io::Result<Vec<u8>> {
     let (send, receive) = mpsc::sync_channel(1);
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         let failed = send_chunks(&path, most, &send).err();
         // Nobody listens any more when it took too long.
         let _ = send.send(failed.map(Err));
-    });
+    })?;
     let mut bytes = Vec::new();
     let mut patience = NOBODY;
     loop {

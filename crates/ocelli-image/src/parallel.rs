@@ -2,7 +2,7 @@
 //! work a handful of times per request and a pool of our own would idle beside the engine's.
 
 use std::num::NonZero;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
 /// Below this many bytes of output a second thread costs more than it brings.
@@ -63,10 +63,18 @@ pub(crate) fn for_each_chunk_with<T: Send, S>(
         return run(0, data);
     }
     let share = chunks.div_ceil(threads);
-    thread::scope(|scope| {
-        for (thread, part) in data.chunks_mut(share * chunk_len).enumerate() {
-            let run = &run;
-            scope.spawn(move || run(thread * share, part));
+    let parts = Mutex::new(data.chunks_mut(share * chunk_len).enumerate());
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some((part, data)) = next() {
+            run(part * share, data);
         }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // Without a thread from the system, this one does it all.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
     });
 }

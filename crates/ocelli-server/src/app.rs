@@ -183,6 +183,9 @@ pub fn serve(
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), Error> {
     settings.check()?;
+    let first = models.names().next().unwrap_or_default();
+    models.check_memory(first)?;
+    check_threads().map_err(Error::NoThread)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
@@ -193,6 +196,21 @@ pub fn serve(
     // A model that is still being loaded must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(500));
     served
+}
+
+/// Whether the system gives the threads without which the runtime panics: those that move bytes, and the first of those
+/// that work for them. It never ends while the server looks after its models; more only make requests wait less.
+fn check_threads() -> std::io::Result<()> {
+    let (keep, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    // Until the last is there, or refused.
+    let work = || drop(wait.lock().map(|wait| wait.recv()));
+    std::thread::scope(|scope| {
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, work);
+        let started: Result<Vec<_>, _> = (0..=THREADS).map(start).collect();
+        drop(keep);
+        started.map(drop)
+    })
 }
 
 async fn run(

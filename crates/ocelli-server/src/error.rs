@@ -20,6 +20,9 @@ pub enum Error {
     /// The system refuses threads or sockets.
     #[error("cannot start the server: {0}")]
     System(std::io::Error),
+    /// The system refuses even the few threads that a server needs.
+    #[error("threads of the server: {0}, need a few more. Raise the limit of threads or of memory")]
+    NoThread(#[source] std::io::Error),
     /// The first model cannot be loaded.
     #[error(transparent)]
     Model(#[from] ocelli::Error),

@@ -106,10 +106,13 @@ impl Files {
             let open = |paths: &[PathBuf]| paths.iter().map(|path| Opened::at(path)).collect();
             let shares: Vec<_> = paths
                 .chunks(share)
-                .map(|paths| scope.spawn(move || -> Vec<Opened> { open(paths) }))
+                .map(|paths| {
+                    let work = move || -> Vec<Opened> { open(paths) };
+                    std::thread::Builder::new().spawn_scoped(scope, work)
+                })
                 .collect();
-            // A thread that panicked leaves its files to be opened one by one.
-            let all = shares.into_iter().map(|share| share.join().ok());
+            // A thread that panicked or that the system refused leaves the files to be opened one by one.
+            let all = shares.into_iter().map(|share| share.ok()?.join().ok());
             all.collect::<Option<Vec<Vec<Opened>>>>()
         });
         let opened = opened.unwrap_or_default().into_iter().flatten();

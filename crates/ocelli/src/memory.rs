@@ -1,5 +1,9 @@
 //! How much memory there is.
 
+/// Addresses that are taken for other things than weights and pictures: stacks of threads, and the 64 MiB that glibc sets
+/// aside at once for the small pieces of each of them.
+const ADDRESSES_OF_THREADS: u64 = 256 << 20;
+
 /// Bytes that this process can still take: the machine's, or its container's or its own limit's if that is less.
 pub(crate) fn available() -> u64 {
     let mut system = sysinfo::System::new();
@@ -12,13 +16,13 @@ pub(crate) fn available() -> u64 {
     group.min(addresses_left().unwrap_or(u64::MAX))
 }
 
-/// What is left of the limit of addresses (`ulimit -v`), where the system says so.
+/// What is left of the limit of addresses (`ulimit -v`) for weights and pictures, where the system says so.
 fn addresses_left() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let limit = number_behind(&limits, "Max address space")?;
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let taken_kib = number_behind(&status, "VmSize:")?;
-    Some(limit.saturating_sub(taken_kib << 10))
+    Some(limit.saturating_sub((taken_kib << 10) + ADDRESSES_OF_THREADS))
 }
 
 /// The number behind these words at the beginning of a line; none where it is no number.

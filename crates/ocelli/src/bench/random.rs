@@ -1,6 +1,8 @@
 //! Random bytes that are valid blocks of a type, made at the speed of memory: their values are small numbers around
 //! zero, so that activations stay finite through all layers, and their arithmetic costs what a real model's does.
 
+use std::sync::{Mutex, PoisonError};
+
 use ocelli_quant::TensorType;
 
 /// What a tensor is for.
@@ -23,18 +25,25 @@ pub(super) fn fill(ty: TensorType, purpose: Purpose, bytes: &mut [u8]) {
     let block = ty.row_bytes(ty.block_elements()).unwrap_or(1);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let run = (bytes.len() / threads).next_multiple_of(block).max(block);
-    std::thread::scope(|scope| {
-        for (index, part) in (1_u64..).zip(bytes.chunks_mut(run)) {
-            scope.spawn(move || {
-                let mut random = Random(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                for piece in part.chunks_mut(PIECE / block * block) {
-                    random.fill(piece);
-                    piece
-                        .chunks_exact_mut(block)
-                        .for_each(|block| repair(ty, purpose, block));
-                }
-            });
+    let runs = Mutex::new((1_u64..).zip(bytes.chunks_mut(run)));
+    let next = || runs.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some((index, run)) = next() {
+            let mut random = Random(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            for piece in run.chunks_mut(PIECE / block * block) {
+                random.fill(piece);
+                piece
+                    .chunks_exact_mut(block)
+                    .for_each(|block| repair(ty, purpose, block));
+            }
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Without a thread from the system, this one does it all.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
     });
 }
 

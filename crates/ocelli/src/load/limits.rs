@@ -11,10 +11,14 @@ use crate::{Error, Options};
 
 /// Most tokens of context unless asked otherwise.
 pub(crate) const DEFAULT_CONTEXT: usize = 32_768;
+/// A context below this is of use only to whoever asks for it: a picture and a question hardly fit.
+const LEAST_CONTEXT: usize = 1024;
 /// Most tokens of a picture unless asked otherwise.
 const DEFAULT_IMAGE_TOKENS: u64 = 4096;
 /// Most tokens of a video unless asked otherwise: what Qwen3-VL's own settings come to.
 const DEFAULT_VIDEO_TOKENS: u64 = 12_288;
+/// What helps where weights do not fit.
+pub(crate) const WEIGHTS_HINT: &str = "Use a smaller quantisation, or raise the limit where one is set (ulimit -v, the container's, --memory)";
 /// Kept features of pictures.
 const FEATURE_BYTES: usize = 512 << 20;
 
@@ -169,7 +173,14 @@ pub(crate) fn context_tokens(text: &dyn TextModel, options: &Options) -> Result<
         }
         None => {
             let wanted = text.context_length().min(DEFAULT_CONTEXT);
-            Ok(most_that_fit(wanted, bytes).max(1))
+            let least = LEAST_CONTEXT.min(wanted);
+            let fits = most_that_fit(wanted, bytes);
+            if fits < least {
+                let what = format!("keys and values of {least} tokens");
+                let hint = "Use a smaller quantisation, or ask for less context with -c";
+                check_memory(&what, bytes(least), available() / 2, hint)?;
+            }
+            Ok(fits.max(least))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ocelli_cpu::{CpuBackend, CpuOptions};
+use ocelli_cpu::{CpuBackend, CpuError, CpuOptions};
 use ocelli_engine::{Engine, ImageCache, Settings};
 use ocelli_gguf::Gguf;
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
@@ -25,7 +25,7 @@ mod limits;
 
 pub(crate) use files::Files;
 pub(crate) use limits::{
-    DEFAULT_CONTEXT, cache_bytes, check_memory, context_tokens, kept_in, kv_element,
+    DEFAULT_CONTEXT, WEIGHTS_HINT, cache_bytes, check_memory, context_tokens, kept_in, kv_element,
     picture_budget, video_budget,
 };
 use limits::{engine_settings, reserve_for_videos};
@@ -49,7 +49,7 @@ pub(crate) fn load(
         }
     }
     let total = files.total_bytes();
-    check_memory("weights", total, available(), "Use a smaller quantisation")?;
+    check_memory("weights", total, available(), WEIGHTS_HINT)?;
     let backend = backend(options)?;
     let (text, vision) = read_weights(&files, backend.as_ref(), progress)?;
     let join = check_pair(&files, text.as_ref(), vision.as_deref())?;
@@ -107,9 +107,11 @@ fn backend(options: &Options) -> Result<Arc<dyn Backend>, Error> {
         isa: options.isa,
         precision: options.precision,
     });
-    Ok(Arc::new(
-        backend.map_err(|error| Error::Backend(error.to_string()))?,
-    ))
+    match backend {
+        Ok(backend) => Ok(Arc::new(backend)),
+        Err(CpuError::NoThread(source)) => Err(Error::NoThread(source)),
+        Err(error) => Err(Error::Backend(error.to_string())),
+    }
 }
 
 /// The engine, with its cache on disk if one is wanted and the model can see.

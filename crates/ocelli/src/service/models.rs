@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::pool::Meter;
 use super::{Service, ServiceOptions};
+use crate::load::{WEIGHTS_HINT, check_memory};
 use crate::memory::{available, mib};
 use crate::{Error, Model, Options, Source};
 
@@ -263,8 +264,22 @@ impl Models {
         Ok(service)
     }
 
+    /// Says at once whether a model can be in memory at all, were it alone there.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], or [`Error::Memory`] when there is too little for its files.
+    pub fn check_memory(&self, name: &str) -> Result<(), Error> {
+        self.check_alone(&self.find(name)?.entry)
+    }
+
+    fn check_alone(&self, entry: &ModelEntry) -> Result<(), Error> {
+        let what = format!("model '{}'", entry.name);
+        check_memory(&what, entry.file_bytes(), self.memory, WEIGHTS_HINT)
+    }
+
     /// Unloads models that nobody uses, the one that was used longest ago first, until there is room.
     fn make_room(&self, entry: &ModelEntry) -> Result<(), Error> {
+        self.check_alone(entry)?;
         let needed = entry.file_bytes();
         loop {
             let taken: u64 = self.kept.iter().map(|kept| bytes(&kept.state())).sum();

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,9 @@ use crate::ErrorKind;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 18;
+
+/// So many chunks are read before they are wanted.
+const CHUNKS_AHEAD: usize = 4;
 
 /// Most bytes of complaints that are kept: the last ones say most.
 const SAID: usize = 4 << 10;
@@ -50,15 +53,29 @@ impl Running {
             )),
             _ => Wrong::path(format_args!("cannot start {}: {error}", path.display())),
         })?;
-        let output = read_on_thread(child.stdout.take());
-        let said = complaints_on_thread(child.stderr.take());
-        Ok(Self {
+        let (output, from_child) = mpsc::sync_channel(CHUNKS_AHEAD);
+        let (complaints, said) = mpsc::channel();
+        let pipes = (child.stdout.take(), child.stderr.take());
+        let running = Self {
             program,
             timeout: ffmpeg.timeout,
             child,
-            output,
+            output: from_child,
             said,
-        })
+        };
+        // Their ends are seen as those of what they send to. They are not joined: a child of the program may hold a pipe
+        // open after its end.
+        let reading = on_thread(move || send_all(pipes.0, &output));
+        let listening = on_thread(move || {
+            // Nobody listens when nobody wants to know.
+            let _ = complaints.send(last_words(pipes.1));
+        });
+        match reading.and(listening) {
+            Ok(()) => Ok(running),
+            Err(error) => Err(Wrong::path(format_args!(
+                "cannot read what {program} says: {error}"
+            ))),
+        }
     }
 
     /// The next bytes of its output; none at the end.
@@ -124,45 +141,47 @@ impl Drop for Running {
     }
 }
 
-/// Reads on a thread of its own, a few chunks ahead. The thread is not joined: a child of the program may
-/// hold the pipe open after its end.
-fn read_on_thread(from: Option<impl Read + Send + 'static>) -> Receiver<io::Result<Vec<u8>>> {
-    let (send, receive) = mpsc::sync_channel(4);
-    let Some(mut from) = from else { return receive };
-    thread::spawn(move || {
-        loop {
-            let mut chunk = vec![0; CHUNK];
-            let read = match from.read(&mut chunk) {
-                Ok(0) => return,
-                Ok(count) => {
-                    chunk.truncate(count);
-                    Ok(chunk)
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
-            };
-            let is_last = read.is_err();
-            if send.send(read).is_err() || is_last {
-                return;
-            }
-        }
-    });
-    receive
+fn on_thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().spawn(work).map(drop)
 }
 
-/// Collects what the program says; it is sent when the program ends.
-fn complaints_on_thread(from: Option<impl Read + Send + 'static>) -> Receiver<String> {
-    let (send, receive) = mpsc::channel();
-    let chunks = read_on_thread(from);
-    thread::spawn(move || {
-        let mut said = Vec::new();
-        for chunk in chunks.into_iter().flatten() {
-            said.extend_from_slice(&chunk);
-            let excess = said.len().saturating_sub(SAID);
-            said.drain(..excess);
+/// Sends what comes until it ends, fails, or nobody wants it.
+fn send_all(from: Option<impl Read>, to: &SyncSender<io::Result<Vec<u8>>>) {
+    let Some(mut from) = from else { return };
+    loop {
+        let mut chunk = vec![0; CHUNK];
+        let read = match from.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(count) => {
+                chunk.truncate(count);
+                Ok(chunk)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
+        let is_last = read.is_err();
+        if to.send(read).is_err() || is_last {
+            return;
         }
-        // Nobody listens when nobody wants to know.
-        let _ = send.send(String::from_utf8_lossy(&said).into_owned());
-    });
-    receive
+    }
+}
+
+/// The end of what the program complains of, once it has ended.
+fn last_words(from: Option<impl Read>) -> String {
+    let Some(mut from) = from else {
+        return String::new();
+    };
+    let mut said = Vec::new();
+    let mut chunk = [0; SAID];
+    loop {
+        match from.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => said.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+        let excess = said.len().saturating_sub(SAID);
+        said.drain(..excess);
+    }
+    String::from_utf8_lossy(&said).into_owned()
 }
