@@ -1,17 +1,15 @@
-//! Products that read quantised panels once and decode them in registers, for few rows.
+//! Scales and codes of quantised panels, decoded in registers, and the match from a type's name to loops compiled for its layout.
 //!
 //! ```text
-//! for each group of inputs:
-//!     t = sum over k of x[k] * code[k]                 two sums: even k and odd k
-//!     y += scale * t - (minimum + offset scale) * sum(x)
+//! value = scale * (code - offset) - minimum
 //! ```
-//! A lane is an output, so nothing is added across lanes, and the order does not depend on the number of rows.
+//! What they are used for is in `few_singles.rs`, `few.rs`, `bytes.rs` and `unpack.rs`. A lane is an output.
 
 use std::ops::Range;
 
 use crate::panels::coded::{Coding, GroupScales, HALVES, Minima};
-use crate::vector::ahead::ask;
-use crate::vector::{Halves, Simd, bytes, few};
+use crate::vector::unpack::{unpack_as, unpack_pairs_as};
+use crate::vector::{Halves, Simd, bytes, few, few_singles};
 use crate::workspace::Buffer;
 use crate::{Code, LANES, Matrix, Panels};
 
@@ -30,7 +28,7 @@ macro_rules! codings {
             }
         )*
 
-        /// Calls [`multiply_as`] for a code.
+        /// Calls [`few_singles::multiply_as`] for a code.
         #[inline(always)]
         pub(crate) fn multiply<S: Simd>(
             s: S,
@@ -40,7 +38,7 @@ macro_rules! codings {
             sums: &mut [f32],
         ) {
             match code {
-                $(Code::$name => multiply_as::<S, $name>(s, (x, weight), totals, sums),)*
+                $(Code::$name => few_singles::multiply_as::<S, $name>(s, (x, weight), totals, sums),)*
             }
         }
 
@@ -128,111 +126,18 @@ macro_rules! each_of_unit {
         $({ let $k = $value; $block })*
     };
 }
+pub(super) use each_of_unit;
 
 /// Inputs that are decoded together: one word of nibbles.
 pub(super) const UNIT: usize = 8;
 
-/// Most activation rows that share a decoded weight.
-const MOST_ROWS: usize = 4;
-
-/// `sums[row][16 panel + lane] = x[row] * W[16 panel + lane]`; `totals` is scratch for the sums of each group of x.
-#[inline(always)]
-fn multiply_as<S: Simd, C: Coded>(
-    s: S,
-    (x, weight): (Matrix<'_>, Panels<'_>),
-    totals: &mut [f32],
-    sums: &mut [f32],
-) {
-    let groups = weight.inputs() / C::CODING.group;
-    let stride = weight.count() * LANES;
-    for (row, totals) in totals.chunks_exact_mut(groups.max(1)).enumerate() {
-        add_groups(s, x.row(row), C::CODING.group, totals);
-    }
-    for panel in 0..weight.count() {
-        let bytes = weight.panel(panel);
-        let mut row = 0;
-        while row < x.rows() {
-            let left = x.rows() - row;
-            let job = (x, row, &totals[row * groups..]);
-            let sums = &mut sums[row * stride + panel * LANES..];
-            row += if left >= MOST_ROWS && S::ROWS >= MOST_ROWS {
-                rows::<S, C, MOST_ROWS>(s, bytes, job, (sums, stride))
-            } else if left >= 2 {
-                rows::<S, C, 2>(s, bytes, job, (sums, stride))
-            } else {
-                rows::<S, C, 1>(s, bytes, job, (sums, stride))
-            };
-        }
-    }
-}
-
-/// `totals[g]` is the sum of group `g` of `x`.
-#[inline(always)]
-fn add_groups<S: Simd>(s: S, x: &[f32], group: usize, totals: &mut [f32]) {
-    for (total, x) in totals.iter_mut().zip(x.chunks_exact(group)) {
-        let mut sum = s.splat(0.0);
-        for x in x.as_chunks().0 {
-            sum = s.add(sum, s.load(x));
-        }
-        *total = s.sum(sum);
-    }
-}
-
-/// One panel times `ROWS` rows; the number of rows.
-#[inline(always)]
-fn rows<S: Simd, C: Coded, const ROWS: usize>(
-    s: S,
-    panel: &[u8],
-    (x, first, totals): (Matrix<'_>, usize, &[f32]),
-    (sums, stride): (&mut [f32], usize),
-) -> usize {
-    let groups = C::CODING.elements / C::CODING.group;
-    let all_groups = x.columns() / C::CODING.group;
-    let mut results = [s.splat(0.0); ROWS];
-    for (index, block) in panel.chunks_exact(C::CODING.bytes).enumerate() {
-        for group in 0..groups {
-            let place = index * groups + group;
-            if ROWS == 1 {
-                let group_bytes = C::CODING.bytes / groups;
-                ask::<S, ROWS>(s, panel, place * group_bytes, group_bytes);
-            }
-            let mut units: [&[[f32; UNIT]]; ROWS] = [&[]; ROWS];
-            for (r, units) in units.iter_mut().enumerate() {
-                let inputs = &x.row(first + r)[place * C::CODING.group..][..C::CODING.group];
-                *units = inputs.as_chunks().0;
-            }
-            let mut partial = [[s.splat(0.0); 2]; ROWS];
-            let mut planes = upper_planes::<S, C>(s, block, group);
-            for unit in 0..C::CODING.group / UNIT {
-                let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
-                each_of_unit!(k, {
-                    for (partial, units) in partial.iter_mut().zip(units) {
-                        partial[k % 2] = s.fma(s.splat(units[unit][k]), codes[k], partial[k % 2]);
-                    }
-                });
-            }
-            let (scale, minimum) = scales::<S, C>(s, block, group);
-            for (r, (result, partial)) in results.iter_mut().zip(partial).enumerate() {
-                *result = s.fma(scale, s.add(partial[0], partial[1]), *result);
-                if has_minima::<C>() || C::CODING.offset != 0 {
-                    let total = s.splat(-totals[r * all_groups + place]);
-                    *result = s.fma(minimum, total, *result);
-                }
-            }
-        }
-    }
-    for (r, result) in results.into_iter().enumerate() {
-        let target = sums[r * stride..]
-            .first_chunk_mut()
-            .expect("16 sums for each panel");
-        s.store(result, target);
-    }
-    ROWS
-}
-
 /// The scale of a group, and what a code of 0 stands for, negated.
 #[inline(always)]
-fn scales<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) -> (S::Floats, S::Floats) {
+pub(super) fn scales<S: Simd, C: Coded>(
+    s: S,
+    block: &[u8],
+    group: usize,
+) -> (S::Floats, S::Floats) {
     let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
     let offset = s.mul(scale, s.splat(C::CODING.offset as f32));
     (scale, s.add(minimum, offset))
@@ -339,7 +244,7 @@ pub(super) fn upper_planes<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) 
 ///
 /// `upper` holds the group's bits of the upper planes, this unit's lowest; they are shifted on to the next unit's.
 #[inline(always)]
-fn codes<S: Simd, C: Coded>(
+pub(super) fn codes<S: Simd, C: Coded>(
     s: S,
     block: &[u8],
     (group, unit): (usize, usize),
@@ -419,69 +324,4 @@ fn from_signed_bytes<S: Simd>(s: S, words: [S::Ints; 2]) -> [S::Floats; UNIT] {
         codes[k] = s.to_float(s.shift_right_signed(left, 24));
     });
     codes
-}
-
-/// Values of some blocks of a panel: `out[k][lane] = scale (code - offset) - minimum`.
-#[inline(always)]
-fn unpack_as<S: Simd, C: Coded>(s: S, blocks: &[u8], out: &mut [f32]) {
-    let coding = &C::CODING;
-    let blocks = blocks.chunks_exact(coding.bytes);
-    for (block, out) in blocks.zip(out.chunks_exact_mut(coding.elements * LANES)) {
-        for (group, out) in out.chunks_exact_mut(coding.group * LANES).enumerate() {
-            let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
-            let mut planes = upper_planes::<S, C>(s, block, group);
-            for (unit, out) in out.chunks_exact_mut(UNIT * LANES).enumerate() {
-                let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
-                for (code, out) in codes.into_iter().zip(out.as_chunks_mut().0) {
-                    let mut value = code;
-                    if coding.offset != 0 {
-                        value = s.sub(value, s.splat(coding.offset as f32));
-                    }
-                    value = s.mul(scale, value);
-                    if has_minima::<C>() {
-                        value = s.sub(value, minimum);
-                    }
-                    s.store(value, out);
-                }
-            }
-        }
-    }
-}
-
-/// [`unpack_as`] for some groups, to words of two inputs, the even one low, rounded to upper halves.
-///
-/// `fma` gives the bits of [`unpack_as`]: a scale times a code has at most 24 bits, whatever the type.
-#[inline(always)]
-fn unpack_pairs_as<S: Simd, H: Halves<S>, C: Coded>(
-    (s, _): (S, H),
-    (blocks, groups): (&[u8], Range<usize>),
-    out: &mut [i32],
-) {
-    let coding = &C::CODING;
-    let groups_of_block = coding.elements / coding.group;
-    for (group, out) in groups.zip(out.chunks_exact_mut(coding.group / 2 * LANES)) {
-        let (block, group) = (group / groups_of_block, group % groups_of_block);
-        let block = &blocks[block * coding.bytes..][..coding.bytes];
-        let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
-        let offset = s.mul(scale, s.splat(coding.offset as f32));
-        let base = if has_minima::<C>() { minimum } else { offset };
-        let base = s.sub(s.splat(0.0), base);
-        let mut planes = upper_planes::<S, C>(s, block, group);
-        let units = out.as_chunks_mut::<{ UNIT / 2 * LANES }>().0;
-        for (unit, out) in units.iter_mut().enumerate() {
-            let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
-            let words = out.as_chunks_mut().0;
-            for (pair, word) in codes.as_chunks::<2>().0.iter().zip(words) {
-                let mut values = *pair;
-                for value in &mut values {
-                    *value = if has_minima::<C>() || coding.offset != 0 {
-                        s.fma(scale, *value, base)
-                    } else {
-                        s.mul(scale, *value)
-                    };
-                }
-                s.store_ints(H::join(s, values[0], values[1]), word);
-            }
-        }
-    }
 }

@@ -15,6 +15,7 @@ mod decode;
 mod few;
 mod few_chunks;
 mod few_pairs;
+mod few_singles;
 mod groups;
 mod halves;
 mod kept;

@@ -1,12 +1,16 @@
-//! Panels to `f32`, 16 elements at a time.
+//! Panels to `f32`, 16 elements at a time, and quantised ones to pairs of halves.
 
 use std::ops::Range;
 
 use crate::panels::bytes::BIAS;
 use crate::scalar::unpack::unpack as unpack_scalar;
+use crate::vector::Simd;
 use crate::vector::bytes::four;
-use crate::vector::tile::{Halves, Lanes, Singles};
-use crate::vector::{Simd, decode};
+use crate::vector::decode::{
+    self, Coded, UNIT, codes, has_minima, scale_and_minimum, upper_planes,
+};
+use crate::vector::halves::Halves;
+use crate::vector::tile::{self, Lanes, Singles};
 use crate::{CHUNK, LANES, PanelFormat, Panels};
 
 /// See [`crate::Kernels::unpack`].
@@ -27,7 +31,7 @@ pub(crate) fn unpack<S: Simd>(
     let panels = weight.part(panel * LANES..((panel + 1) * LANES).min(weight.outputs()));
     match weight.format() {
         PanelFormat::F32 => convert::<S, Singles>(s, &panels.singles()[elements], out),
-        PanelFormat::F16 => convert::<S, Halves>(s, &panels.halves()[elements], out),
+        PanelFormat::F16 => convert::<S, tile::Halves>(s, &panels.halves()[elements], out),
         PanelFormat::BF16 => {
             let words = &panels.words()[inputs.start / 2 * LANES..];
             for (out, words) in out.chunks_mut(2 * LANES).zip(words.as_chunks::<LANES>().0) {
@@ -81,5 +85,70 @@ fn convert<S: Simd, L: Lanes>(s: S, values: &[L::Element], out: &mut [f32]) {
     let targets = out.as_chunks_mut::<LANES>().0;
     for (target, values) in targets.iter_mut().zip(values.as_chunks::<LANES>().0) {
         s.store(L::load(s, values), target);
+    }
+}
+
+/// Values of some blocks of a panel: `out[k][lane] = scale (code - offset) - minimum`.
+#[inline(always)]
+pub(super) fn unpack_as<S: Simd, C: Coded>(s: S, blocks: &[u8], out: &mut [f32]) {
+    let coding = &C::CODING;
+    let blocks = blocks.chunks_exact(coding.bytes);
+    for (block, out) in blocks.zip(out.chunks_exact_mut(coding.elements * LANES)) {
+        for (group, out) in out.chunks_exact_mut(coding.group * LANES).enumerate() {
+            let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+            let mut planes = upper_planes::<S, C>(s, block, group);
+            for (unit, out) in out.chunks_exact_mut(UNIT * LANES).enumerate() {
+                let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
+                for (code, out) in codes.into_iter().zip(out.as_chunks_mut().0) {
+                    let mut value = code;
+                    if coding.offset != 0 {
+                        value = s.sub(value, s.splat(coding.offset as f32));
+                    }
+                    value = s.mul(scale, value);
+                    if has_minima::<C>() {
+                        value = s.sub(value, minimum);
+                    }
+                    s.store(value, out);
+                }
+            }
+        }
+    }
+}
+
+/// [`unpack_as`] for some groups, to words of two inputs, the even one low, rounded to upper halves.
+///
+/// `fma` gives the bits of [`unpack_as`]: a scale times a code has at most 24 bits, whatever the type.
+#[inline(always)]
+pub(super) fn unpack_pairs_as<S: Simd, H: Halves<S>, C: Coded>(
+    (s, _): (S, H),
+    (blocks, groups): (&[u8], Range<usize>),
+    out: &mut [i32],
+) {
+    let coding = &C::CODING;
+    let groups_of_block = coding.elements / coding.group;
+    for (group, out) in groups.zip(out.chunks_exact_mut(coding.group / 2 * LANES)) {
+        let (block, group) = (group / groups_of_block, group % groups_of_block);
+        let block = &blocks[block * coding.bytes..][..coding.bytes];
+        let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+        let offset = s.mul(scale, s.splat(coding.offset as f32));
+        let base = if has_minima::<C>() { minimum } else { offset };
+        let base = s.sub(s.splat(0.0), base);
+        let mut planes = upper_planes::<S, C>(s, block, group);
+        let units = out.as_chunks_mut::<{ UNIT / 2 * LANES }>().0;
+        for (unit, out) in units.iter_mut().enumerate() {
+            let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
+            let words = out.as_chunks_mut().0;
+            for (pair, word) in codes.as_chunks::<2>().0.iter().zip(words) {
+                let mut values = *pair;
+                for value in &mut values {
+                    *value = if has_minima::<C>() || coding.offset != 0 {
+                        s.fma(scale, *value, base)
+                    } else {
+                        s.mul(scale, *value)
+                    };
+                }
+                s.store_ints(H::join(s, values[0], values[1]), word);
+            }
+        }
     }
 }
