@@ -7,7 +7,7 @@ use ocelli_models::ImageFeatures;
 
 use crate::features::lock;
 use crate::step::Outputs;
-use crate::vision::Encoded;
+use crate::vision::{Company, Encoded};
 use crate::{Engine, Error, ImageCache, ImageKey, Output, SequenceId, Slices};
 
 /// How long to wait for a disk when there is nothing else to do.
@@ -86,10 +86,14 @@ impl Engine {
     }
 
     fn encode_in(&mut self, lane: usize, outputs: &mut Outputs) -> bool {
+        let company = match self.sequences.len() {
+            ..2 => Company::Alone,
+            _ => Company::Others,
+        };
         let encoder = &mut self.encoders[lane];
+        let time = self.tempo.slice(encoder.slices().time);
         if let Some(work) = encoder.at_work() {
-            let time = self.tempo.slice(encoder.slices().time);
-            let encoded = encoder.advance(time);
+            let encoded = encoder.advance(time, company);
             self.encoded(lane, work, encoded, outputs);
             return true;
         }
@@ -109,7 +113,7 @@ impl Engine {
         sequence.lap();
         self.counts.feature_misses_total += 1;
         let picture = Arc::clone(&sequence.pictures[image]);
-        let encoded = self.encoders[lane].begin((id, image), picture);
+        let encoded = self.encoders[lane].begin((id, image), picture, (time, company));
         self.encoded(lane, (id, image), encoded, outputs);
         true
     }

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ocelli_tensor::{
     Activation, Attend, AttentionPart, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore,
@@ -21,15 +22,18 @@ const WHOLE_ROWS: usize = 32;
 /// See the module.
 pub(crate) struct Paced<'a> {
     inner: Arc<dyn Backend>,
-    /// Multiplications of a piece.
-    piece: u64,
+    /// Multiplications of the next piece: the pause may change them.
+    piece: &'a AtomicU64,
     /// Called between two pieces; may take as long as it wants.
     pause: &'a (dyn Fn() + Sync),
 }
 
 impl<'a> Paced<'a> {
-    pub(crate) fn new(inner: Arc<dyn Backend>, piece: u64, pause: &'a (dyn Fn() + Sync)) -> Self {
-        let piece = piece.saturating_mul(inner.pace());
+    pub(crate) fn new(
+        inner: Arc<dyn Backend>,
+        piece: &'a AtomicU64,
+        pause: &'a (dyn Fn() + Sync),
+    ) -> Self {
         Self {
             inner,
             piece,
@@ -37,16 +41,30 @@ impl<'a> Paced<'a> {
         }
     }
 
-    /// Runs of `rows` rows that cost `row` multiplications each, of about the same length: a short one at the end would cost a thread
-    /// as much waiting as a long one.
-    fn pieces(&self, rows: usize, row: usize) -> impl Iterator<Item = Range<usize>> {
-        let most = usize::try_from(self.piece / row.max(1) as u64).unwrap_or(usize::MAX);
-        let most = most.max(if self.piece > 1 { LEAST_ROWS } else { 1 });
+    fn piece(&self) -> u64 {
+        let piece = self.piece.load(Ordering::Relaxed);
+        piece.saturating_mul(self.inner.pace())
+    }
+
+    /// Rows of the next piece of so many that cost `row` multiplications each. All pieces are of about the same length: a short one at
+    /// the end would cost a thread as much waiting as a long one.
+    fn rows_of_piece(&self, rows: usize, row: usize) -> usize {
+        let piece = self.piece();
+        let most = usize::try_from(piece / row.max(1) as u64).unwrap_or(usize::MAX);
+        let most = most.max(if piece > 1 { LEAST_ROWS } else { 1 });
         let even = rows.div_ceil(rows.div_ceil(most).max(1)).max(1);
-        let count = even.next_multiple_of(WHOLE_ROWS).min(most);
-        (0..rows)
-            .step_by(count)
-            .map(move |start| start..rows.min(start.saturating_add(count)))
+        even.next_multiple_of(WHOLE_ROWS).min(most).min(rows)
+    }
+
+    /// Calls `run` for runs of `rows` rows that cost `row` multiplications each, with a pause behind each.
+    fn in_pieces(&self, rows: usize, row: usize, mut run: impl FnMut(Range<usize>)) {
+        let mut start = 0;
+        while start < rows {
+            let end = start + self.rows_of_piece(rows - start, row);
+            run(start..end);
+            (self.pause)();
+            start = end;
+        }
     }
 
     fn then_pause(&self, run: impl FnOnce(&dyn Backend)) {
@@ -61,50 +79,47 @@ impl Backend for Paced<'_> {
     }
 
     fn product(&self, storage: &mut dyn Storage, x: Tensor, weight: &Weight, out: Tensor) {
-        for run in self.pieces(x.rows(), weight.inputs() * weight.outputs()) {
+        let row = weight.inputs() * weight.outputs();
+        self.in_pieces(x.rows(), row, |run| {
             let (x, out) = (x.slice_rows(run.clone()), out.slice_rows(run));
             self.inner.product(storage, x, weight, out);
-            (self.pause)();
-        }
+        });
     }
 
     fn linear(&self, storage: &mut dyn Storage, op: Linear<'_>, scratch: Tensor) {
         let row = op.weight.inputs() * op.weight.outputs();
-        for run in self.pieces(op.x.rows(), row) {
+        self.in_pieces(op.x.rows(), row, |run| {
             let part = Linear {
                 x: op.x.slice_rows(run.clone()),
                 out: op.out.slice_rows(run.clone()),
                 ..op
             };
             self.inner.linear(storage, part, scratch.slice_rows(run));
-            (self.pause)();
-        }
+        });
     }
 
     fn linears(&self, storage: &mut dyn Storage, ops: &[Linear<'_>; 3]) {
         let sizes = ops.map(|op| op.weight.inputs() * op.weight.outputs());
-        for run in self.pieces(ops[0].x.rows(), sizes.iter().sum()) {
+        self.in_pieces(ops[0].x.rows(), sizes.iter().sum(), |run| {
             let parts = ops.map(|op| Linear {
                 x: op.x.slice_rows(run.clone()),
                 out: op.out.slice_rows(run.clone()),
                 ..op
             });
             self.inner.linears(storage, &parts);
-            (self.pause)();
-        }
+        });
     }
 
     fn gated_mlp(&self, storage: &mut dyn Storage, op: GatedMlp<'_>, scratch: Tensor) {
         let row = 2 * op.gate.inputs() * op.gate.outputs();
-        for run in self.pieces(op.x.rows(), row) {
+        self.in_pieces(op.x.rows(), row, |run| {
             let part = GatedMlp {
                 x: op.x.slice_rows(run.clone()),
                 out: op.out.slice_rows(run.clone()),
                 ..op
             };
             self.inner.gated_mlp(storage, part, scratch.slice_rows(run));
-            (self.pause)();
-        }
+        });
     }
 
     fn attend_part_within(
@@ -120,18 +135,19 @@ impl Backend for Paced<'_> {
         let row = 2 * longest.unwrap_or(0) * columns;
         // All rows of a few heads rather than a few rows of all: keys are then made ready for many rows.
         let head = row as u64 * part.rows.len() as u64;
-        let count = usize::try_from(self.piece / head.max(1)).unwrap_or(usize::MAX);
-        let count = count.clamp(1, part.heads.len().max(1));
-        for first in part.heads.clone().step_by(count) {
-            let heads = first..part.heads.end.min(first + count);
-            for run in self.pieces(part.rows.len(), row * heads.len()) {
+        let mut first = part.heads.start;
+        while first < part.heads.end {
+            let left = part.heads.end - first;
+            let most = usize::try_from(self.piece() / head.max(1)).unwrap_or(usize::MAX);
+            let heads = first..first + left.div_ceil(left.div_ceil(most.max(1)));
+            first = heads.end;
+            self.in_pieces(part.rows.len(), row * heads.len(), |run| {
                 let rows = part.rows.start + run.start..part.rows.start + run.end;
                 let heads = heads.clone();
                 let part = AttentionPart { rows, heads };
                 self.inner
                     .attend_part_within(storage, attend, keys_values, segments, &part);
-                (self.pause)();
-            }
+            });
         }
     }
 

@@ -7,7 +7,7 @@
 //! A picture whose features are not finite is encoded once more by a backend that rounds nothing, if there is one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,6 +29,9 @@ pub struct Slices {
     pub time: Duration,
     /// Multiplications of a piece, which is never divided. Default 2000 million: a few milliseconds.
     pub piece: u64,
+    /// The same while there is no other request: threads that are not equally fast share a long piece better. Default 40 000
+    /// million, a tenth of a second, which a request that comes meanwhile waits once: less than for a step of a prompt.
+    pub piece_alone: u64,
 }
 
 impl Default for Slices {
@@ -36,8 +39,18 @@ impl Default for Slices {
         Self {
             time: Duration::from_millis(20),
             piece: 2_000_000_000,
+            piece_alone: 40_000_000_000,
         }
     }
+}
+
+/// Whether anybody waits while a picture is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// There is no other request.
+    Alone,
+    /// There are others.
+    Others,
 }
 
 /// How far a picture is after a slice.
@@ -94,9 +107,9 @@ enum Turn {
     /// Nothing to do.
     Idle,
     /// A new picture, how long to work, and by which backend.
-    Begin(Arc<Picture>, Slices, Rounding),
-    /// Go on until then.
-    Work(Instant),
+    Begin(Arc<Picture>, Slice, Rounding),
+    /// Go on for so long.
+    Work(Slice),
     /// The thread has used its slice.
     Paused,
     /// The picture is to be given up.
@@ -105,6 +118,14 @@ enum Turn {
     Finished(Option<ImageFeatures>),
     /// The engine goes away.
     Closed,
+}
+
+/// How the thread works until it pauses.
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    until: Instant,
+    /// Multiplications of a piece.
+    piece: u64,
 }
 
 /// What unwinds the thread when a picture is given up.
@@ -139,7 +160,7 @@ impl Shared {
     }
 
     /// The thread between two pieces: goes on until its slice is used up, then waits for the next.
-    fn pause(&self, until: &Mutex<Instant>) {
+    fn pause(&self, until: &Mutex<Instant>, piece: &AtomicU64) {
         let mut until = until.lock().unwrap_or_else(PoisonError::into_inner);
         if Instant::now() < *until {
             return;
@@ -147,7 +168,10 @@ impl Shared {
         self.pass(Turn::Paused);
         let turn = self.wait(|turn| matches!(turn, Turn::Work(_) | Turn::Stop | Turn::Closed));
         match *turn {
-            Turn::Work(next) => *until = next,
+            Turn::Work(next) => {
+                *until = next.until;
+                piece.store(next.piece, Ordering::Relaxed);
+            }
             _ => {
                 drop(turn);
                 // Not a panic: nothing is reported.
@@ -160,15 +184,15 @@ impl Shared {
     fn run(&self) {
         loop {
             let mut turn = self.wait(|turn| matches!(turn, Turn::Begin(..) | Turn::Closed));
-            let Turn::Begin(picture, slices, rounding) = std::mem::replace(&mut *turn, Turn::Idle)
+            let Turn::Begin(picture, slice, rounding) = std::mem::replace(&mut *turn, Turn::Idle)
             else {
                 return;
             };
             drop(turn);
-            let until = Mutex::new(Instant::now() + slices.time);
-            let pause = || self.pause(&until);
+            let (until, piece) = (Mutex::new(slice.until), AtomicU64::new(slice.piece));
+            let pause = || self.pause(&until, &piece);
             let backend = Arc::clone(self.backend(rounding));
-            let backend = Paced::new(backend, slices.piece, &pause);
+            let backend = Paced::new(backend, &piece, &pause);
             let encode = || self.encode(&backend, &picture, None);
             match catch_unwind(AssertUnwindSafe(encode)) {
                 Ok(features) => self.pass(Turn::Finished(features)),
@@ -269,7 +293,12 @@ impl Encoder {
     }
 
     /// Begins with picture number `image` of a sequence and works for one slice.
-    pub(crate) fn begin(&mut self, whose: (SequenceId, usize), picture: Arc<Picture>) -> Encoded {
+    pub(crate) fn begin(
+        &mut self,
+        whose: (SequenceId, usize),
+        picture: Arc<Picture>,
+        (time, company): (Duration, Company),
+    ) -> Encoded {
         assert!(self.work.is_none(), "one picture at a time");
         if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
@@ -280,28 +309,38 @@ impl Encoder {
             // The system has no thread left: as good as a failure of ours.
             return Encoded::Panicked;
         }
-        self.start(Work {
+        let work = Work {
             whose,
             picture,
             rounding: Rounding::Usual,
-        })
+        };
+        self.start(work, self.slice(time, company))
     }
 
-    fn start(&mut self, work: Work) -> Encoded {
+    fn start(&mut self, work: Work, slice: Slice) -> Encoded {
         self.shared.layers.store(0, Ordering::Relaxed);
         let picture = Arc::clone(&work.picture);
-        let begin = Turn::Begin(picture, self.slices, work.rounding);
+        let begin = Turn::Begin(picture, slice, work.rounding);
         self.work = Some(work);
         self.shared.pass(begin);
         self.hear()
     }
 
     /// Goes on for a slice of so long.
-    pub(crate) fn advance(&mut self, time: Duration) -> Encoded {
+    pub(crate) fn advance(&mut self, time: Duration, company: Company) -> Encoded {
         assert!(self.work.is_some(), "a picture was begun");
-        let until = Instant::now() + time;
-        self.shared.pass(Turn::Work(until));
+        self.shared.pass(Turn::Work(self.slice(time, company)));
         self.hear()
+    }
+
+    fn slice(&self, time: Duration, company: Company) -> Slice {
+        Slice {
+            until: Instant::now() + time,
+            piece: match company {
+                Company::Alone => self.slices.piece_alone,
+                Company::Others => self.slices.piece,
+            },
+        }
     }
 
     /// Waits until the slice is used up.
@@ -331,10 +370,11 @@ impl Encoder {
         match work {
             Some(work) if work.rounding == Rounding::Usual && self.shared.exact.is_some() => {
                 self.repeats += 1;
-                self.start(Work {
+                let work = Work {
                     rounding: Rounding::Without,
                     ..work
-                })
+                };
+                self.start(work, self.slice(self.slices.time, Company::Others))
             }
             _ => Encoded::NonFinite,
         }

@@ -55,7 +55,11 @@ fn pictures_encoded_in_pieces_of_any_size_are_what_they_are_whole() {
     for (time, piece) in [(0, 1), (0, 30_000), (0, u64::MAX), (1000, 1)] {
         let mut engine = bench.engine(3);
         let time = Duration::from_secs(time);
-        engine.set_slices(Slices { time, piece });
+        engine.set_slices(Slices {
+            time,
+            piece,
+            piece_alone: piece,
+        });
         let submit = |request| engine.submit(request).unwrap();
         let ids: Vec<_> = bench.requests().into_iter().map(submit).collect();
         let outcomes = finish(&mut engine);
@@ -74,6 +78,7 @@ fn others_go_on_while_a_picture_is_in_the_middle_of_a_layer_and_it_can_be_given_
         engine.set_slices(Slices {
             time: Duration::ZERO,
             piece: 1,
+            piece_alone: 1,
         });
         let seeing = engine.submit(bench.requests().swap_remove(0)).unwrap();
         let reading = engine.submit(bench.requests().swap_remove(1)).unwrap();
@@ -102,6 +107,41 @@ fn others_go_on_while_a_picture_is_in_the_middle_of_a_layer_and_it_can_be_given_
 }
 
 #[test]
+fn pieces_are_long_while_a_picture_is_alone_and_short_when_somebody_comes() {
+    /// Steps that an answer takes; whole operations of the picture are fewer.
+    const STEPS: usize = 60;
+    let bench = Bench::new(2);
+    let expected = bench.alone().swap_remove(0);
+    for comes in [false, true] {
+        let mut engine = bench.engine(2);
+        engine.set_slices(Slices {
+            time: Duration::ZERO,
+            piece: 1,
+            piece_alone: u64::MAX,
+        });
+        let seeing = engine.submit(bench.requests().swap_remove(0)).unwrap();
+        engine.step();
+        if comes {
+            let reading = Generate {
+                ignore_end: true,
+                max_tokens: STEPS,
+                ..bench.request("Hi", None)
+            };
+            engine.submit(reading).unwrap();
+        }
+        let mut is_encoded = false;
+        for _ in 1..STEPS {
+            for (_, output) in engine.step() {
+                is_encoded |=
+                    matches!(output, Output::Encoding { done, total, .. } if done == total);
+            }
+        }
+        assert_eq!(is_encoded, !comes);
+        assert_eq!(finish(&mut engine)[&seeing].tokens, expected);
+    }
+}
+
+#[test]
 fn a_small_picture_does_not_wait_for_the_end_of_a_large_one() {
     let bench = Bench::new(2);
     let (large, small) = (Some("wide.png"), Some("too_small.png"));
@@ -115,6 +155,7 @@ fn a_small_picture_does_not_wait_for_the_end_of_a_large_one() {
     engine.set_slices(Slices {
         time: Duration::ZERO,
         piece: 1,
+        piece_alone: 1,
     });
     let first = engine.submit(bench.request("What is it?", large)).unwrap();
     for _ in 0..3 {
