@@ -40,7 +40,7 @@ fn main() {
     let whole = Slices {
         time: Duration::from_secs(3600),
         piece: u64::MAX,
-        piece_alone: u64::MAX,
+        long_piece: u64::MAX,
     };
     let settings = Settings {
         context: 4096,

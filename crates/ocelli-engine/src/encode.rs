@@ -86,9 +86,11 @@ impl Engine {
     }
 
     fn encode_in(&mut self, lane: usize, outputs: &mut Outputs) -> bool {
-        let company = match self.sequences.len() {
-            ..2 => Company::Alone,
-            _ => Company::Others,
+        let mut lanes = self.encoders.iter().enumerate();
+        let takes_turns = lanes.any(|(other, e)| other != lane && e.at_work().is_some());
+        let company = match takes_turns || self.scheduler.is_generating() {
+            false => Company::Alone,
+            true => Company::Others,
         };
         let encoder = &mut self.encoders[lane];
         let time = self.tempo.slice(encoder.slices().time);

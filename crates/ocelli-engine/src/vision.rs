@@ -29,9 +29,10 @@ pub struct Slices {
     pub time: Duration,
     /// Multiplications of a piece, which is never divided. Default 2000 million: a few milliseconds.
     pub piece: u64,
-    /// The same while there is no other request: threads that are not equally fast share a long piece better. Default 40 000
-    /// million, a tenth of a second, which a request that comes meanwhile waits once: less than for a step of a prompt.
-    pub piece_alone: u64,
+    /// The same while nobody generates and no other picture is on its way: threads that are not equally fast share a long piece
+    /// better. Default 40 000 million, a tenth of a second, which a request that comes meanwhile waits once: less than for a step
+    /// of a prompt.
+    pub long_piece: u64,
 }
 
 impl Default for Slices {
@@ -39,17 +40,17 @@ impl Default for Slices {
         Self {
             time: Duration::from_millis(20),
             piece: 2_000_000_000,
-            piece_alone: 40_000_000_000,
+            long_piece: 40_000_000_000,
         }
     }
 }
 
-/// Whether anybody waits while a picture is encoded.
+/// Whether anybody waits for the end of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Company {
-    /// There is no other request.
+    /// Nobody generates, and no other picture takes turns with this one.
     Alone,
-    /// There are others.
+    /// Somebody does.
     Others,
 }
 
@@ -337,7 +338,7 @@ impl Encoder {
         Slice {
             until: Instant::now() + time,
             piece: match company {
-                Company::Alone => self.slices.piece_alone,
+                Company::Alone => self.slices.long_piece,
                 Company::Others => self.slices.piece,
             },
         }

@@ -58,7 +58,7 @@ fn pictures_encoded_in_pieces_of_any_size_are_what_they_are_whole() {
         engine.set_slices(Slices {
             time,
             piece,
-            piece_alone: piece,
+            long_piece: piece,
         });
         let submit = |request| engine.submit(request).unwrap();
         let ids: Vec<_> = bench.requests().into_iter().map(submit).collect();
@@ -78,7 +78,7 @@ fn others_go_on_while_a_picture_is_in_the_middle_of_a_layer_and_it_can_be_given_
         engine.set_slices(Slices {
             time: Duration::ZERO,
             piece: 1,
-            piece_alone: 1,
+            long_piece: 1,
         });
         let seeing = engine.submit(bench.requests().swap_remove(0)).unwrap();
         let reading = engine.submit(bench.requests().swap_remove(1)).unwrap();
@@ -107,7 +107,7 @@ fn others_go_on_while_a_picture_is_in_the_middle_of_a_layer_and_it_can_be_given_
 }
 
 #[test]
-fn pieces_are_long_while_a_picture_is_alone_and_short_when_somebody_comes() {
+fn pieces_are_long_until_somebody_generates() {
     /// Steps that an answer takes; whole operations of the picture are fewer.
     const STEPS: usize = 60;
     let bench = Bench::new(2);
@@ -117,7 +117,7 @@ fn pieces_are_long_while_a_picture_is_alone_and_short_when_somebody_comes() {
         engine.set_slices(Slices {
             time: Duration::ZERO,
             piece: 1,
-            piece_alone: u64::MAX,
+            long_piece: u64::MAX,
         });
         let seeing = engine.submit(bench.requests().swap_remove(0)).unwrap();
         engine.step();
@@ -155,7 +155,7 @@ fn a_small_picture_does_not_wait_for_the_end_of_a_large_one() {
     engine.set_slices(Slices {
         time: Duration::ZERO,
         piece: 1,
-        piece_alone: 1,
+        long_piece: 1,
     });
     let first = engine.submit(bench.request("What is it?", large)).unwrap();
     for _ in 0..3 {
