@@ -22,6 +22,7 @@ pub(crate) struct AttentionSpace {
     pub(crate) values: Buffer<f32>,
     pub(crate) queries: Buffer<f32>,
     pub(crate) scores: Buffer<f32>,
+    pub(crate) starts: Buffer<f32>,
     pub(crate) sums: Buffer<f32>,
     pub(crate) largest: Buffer<f32>,
     pub(crate) total: Buffer<f32>,

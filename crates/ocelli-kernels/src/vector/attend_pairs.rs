@@ -304,7 +304,7 @@ fn attend_tile<S: Simd, H: Halves<S>>(
     let sums = &mut space.sums[queries.start * width..queries.end * width];
     let totals = space.total.as_chunks_mut::<LANES>().0;
     for (row, query) in queries.clone().enumerate() {
-        weigh_row(
+        weigh_row::<S, H, false>(
             (s, h),
             (
                 &mut scores[row * BLOCK..][..panels * LANES],

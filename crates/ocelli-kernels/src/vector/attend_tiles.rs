@@ -9,20 +9,21 @@
 //!         registers: p, total = weights of a row of t    see `weights.rs`
 //!         unit:      the row's share of
 //!                        sums[t - 1] += p v
-//!                        scores[t + 1] = q k^T
+//!                        scores[t + 1] = q k^T - largest
 //!     sums of the last 32 queries
 //! ```
-//! Scores and weights are kept twice, so that neighbours do not wait for each other. Rows behind the last query are computed
-//! too, from what lies there, and thrown away.
+//! Scores and weights are kept twice, so that neighbours do not wait for each other. Scores start at what is subtracted from them, so
+//! that registers, which have more to do than the unit, need not. Rows behind the last query are computed too, from what lies
+//! there, and thrown away.
 
 use std::ops::Range;
 
 use crate::panels::cast::{bits, bits_mut};
-use crate::tiles::{self, DEPTH, TileUnit};
+use crate::tiles::{self, DEPTH, TILE, TileUnit};
 use crate::vector::attend_pairs::{
     BLOCK, Sizes, WEIGHT_STRIDE, ask_for, clear, divide, round_block, round_queries,
 };
-use crate::vector::weights::{Row, weigh_row};
+use crate::vector::weights::{Row, is_known, weigh_row};
 use crate::vector::{Halves, Simd};
 use crate::workspace::{AttentionSpace, room};
 use crate::{Attention, Kernels, LANES, MatrixMut, Operand, Workspace};
@@ -157,7 +158,7 @@ impl Work {
         }
     }
 
-    /// A step of `scores = q k^T` for two panels of keys.
+    /// A step of `scores = starts + q k^T` for two panels of keys.
     #[inline(always)]
     fn score_keys<U: TileUnit>(
         &self,
@@ -171,13 +172,31 @@ impl Work {
         let panel_step = self.sizes.words * LANES;
         let keys = &bits(&space.key_words)[2 * pair * panel_step + k * DEPTH * LANES..];
         if k == 0 {
-            tiles::zero::<U, 2, 2>(unit);
+            let (first, second) = bits(&space.starts).split_at(TILE);
+            unit.load::<0>(first, LANES);
+            unit.load::<1>(first, LANES);
+            unit.load::<2>(second, LANES);
+            unit.load::<3>(second, LANES);
         }
         tiles::step::<U, 2, 2, false>(unit, (queries, stride), (keys, panel_step));
         if k + 1 == self.head_steps() {
             let scores = &mut space.scores[tile.side * SCORES + pair * TOKENS..];
             tiles::store::<U, 2, 2>(unit, bits_mut(scores), BLOCK);
         }
+    }
+}
+
+/// Where scores of the queries start: at their largest so far, negated, for all tokens of a panel.
+#[inline(always)]
+fn start_scores<S: Simd>(s: S, tile: Option<&Tile>, space: &mut AttentionSpace) {
+    let Some(Tile { place, .. }) = tile else {
+        return;
+    };
+    let starts = room(&mut space.starts, QUERIES * LANES);
+    let starts = starts.as_chunks_mut::<LANES>().0;
+    for (start, largest) in starts.iter_mut().zip(&space.largest[place.first..]) {
+        let largest = if is_known(*largest) { *largest } else { 0.0 };
+        s.store(s.splat(-largest), start);
     }
 }
 
@@ -227,6 +246,7 @@ pub(crate) fn attend_tiles_of<U: TileUnit, S: Simd + Kernels, H: Halves<S>>(
         };
         let mut present = Tile::from(attention, sizes, &tokens, (0, 0));
         work.next = present.as_ref().map(|tile| tile.place);
+        start_scores(s, present.as_ref(), space);
         work.run(unit, 0..work.steps(), space);
         while let Some(tile) = present {
             let place = tile.place;
@@ -236,6 +256,7 @@ pub(crate) fn attend_tiles_of<U: TileUnit, S: Simd + Kernels, H: Halves<S>>(
             let after = (place.first + QUERIES, 1 - place.side);
             present = Tile::from(attention, sizes, &tokens, after);
             work.next = present.as_ref().map(|tile| tile.place);
+            start_scores(s, present.as_ref(), space);
             weigh_tile(unit, (s, h), (&tile, &work), space);
             work.former = Some(place);
         }
@@ -259,7 +280,7 @@ fn weigh_tile<U: TileUnit, S: Simd, H: Halves<S>>(
         let query = place.first + row;
         let scores = &mut space.scores[place.side * SCORES + row * BLOCK..][..panels * LANES];
         let weights = &mut space.weights[place.side * WEIGHTS + row * WEIGHT_STRIDE..];
-        weigh_row(
+        weigh_row::<S, H, true>(
             (s, h),
             (scores, visible.clone()),
             &mut weights[..panels.div_ceil(2) * LANES],

@@ -36,7 +36,9 @@ fn whole_power<S: Simd>(s: S, n: S::Ints) -> S::Floats {
 pub(crate) fn power_of_two<S: Simd>(s: S, x: S::Floats) -> S::Floats {
     /// Numbers this far below have a power of 0.
     const LEAST: f32 = -120.0;
-    let limited = s.max(s.splat(LEAST), x);
+    /// Numbers above have the power of this one.
+    const MOST: f32 = 127.0;
+    let limited = s.min(s.splat(MOST), s.max(s.splat(LEAST), x));
     let whole = s.round(limited);
     let f = s.sub(limited, s.to_float(whole));
     let mut p = s.splat(0.055_171_266);

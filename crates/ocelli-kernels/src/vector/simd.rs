@@ -208,7 +208,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         attend_pairs_of((self, PlainHalves), attention, out, workspace);
     }
 
-    /// `2^x` for `x <= 64` with a relative error below 1e-4; 0 far below the smallest normal number. What is not a number stays so.
+    /// `2^x` with a relative error below 1e-4; 0 far below the smallest normal number, `2^127` at least where it would be more. What is
+    /// not a number stays so.
     #[inline(always)]
     fn power_of_two(self, x: Self::Floats) -> Self::Floats {
         math::power_of_two(self, x)
