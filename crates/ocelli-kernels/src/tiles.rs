@@ -11,15 +11,16 @@
 //! surrounds the instructions is tested on every machine, and a machine that has them is checked against the emulation when the
 //! program starts.
 
+mod bytes;
 mod emulated;
 
 use std::ops::Range;
 
 use crate::LANES;
 use crate::panels::cast::{bits, bits_mut};
-use crate::vector::Simd;
 use crate::word_job::{Ahead, WordJob};
 
+pub(crate) use bytes::byte_tiles;
 pub(crate) use emulated::Emulated;
 
 /// Words that start at a cache line.
@@ -34,9 +35,6 @@ pub(crate) const ROWS: usize = 16;
 
 /// Words of a tile.
 pub(crate) const TILE: usize = ROWS * DEPTH;
-
-/// What is added to signed weights: the unit takes signed rows and unsigned weights.
-const BIAS: i32 = 128;
 
 /// A matrix unit. Tiles are 16 rows of 16 words and are named by constants below 8.
 pub(crate) trait TileUnit {
@@ -64,12 +62,22 @@ pub(crate) fn span(stride: usize) -> usize {
 pub(crate) trait Meanwhile {
     /// Does a part of `all`; parts follow each other.
     fn run(&mut self, part: Range<usize>, all: usize);
+    /// Does what is left to do with sums that the job will not change any more: of some rows and panels, rows `stride` apart.
+    fn finish(
+        &mut self,
+        sums_and_stride: (&mut [f32], usize),
+        rows: Range<usize>,
+        panels: Range<usize>,
+    );
 }
 
 /// Nothing.
 impl Meanwhile for () {
     #[inline(always)]
     fn run(&mut self, _: Range<usize>, _: usize) {}
+
+    #[inline(always)]
+    fn finish(&mut self, _: (&mut [f32], usize), _: Range<usize>, _: Range<usize>) {}
 }
 
 /// A product of pairs, and other work meanwhile.
@@ -81,10 +89,11 @@ pub(crate) fn pair_tiles<U: TileUnit, M: Meanwhile + ?Sized>(
 ) {
     let (all, mut done) = (places(job), 0);
     let mut place = first_place(job);
+    let mut former = (0..0, 0..0);
     while let Some((row, panel)) = place {
         let (rows, panels) = sizes_at(job, (row, panel));
         ask_ahead(unit, job, (row..row + rows, panel..panel + panels));
-        let with = (&mut *meanwhile, done, all);
+        let with = (&mut *meanwhile, &former, (done, all));
         match (rows / ROWS, panels) {
             (2, 2) => whole::<U, M, 2, 2>(unit, job, (row, panel), with),
             (2, _) => whole::<U, M, 2, 1>(unit, job, (row, panel), with),
@@ -95,13 +104,32 @@ pub(crate) fn pair_tiles<U: TileUnit, M: Meanwhile + ?Sized>(
         }
         if rows < ROWS {
             meanwhile.run(done..done + 1, all);
+            finish(meanwhile, job, &former, (0..1, 1));
         }
+        former = (row..row + rows, panel..panel + panels);
         done += 1;
         place = next_place(job, (row, panel));
     }
+    finish(meanwhile, job, &former, (0..1, 1));
     if all == 0 {
         meanwhile.run(0..1, 1);
     }
+}
+
+/// Rows and panels of some tiles.
+type Covered = (Range<usize>, Range<usize>);
+
+/// Finishes a part of the rows of tiles that are made.
+#[inline(always)]
+fn finish<M: Meanwhile + ?Sized>(
+    meanwhile: &mut M,
+    job: &mut WordJob<'_>,
+    (rows, panels): &Covered,
+    (part, all): (Range<usize>, usize),
+) {
+    let part = share(rows.len(), part, all);
+    let rows = rows.start + part.start..rows.start + part.end;
+    meanwhile.finish((&mut *job.sums, job.stride), rows, panels.clone());
 }
 
 /// How many places of tiles a job has.
@@ -109,34 +137,6 @@ fn places(job: &WordJob<'_>) -> usize {
     let halves = [job.rows / (2 * ROWS), job.rows / ROWS % 2];
     let ragged = usize::from(!job.rows.is_multiple_of(ROWS));
     (halves[0] + halves[1] + ragged) * job.panels.div_ceil(2)
-}
-
-/// A product of bytes; weights are biased by 128.
-///
-/// Sums of bytes are scaled while the unit multiplies for the next ones.
-#[inline(always)]
-pub(crate) fn byte_tiles<S: Simd, U: TileUnit>(s: S, unit: &mut U, job: &mut WordJob<'_>) {
-    let mut made = Made {
-        tiles: [const { Lines([0; 4 * TILE]) }; 2],
-        side: 0,
-        rows: 0..0,
-        panels: 0..0,
-    };
-    let mut place = first_place(job);
-    while let Some((row, panel)) = place {
-        let (rows, panels) = sizes_at(job, (row, panel));
-        ask_ahead(unit, job, (row..row + rows, panel..panel + panels));
-        match (rows / ROWS, panels) {
-            (2, 2) => bytes::<S, U, 2, 2>((s, unit), job, (row, panel), &mut made),
-            (2, _) => bytes::<S, U, 2, 1>((s, unit), job, (row, panel), &mut made),
-            (1, 2) => bytes::<S, U, 1, 2>((s, unit), job, (row, panel), &mut made),
-            (1, _) => bytes::<S, U, 1, 1>((s, unit), job, (row, panel), &mut made),
-            (_, 2) => bytes::<S, U, 0, 2>((s, unit), job, (row, panel), &mut made),
-            _ => bytes::<S, U, 0, 1>((s, unit), job, (row, panel), &mut made),
-        }
-        place = next_place(job, (row, panel));
-    }
-    made.scale(s, job, 0..1, 1);
 }
 
 /// Where a job's first tiles are, if it has any.
@@ -208,7 +208,7 @@ fn whole<U: TileUnit, M: Meanwhile + ?Sized, const RT: usize, const PT: usize>(
     unit: &mut U,
     job: &mut WordJob<'_>,
     (row, panel): (usize, usize),
-    (meanwhile, done, all): (&mut M, usize, usize),
+    (meanwhile, former, (done, all)): (&mut M, &Covered, (usize, usize)),
 ) {
     let a = &job.a[row * job.a_stride..];
     let (sums, stride) = (sums_at(job, row, panel), job.stride);
@@ -224,12 +224,13 @@ fn whole<U: TileUnit, M: Meanwhile + ?Sized, const RT: usize, const PT: usize>(
         step::<U, RT, PT, false>(unit, (&a[k..], job.a_stride), weights);
         let step = done * steps + index;
         meanwhile.run(step..step + 1, all * steps);
+        finish(meanwhile, job, former, (index..index + 1, steps));
     }
     let target = bits_mut(&mut job.sums[sums..]);
     store::<U, RT, PT>(unit, target, stride);
 }
 
-/// Fewer rows than a tile has: copied, so that nothing behind them is read or written.
+/// Fewer rows than a tile has: their sums are copied, so that nothing behind them is read or written.
 #[inline(always)]
 fn ragged<U: TileUnit, const PT: usize>(
     unit: &mut U,
@@ -237,91 +238,55 @@ fn ragged<U: TileUnit, const PT: usize>(
     (row, panel): (usize, usize),
 ) {
     let rows = job.rows - row;
-    let mut tiles = [0; 2 * TILE];
     let stride = 2 * LANES;
+    let mut tiles = Lines([0; 2 * TILE]);
+    let above = rows_above(job, row) * stride;
     if job.is_first {
         zero::<U, 1, PT>(unit);
     } else {
-        for (r, tile) in tiles.chunks_exact_mut(stride).enumerate().take(rows) {
+        let targets = tiles.0[above..].chunks_exact_mut(stride);
+        for (r, tile) in targets.enumerate().take(rows) {
             let at = sums_at(job, row + r, panel);
             let before = &bits(&job.sums[at..])[..PT * LANES];
             tile[..PT * LANES].copy_from_slice(before);
         }
-        load::<U, 1, PT>(unit, &tiles, stride);
+        load::<U, 1, PT>(unit, &tiles.0, stride);
     }
+    let mut copy = Lines([0; TILE]);
     for k in (0..job.depth).step_by(DEPTH) {
-        let padded = padded_rows(job, row, k);
-        step::<U, 1, PT, false>(unit, (&padded, DEPTH), weights_at(job, panel, k));
+        let a = last_rows(job, (row, k), &mut copy);
+        step::<U, 1, PT, false>(unit, a, weights_at(job, panel, k));
     }
-    store::<U, 1, PT>(unit, &mut tiles, stride);
-    for (r, tile) in tiles.chunks_exact(stride).enumerate().take(rows) {
+    store::<U, 1, PT>(unit, &mut tiles.0, stride);
+    for (r, tile) in tiles.0[above..].chunks_exact(stride).enumerate().take(rows) {
         let at = sums_at(job, row + r, panel);
         let target = &mut bits_mut(&mut job.sums[at..])[..PT * LANES];
         target.copy_from_slice(&tile[..PT * LANES]);
     }
 }
 
-/// 16 words of the last rows, from `row` and word `k` on, and what is there of a tile behind them.
+/// Rows before the last ones, from `row` on, that fill a tile with them, if there are any rows before: then nothing is copied, and
+/// what the unit computes for them once more is thrown away.
+fn rows_above(job: &WordJob<'_>, row: usize) -> usize {
+    row.min(ROWS - (job.rows - row))
+}
+
+/// 16 words of the last rows, from `row` and word `k` on, below [`rows_above`] or in a copy with zeros behind them; and the words
+/// from one to the next.
 #[inline(always)]
-fn padded_rows(job: &WordJob<'_>, row: usize, k: usize) -> [i32; TILE] {
-    let mut padded = [0; TILE];
-    for (row, padded) in (row..job.rows).zip(padded.chunks_exact_mut(DEPTH)) {
-        padded.copy_from_slice(&job.a[row * job.a_stride + k..][..DEPTH]);
+fn last_rows<'j>(
+    job: &'j WordJob<'_>,
+    (row, k): (usize, usize),
+    copy: &'j mut Lines<TILE>,
+) -> (&'j [i32], usize) {
+    let above = rows_above(job, row);
+    if above > 0 {
+        return (&job.a[(row - above) * job.a_stride + k..], job.a_stride);
     }
-    padded
-}
-
-/// Sums of bytes of some tiles, which are scaled while the unit works on the next ones.
-struct Made {
-    /// Rows of 32 words: those sums, and the ones that are being made.
-    tiles: [Lines<{ 4 * TILE }>; 2],
-    /// Which of the two they are.
-    side: usize,
-    rows: Range<usize>,
-    panels: Range<usize>,
-}
-
-impl Made {
-    /// Scales and adds the rows of a part of `all`.
-    #[inline(always)]
-    fn scale<S: Simd>(&self, s: S, job: &mut WordJob<'_>, part: Range<usize>, all: usize) {
-        let part = share(self.rows.len(), part, all);
-        let tiles = &self.tiles[self.side].0[part.start * 2 * LANES..];
-        let rows = self.rows.start + part.start..self.rows.start + part.end;
-        if self.panels.len() == 2 {
-            scale_and_add::<S, 2>(s, job, tiles, (rows, self.panels.start));
-        } else if self.panels.len() == 1 {
-            scale_and_add::<S, 1>(s, job, tiles, (rows, self.panels.start));
-        }
+    for (row, copy) in (row..job.rows).zip(copy.0.chunks_exact_mut(DEPTH)) {
+        copy.copy_from_slice(&job.a[row * job.a_stride + k..][..DEPTH]);
     }
-}
-
-/// Sums of bytes for `RT` tiles of rows, or for fewer rows than one has.
-#[inline(always)]
-fn bytes<S: Simd, U: TileUnit, const RT: usize, const PT: usize>(
-    (s, unit): (S, &mut U),
-    job: &mut WordJob<'_>,
-    (row, panel): (usize, usize),
-    made: &mut Made,
-) {
-    let steps = job.depth / DEPTH;
-    zero::<U, RT, PT>(unit);
-    for index in 0..steps {
-        let k = index * DEPTH;
-        let weights = weights_at(job, panel, k);
-        if RT == 0 {
-            let padded = padded_rows(job, row, k);
-            step::<U, 1, PT, true>(unit, (&padded, DEPTH), weights);
-        } else {
-            let a = &job.a[row * job.a_stride + k..];
-            step::<U, RT, PT, true>(unit, (a, job.a_stride), weights);
-        }
-        made.scale(s, job, index..index + 1, steps);
-    }
-    made.side = 1 - made.side;
-    store::<U, RT, PT>(unit, &mut made.tiles[made.side].0, 2 * LANES);
-    let (rows, panels) = sizes_at(job, (row, panel));
-    (made.rows, made.panels) = (row..row + rows, panel..panel + panels);
+    (&copy.0, DEPTH)
 }
 
 fn sums_at(job: &WordJob<'_>, row: usize, panel: usize) -> usize {
@@ -418,36 +383,5 @@ pub(crate) fn store<U: TileUnit, const RT: usize, const PT: usize>(
     }
     if RT == 2 && PT == 2 {
         unit.store::<3>(&mut to[ROWS * stride + LANES..], stride);
-    }
-}
-
-/// `sums += (tile - bias) * (scale of the output * scale of the row)`; rows of `tiles` are 32 words apart.
-#[inline(always)]
-fn scale_and_add<S: Simd, const PT: usize>(
-    s: S,
-    job: &mut WordJob<'_>,
-    tiles: &[i32],
-    (rows, panel): (Range<usize>, usize),
-) {
-    let of_panels = job.scales.panels[panel * LANES..][..PT * LANES].as_chunks();
-    let mut outputs = [s.splat(0.0); PT];
-    for (output, scales) in outputs.iter_mut().zip(of_panels.0) {
-        *output = s.load(scales);
-    }
-    for (row, tile) in rows.zip(tiles.as_chunks::<{ 2 * LANES }>().0) {
-        let scale = s.splat(job.scales.rows[row * job.a_stride]);
-        let bias = s.splat_int(BIAS * job.scales.totals[row * job.a_stride]);
-        let at = sums_at(job, row, panel);
-        let sums = job.sums[at..][..PT * LANES].as_chunks_mut().0;
-        let tile = tile.as_chunks().0;
-        for ((sums, tile), output) in sums.iter_mut().zip(tile).zip(outputs) {
-            let before = if job.is_first {
-                s.splat(0.0)
-            } else {
-                s.load(sums)
-            };
-            let value = s.to_float(s.sub_int(s.load_ints(tile), bias));
-            s.store(s.fma(value, s.mul(output, scale), before), sums);
-        }
     }
 }

@@ -7,6 +7,7 @@
 //!     tiles of all rows, sums in and out of memory;       meanwhile, a group of codes at a time:
 //!                                                             unpack the next two panels
 //!                                                             ask memory for the codes behind them
+//!                                                             in the last chunk, finish the rows before
 //! ```
 
 use std::ops::Range;
@@ -15,6 +16,7 @@ use crate::operand::LINE;
 use crate::panels::cast::bits;
 use crate::panels::coded::Coding;
 use crate::tiles::{Meanwhile, share};
+use crate::vector::finish::Finishing;
 use crate::vector::{Simd, ahead};
 use crate::word_job::{Ahead, Scales, WordJob};
 use crate::workspace::room;
@@ -56,16 +58,18 @@ impl Part {
 }
 
 /// Unpacks a part, and asks for the codes of the one behind it.
-struct Unpack<'a, S> {
+struct Unpack<'a, 'p, 'x, S> {
     s: S,
     code: Code,
     weight: &'a Panels<'a>,
     part: Option<Part>,
     behind: Option<Part>,
     out: &'a mut [i32],
+    /// Finishes sums of the last chunk.
+    finishing: Option<Finishing<'p, 'x, S>>,
 }
 
-impl<S: Simd> Meanwhile for Unpack<'_, S> {
+impl<S: Simd> Meanwhile for Unpack<'_, '_, '_, S> {
     fn run(&mut self, part: Range<usize>, all: usize) {
         let Some(present) = &self.part else {
             return;
@@ -83,9 +87,15 @@ impl<S: Simd> Meanwhile for Unpack<'_, S> {
             self.ask(index..index + 1, count);
         }
     }
+
+    fn finish(&mut self, sums: (&mut [f32], usize), rows: Range<usize>, panels: Range<usize>) {
+        if let Some(finishing) = &mut self.finishing {
+            finishing.finish(sums, rows, panels);
+        }
+    }
 }
 
-impl<S: Simd> Unpack<'_, S> {
+impl<S: Simd> Unpack<'_, '_, '_, S> {
     /// Asks for a share of the codes behind.
     fn ask(&self, share_of: Range<usize>, count: usize) {
         let Some(behind) = &self.behind else {
@@ -100,15 +110,16 @@ impl<S: Simd> Unpack<'_, S> {
     }
 }
 
-/// `workspace.sums = x W^T`, rows of sums [`Simd::sums_stride`] apart.
+/// `workspace.sums = x W^T`, rows of sums [`Simd::sums_stride`] apart; whether they have been finished too.
 #[inline(always)]
 pub(super) fn multiply<S: Simd>(
     s: S,
     code: Code,
-    product: &Product<'_>,
+    product: &mut Product<'_>,
     workspace: &mut Workspace,
-) {
-    let Product { x, weight, .. } = product;
+) -> bool {
+    let Product { x, weight, .. } = *product;
+    let weight = &weight;
     let stride = s.sums_stride(weight.count());
     let sums = room(&mut workspace.sums, x.rows() * stride);
     if weight.inputs() == 0 {
@@ -125,6 +136,7 @@ pub(super) fn multiply<S: Simd>(
         part: at(0),
         behind: at(1),
         out: &mut *present,
+        finishing: None,
     }
     .run(0..1, 1);
     for (index, part) in (0..).map_while(|index| Some((index, at(index)?))) {
@@ -138,6 +150,11 @@ pub(super) fn multiply<S: Simd>(
             part: at(index + 1),
             behind: at(index + 2),
             out: &mut *next,
+            finishing: (part.chunk.end == weight.inputs()).then_some(Finishing {
+                s,
+                product: &mut *product,
+                first_panel: part.panels.start,
+            }),
         };
         let mut job = WordJob {
             a: &bits(x.values())[(start / 2).min(x.values().len())..],
@@ -160,4 +177,5 @@ pub(super) fn multiply<S: Simd>(
         s.pair_tiles_while(&mut job, &mut unpack);
         std::mem::swap(&mut present, &mut next);
     }
+    weight.inputs() > 0
 }

@@ -8,14 +8,11 @@
 //! finish: bias, activation, store or add
 //! ```
 
-use crate::panels::cast::bytes;
-use crate::vector::ahead::LINE;
+use crate::vector::finish::finish;
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
-use crate::vector::{Simd, activate, decode, few_chunks, few_pairs, groups, rounded, unpack};
+use crate::vector::{Simd, decode, few_chunks, few_pairs, groups, rounded, unpack};
 use crate::workspace::room;
-use crate::{
-    CHUNK, Finish, LANES, Matrix, Operand, PanelFormat, Panels, Product, Workspace, plain,
-};
+use crate::{CHUNK, LANES, Matrix, Operand, PanelFormat, Panels, Product, Workspace};
 
 /// See [`crate::Kernels::product`].
 #[inline(always)]
@@ -25,12 +22,7 @@ pub(crate) fn product<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut W
     let columns = weight.count() * LANES;
     match product.operand {
         Operand::F32 => {}
-        Operand::Bf16 => {
-            rounded::multiply_pairs(s, &product, workspace);
-            let stride = s.sums_stride(weight.count());
-            let sums = room(&mut workspace.sums, x.rows() * stride);
-            return finish_rows(s, &mut product, (sums, stride));
-        }
+        Operand::Bf16 => return rounded::product_pairs(s, &mut product, workspace),
         Operand::Int8Chunks => return product_bytes(s, product, workspace),
         Operand::Int8Groups => return product_groups(s, product, workspace),
     }
@@ -196,44 +188,5 @@ fn multiply_chunk<S: Simd, L: Lanes>(
             is_first: false,
             ahead: &[],
         });
-    }
-}
-
-/// Rows of results that memory is asked for before they are written.
-const ROWS_AHEAD: usize = 4;
-
-/// Bias and finish for sums, `[rows, 16 * panels]`.
-#[inline(always)]
-pub(crate) fn finish<S: Simd>(s: S, product: &mut Product<'_>, sums: &mut [f32]) {
-    let stride = product.weight.count() * LANES;
-    finish_rows(s, product, (sums, stride));
-}
-
-/// [`finish`] for rows of sums `stride` apart.
-#[inline(always)]
-fn finish_rows<S: Simd>(s: S, product: &mut Product<'_>, (sums, stride): (&mut [f32], usize)) {
-    let outputs = product.weight.outputs();
-    for (row, sums) in sums.chunks_exact_mut(stride.max(1)).enumerate() {
-        let sums = &mut sums[..outputs];
-        if let Some(bias) = product.bias {
-            plain::add(s, bias, sums);
-        }
-        // Hardware does not follow rows that lie so far apart.
-        if row + ROWS_AHEAD < product.x.rows() {
-            let later = bytes(product.out.row(row + ROWS_AHEAD));
-            for at in (0..later.len()).step_by(LINE) {
-                s.prefetch(later, at);
-            }
-        }
-        let out = product.out.row(row);
-        match product.finish {
-            Finish::Store => out.copy_from_slice(sums),
-            Finish::Activate(activation) => {
-                activate(s, activation, sums);
-                out.copy_from_slice(sums);
-            }
-            Finish::Add => plain::add(s, sums, out),
-            Finish::Multiply => plain::multiply(s, sums, out),
-        }
     }
 }

@@ -12,24 +12,40 @@ use crate::operand::LINE;
 use crate::panels::bytes::BIAS;
 use crate::panels::cast::bits;
 use crate::vector::bytes::four;
+use crate::vector::finish::{Finishing, finish_rows};
 use crate::vector::{Simd, codes, decode, unpack};
 use crate::word_job::{Ahead, Scales, WordJob};
 use crate::workspace::room;
 use crate::{CHUNK, LANES, Operand, PanelFormat, Panels, Product, Workspace};
 
-/// `workspace.sums = x W^T` for rows rounded to pairs.
+/// A product of rows rounded to pairs.
 #[inline(always)]
-pub(super) fn multiply_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
-    if product.weight.format() == PanelFormat::BF16 {
-        multiply_stored_pairs(s, product, workspace);
-    } else {
-        multiply_halves(s, product, workspace);
+pub(super) fn product_pairs<S: Simd>(s: S, product: &mut Product<'_>, workspace: &mut Workspace) {
+    let stride = s.sums_stride(product.weight.count());
+    let is_finished = match product.weight.format() {
+        PanelFormat::BF16 => multiply_stored_pairs(s, product, workspace),
+        PanelFormat::Coded(code) if s.multiplies_alone() => {
+            codes::multiply(s, code, product, workspace)
+        }
+        _ => {
+            multiply_halves(s, product, workspace);
+            false
+        }
+    };
+    if !is_finished {
+        let sums = room(&mut workspace.sums, product.x.rows() * stride);
+        finish_rows(s, product, (sums, stride));
     }
 }
 
+/// `workspace.sums = x W^T`; whether they have been finished too.
 #[inline(always)]
-fn multiply_stored_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
-    let Product { x, weight, .. } = product;
+fn multiply_stored_pairs<S: Simd>(
+    s: S,
+    product: &mut Product<'_>,
+    workspace: &mut Workspace,
+) -> bool {
+    let Product { x, weight, .. } = *product;
     let stride = s.sums_stride(weight.count());
     let sums = room(&mut workspace.sums, x.rows() * stride);
     if weight.inputs() == 0 {
@@ -40,7 +56,7 @@ fn multiply_stored_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &mut W
     for start in (0..words).step_by(chunk) {
         let depth = (words - start).min(chunk);
         let is_last = start + depth == words;
-        s.pair_tiles(&mut WordJob {
+        let mut job = WordJob {
             a: &bits(x.values())[start.min(x.values().len())..],
             a_stride: x.stride(),
             rows: x.rows(),
@@ -57,17 +73,28 @@ fn multiply_stored_pairs<S: Simd>(s: S, product: &Product<'_>, workspace: &mut W
             } else {
                 Ahead::RowsAndPanels
             },
-        });
+        };
+        if is_last && s.multiplies_alone() {
+            let first_panel = 0;
+            s.pair_tiles_while(
+                &mut job,
+                &mut Finishing {
+                    s,
+                    product,
+                    first_panel,
+                },
+            );
+            return true;
+        }
+        s.pair_tiles(&mut job);
     }
+    false
 }
 
 /// A product of pairs with weights that are unpacked and rounded.
 #[inline(always)]
 fn multiply_halves<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspace) {
     let Product { x, weight, .. } = product;
-    if let (PanelFormat::Coded(code), true) = (weight.format(), s.multiplies_alone()) {
-        return codes::multiply(s, code, product, workspace);
-    }
     let stride = s.sums_stride(weight.count());
     let sums = room(&mut workspace.sums, x.rows() * stride);
     let values = room(&mut workspace.weights, CHUNK * LANES);

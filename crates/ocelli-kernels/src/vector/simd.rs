@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use crate::tiles::Meanwhile;
 use crate::vector::{
-    GroupJob, Kind, Lanes, PlainHalves, TileJob, WordJob, attend_pairs_of, math, run_tiles,
-    unpack_pairs,
+    GroupJob, Kind, Lanes, PlainHalves, TileJob, WordJob, attend_pairs_of, finish_part, math,
+    run_tiles, unpack_pairs,
 };
-use crate::{Attention, CHUNK, Code, Kernels, LANES, MatrixMut, Workspace};
+use crate::{Attention, CHUNK, Code, Kernels, LANES, MatrixMut, Product, Workspace};
 
 /// A vector instruction set; the value is the proof that the processor has it.
 ///
@@ -181,6 +181,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn pair_tiles_while(self, job: &mut WordJob<'_>, meanwhile: &mut dyn Meanwhile) {
         self.pair_tiles(job);
         meanwhile.run(0..1, 1);
+        meanwhile.finish((&mut *job.sums, job.stride), 0..job.rows, 0..job.panels);
+    }
+
+    /// Finishes sums of some outputs of some rows: `[rows, outputs]`, rows `stride` apart.
+    #[inline(always)]
+    fn finish_part(
+        self,
+        product: &mut Product<'_>,
+        part: (Range<usize>, Range<usize>),
+        sums_and_stride: (&mut [f32], usize),
+    ) {
+        finish_part(self, product, part, sums_and_stride);
     }
 
     /// Some groups of a panel's blocks as words of pairs, to nearest even.

@@ -31,7 +31,9 @@ impl fmt::Display for AmxRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Absent => "the processor has no matrix unit with BF16 and bytes",
-            Self::NotEnabled => "the system does not keep the registers of its matrix unit",
+            Self::NotEnabled => {
+                "the system does not keep the registers of its matrix unit (Linux does from 5.16 on)"
+            }
             Self::NotPermitted => "the system does not permit the use of its matrix unit",
             Self::Wrong => "its matrix unit does not compute what its manual says",
         })

@@ -3,6 +3,7 @@
 
 mod attention;
 mod kept;
+mod many_rows;
 mod products;
 mod rounded;
 mod rows;

@@ -92,6 +92,17 @@ macro_rules! forward {
     };
 }
 
+/// See [`vector::finish_part`]: compiled once, for whoever calls it.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
+pub(super) fn finish_part<const VNNI: bool>(
+    s: Avx512Set<VNNI>,
+    product: &mut Product<'_>,
+    part: (Range<usize>, Range<usize>),
+    sums_and_stride: (&mut [f32], usize),
+) {
+    vector::finish_part(s, product, part, sums_and_stride);
+}
+
 forward! {
     fn round(operand: Operand, x: &[f32], out: &mut [f32]);
     fn unpack(weight: Panels<'_>, panel: usize, inputs: Range<usize>, out: &mut [f32]);

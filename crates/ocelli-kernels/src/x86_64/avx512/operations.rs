@@ -7,6 +7,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::entries::finish_part;
 use super::{Avx512Set, Unit};
 use crate::tiles::{Emulated, Meanwhile};
 use crate::vector::{
@@ -16,7 +17,7 @@ use crate::vector::{
 use crate::x86_64::amx::Amx;
 use crate::x86_64::pairs::{attend_pairs, attend_tiles, pair_tiles, unpack_pairs};
 use crate::x86_64::transpose::transpose_block;
-use crate::{Attention, CHUNK, Code, Kernels, LANES, MatrixMut, Workspace};
+use crate::{Attention, CHUNK, Code, Kernels, LANES, MatrixMut, Product, Workspace};
 
 /// `sum + weights x` over the four bytes of each word, weights unsigned and below 129.
 #[inline]
@@ -339,6 +340,18 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         }
         self.pair_tiles(job);
         meanwhile.run(0..1, 1);
+        meanwhile.finish((&mut *job.sums, job.stride), 0..job.rows, 0..job.panels);
+    }
+
+    #[inline(always)]
+    fn finish_part(
+        self,
+        product: &mut Product<'_>,
+        part: (Range<usize>, Range<usize>),
+        sums_and_stride: (&mut [f32], usize),
+    ) {
+        // SAFETY: the token exists only if the processor has these features.
+        unsafe { finish_part(self, product, part, sums_and_stride) }
     }
 
     #[inline(always)]
