@@ -2,6 +2,8 @@
 //!
 //! Memory near a processor belongs here.
 
+mod past_caches;
+
 use std::any::Any;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -10,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use ocelli_kernels::{Matrix, MatrixMut};
 use ocelli_tensor::{Storage, Tensor};
+
+pub(crate) use past_caches::PastCaches;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;

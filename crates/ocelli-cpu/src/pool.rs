@@ -25,6 +25,10 @@ use crate::upcoming::{Cursor, FirstTiles, Upcoming};
 /// How long a thread looks for work before it sleeps: longer than the gaps between the operations of a step.
 const SPIN: Duration = Duration::from_micros(30);
 
+/// How long it does while others still compute: the next operation follows as soon as they end, and waking takes longer than most
+/// of their last indices.
+const SPIN_IN_JOB: Duration = Duration::from_millis(1);
+
 /// Where a thread's own index is announced, apart from those of others, which their threads write.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -43,6 +47,8 @@ struct Shared {
     job: UnsafeCell<Job>,
     /// Indices of the running job that have returned.
     finished: AtomicUsize,
+    /// Whether the caller has not yet seen the end of the running job.
+    is_running: AtomicBool,
     panicked: AtomicBool,
     stopping: AtomicBool,
     sleepers: AtomicUsize,
@@ -94,6 +100,7 @@ impl Pool {
                 count: 0,
             }),
             finished: AtomicUsize::new(0),
+            is_running: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
@@ -150,6 +157,7 @@ impl Pool {
             }
         };
         shared.finished.store(0, Ordering::Relaxed);
+        shared.is_running.store(true, Ordering::Relaxed);
         let own = if count < shared.own.len() {
             0
         } else {
@@ -168,6 +176,7 @@ impl Pool {
         }
         while shared.claim_and_call(0, &mut caller.workspace) {}
         shared.wait_until_finished(count, &mut caller.cursor);
+        shared.is_running.store(false, Ordering::Relaxed);
         if shared.panicked.swap(false, Ordering::Relaxed) {
             drop(caller);
             resume_unwind(Box::new(
@@ -236,6 +245,7 @@ impl Shared {
         let mut workspace = Workspace::new();
         let mut cursor = Cursor::default();
         let mut idle_since = Instant::now();
+        let mut ended = idle_since;
         while !self.stopping.load(Ordering::Relaxed) {
             if self.claim_and_call(thread, &mut workspace) {
                 while self.claim_and_call(thread, &mut workspace) {}
@@ -250,7 +260,17 @@ impl Shared {
                 }
                 std::hint::spin_loop();
             }
-            if !self.has_work() && idle_since.elapsed() > SPIN {
+            if self.has_work() {
+                continue;
+            }
+            let now = Instant::now();
+            let is_late = if self.is_running.load(Ordering::Relaxed) {
+                ended = now;
+                now - idle_since > SPIN_IN_JOB
+            } else {
+                now - ended.max(idle_since) > SPIN
+            };
+            if is_late {
                 self.sleep();
                 idle_since = Instant::now();
             }
@@ -314,7 +334,7 @@ impl Shared {
         let is_finished = || self.finished.load(Ordering::SeqCst) == count;
         self.upcoming.read(0, cursor, is_finished);
         let start = Instant::now();
-        while start.elapsed() < SPIN {
+        while start.elapsed() < SPIN_IN_JOB {
             for _ in 0..64 {
                 if is_finished() {
                     return;

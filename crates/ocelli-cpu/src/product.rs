@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use ocelli_kernels::{
-    Finish, Kernels, LANES, Matrix, MatrixMut, Operand, PanelFormat, Product, Tiles,
+    Finish, Kernels, LANES, Matrix, MatrixMut, Operand, PanelFormat, Product, Tiles, Workspace,
 };
 use ocelli_tensor::{After, Linear, Storage, Tensor, Vector, Weight};
 
 use crate::arithmetic::Arithmetic;
-use crate::memory::{CpuStorage, Numbers};
+use crate::memory::{CpuStorage, Numbers, PastCaches};
 use crate::pool::Pool;
 use crate::rows::{activation, vector};
 use crate::upcoming::{FirstTiles, Order};
@@ -20,6 +20,9 @@ const SMALL: usize = 1 << 17;
 
 /// Words of rounded rows below which one thread rounds them.
 const SMALL_ROUNDING: usize = 1 << 15;
+
+/// Numbers of a result that second-level caches do not hold until it is read.
+const LARGE: usize = 1 << 20;
 
 /// Multiple of every register tile.
 const WHOLE_ROWS: usize = 48;
@@ -96,6 +99,12 @@ impl<'a> Chain<'a> {
 
     fn out(&self) -> Tensor {
         self.products[0].out
+    }
+
+    /// Whether it makes its result in several steps and needs nothing of what was there.
+    fn has_steps(&self) -> bool {
+        let first = self.products[0].finish;
+        self.products.len() > 1 && matches!(first, Finish::Store | Finish::Activate(_))
     }
 
     fn first_part(&self) -> &'a Part {
@@ -241,18 +250,26 @@ impl Engine<'_> {
         if buffer.values().len() < len {
             *buffer = Numbers::zeros(len);
         }
-        let rows = if len < SMALL_ROUNDING {
-            x.rows()
-        } else {
-            x.rows().div_ceil(4 * self.pool.threads())
-        };
         let out = MatrixMut::new(&mut buffer.values_mut()[..len], x.rows(), words);
-        self.pool
-            .tiles(Tiles::new(out, rows, words), |mut tile, _| {
+        if len < SMALL_ROUNDING {
+            let tiles = Tiles::new(out, x.rows(), words);
+            return self.pool.tiles(tiles, |mut tile, _| {
                 for (row, index) in tile.rows.enumerate() {
                     self.kernels.round(operand, x.row(index), tile.out.row(row));
                 }
             });
+        }
+        let rows = x.rows().div_ceil(4 * self.pool.threads());
+        let tiles = Tiles::new(out, rows, words);
+        self.pool.tiles(tiles, |mut tile, workspace| {
+            // All threads have read what was here, and rounding writes here and there.
+            let rounded = room(&mut workspace.spare, words);
+            let mut past_caches = PastCaches::new();
+            for (row, index) in tile.rows.enumerate() {
+                self.kernels.round(operand, x.row(index), rounded);
+                past_caches.copy(rounded, tile.out.row(row));
+            }
+        });
     }
 
     /// Products of some rows with one part of each weight, cut into tiles for the threads.
@@ -284,25 +301,57 @@ impl Engine<'_> {
                 self.pool.read_when_idle(next);
             }
         }
+        let is_large = x.rows()
+            * job
+                .chains()
+                .map(|chain| chain.out().columns())
+                .max()
+                .unwrap_or(0)
+            >= LARGE;
         self.pool.tiles_of(&tiles, |which, mut tile, workspace| {
             let chain = job.chains().nth(which).expect("tiles are those of chains");
-            let (tile_rows, tile_columns) = (0..tile.rows.len(), 0..tile.columns.len());
-            for (product, part) in chain.parts() {
-                let bias = product.bias.map(|bias| &vector(bias)[part.outputs.clone()]);
-                let product = Product {
-                    operand: job.operand,
-                    x: x.part_rows(tile.rows.clone()),
-                    weight: part.panels().part(tile.columns.clone()),
-                    bias: bias.map(|bias| &bias[tile.columns.clone()]),
-                    finish: product.finish,
-                    out: tile.out.part(tile_rows.clone(), tile_columns.clone()),
-                };
-                match job.kind {
-                    Kind::Prompt => self.kernels.product(product, workspace),
-                    Kind::Generated => self.kernels.product_few(product, workspace),
-                }
+            let x = x.part_rows(tile.rows.clone());
+            if !(is_large && chain.has_steps()) {
+                return self.multiply((&job, chain), x, tile.columns, tile.out, workspace);
             }
+            // Made apart and written once.
+            let mut spare = std::mem::take(&mut workspace.spare);
+            let (height, width) = (tile.rows.len(), tile.columns.len());
+            let apart = MatrixMut::new(room(&mut spare, height * width), height, width);
+            self.multiply((&job, chain), x, tile.columns, apart, workspace);
+            let mut past_caches = PastCaches::new();
+            for (row, values) in spare.chunks_exact(width).enumerate().take(height) {
+                past_caches.copy(values, tile.out.row(row));
+            }
+            workspace.spare = spare;
         });
+    }
+
+    /// The products of a chain for some rows and some columns of its part.
+    fn multiply(
+        &self,
+        (job, chain): (&SideBySide<'_>, Chain<'_>),
+        x: Matrix<'_>,
+        columns: Range<usize>,
+        mut out: MatrixMut<'_>,
+        workspace: &mut Workspace,
+    ) {
+        let (all_rows, all_columns) = (0..out.rows(), 0..out.columns());
+        for (product, part) in chain.parts() {
+            let bias = product.bias.map(|bias| &vector(bias)[part.outputs.clone()]);
+            let product = Product {
+                operand: job.operand,
+                x,
+                weight: part.panels().part(columns.clone()),
+                bias: bias.map(|bias| &bias[columns.clone()]),
+                finish: product.finish,
+                out: out.part(all_rows.clone(), all_columns.clone()),
+            };
+            match job.kind {
+                Kind::Prompt => self.kernels.product(product, workspace),
+                Kind::Generated => self.kernels.product_few(product, workspace),
+            }
+        }
     }
 }
 
@@ -402,6 +451,14 @@ impl Cut {
             tiles
         }
     }
+}
+
+/// The first `len` numbers of a buffer, which grows when it must.
+fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
 }
 
 /// As many columns as whole panels have, at least one panel.

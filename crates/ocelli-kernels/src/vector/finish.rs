@@ -46,7 +46,7 @@ fn finish_row<S: Simd>(
     if row + ROWS_AHEAD < product.x.rows() {
         let later = bytes(&product.out.row(row + ROWS_AHEAD)[outputs.clone()]);
         for at in (0..later.len()).step_by(LINE) {
-            s.prefetch(later, at);
+            s.prefetch_to_write(later, at);
         }
     }
     let out = &mut product.out.row(row)[outputs];

@@ -132,6 +132,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         self.prefetch(bytes, offset);
     }
 
+    /// [`Simd::prefetch`] of a line that will be written: no other core keeps it, so that the first store need not wait for theirs.
+    #[inline(always)]
+    fn prefetch_to_write(self, bytes: &[u8], offset: usize) {
+        self.prefetch(bytes, offset);
+    }
+
     /// Register tiles of a product; see [`TileJob`].
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>);
 

@@ -4,6 +4,7 @@
     reason = "loads, stores and calls into code with other target features"
 )]
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -276,6 +277,11 @@ impl Simd for Avx2 {
             let line = bytes.as_ptr().wrapping_add(offset);
             // As above.
             _mm_prefetch::<_MM_HINT_T1>(line.cast());
+        }
+        fn prefetch_to_write(bytes: &[u8], offset: usize) {
+            let line = bytes.as_ptr().wrapping_add(offset);
+            // SAFETY: as above; processors without the instruction do nothing.
+            unsafe { asm!("prefetchw [{}]", in(reg) line, options(nostack, readonly, preserves_flags)) }
         }
         fn round(a: Floats) -> Ints {
             [_mm256_cvtps_epi32(a[0]), _mm256_cvtps_epi32(a[1])]
