@@ -1,4 +1,4 @@
-//! A fork-join pool: threads that spin shortly for the next piece of work, then sleep.
+//! A fork-join pool: threads that look for the next piece of work for a while, then sleep.
 //!
 //! [`Pool::run`] calls a function for each index of a range, on the calling thread and the workers, and returns when
 //! all calls have returned. Indices are claimed one by one, so a worker that the system has put aside delays only
@@ -22,12 +22,29 @@ use ocelli_kernels::{Tile, Tiles, Workspace};
 
 use crate::upcoming::{Cursor, FirstTiles, Upcoming};
 
-/// How long a thread looks for work before it sleeps: longer than the gaps between the operations of a step.
+/// How long a thread looks for work without a pause: longer than most gaps between the operations of a step.
 const SPIN: Duration = Duration::from_micros(30);
 
-/// How long it does while others still compute: the next operation follows as soon as they end, and waking takes longer than most
-/// of their last indices.
-const SPIN_IN_JOB: Duration = Duration::from_millis(1);
+/// How long it looks for work at all, letting others run between looks, before it sleeps: longer than the gap between two steps.
+/// Falling asleep and waking up takes longer than many a product of one row.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// What a thread that looks for work does next.
+#[derive(Debug, PartialEq, Eq)]
+enum Wait {
+    Look,
+    LetOthersRun,
+    Sleep,
+}
+
+/// What to do after having looked for so long.
+fn after(idle: Duration) -> Wait {
+    match idle {
+        idle if idle > PATIENCE => Wait::Sleep,
+        idle if idle > SPIN => Wait::LetOthersRun,
+        _ => Wait::Look,
+    }
+}
 
 /// Where a thread's own index is announced, apart from those of others, which their threads write.
 #[derive(Debug, Default)]
@@ -47,8 +64,6 @@ struct Shared {
     job: UnsafeCell<Job>,
     /// Indices of the running job that have returned.
     finished: AtomicUsize,
-    /// Whether the caller has not yet seen the end of the running job.
-    is_running: AtomicBool,
     panicked: AtomicBool,
     stopping: AtomicBool,
     sleepers: AtomicUsize,
@@ -100,7 +115,6 @@ impl Pool {
                 count: 0,
             }),
             finished: AtomicUsize::new(0),
-            is_running: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
@@ -157,7 +171,6 @@ impl Pool {
             }
         };
         shared.finished.store(0, Ordering::Relaxed);
-        shared.is_running.store(true, Ordering::Relaxed);
         let own = if count < shared.own.len() {
             0
         } else {
@@ -176,7 +189,6 @@ impl Pool {
         }
         while shared.claim_and_call(0, &mut caller.workspace) {}
         shared.wait_until_finished(count, &mut caller.cursor);
-        shared.is_running.store(false, Ordering::Relaxed);
         if shared.panicked.swap(false, Ordering::Relaxed) {
             drop(caller);
             resume_unwind(Box::new(
@@ -245,7 +257,6 @@ impl Shared {
         let mut workspace = Workspace::new();
         let mut cursor = Cursor::default();
         let mut idle_since = Instant::now();
-        let mut ended = idle_since;
         while !self.stopping.load(Ordering::Relaxed) {
             if self.claim_and_call(thread, &mut workspace) {
                 while self.claim_and_call(thread, &mut workspace) {}
@@ -263,16 +274,13 @@ impl Shared {
             if self.has_work() {
                 continue;
             }
-            let now = Instant::now();
-            let is_late = if self.is_running.load(Ordering::Relaxed) {
-                ended = now;
-                now - idle_since > SPIN_IN_JOB
-            } else {
-                now - ended.max(idle_since) > SPIN
-            };
-            if is_late {
-                self.sleep();
-                idle_since = Instant::now();
+            match after(idle_since.elapsed()) {
+                Wait::Look => {}
+                Wait::LetOthersRun => std::thread::yield_now(),
+                Wait::Sleep => {
+                    self.sleep();
+                    idle_since = Instant::now();
+                }
             }
         }
     }
@@ -334,12 +342,17 @@ impl Shared {
         let is_finished = || self.finished.load(Ordering::SeqCst) == count;
         self.upcoming.read(0, cursor, is_finished);
         let start = Instant::now();
-        while start.elapsed() < SPIN_IN_JOB {
+        loop {
             for _ in 0..64 {
                 if is_finished() {
                     return;
                 }
                 std::hint::spin_loop();
+            }
+            match after(start.elapsed()) {
+                Wait::Look => {}
+                Wait::LetOthersRun => std::thread::yield_now(),
+                Wait::Sleep => break,
             }
         }
         let mut guard = self.done.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -384,11 +397,20 @@ mod tests {
             pool.run(5, &|index, _| {
                 sum.fetch_add(index, Ordering::Relaxed);
             });
+            // Some end before threads sleep, some while they do.
             if job % 500 == 0 {
-                std::thread::sleep(Duration::from_micros(200));
+                let pause = [SPIN, PATIENCE][job / 500 % 2];
+                std::thread::sleep(2 * pause);
             }
         }
         assert_eq!(sum.load(Ordering::Relaxed), 50_000);
+    }
+
+    #[test]
+    fn threads_look_then_let_others_run_then_sleep() {
+        assert_eq!(after(Duration::ZERO), Wait::Look);
+        assert_eq!(after(2 * SPIN), Wait::LetOthersRun);
+        assert_eq!(after(2 * PATIENCE), Wait::Sleep);
     }
 
     #[test]

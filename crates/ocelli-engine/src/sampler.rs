@@ -212,13 +212,32 @@ impl Sampler {
 
 /// The first of the largest logits.
 pub fn most_likely(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (i, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = i;
+    // The largest of each run first: noting its place as well takes ten times as long.
+    const RUN: usize = 256;
+    let (mut found, mut best) = (0, f32::NEG_INFINITY);
+    for (run, logits) in logits.chunks(RUN).enumerate() {
+        let largest = largest(logits);
+        if largest > best {
+            (found, best) = (run * RUN, largest);
         }
     }
-    best as u32
+    let run = logits.iter().skip(found);
+    let place = run.take(RUN).position(|logit| *logit == best);
+    (found + place.unwrap_or(0)) as u32
+}
+
+/// The largest number, by lanes that do not wait for each other.
+fn largest(numbers: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (runs, rest) = numbers.as_chunks::<16>();
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for run in runs {
+        lanes = std::array::from_fn(|lane| larger(lanes[lane], run[lane]));
+    }
+    let all = lanes.iter().chain(rest);
+    all.fold(f32::NEG_INFINITY, |largest, number| {
+        larger(largest, *number)
+    })
 }
 
 /// A number in `0..1` with 53 random bits.
@@ -247,6 +266,21 @@ mod tests {
     #[test]
     fn the_default_takes_the_first_of_the_most_likely() {
         assert_eq!(draws(Sampling::default(), &[0.0, 2.0, 2.0], 2), [1, 1]);
+    }
+
+    #[test]
+    fn the_first_of_the_largest_is_found_wherever_it_lies() {
+        for len in [1, 15, 16, 17, 255, 256, 257, 511, 1000] {
+            for first in 0..len {
+                let mut logits: Vec<f32> = (0..len).map(|i| -1.0 - (i * 37 % 11) as f32).collect();
+                logits[first] = -0.5;
+                logits[(first + len) / 2] = -0.5;
+                logits[len - 1] = -0.5;
+                assert_eq!(most_likely(&logits), first as u32, "{first} of {len}");
+            }
+        }
+        assert_eq!(most_likely(&[f32::NEG_INFINITY; 300]), 0);
+        assert_eq!(most_likely(&[]), 0);
     }
 
     #[test]
