@@ -251,25 +251,36 @@ impl Engine<'_> {
             *buffer = Numbers::zeros(len);
         }
         let out = MatrixMut::new(&mut buffer.values_mut()[..len], x.rows(), words);
-        if len < SMALL_ROUNDING {
-            let tiles = Tiles::new(out, x.rows(), words);
-            return self.pool.tiles(tiles, |mut tile, _| {
-                for (row, index) in tile.rows.enumerate() {
-                    self.kernels.round(operand, x.row(index), tile.out.row(row));
-                }
-            });
-        }
-        let rows = x.rows().div_ceil(4 * self.pool.threads());
+        let (rows, copies) = if len < SMALL_ROUNDING {
+            (x.rows(), false)
+        } else {
+            (
+                x.rows().div_ceil(4 * self.pool.threads()),
+                self.may_lie_apart(),
+            )
+        };
         let tiles = Tiles::new(out, rows, words);
         self.pool.tiles(tiles, |mut tile, workspace| {
-            // All threads have read what was here, and rounding writes here and there.
-            let rounded = room(&mut workspace.spare, words);
             let mut past_caches = PastCaches::new();
             for (row, index) in tile.rows.enumerate() {
-                self.kernels.round(operand, x.row(index), rounded);
-                past_caches.copy(rounded, tile.out.row(row));
+                let out = tile.out.row(row);
+                if copies {
+                    // All threads have read what was here, and rounding writes here and there.
+                    let rounded = room(&mut workspace.spare, words);
+                    self.kernels.round(operand, x.row(index), rounded);
+                    past_caches.copy(rounded, out);
+                } else {
+                    self.kernels.round(operand, x.row(index), out);
+                }
             }
         });
+    }
+
+    /// Whether threads may have different third-level caches, so that a line which one writes and others read is handed on slowly. Not on
+    /// processors with a matrix unit: a socket of theirs has one for all cores, and their products are so short that results on their
+    /// way through memory would be waited for.
+    fn may_lie_apart(&self) -> bool {
+        !self.kernels.rates().tiles
     }
 
     /// Products of some rows with one part of each weight, cut into tiles for the threads.
@@ -301,17 +312,17 @@ impl Engine<'_> {
                 self.pool.read_when_idle(next);
             }
         }
-        let is_large = x.rows()
+        let largest = x.rows()
             * job
                 .chains()
                 .map(|chain| chain.out().columns())
                 .max()
-                .unwrap_or(0)
-            >= LARGE;
+                .unwrap_or(0);
+        let is_apart = largest >= LARGE && self.may_lie_apart();
         self.pool.tiles_of(&tiles, |which, mut tile, workspace| {
             let chain = job.chains().nth(which).expect("tiles are those of chains");
             let x = x.part_rows(tile.rows.clone());
-            if !(is_large && chain.has_steps()) {
+            if !(is_apart && chain.has_steps()) {
                 return self.multiply((&job, chain), x, tile.columns, tile.out, workspace);
             }
             // Made apart and written once.
