@@ -191,6 +191,9 @@ impl<'a, T> MatrixMut<'a, T> {
     }
 }
 
+/// Runs of tiles of one width: the last ones of a token's largest products are 64 times as narrow as the first.
+const RUNS: usize = 7;
+
 /// A matrix cut into a grid of tiles, each of which is given out once.
 #[derive(Debug)]
 pub struct Tiles<'a, T = f32> {
@@ -254,12 +257,13 @@ impl<'a, T> Tiles<'a, T> {
     }
 
     /// Runs of columns with the width of their tiles.
-    fn runs(&self) -> [(Range<usize>, usize); 4] {
+    fn runs(&self) -> [(Range<usize>, usize); RUNS] {
         let all = self.matrix.columns;
         let (mut start, least) = self.narrow;
         let mut width = self.columns;
-        let mut runs = [(0..start, width), (0..0, 1), (0..0, 1), (0..0, 1)];
-        let last = runs.len() - 1;
+        let mut runs = [const { (0..0, 1) }; RUNS];
+        runs[0] = (0..start, width);
+        let last = RUNS - 1;
         for (index, run) in runs.iter_mut().enumerate().skip(1) {
             width = (width / 2).next_multiple_of(LANES).clamp(least, width);
             let half = ((all - start) / 2).next_multiple_of(width);
