@@ -2,6 +2,7 @@
 """Runs one case through Ocelli and other engines, alternating, and prints times, ratios and the machine.
 
     python tools/bench/peers.py --ocelli target/release/ocelli --files DIR --image 1024x1024 -n 32 -r 3
+    python tools/bench/peers.py --ocelli target/release/ocelli --files DIR --prompt 1024 -n 32 -r 3
 
 The pair in DIR is written with `ocelli bench --shape NAME --type TYPE --write DIR` if it is not there. Every engine
 keeps its model loaded and runs once in each round, so that all see the same machine. An engine that is not there is
@@ -26,7 +27,7 @@ import zlib
 from pathlib import Path
 
 QUESTION = "What do you see in this picture?"
-STAGES = ["image_s", "prefill_s", "first_token_s", "decode_tokens_per_s", "load_s"]
+STAGES = ["image_s", "prefill_s", "prompt_tokens_per_s", "first_token_s", "decode_tokens_per_s", "load_s"]
 
 
 def png(width: int, height: int) -> bytes:
@@ -49,6 +50,18 @@ def png(width: int, height: int) -> bytes:
 
 def as_url(picture: str) -> str:
     return "data:image/png;base64," + base64.b64encode(Path(picture).read_bytes()).decode()
+
+
+def text_of(tokens: int, number: int) -> str:
+    """About so many tokens, which no other round starts with: a prompt that was kept would not be computed."""
+    return f"{number} " + " ".join(["word"] * (tokens - 12))
+
+
+def asked(case: dict) -> str | list[dict]:
+    """What a user's message holds: the picture and the question, or text alone."""
+    if not case["picture"]:
+        return text_of(case["prompt"], case["round"])
+    return [{"type": "image_url", "image_url": {"url": as_url(case["picture"])}}, {"type": "text", "text": QUESTION}]
 
 
 class Absent(Exception):
@@ -77,24 +90,23 @@ class Llama:
         self.info = xllamacpp.get_system_info() if hasattr(xllamacpp, "get_system_info") else ""
 
     def run(self, case: dict) -> dict:
-        content = [{"type": "image_url", "image_url": {"url": as_url(case["picture"])}},
-                   {"type": "text", "text": QUESTION}]
+        content = asked(case)
         request = {
             "messages": [{"role": "user", "content": content}], "max_tokens": case["new_tokens"], "temperature": 0,
             "ignore_eos": True, "cache_prompt": False, "timings_per_token": True, "stream": False,
         }
         answer = plain(self.server.handle_chat_completions(request))
         times = answer["timings"]
+        found = {"decode_tokens_per_s": times["predicted_per_second"], "prompt_tokens": times["prompt_n"]}
+        whole = times["prompt_ms"] / 1e3
+        if not case["picture"]:
+            return {**found, "first_token_s": whole, "prefill_s": whole}
         # The server tells encoding and prompt as one time: a text prompt of about as many tokens tells them apart.
         words = " ".join(f"{number} words" for number in range(times["prompt_n"] // 6))
         request["messages"], request["max_tokens"] = [{"role": "user", "content": words}], 1
         text = plain(self.server.handle_chat_completions(request))["timings"]
         alone = text["prompt_ms"] / text["prompt_n"] * times["prompt_n"] / 1e3
-        whole = times["prompt_ms"] / 1e3
-        return {
-            "first_token_s": whole, "prefill_s": alone, "image_s": whole - alone,
-            "decode_tokens_per_s": times["predicted_per_second"], "prompt_tokens": times["prompt_n"],
-        }
+        return {**found, "first_token_s": whole, "prefill_s": alone, "image_s": whole - alone}
 
 
 def plain(answer):
@@ -124,6 +136,8 @@ class HuggingFace:
             patch_size=patch, size={"shortest_edge": 4 * 784, "longest_edge": 4096 * (2 * patch) ** 2})
 
     def run(self, case: dict) -> dict:
+        if not case["picture"]:
+            return self.run_text(case)
         from PIL import Image
 
         torch = self.torch
@@ -143,16 +157,30 @@ class HuggingFace:
             out = self.model(input_ids=ids, pixel_values=pixels, image_grid_thw=grid, use_cache=True,
                              logits_to_keep=1, **extra)
             whole = time.perf_counter()
-            token = out.logits[:, -1].argmax(-1, keepdim=True)
-            for _ in range(case["new_tokens"] - 1):
-                out = self.model(input_ids=token, past_key_values=out.past_key_values, use_cache=True)
-                token = out.logits[:, -1].argmax(-1, keepdim=True)
-            end = time.perf_counter()
+            rate = self.decode(case, out)
         encode = encoded - prepared
         return {
             "image_s": encode, "prefill_s": whole - encoded - encode, "first_token_s": prepared - start + whole - encoded,
-            "decode_tokens_per_s": (case["new_tokens"] - 1) / (end - whole), "prompt_tokens": ids.shape[1],
+            "decode_tokens_per_s": rate, "prompt_tokens": ids.shape[1],
         }
+
+    def run_text(self, case: dict) -> dict:
+        ids = self.torch.arange(300, 300 + case["prompt"])[None]
+        with self.torch.inference_mode():
+            start = time.perf_counter()
+            out = self.model(input_ids=ids, use_cache=True, logits_to_keep=1)
+            whole = time.perf_counter() - start
+            rate = self.decode(case, out)
+        return {"prefill_s": whole, "first_token_s": whole, "decode_tokens_per_s": rate, "prompt_tokens": case["prompt"]}
+
+    def decode(self, case: dict, out) -> float:
+        """Tokens a second behind a prompt's pass."""
+        token = out.logits[:, -1].argmax(-1, keepdim=True)
+        start = time.perf_counter()
+        for _ in range(case["new_tokens"] - 1):
+            out = self.model(input_ids=token, past_key_values=out.past_key_values, use_cache=True)
+            token = out.logits[:, -1].argmax(-1, keepdim=True)
+        return (case["new_tokens"] - 1) / (time.perf_counter() - start)
 
 
 def hf_config(shape: str, transformers):
@@ -203,15 +231,20 @@ class OpenVino:
         self.genai, self.openvino, self.numpy, self.image = openvino_genai, openvino, numpy, Image
 
     def run(self, case: dict) -> dict:
-        picture = self.numpy.array(self.image.open(case["picture"]).convert("RGB"))[None]
         config = self.genai.GenerationConfig()
         config.max_new_tokens, config.ignore_eos, config.do_sample = case["new_tokens"], True, False
-        answer = self.pipe.generate(QUESTION, images=[self.openvino.Tensor(picture)], generation_config=config)
-        times = answer.perf_metrics
-        image = times.get_prepare_embeddings_duration().mean / 1e3
+        if case["picture"]:
+            picture = self.numpy.array(self.image.open(case["picture"]).convert("RGB"))[None]
+            pictures, question = {"images": [self.openvino.Tensor(picture)]}, QUESTION
+        else:
+            # A made-up checkpoint has a made-up tokenizer: as many words as have as many tokens with it.
+            found = self.pipe.get_tokenizer().encode(asked(case)).input_ids.shape[1]
+            pictures, question = {}, asked({**case, "prompt": case["prompt"] ** 2 // found})
+        times = self.pipe.generate(question, generation_config=config, **pictures).perf_metrics
+        image = times.get_prepare_embeddings_duration().mean / 1e3 if case["picture"] else None
         first = times.get_ttft().mean / 1e3
         return {
-            "image_s": image, "first_token_s": first, "prefill_s": first - image,
+            "image_s": image, "first_token_s": first, "prefill_s": first - (image or 0),
             "decode_tokens_per_s": times.get_throughput().mean, "prompt_tokens": times.get_num_input_tokens(),
         }
 
@@ -233,8 +266,7 @@ class MistralRs:
         self.request = mistralrs.ChatCompletionRequest
 
     def run(self, case: dict) -> dict:
-        content = [{"type": "image_url", "image_url": {"url": as_url(case["picture"])}},
-                   {"type": "text", "text": QUESTION}]
+        content = asked(case)
         request = self.request(model="default", messages=[{"role": "user", "content": content}], temperature=0.0,
                                max_tokens=case["new_tokens"])
         usage = self.runner.send_chat_completion_request(request).usage
@@ -269,8 +301,7 @@ class Server:
         raise Absent(f"'{command}' did not answer")
 
     def run(self, case: dict) -> dict:
-        content = [{"type": "image_url", "image_url": {"url": as_url(case["picture"])}},
-                   {"type": "text", "text": QUESTION}]
+        content = asked(case)
         body = {"model": "default", "stream": True, "max_tokens": case["new_tokens"], "temperature": 0,
                 "ignore_eos": True, "cache_prompt": False, "messages": [{"role": "user", "content": content}]}
         request = urllib.request.Request(
@@ -311,9 +342,9 @@ def work(name: str) -> None:
         say(load_s=time.perf_counter() - start)
     except (Absent, ImportError) as reason:
         return say(absent=str(reason))
-    for _ in sys.stdin:
+    for number, _ in enumerate(sys.stdin):
         try:
-            say(**engine.run(case))
+            say(**engine.run({**case, "round": number}))
         except Exception as error:  # The other engines go on, whatever this one died of.
             say(failed=f"{type(error).__name__}: {error}")
     process = getattr(engine, "process", None)
@@ -362,8 +393,10 @@ class Ocelli:
     load_s = None
 
     def __init__(self, case: dict, command: str, isa: str | None, precision: str | None):
-        self.command = [command, "bench", "-m", case["text"], "--mmproj", case["projector"], "--image", case["image"],
+        asked = ["--image", case["image"]] if case["picture"] else ["-p", str(case["prompt"])]
+        self.command = [command, "bench", "-m", case["text"], "--mmproj", case["projector"], *asked,
                         "-n", str(case["new_tokens"]), "-t", str(case["threads"]), "-r", "1", "--json"]
+        self.has_picture = bool(case["picture"])
         self.command += ["--isa", isa] if isa else []
         self.command += ["--precision", precision] if precision else []
         self.machine = None
@@ -374,8 +407,9 @@ class Ocelli:
             return {"failed": done.stderr.strip()}
         report = json.loads(done.stdout)
         stages, self.machine = report["stages"], report["machine"]
+        of_picture = ["image_decode", "preprocess", "encode"] if self.has_picture else []
         return {
-            "image_s": sum(stages[s]["seconds"] for s in ["image_decode", "preprocess", "encode"]),
+            "image_s": sum(stages[s]["seconds"] for s in of_picture) or None,
             "prefill_s": stages["prefill"]["seconds"], "first_token_s": report["time_to_first_token_s"],
             "decode_tokens_per_s": stages["decode"]["tokens_per_second"], "load_s": stages["load"]["seconds"],
             "prompt_tokens": report["runs"][0]["prompt_tokens"],
@@ -393,6 +427,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--type", default="q4_k_m")
     parser.add_argument("--files", type=Path, default=Path("target/peers"), help="folder of the pair")
     parser.add_argument("--image", default="1024x1024", metavar="WxH")
+    parser.add_argument("--prompt", type=int, metavar="TOKENS", help="a text prompt of about so many tokens, and no picture")
     parser.add_argument("-n", "--new-tokens", type=int, default=32)
     parser.add_argument("-r", "--rounds", type=int, default=3)
     parser.add_argument("-t", "--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -417,12 +452,14 @@ def make_case(args: argparse.Namespace) -> dict:
     if not (text.exists() and projector.exists()):
         subprocess.run([args.ocelli, "bench", "--shape", args.shape, "--type", args.type, "--write", str(args.files)],
                        check=True, stdout=subprocess.DEVNULL)
-    picture = args.files / f"{args.image}.png"
-    if not picture.exists():
-        picture.write_bytes(png(*map(int, args.image.split("x"))))
+    picture = None
+    if not args.prompt:
+        picture = args.files / f"{args.image}.png"
+        if not picture.exists():
+            picture.write_bytes(png(*map(int, args.image.split("x"))))
     return {
-        "shape": args.shape, "text": str(text), "projector": str(projector), "picture": str(picture),
-        "image": args.image, "new_tokens": args.new_tokens, "threads": args.threads, "context": 8192,
+        "shape": args.shape, "text": str(text), "projector": str(projector), "picture": picture and str(picture),
+        "image": args.image, "prompt": args.prompt, "new_tokens": args.new_tokens, "threads": args.threads, "context": 8192,
         "openvino_model": args.openvino_model, "mistralrs_model": args.mistralrs_model, "command": args.llama_command,
     }
 
@@ -458,6 +495,8 @@ def main() -> None:
             if "failed" in found:
                 print(f"FAILED {engine.name}: {found['failed']}", file=sys.stderr)
             elif number > 0:
+                if found.get("prefill_s") and found.get("prompt_tokens"):
+                    found["prompt_tokens_per_s"] = found["prompt_tokens"] / found["prefill_s"]
                 times[engine.name].append(found)
     for engine in engines:
         engine.close()
@@ -480,7 +519,8 @@ def processor() -> str:
 def print_table(args: argparse.Namespace, report: dict) -> None:
     print(f"{report['processor']}, {args.threads} threads, {platform.platform()}")
     precision = f"Ocelli in {args.precision}, " if args.precision else ""
-    print(f"{args.shape} {args.type}, projector F16, picture {args.image}, {args.new_tokens} tokens, {precision}"
+    asked = f"prompt of about {args.prompt} tokens" if args.prompt else f"projector F16, picture {args.image}"
+    print(f"{args.shape} {args.type}, {asked}, {args.new_tokens} tokens, {precision}"
           f"median of {args.rounds} alternating rounds; behind each number: times Ocelli\n")
     rows = {}
     for name, runs in report["runs"].items():
