@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use ocelli_kernels::{
-    Element, KEPT_GROUP, Kept, Kernels, LANES, Matrix, MatrixMut, PagedHead, Tiles,
+    Element, KEPT_GROUP, Kept, Kernels, LANES, Matrix, MatrixMut, PagedHead, Tile, Tiles,
 };
 use ocelli_tensor::{KvElement, KvLayer, KvLayout, KvStore, LayerCache, PageId, Span, WriteKv};
 
@@ -68,8 +68,9 @@ impl Elements {
     }
 }
 
-/// Elements of a step below which one thread writes them.
-const SMALL: usize = 1 << 14;
+/// Elements of a step below which one thread writes them: for a few tokens, as keys of a token lie in a line of each of their elements, none of which is in
+/// a cache.
+const SMALL: usize = 1 << 12;
 
 /// What a head's part of a page holds.
 #[derive(Clone, Copy)]
@@ -89,37 +90,34 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn write(&self, pool: &Pool, kernels: &dyn Kernels, elements: &mut Elements) {
-        match elements {
-            Elements::F32(values) => self.write_to::<Singles>(pool, kernels, values.values_mut()),
-            Elements::F16(values) => self.write_to::<Halves>(pool, kernels, values.values_mut()),
-            Elements::Q8(words) => self.write_to::<Codes>(pool, kernels, words.values_mut()),
-        }
-    }
-
-    /// `pages` is `[groups][heads][pages of a group][size]`. Threads share the heads.
-    fn write_to<W: Write>(&self, pool: &Pool, kernels: &dyn Kernels, pages: &mut [W::Element]) {
+    /// Parts of `pages`, which is `[groups][heads][pages of a group][size]`, that a thread writes, and the size of a head's part of a page.
+    fn tiles<'a, W: Write>(&self, pages: &'a mut [W::Element]) -> (Tiles<'a, W::Element>, usize) {
         let KvLayer { heads, dim, .. } = self.layer;
         let size = match self.order {
             Order::Keys => W::KEPT.keys_of_page(self.page_tokens, dim),
             Order::Values => W::KEPT.values_of_page(self.page_tokens, dim),
         };
-        if pages.is_empty() {
-            return;
-        }
-        let is_small = self.x.rows() * self.x.columns() < SMALL;
         let of_head = PagedHead::group_pages(self.page_tokens) * size;
-        let width = if is_small { heads * of_head } else { of_head };
         let groups = pages.len() / (heads * of_head);
         let pages = MatrixMut::new(pages, groups, heads * of_head);
-        pool.tiles(Tiles::new(pages, groups, width), |mut tile, _| {
-            let first = tile.columns.start / of_head;
-            for head in first..tile.columns.end / of_head {
-                let inside = (head - first) * of_head..(head + 1 - first) * of_head;
-                let part = tile.out.part(0..groups, inside);
-                self.write_head::<W>(kernels, head, (part, size));
-            }
-        });
+        let is_small = self.x.rows() * self.x.columns() < SMALL;
+        let width = if is_small { heads * of_head } else { of_head };
+        (Tiles::new(pages, groups.max(1), width), size)
+    }
+
+    fn write_tile<W: Write>(
+        &self,
+        kernels: &dyn Kernels,
+        mut tile: Tile<'_, W::Element>,
+        size: usize,
+    ) {
+        let of_head = PagedHead::group_pages(self.page_tokens) * size;
+        let first = tile.columns.start / of_head;
+        for head in first..tile.columns.end / of_head {
+            let inside = (head - first) * of_head..(head + 1 - first) * of_head;
+            let part = tile.out.part(0..tile.rows.len(), inside);
+            self.write_head::<W>(kernels, head, (part, size));
+        }
     }
 
     /// All rows of a head, whose parts of the pages of a group, of `size` elements each, are a row of `groups`.
@@ -231,9 +229,54 @@ impl CpuKv {
             x,
         };
         let into = &mut self.layers[write.layer];
-        rows(Order::Keys, keys).write(pool, kernels, &mut into.keys);
-        rows(Order::Values, values).write(pool, kernels, &mut into.values);
+        let rows = [rows(Order::Keys, keys), rows(Order::Values, values)];
+        match (&mut into.keys, &mut into.values) {
+            (Elements::F32(keys), Elements::F32(values)) => {
+                write_to::<Singles>(
+                    pool,
+                    kernels,
+                    &rows,
+                    [keys.values_mut(), values.values_mut()],
+                );
+            }
+            (Elements::F16(keys), Elements::F16(values)) => {
+                write_to::<Halves>(
+                    pool,
+                    kernels,
+                    &rows,
+                    [keys.values_mut(), values.values_mut()],
+                );
+            }
+            (Elements::Q8(keys), Elements::Q8(values)) => {
+                write_to::<Codes>(
+                    pool,
+                    kernels,
+                    &rows,
+                    [keys.values_mut(), values.values_mut()],
+                );
+            }
+            _ => unreachable!("keys and values of one cache are kept alike"),
+        }
     }
+}
+
+/// Writes a step's keys and values. Threads share the heads of both.
+fn write_to<W: Write>(
+    pool: &Pool,
+    kernels: &dyn Kernels,
+    rows: &[Rows<'_>; 2],
+    [keys, values]: [&mut [W::Element]; 2],
+) {
+    if keys.is_empty() {
+        return;
+    }
+    let [of_keys, of_values] = rows;
+    let (keys, size_of_keys) = of_keys.tiles::<W>(keys);
+    let (values, size_of_values) = of_values.tiles::<W>(values);
+    let sizes = [size_of_keys, size_of_values];
+    pool.tiles_of(&[keys, values], |which, tile, _| {
+        rows[which].write_tile::<W>(kernels, tile, sizes[which]);
+    });
 }
 
 impl KvStore for CpuKv {

@@ -2,6 +2,7 @@
 //!
 //! `entries.rs` compiles the algorithms with its instructions, `operations.rs` has those on 16 lanes in one register.
 
+mod dots;
 mod entries;
 mod operations;
 

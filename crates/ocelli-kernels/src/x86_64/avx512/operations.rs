@@ -8,6 +8,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::dots::{add_short, dot_16, dot_short, dot_signed, dot_vnni};
 use super::entries::finish_part;
 use super::{Avx512Set, Unit};
 use crate::tiles::{Emulated, Meanwhile};
@@ -19,43 +20,6 @@ use crate::x86_64::amx::Amx;
 use crate::x86_64::pairs::{attend_pairs, attend_tiles, pair_tiles, unpack_pairs};
 use crate::x86_64::transpose::transpose_block;
 use crate::{Attention, CHUNK, Code, Kernels, LANES, MatrixMut, Product, Workspace};
-
-/// `sum + weights x` over the four bytes of each word, weights unsigned and below 129.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
-fn dot_16(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
-    let pairs = _mm512_maddubs_epi16(weights, x);
-    _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
-}
-
-/// Halves of 16 bits: `sum` and two products each.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
-fn dot_short(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
-    _mm512_add_epi16(sum, _mm512_maddubs_epi16(weights, x))
-}
-
-/// `sum` and both halves of each word.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
-fn add_short(sum: __m512i, short: __m512i) -> __m512i {
-    _mm512_add_epi32(sum, _mm512_madd_epi16(short, _mm512_set1_epi16(1)))
-}
-
-/// What [`dot_16`] does, for weights with a sign.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
-fn dot_signed(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
-    let turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(weights), _mm512_setzero_si512(), x);
-    dot_16(sum, _mm512_abs_epi8(weights), turned)
-}
-
-/// What [`dot_16`] does, in one instruction and for all unsigned weights.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512vnni")]
-fn dot_vnni(sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
-    _mm512_dpbusd_epi32(sum, weights, x)
-}
 
 /// A load of 16 bytes.
 #[inline]
