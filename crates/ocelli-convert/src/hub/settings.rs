@@ -18,7 +18,7 @@ pub(crate) struct Settings<'a> {
 }
 
 /// Reads a file of the folder; `None` when it is not there.
-pub(crate) fn read_file(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
+fn read_file(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let path = folder.join(name);
     let io = |source| Error::Io {
         action: "read",
@@ -37,6 +37,15 @@ pub(crate) fn read_file(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, Er
         Ok(_) => {}
     }
     fs::read(&path).map(Some).map_err(io)
+}
+
+/// Reads a text file of the folder; `None` when it is not there.
+pub(crate) fn read_text(folder: &Path, name: &str) -> Result<Option<String>, Error> {
+    let text = read_file(folder, name)?.map(String::from_utf8).transpose();
+    text.map_err(|_| Error::BadFile {
+        file: name.to_owned(),
+        problem: "not valid UTF-8".to_owned(),
+    })
 }
 
 /// Reads and parses a JSON file of the folder; `None` when it is not there.
