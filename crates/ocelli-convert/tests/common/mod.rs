@@ -1,4 +1,4 @@
-//! What the tests share: folders of their own, checksums, and running without progress.
+//! What the tests share: folders of their own, checkpoints and golden files, contents of files to compare.
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
@@ -6,8 +6,9 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use ocelli_convert::Progress;
+use ocelli_convert::{ConvertOptions, FileType, Progress, RewriteOptions};
 use ocelli_gguf::{Gguf, Value};
+use ocelli_quant::TensorType;
 
 /// A folder that is removed at the end.
 pub(crate) struct Folder(PathBuf);
@@ -52,6 +53,20 @@ impl Drop for Folder {
     }
 }
 
+/// Both files as F16.
+pub(crate) fn f16() -> ConvertOptions {
+    ConvertOptions {
+        text_type: FileType::F16,
+        projector_type: FileType::F16,
+        ..ConvertOptions::default()
+    }
+}
+
+pub(crate) fn plain() -> RewriteOptions {
+    RewriteOptions::default()
+}
+
+/// Reports of progress that nobody reads.
 pub(crate) fn quiet(_: Progress<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
@@ -68,6 +83,14 @@ pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/goldens")
         .join(name)
+}
+
+/// Text model and projector of a golden pair.
+pub(crate) fn pair(name: &str) -> (PathBuf, PathBuf) {
+    (
+        golden(&format!("{name}/text.gguf")),
+        golden(&format!("{name}/mmproj.gguf")),
+    )
 }
 
 /// A copy of a checkpoint that a test may break.
@@ -90,11 +113,11 @@ pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, step)
 }
 
+type Metadata = Vec<(String, Value)>;
+type Tensors = Vec<(String, TensorType, Vec<u64>, Vec<u8>)>;
+
 /// Everything a file holds: metadata in order, tensors in order with type, shape and bytes.
-pub(crate) type Content = (
-    Vec<(String, Value)>,
-    Vec<(String, String, Vec<u64>, Vec<u8>)>,
-);
+pub(crate) type Content = (Metadata, Tensors);
 
 pub(crate) fn content(path: &Path) -> Content {
     let file = Gguf::open(path).expect("a sound file");
@@ -106,10 +129,30 @@ pub(crate) fn content(path: &Path) -> Content {
         let bytes = file.data(tensor).to_vec();
         (
             tensor.name().to_owned(),
-            tensor.ty().to_string(),
+            tensor.ty(),
             tensor.shape().to_vec(),
             bytes,
         )
     });
     (metadata.collect(), tensors.collect())
+}
+
+/// Tensors by name, for files whose order does not matter.
+pub(crate) fn by_name((_, mut tensors): Content) -> Tensors {
+    tensors.sort();
+    tensors
+}
+
+/// Metadata by key, for files whose order does not matter.
+pub(crate) fn by_key((mut metadata, _): Content) -> Metadata {
+    metadata.sort_by(|a, b| a.0.cmp(&b.0));
+    metadata
+}
+
+/// What a projector's keys say of the model. A size that the reference writes wrong is left out.
+pub(crate) fn clip_keys(content: Content) -> Metadata {
+    let mut metadata = by_key(content);
+    metadata
+        .retain(|(key, _)| key.starts_with("clip.") && key != "clip.vision.feed_forward_length");
+    metadata
 }

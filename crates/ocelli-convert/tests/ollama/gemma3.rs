@@ -1,10 +1,10 @@
-//! Gemma 3 in Ollama's one file becomes a pair under current names.
+//! Gemma 3: other names and keys, sizes of the projector under those of the model.
 
-mod common;
-
-use common::{Folder, content, golden, quiet};
-use ocelli_convert::{RewriteOptions, split};
+use ocelli_convert::split;
 use ocelli_gguf::{Gguf, Value, Writer};
+
+use crate::common::{Folder, content, pair, plain, quiet};
+use crate::renamed;
 
 /// Names of a projector's tensors in Ollama's files.
 const NAMES: [(&str, &str); 10] = [
@@ -51,11 +51,7 @@ fn ollama_file(text: &Gguf, projector: &Gguf) -> Vec<u8> {
         writer.add_tensor(tensor.name(), shape, ty, text.data(tensor));
     }
     for tensor in projector.tensors() {
-        let found = NAMES.iter().find(|(own, _)| tensor.name().contains(own));
-        let name = found.map_or_else(
-            || tensor.name().to_owned(),
-            |(own, other)| tensor.name().replacen(own, other, 1),
-        );
+        let name = renamed(tensor.name(), &NAMES);
         let (shape, ty) = (tensor.shape(), tensor.ty());
         writer.add_tensor(&name, shape, ty, projector.data(tensor));
     }
@@ -65,20 +61,12 @@ fn ollama_file(text: &Gguf, projector: &Gguf) -> Vec<u8> {
 #[test]
 fn merged_file_of_ollama_is_split_into_the_pair_it_was_made_of() {
     let folder = Folder::new("gemma3-ollama");
-    let (text, projector) = (
-        golden("gemma3-mixed/text.gguf"),
-        golden("gemma3-mixed/mmproj.gguf"),
-    );
+    let (text, projector) = pair("gemma3-mixed");
     let open = |path: &std::path::Path| Gguf::open(path).expect("a sound file");
     let merged = folder.join("m-merged.gguf");
     let file = ollama_file(&open(&text), &open(&projector));
     std::fs::write(&merged, file).expect("written");
-    let done = split(
-        &merged,
-        folder.path(),
-        &RewriteOptions::default(),
-        &mut quiet,
-    );
+    let done = split(&merged, folder.path(), &plain(), &mut quiet);
     let done = done.expect("split");
     for (made, own) in done.files.iter().zip([&text, &projector]) {
         let (made, own) = (content(made), content(own));
