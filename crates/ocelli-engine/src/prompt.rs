@@ -1,12 +1,16 @@
 //! A prompt as the model takes it: tokens with pictures laid out in their places.
 
+mod keys;
+
 use std::ops::Range;
 
 use ocelli_image::Grid;
 use ocelli_models::{Join, LaidOut, Segment};
-use sha2::{Digest as _, Sha256};
 
-use crate::{Error, PageKey};
+use crate::Error;
+use keys::paced;
+
+pub use keys::RowKey;
 
 /// A picture's content, for reuse: equal keys mean equal rows.
 pub type ImageKey = [u8; 32];
@@ -60,15 +64,6 @@ pub struct ImageSpan {
     pub from: Range<usize>,
     /// Tokens of the prompt.
     pub tokens: Range<usize>,
-}
-
-/// A row of a prompt: its token, and which row of which picture it shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowKey {
-    /// Its token.
-    pub token: u32,
-    /// The picture's content and the row of its features.
-    pub shows: Option<(ImageKey, u32)>,
 }
 
 /// Tokens, where pictures stand among them, and what positions make of both.
@@ -204,56 +199,6 @@ impl Prompt {
             }
         }
     }
-
-    /// What the rows of these tokens are.
-    pub(crate) fn rows(&self, tokens: Range<usize>) -> Vec<RowKey> {
-        let row = |at: usize| {
-            let span = self.images.iter().find(|span| span.tokens.contains(&at));
-            let row = |span: &ImageSpan| (span.from.start + at - span.tokens.start) as u32;
-            RowKey {
-                token: self.tokens[at],
-                shows: span.map(|span| (self.keys[span.image], row(span))),
-            }
-        };
-        tokens.map(row).collect()
-    }
-
-    /// A key for each page that the prompt fills: its tokens and pictures and, through the key of the
-    /// page before, everything that stands before them. `salt` keeps those apart who must not share.
-    pub fn page_keys(&self, page_tokens: usize, salt: &[u8; 32]) -> Vec<PageKey> {
-        let mut before = *salt;
-        let mut keys = Vec::new();
-        for (page, tokens) in self.tokens.chunks_exact(page_tokens).enumerate() {
-            let mut hasher = Sha256::new();
-            hasher.update(b"ocelli prompt page 1");
-            hasher.update(before);
-            for token in tokens {
-                hasher.update(token.to_le_bytes());
-            }
-            let (start, end) = (page * page_tokens, (page + 1) * page_tokens);
-            // Image rows have equal ids whatever they show: what they show goes in beside them.
-            for span in &self.images {
-                if span.tokens.start < end && span.tokens.end > start {
-                    hasher.update(self.keys[span.image]);
-                    for number in [span.tokens.start, span.tokens.end, span.from.start] {
-                        hasher.update((number as u64).to_le_bytes());
-                    }
-                }
-            }
-            before = hasher.finalize().into();
-            keys.push(before);
-        }
-        keys
-    }
-}
-
-/// The content of a video's picture with the time from one to the next.
-fn paced(key: &ImageKey, step: f64) -> ImageKey {
-    let mut hasher = Sha256::new();
-    hasher.update(b"ocelli video picture 1");
-    hasher.update(key);
-    hasher.update(step.to_bits().to_le_bytes());
-    hasher.finalize().into()
 }
 
 /// What positions see of a run of a picture's rows: the whole picture, or a strip as long as the run.
@@ -273,7 +218,7 @@ fn run_of(grid: &Grid, rows: usize) -> Grid {
 mod tests {
     use super::*;
 
-    const PAD: u32 = 9;
+    pub(super) const PAD: u32 = 9;
 
     fn rows_only(grid: &Grid) -> Vec<LaidOut> {
         vec![LaidOut::Rows(grid.tokens())]
@@ -284,7 +229,7 @@ mod tests {
         vec![row, LaidOut::Mark(1), row, LaidOut::Mark(0)]
     }
 
-    static JOIN: Join = Join {
+    pub(super) static JOIN: Join = Join {
         text: "t",
         projector: "p",
         image_token: "<pad>",
@@ -301,12 +246,12 @@ mod tests {
         ..JOIN
     };
 
-    fn layout(join: &'static Join) -> Layout {
+    pub(super) fn layout(join: &'static Join) -> Layout {
         let marks = (0..join.marks.len()).map(|mark| 20 + mark as u32).collect();
         Layout { join, marks }
     }
 
-    fn picture(h: u32, w: u32, content: u8) -> ImageSlot {
+    pub(super) fn picture(h: u32, w: u32, content: u8) -> ImageSlot {
         ImageSlot {
             grid: Grid {
                 t: 1,
@@ -318,7 +263,7 @@ mod tests {
         }
     }
 
-    fn prompt(ids: &[u32], pictures: &[ImageSlot]) -> Prompt {
+    pub(super) fn prompt(ids: &[u32], pictures: &[ImageSlot]) -> Prompt {
         let slots: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == PAD).collect();
         Prompt::new(ids, &slots, pictures, Some(&layout(&JOIN))).unwrap()
     }
@@ -369,66 +314,14 @@ mod tests {
             owner: Owner::Video(0),
             step: Some(1.5),
         };
-        let media = [video.clone()];
-        let got = Prompt::with_media(&[1, PAD, 2], &[1], &media, Some(&layout(&JOIN))).unwrap();
+        let grid = video.grid;
+        let got = Prompt::with_media(&[1, PAD, 2], &[1], &[video], Some(&layout(&JOIN))).unwrap();
         assert_eq!(got.tokens, [1, PAD, PAD, PAD, PAD, 2]);
         assert_eq!(
             (got.images[1].image, got.images[1].tokens.clone()),
             (1, 3..5)
         );
         assert_eq!(got.owners, [Owner::Video(0); 2]);
-        let segment = Segment::Video {
-            grid: video.grid,
-            step: 1.5,
-        };
-        assert_eq!(got.segments[1], segment);
-        let faster = Medium {
-            step: Some(3.0),
-            ..video.clone()
-        };
-        let faster = Prompt::with_media(&[1, PAD, 2], &[1], &[faster], Some(&layout(&JOIN)));
-        let (slow, fast) = (got.page_keys(2, &SALT), faster.unwrap().page_keys(2, &SALT));
-        assert_ne!(slow[0], fast[0], "the same pictures at another pace");
-    }
-
-    #[test]
-    fn rows_are_told_by_token_picture_and_place() {
-        let a = prompt(&[1, PAD, 3], &[picture(4, 4, 0)]);
-        let b = prompt(&[1, PAD, 3], &[picture(4, 4, 1)]);
-        let (a, b) = (a.rows(0..6), b.rows(0..6));
-        assert_eq!((a[0], a[5]), (b[0], b[5]));
-        assert!((1..5).all(|row| a[row] != b[row] && a[row].token == b[row].token));
-        assert!((2..5).all(|row| a[row] != a[row - 1]));
-    }
-
-    const SALT: [u8; 32] = [0; 32];
-
-    #[test]
-    fn pages_with_another_picture_have_other_keys_from_there_on() {
-        let ids = [1, 2, PAD, 3, 4, 5];
-        let a = prompt(&ids, &[picture(4, 4, 0)]).page_keys(2, &SALT);
-        let b = prompt(&ids, &[picture(4, 4, 1)]).page_keys(2, &SALT);
-        assert_eq!(a.len(), 4, "the last token fills no page");
-        assert_eq!(a[0], b[0]);
-        assert!((1..4).all(|page| a[page] != b[page]));
-    }
-
-    #[test]
-    fn a_picture_of_another_shape_has_other_keys() {
-        let ids = [1, PAD, 3];
-        let a = prompt(&ids, &[picture(8, 2, 0)]).page_keys(1, &SALT);
-        let b = prompt(&ids, &[picture(4, 4, 1)]).page_keys(1, &SALT);
-        assert_eq!(a[0], b[0]);
-        assert_ne!(a[1], b[1]);
-    }
-
-    #[test]
-    fn a_longer_chat_begins_with_the_same_pages_and_another_salt_shares_none() {
-        let a = prompt(&[1, PAD, 3], &[picture(4, 4, 0)]);
-        let b = prompt(&[1, PAD, 3, 4, PAD], &[picture(4, 4, 0), picture(2, 2, 1)]);
-        let (short, long) = (a.page_keys(2, &SALT), b.page_keys(2, &SALT));
-        assert_eq!(short[..], long[..short.len()]);
-        let salted = a.page_keys(2, &[1; 32]);
-        assert!(short.iter().all(|key| !salted.contains(key)));
+        assert_eq!(got.segments[1], Segment::Video { grid, step: 1.5 });
     }
 }

@@ -6,20 +6,20 @@
 //!
 //! A picture whose features are not finite is encoded once more by a backend that rounds nothing, if there is one.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ocelli_image::Grid;
-use ocelli_models::{ImageFeatures, Progress, VisionModel};
-use ocelli_tensor::{Backend, Mark, Memory, Pass, Probe, Stage};
+use ocelli_models::ImageFeatures;
+use ocelli_tensor::{Backend, Stage};
 
 use crate::isolate::guarded;
-use crate::paced::Paced;
-use crate::step::See;
 use crate::{Model, Picture, SequenceId, vision_memory};
+use worker::{Shared, Slice, Turn};
 
 /// How encoding is divided, so that a large picture hardly delays others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,156 +89,6 @@ pub(crate) enum Rounding {
     Without,
 }
 
-/// What engine and thread share.
-struct Shared {
-    model: Arc<Model>,
-    backend: Arc<dyn Backend>,
-    /// The same without rounding, if the backend rounds.
-    exact: Option<Arc<dyn Backend>>,
-    turn: Mutex<Turn>,
-    passed: Condvar,
-    /// Held by whoever encodes.
-    memory: Mutex<(Memory, Mark)>,
-    /// Layers done of the present picture.
-    layers: AtomicUsize,
-}
-
-/// Whose turn it is. The engine passes it by writing `Work` or `Give` and waits for the answer.
-enum Turn {
-    /// Nothing to do.
-    Idle,
-    /// A new picture, how long to work, and by which backend.
-    Begin(Arc<Picture>, Slice, Rounding),
-    /// Go on for so long.
-    Work(Slice),
-    /// The thread has used its slice.
-    Paused,
-    /// The picture is to be given up.
-    Stop,
-    /// The picture is ready, or panicked.
-    Finished(Option<ImageFeatures>),
-    /// The engine goes away.
-    Closed,
-}
-
-/// How the thread works until it pauses.
-#[derive(Clone, Copy, Debug)]
-struct Slice {
-    until: Instant,
-    /// Multiplications of a piece.
-    piece: u64,
-}
-
-/// What unwinds the thread when a picture is given up.
-struct GivenUp;
-
-impl Shared {
-    fn turn(&self) -> MutexGuard<'_, Turn> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn pass(&self, turn: Turn) {
-        *self.turn() = turn;
-        self.passed.notify_all();
-    }
-
-    /// Waits until `is_ours`.
-    fn wait(&self, is_ours: impl Fn(&Turn) -> bool) -> MutexGuard<'_, Turn> {
-        let turn = self.turn();
-        let waited = self.passed.wait_while(turn, |turn| !is_ours(turn));
-        waited.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn backend(&self, rounding: Rounding) -> &Arc<dyn Backend> {
-        match (rounding, &self.exact) {
-            (Rounding::Without, Some(exact)) => exact,
-            _ => &self.backend,
-        }
-    }
-
-    fn vision(&self) -> Option<&dyn VisionModel> {
-        self.model.vision.as_deref()
-    }
-
-    /// The thread between two pieces: goes on until its slice is used up, then waits for the next.
-    fn pause(&self, until: &Mutex<Instant>, piece: &AtomicU64) {
-        let mut until = until.lock().unwrap_or_else(PoisonError::into_inner);
-        if Instant::now() < *until {
-            return;
-        }
-        self.pass(Turn::Paused);
-        let turn = self.wait(|turn| matches!(turn, Turn::Work(_) | Turn::Stop | Turn::Closed));
-        match *turn {
-            Turn::Work(next) => {
-                *until = next.until;
-                piece.store(next.piece, Ordering::Relaxed);
-            }
-            _ => {
-                drop(turn);
-                // Not a panic: nothing is reported.
-                resume_unwind(Box::new(GivenUp));
-            }
-        }
-    }
-
-    /// The thread.
-    fn run(&self) {
-        loop {
-            let mut turn = self.wait(|turn| matches!(turn, Turn::Begin(..) | Turn::Closed));
-            let Turn::Begin(picture, slice, rounding) = std::mem::replace(&mut *turn, Turn::Idle)
-            else {
-                return;
-            };
-            drop(turn);
-            let (until, piece) = (Mutex::new(slice.until), AtomicU64::new(slice.piece));
-            let pause = || self.pause(&until, &piece);
-            let backend = Arc::clone(self.backend(rounding));
-            let backend = Paced::new(backend, &piece, &pause);
-            let encode = || self.encode(&backend, &picture, None);
-            match catch_unwind(AssertUnwindSafe(encode)) {
-                Ok(features) => self.pass(Turn::Finished(features)),
-                Err(why) if why.is::<GivenUp>() => {
-                    if matches!(*self.turn(), Turn::Closed) {
-                        return;
-                    }
-                    self.pass(Turn::Idle);
-                }
-                Err(_) => self.pass(Turn::Finished(None)),
-            }
-        }
-    }
-
-    /// Encodes a whole picture.
-    fn encode(
-        &self,
-        backend: &dyn Backend,
-        picture: &Picture,
-        see: Option<See<'_>>,
-    ) -> Option<ImageFeatures> {
-        let model = self.vision()?;
-        let mut show;
-        let probe = match see {
-            None => Probe::Off,
-            Some(see) => {
-                show = move |stage: Stage<'_>| see(stage);
-                Probe::On(&mut show)
-            }
-        };
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let (memory, empty) = &mut *memory;
-        // The last picture may have been given up.
-        memory.release(*empty);
-        let mut pass = Pass::new(backend, memory, probe);
-        let mut encoding = model.begin(&mut pass, &picture.patches);
-        loop {
-            match model.advance(&mut pass, &mut encoding, 1) {
-                Progress::Layers(done, _) => self.layers.store(done, Ordering::Relaxed),
-                Progress::Done(features) => return Some(features),
-            }
-        }
-    }
-}
-
 impl Encoder {
     /// An encoder for pictures up to `largest`, if the model has vision.
     pub(crate) fn new(
@@ -248,19 +98,8 @@ impl Encoder {
     ) -> Option<Self> {
         let vision = model.vision.as_ref()?;
         let elements = vision_memory(vision.as_ref(), largest, vision.patch_elements());
-        let memory = Memory::reserve(backend.as_ref(), elements);
-        let empty = memory.mark();
-        let (model, backend) = (Arc::clone(model), Arc::clone(backend));
         Some(Self {
-            shared: Arc::new(Shared {
-                exact: backend.exact(),
-                model,
-                backend,
-                turn: Mutex::new(Turn::Idle),
-                passed: Condvar::new(),
-                memory: Mutex::new((memory, empty)),
-                layers: AtomicUsize::new(0),
-            }),
+            shared: Arc::new(Shared::new(model, backend, elements)),
             work: None,
             repeats: 0,
             slices: Slices::default(),
@@ -369,7 +208,7 @@ impl Encoder {
     /// Encodes a picture once more without rounding, if that is not what was done.
     fn repeat(&mut self, work: Option<Work>) -> Encoded {
         match work {
-            Some(work) if work.rounding == Rounding::Usual && self.shared.exact.is_some() => {
+            Some(work) if work.rounding == Rounding::Usual && self.shared.can_repeat() => {
                 self.repeats += 1;
                 let work = Work {
                     rounding: Rounding::Without,
@@ -402,8 +241,8 @@ impl Encoder {
         see: &mut dyn FnMut(Stage<'_>),
     ) -> Option<ImageFeatures> {
         self.stop();
-        let backend = self.shared.backend.as_ref();
-        self.shared.encode(backend, picture, Some(see))
+        let backend = self.shared.backend(Rounding::Usual);
+        self.shared.encode(backend.as_ref(), picture, Some(see))
     }
 
     /// Name of the first stage with a value that is not finite.

@@ -8,137 +8,38 @@ mod cache;
 mod follow;
 mod gbnf;
 mod schema;
+mod source;
 mod tools;
+mod vocabulary;
 
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use llguidance::api::{ParserLimits, TopLevelGrammar};
-use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
-use ocelli_text::{TokenKind, Tokenizer};
-use serde_json::{Value, json};
+use ocelli_text::Tokenizer;
 
 use crate::{Error, Model};
 use cache::Cache;
-pub(crate) use follow::Follow;
+use vocabulary::factory;
 
-/// Longest schema, expression or grammar, in bytes.
-pub const GRAMMAR_BYTES: usize = 256 << 10;
+pub(crate) use follow::Follow;
+pub use source::{GRAMMAR_BYTES, GrammarSource};
+
 /// Longest time that compiling may take.
 pub const COMPILE_TIME: Duration = Duration::from_secs(1);
 /// Grammars that are compiled at the same time.
 const COMPILERS: usize = 2;
-/// Deepest nesting of a schema, or of parentheses.
-const DEPTH: usize = 64;
 /// Stack of a compiling thread: its parsers call themselves.
 const STACK: usize = 16 << 20;
 /// Bytes of sources whose compiled grammars are kept.
 const CACHE_BYTES: usize = 4 << 20;
-/// White space that a JSON answer may hold between two tokens of JSON: enough to indent, not to go on
-/// for ever.
-const JSON_SPACE: &str = r"[ \n\t]{1,40}";
-
-/// What an answer must look like.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GrammarSource {
-    /// Any JSON object.
-    JsonObject,
-    /// JSON by this schema.
-    JsonSchema(Value),
-    /// Text that matches a regular expression as a whole.
-    Regex(String),
-    /// A grammar in Lark's notation, or in GBNF when its rules are written with `::=`.
-    Grammar(String),
-    /// Calls of these tools and nothing else, at least one, as a [`ocelli_text::ToolCallParser`] reads
-    /// them: JSON between `<tool_call>` marks. Tools are JSON schemas in OpenAI's form.
-    ToolCalls(Vec<Value>),
-}
-
-impl GrammarSource {
-    /// A text that only equal sources share.
-    fn key(&self) -> String {
-        match self {
-            Self::JsonObject => "o".to_owned(),
-            Self::JsonSchema(schema) => format!("s{schema}"),
-            Self::Regex(text) => format!("r{text}"),
-            Self::Grammar(text) => format!("g{text}"),
-            Self::ToolCalls(tools) => format!("t{}", Value::Array(tools.clone())),
-        }
-    }
-
-    /// Refuses what is too large or can be seen to be wrong, in time linear in its size.
-    fn check(&self) -> Result<(), Error> {
-        match self {
-            Self::JsonObject => Ok(()),
-            Self::JsonSchema(schema) => schema::check(schema),
-            Self::Regex(text) => check_size("regex", text),
-            Self::Grammar(text) => check_size("grammar", text),
-            Self::ToolCalls(tools) => schema::check(&tools::schema(tools)?),
-        }
-    }
-
-    fn top_level(&self, tokenizer: &Tokenizer) -> Result<TopLevelGrammar, String> {
-        let of_schema =
-            |schema: &Value| TopLevelGrammar::from_json_schema(with_our_options(schema.clone()));
-        Ok(match self {
-            Self::JsonObject => of_schema(&json!({"type": "object"})),
-            Self::JsonSchema(schema) => of_schema(schema),
-            Self::Regex(text) => TopLevelGrammar::from_regex(text),
-            Self::Grammar(text) if gbnf::is_gbnf(text) => {
-                TopLevelGrammar::from_lark(gbnf::to_lark(text)?)
-            }
-            Self::Grammar(text) => TopLevelGrammar::from_lark(text.clone()),
-            Self::ToolCalls(tools) => {
-                let schema = tools::schema(tools).map_err(|error| error.to_string())?;
-                TopLevelGrammar::from_lark(tools::lark(tokenizer, &with_our_options(schema)))
-            }
-        })
-    }
-}
-
-/// Sets how a schema is enforced, whatever the request says: `lenient` would leave out what cannot be.
-fn with_our_options(mut schema: Value) -> Value {
-    if let Some(object) = schema.as_object_mut() {
-        let options = json!({"whitespace_pattern": JSON_SPACE, "lenient": false});
-        object.insert("x-guidance".to_owned(), options);
-    }
-    schema
-}
-
-fn check_size(what: &str, text: &str) -> Result<(), Error> {
-    if text.trim().is_empty() {
-        return Err(Error::Grammar(format!("{what} is empty")));
-    }
-    if text.len() > GRAMMAR_BYTES {
-        return Err(Error::Grammar(format!(
-            "{what} has {} bytes, limit {GRAMMAR_BYTES}",
-            text.len()
-        )));
-    }
-    let (mut depth, mut deepest) = (0_usize, 0);
-    for byte in text.bytes() {
-        match byte {
-            b'(' => depth += 1,
-            b')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    if deepest > DEPTH {
-        return Err(Error::Grammar(format!(
-            "{what} is nested deeper than {DEPTH}"
-        )));
-    }
-    Ok(())
-}
 
 /// A compiled grammar, to be given with any number of requests to the model it was compiled for.
 #[derive(Clone)]
 pub struct Grammar {
     /// At the beginning; copied for each answer.
     matcher: Arc<Mutex<Matcher>>,
-    /// A copy made on the thread that compiled, for the first answer.
+    /// A copy for the first answer, so that the engine's thread need not make it.
     ready: Arc<Mutex<Option<Matcher>>>,
 }
 
@@ -339,62 +240,6 @@ fn in_our_words(what: &str) -> String {
         .find(|line| !line.trim().is_empty())
         .unwrap_or("it cannot be compiled");
     line.chars().take(200).collect()
-}
-
-/// The vocabulary as the matcher wants it.
-fn factory(tokenizer: &Tokenizer) -> Result<ParserFactory, String> {
-    let end = *tokenizer
-        .end_ids()
-        .first()
-        .ok_or("it has no token that ends an answer")?;
-    let words: Vec<Vec<u8>> = (0..tokenizer.len() as u32)
-        .map(|id| word(tokenizer, id))
-        .collect();
-    let info = TokRxInfo::new(words.len() as u32, end);
-    let trie = TokTrie::from(&info, &words).with_eos_tokens(&end_tokens(tokenizer, end));
-    let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
-    let capabilities = InferenceCapabilities {
-        ff_tokens: false,
-        conditional_ff_tokens: false,
-        backtrack: false,
-        fork: false,
-    };
-    let slices = llguidance::earley::SlicedBiasComputer::general_slices();
-    let mut factory =
-        ParserFactory::new(&environment, capabilities, &slices).map_err(|e| e.to_string())?;
-    factory.quiet();
-    *factory.limits_mut() = ParserLimits {
-        max_lexer_states: 50_000,
-        max_grammar_size: 200_000,
-        precompute_large_lexemes: false,
-        verbose_errors: false,
-        ..ParserLimits::default()
-    };
-    Ok(factory)
-}
-
-/// The matcher's own end token has to come first.
-fn end_tokens(tokenizer: &Tokenizer, first: u32) -> Vec<u32> {
-    let others = tokenizer.end_ids().iter().copied();
-    std::iter::once(first)
-        .chain(others.filter(|id| *id != first && (*id as usize) < tokenizer.len()))
-        .collect()
-}
-
-/// A token's bytes; those that are no text are marked as such.
-fn word(tokenizer: &Tokenizer, id: u32) -> Vec<u8> {
-    let bytes = tokenizer
-        .token_bytes(id)
-        .map(|bytes| bytes.into_owned())
-        .unwrap_or_default();
-    match tokenizer.kind(id) {
-        Some(TokenKind::Control | TokenKind::Unknown | TokenKind::Unused) | None => {
-            let mut marked = vec![TokTrie::SPECIAL_TOKEN_MARKER];
-            marked.extend(bytes);
-            marked
-        }
-        _ => bytes,
-    }
 }
 
 #[cfg(test)]

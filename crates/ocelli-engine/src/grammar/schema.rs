@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{DEPTH, GRAMMAR_BYTES};
+use super::source::{DEPTH, GRAMMAR_BYTES};
 use crate::Error;
 
 const ENUM: usize = 4096;

@@ -1,7 +1,8 @@
 //! Which tokens a grammar allows, for both kinds of vocabularies.
 
+use ocelli_text::{Model as Algorithm, TokenKind, Vocabulary};
+
 use super::*;
-use ocelli_text::{Model as Algorithm, Vocabulary};
 
 /// A SentencePiece vocabulary: specials, all bytes, and a few pieces.
 fn sentence_piece() -> Tokenizer {

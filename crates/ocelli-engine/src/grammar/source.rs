@@ -1,0 +1,114 @@
+//! What a request may ask of an answer's form, checked before it is compiled.
+
+use llguidance::api::TopLevelGrammar;
+use ocelli_text::Tokenizer;
+use serde_json::{Value, json};
+
+use super::{gbnf, schema, tools};
+use crate::Error;
+
+/// Longest schema, expression or grammar, in bytes.
+pub const GRAMMAR_BYTES: usize = 256 << 10;
+/// Deepest nesting of a schema, or of parentheses.
+pub(super) const DEPTH: usize = 64;
+/// White space that a JSON answer may hold between two tokens of JSON: enough to indent, not to go on
+/// for ever.
+const JSON_SPACE: &str = r"[ \n\t]{1,40}";
+
+/// What an answer must look like.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GrammarSource {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON by this schema.
+    JsonSchema(Value),
+    /// Text that matches a regular expression as a whole.
+    Regex(String),
+    /// A grammar in Lark's notation, or in GBNF when its rules are written with `::=`.
+    Grammar(String),
+    /// Calls of these tools and nothing else, at least one, as a [`ocelli_text::ToolCallParser`] reads
+    /// them: JSON between `<tool_call>` marks. Tools are JSON schemas in OpenAI's form.
+    ToolCalls(Vec<Value>),
+}
+
+impl GrammarSource {
+    /// A text that only equal sources share.
+    pub(super) fn key(&self) -> String {
+        match self {
+            Self::JsonObject => "o".to_owned(),
+            Self::JsonSchema(schema) => format!("s{schema}"),
+            Self::Regex(text) => format!("r{text}"),
+            Self::Grammar(text) => format!("g{text}"),
+            Self::ToolCalls(tools) => format!("t{}", Value::Array(tools.clone())),
+        }
+    }
+
+    /// Refuses what is too large or can be seen to be wrong, in time linear in its size.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::JsonObject => Ok(()),
+            Self::JsonSchema(schema) => schema::check(schema),
+            Self::Regex(text) => check_size("regex", text),
+            Self::Grammar(text) => check_size("grammar", text),
+            Self::ToolCalls(tools) => schema::check(&tools::schema(tools)?),
+        }
+    }
+
+    /// What the compiler takes.
+    ///
+    /// # Errors
+    /// When a grammar in GBNF cannot be put in Lark's notation, or tools are not as they must be.
+    pub(super) fn top_level(&self, tokenizer: &Tokenizer) -> Result<TopLevelGrammar, String> {
+        let of_schema =
+            |schema: &Value| TopLevelGrammar::from_json_schema(with_our_options(schema.clone()));
+        Ok(match self {
+            Self::JsonObject => of_schema(&json!({"type": "object"})),
+            Self::JsonSchema(schema) => of_schema(schema),
+            Self::Regex(text) => TopLevelGrammar::from_regex(text),
+            Self::Grammar(text) if gbnf::is_gbnf(text) => {
+                TopLevelGrammar::from_lark(gbnf::to_lark(text)?)
+            }
+            Self::Grammar(text) => TopLevelGrammar::from_lark(text.clone()),
+            Self::ToolCalls(tools) => {
+                let schema = tools::schema(tools).map_err(|error| error.to_string())?;
+                TopLevelGrammar::from_lark(tools::lark(tokenizer, &with_our_options(schema)))
+            }
+        })
+    }
+}
+
+/// Sets how a schema is enforced, whatever the request says: `lenient` would leave out what cannot be.
+fn with_our_options(mut schema: Value) -> Value {
+    if let Some(object) = schema.as_object_mut() {
+        let options = json!({"whitespace_pattern": JSON_SPACE, "lenient": false});
+        object.insert("x-guidance".to_owned(), options);
+    }
+    schema
+}
+
+fn check_size(what: &str, text: &str) -> Result<(), Error> {
+    if text.trim().is_empty() {
+        return Err(Error::Grammar(format!("{what} is empty")));
+    }
+    if text.len() > GRAMMAR_BYTES {
+        return Err(Error::Grammar(format!(
+            "{what} has {} bytes, limit {GRAMMAR_BYTES}",
+            text.len()
+        )));
+    }
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    if deepest > DEPTH {
+        return Err(Error::Grammar(format!(
+            "{what} is nested deeper than {DEPTH}"
+        )));
+    }
+    Ok(())
+}
