@@ -13,6 +13,9 @@ use ocelli::{Options, OwnBackend, Source};
 use ocelli_server::Settings;
 use serde_json::{Value, json};
 
+/// Where chats in OpenAI's form go.
+pub(crate) const CHAT: &str = "/v1/chat/completions";
+
 /// Nothing in these tests may take longer, on however busy a machine.
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -310,4 +313,9 @@ pub(crate) fn picture_chat(question: &str) -> Value {
 pub(crate) fn text_chat(question: &str) -> Value {
     json!({"model": "ocelli-demo", "max_tokens": 8, "temperature": 0,
         "messages": [{"role": "user", "content": question}]})
+}
+
+/// The text of the first answer to a chat in OpenAI's form.
+pub(crate) fn content(answer: &Value) -> &str {
+    answer["choices"][0]["message"]["content"].as_str().unwrap()
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::client::{Server, picture_chat, request, square, text_chat};
+use crate::client::{CHAT, Server, picture_chat, request, square, text_chat};
 
-const CHAT: &str = "/v1/chat/completions";
 const JSON: &str = "Content-Type: application/json\r\n";
 
 #[test]

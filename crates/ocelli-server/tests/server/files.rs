@@ -3,9 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Server, picture_chat};
-
-const CHAT: &str = "/v1/chat/completions";
+use crate::client::{CHAT, Server, picture_chat};
 
 fn about(url: &str) -> Value {
     let mut chat = picture_chat("What is it?");

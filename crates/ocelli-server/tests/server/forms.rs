@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Reply, Server, text_chat};
-
-const CHAT: &str = "/v1/chat/completions";
+use crate::client::{CHAT, Reply, Server, content, text_chat};
 
 #[track_caller]
 fn expect(reply: &Reply, code: &str, message: &str) {
@@ -139,10 +137,7 @@ fn forms_that_follow_each_other_through_properties_are_followed() {
     let mut chat = with_schema(list);
     chat["max_tokens"] = json!(64);
     let answer = server.post(CHAT, &chat).ok();
-    let text = answer["choices"][0]["message"]["content"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let text = content(&answer);
     assert!(text.starts_with('{'), "{text}");
 }
 
@@ -232,10 +227,7 @@ fn every_text_is_answered_in_whole_characters() {
     ] {
         let mut chat = text_chat(text);
         let whole = server.post(CHAT, &chat).ok();
-        let whole = whole["choices"][0]["message"]["content"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let whole = content(&whole);
         chat["stream"] = json!(true);
         let events = server.post(CHAT, &chat).events();
         let delta = |(_, data): &(String, Value)| {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Reply, Server, picture_chat, request, text_chat};
+use crate::client::{CHAT, Reply, Server, picture_chat, request, text_chat};
 
-const CHAT: &str = "/v1/chat/completions";
 const JSON: &str = "Content-Type: application/json\r\n";
 
 /// A short chat with something changed.

@@ -8,10 +8,9 @@ use ocelli::OwnBackend;
 use ocelli_cpu::{CpuBackend, CpuOptions};
 use serde_json::{Value, json};
 
-use crate::client::{Server, picture_chat, text_chat};
+use crate::client::{CHAT, Server, picture_chat, text_chat};
 use crate::faulty::{Fault, Faulty, Harm};
 
-const CHAT: &str = "/v1/chat/completions";
 /// A sign that no other request of these tests has.
 const SIGN: &str = "^";
 

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Reply, Server, picture_chat, text_chat};
-
-const CHAT: &str = "/v1/chat/completions";
+use crate::client::{CHAT, Reply, Server, picture_chat, text_chat};
 
 /// A chat whose answer takes a while, as a stream.
 fn long() -> Value {

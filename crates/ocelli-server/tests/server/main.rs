@@ -16,5 +16,6 @@ mod models;
 mod ollama;
 mod openai;
 mod readme;
+mod responses;
 mod tools;
 mod videos;

@@ -1,21 +1,14 @@
-//! Clients of OpenAI's API.
+//! Clients of OpenAI's API: chats, completions, and what they ask about the server.
 
 use serde_json::{Value, json};
 
-use crate::client::{Server, picture_chat, scene, square, text_chat};
-
-fn content(answer: &Value) -> &str {
-    answer["choices"][0]["message"]["content"].as_str().unwrap()
-}
+use crate::client::{CHAT, Server, content, picture_chat, square, text_chat};
 
 #[test]
 fn a_chat_about_a_picture_is_answered_with_what_the_model_saw_of_it() {
     let server = Server::start();
     let answer = server
-        .post(
-            "/v1/chat/completions",
-            &picture_chat("What is in this picture?"),
-        )
+        .post(CHAT, &picture_chat("What is in this picture?"))
         .ok();
     assert!(content(&answer).len() > 5, "{answer}");
     assert_eq!(answer["object"], "chat.completion");
@@ -28,10 +21,7 @@ fn a_chat_about_a_picture_is_answered_with_what_the_model_saw_of_it() {
     assert!(tokens > 0 && tokens < usage["prompt_tokens"].as_u64().unwrap());
     assert_eq!(usage["prompt_tokens_details"]["image_tokens"], tokens);
     let again = server
-        .post(
-            "/v1/chat/completions",
-            &picture_chat("What is in this picture?"),
-        )
+        .post(CHAT, &picture_chat("What is in this picture?"))
         .ok();
     assert_eq!(content(&again), content(&answer));
     assert!(
@@ -46,11 +36,11 @@ fn a_chat_about_a_picture_is_answered_with_what_the_model_saw_of_it() {
 fn a_stream_brings_the_same_answer_with_usage_and_an_end() {
     let server = Server::start();
     let mut chat = picture_chat("What is in this picture?");
-    let whole = server.post("/v1/chat/completions", &chat).ok();
+    let whole = server.post(CHAT, &chat).ok();
     chat["stream"] = json!(true);
     chat["stream_options"] = json!({"include_usage": true});
     chat["progress"] = json!(true);
-    let reply = server.post("/v1/chat/completions", &chat);
+    let reply = server.post(CHAT, &chat);
     assert_eq!(reply.header("content-type"), Some("text/event-stream"));
     let events = reply.events();
     let chunks: Vec<&Value> = events
@@ -102,11 +92,11 @@ fn many_at_once_get_the_answers_they_would_get_alone() {
         .collect();
     let alone: Vec<Value> = chats
         .iter()
-        .map(|chat| server.post("/v1/chat/completions", chat).ok())
+        .map(|chat| server.post(CHAT, chat).ok())
         .collect();
     let together: Vec<Value> = std::thread::scope(|scope| {
         let server = &server;
-        let ask = |chat| scope.spawn(move || server.post("/v1/chat/completions", chat).ok());
+        let ask = |chat| scope.spawn(move || server.post(CHAT, chat).ok());
         let asked: Vec<_> = chats.iter().map(ask).collect();
         asked
             .into_iter()
@@ -123,7 +113,7 @@ fn several_answers_come_with_seeds_of_their_own() {
     let server = Server::start();
     let mut chat = text_chat("Tell me something.");
     chat["n"] = json!(2);
-    let answer = server.post("/v1/chat/completions", &chat).ok();
+    let answer = server.post(CHAT, &chat).ok();
     let choices = answer["choices"].as_array().unwrap();
     assert_eq!(choices.len(), 2);
     assert_eq!(choices[1]["index"], 1);
@@ -133,8 +123,8 @@ fn several_answers_come_with_seeds_of_their_own() {
     );
     chat["temperature"] = json!(1.5);
     chat["seed"] = json!(7);
-    let first = server.post("/v1/chat/completions", &chat).ok();
-    let second = server.post("/v1/chat/completions", &chat).ok();
+    let first = server.post(CHAT, &chat).ok();
+    let second = server.post(CHAT, &chat).ok();
     assert_eq!(first["choices"], second["choices"], "a seed repeats");
 }
 
@@ -143,7 +133,7 @@ fn a_dry_run_counts_tokens_without_answering() {
     let server = Server::start();
     let chat = picture_chat("What is in this picture?");
     let counted = server.post("/v1/chat/completions/input_tokens", &chat).ok();
-    let answer = server.post("/v1/chat/completions", &chat).ok();
+    let answer = server.post(CHAT, &chat).ok();
     assert_eq!(counted["input_tokens"], answer["usage"]["prompt_tokens"]);
     assert_eq!(counted["images"], answer["usage"]["images"]);
     assert_eq!(counted["fits"], true);
@@ -166,7 +156,7 @@ fn a_request_can_make_its_pictures_smaller() {
     let mut contradiction = chat;
     contradiction["min_pixels"] = json!(1_000_000_000);
     contradiction["max_pixels"] = json!(100_000);
-    let reply = server.post("/v1/chat/completions", &contradiction);
+    let reply = server.post(CHAT, &contradiction);
     assert_eq!(reply.status, 400, "{}", reply.text());
 }
 
@@ -188,54 +178,6 @@ fn completions_go_on_with_text_or_with_tokens() {
     assert_eq!(text["content"], "A red");
     let body = json!({"model": "ocelli-demo", "prompt": [4_000_000], "max_tokens": 6});
     assert_eq!(server.post("/v1/completions", &body).status, 400);
-}
-
-#[test]
-fn responses_take_pictures_and_stream_all_their_events() {
-    let server = Server::start();
-    let url = format!("data:image/png;base64,{}", scene());
-    let mut body = json!({"model": "ocelli-demo", "max_output_tokens": 12, "temperature": 0, "input": [
-        {"role": "user", "content": [
-            {"type": "input_text", "text": "What is in this picture?"},
-            {"type": "input_image", "image_url": url},
-        ]},
-    ]});
-    let whole = server.post("/v1/responses", &body).ok();
-    let text = whole["output"][0]["content"][0]["text"].as_str().unwrap();
-    assert!(!text.is_empty());
-    assert!(whole["usage"]["images"][0]["tokens"].as_u64().unwrap() > 0);
-    body["stream"] = json!(true);
-    let events = server.post("/v1/responses", &body).events();
-    let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
-    let last = if whole["status"] == "completed" {
-        "response.completed"
-    } else {
-        "response.incomplete"
-    };
-    for name in [
-        "response.created",
-        "response.in_progress",
-        "response.output_item.added",
-        "response.content_part.added",
-        "response.output_text.delta",
-        "response.output_text.done",
-        "response.content_part.done",
-        "response.output_item.done",
-        last,
-    ] {
-        assert!(names.contains(&name), "{name} is not in {names:?}");
-    }
-    let delta = events
-        .iter()
-        .filter(|(name, _)| name == "response.output_text.delta");
-    let streamed: String = delta
-        .map(|(_, data)| data["delta"].as_str().unwrap())
-        .collect();
-    assert_eq!(streamed, text);
-    let numbers = events
-        .iter()
-        .map(|(_, data)| data["sequence_number"].as_u64().unwrap());
-    assert!(numbers.eq(0..events.len() as u64));
 }
 
 #[test]
@@ -266,7 +208,7 @@ fn an_answer_has_the_form_that_was_asked_for_or_there_is_none() {
         "required": ["red", "count"], "additionalProperties": false});
     chat["response_format"] =
         json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
-    let answer = server.post("/v1/chat/completions", &chat).ok();
+    let answer = server.post(CHAT, &chat).ok();
     let value: Value = serde_json::from_str(content(&answer)).unwrap();
     assert!(
         value["red"].is_boolean() && value["count"].is_u64(),
@@ -288,7 +230,7 @@ fn an_answer_has_the_form_that_was_asked_for_or_there_is_none() {
         ),
     ] {
         chat["response_format"] = format;
-        let reply = server.post("/v1/chat/completions", &chat);
+        let reply = server.post(CHAT, &chat);
         assert_eq!(reply.status, 400, "{}", reply.text());
         assert!(
             reply.text().contains(message),
@@ -311,45 +253,21 @@ fn an_answer_is_one_of_the_texts_that_it_may_be() {
             asked[key] = value.clone();
         }
         asked["max_tokens"] = json!(40);
-        let answer = server.post("/v1/chat/completions", &asked).ok();
+        let answer = server.post(CHAT, &asked).ok();
         let said = &answer["choices"][0]["message"]["content"];
         assert!(said == "a \"red\" one" || said == "two\n", "{said}");
     }
     for wrong in [json!([]), json!([5]), json!([""]), json!("a")] {
         chat["guided_choice"] = wrong.clone();
-        assert_eq!(
-            server.post("/v1/chat/completions", &chat).status,
-            400,
-            "{wrong}"
-        );
+        assert_eq!(server.post(CHAT, &chat).status, 400, "{wrong}");
     }
     chat["guided_choice"] = Value::Null;
     chat["structured_outputs"] = json!({"structural_tag": "x"});
-    let reply = server.post("/v1/chat/completions", &chat);
+    let reply = server.post(CHAT, &chat);
     assert_eq!(
         reply.status, 400,
         "a form that is not known is not left out"
     );
-}
-
-#[test]
-fn responses_refuse_what_they_would_have_to_leave_out() {
-    let server = Server::start();
-    for (field, value) in [
-        ("conversation", json!("conv_1")),
-        ("prompt", json!({"id": "pmpt_1"})),
-        ("previous_response_id", json!("resp_1")),
-        ("top_logprobs", json!(3)),
-        ("reasoning", json!(5)),
-        ("text", json!("x")),
-        ("stream_options", json!([])),
-    ] {
-        let mut response = json!({"input": "Hello", "max_output_tokens": 4});
-        response[field] = value;
-        let reply = server.post("/v1/responses", &response);
-        assert_eq!(reply.status, 400, "{field}");
-        assert_eq!(reply.json()["error"]["param"], field);
-    }
 }
 
 #[test]
@@ -358,7 +276,7 @@ fn probabilities_bias_and_ends_are_as_asked() {
     let mut chat = text_chat("What can you see?");
     chat["logprobs"] = json!(true);
     chat["top_logprobs"] = json!(2);
-    let answer = server.post("/v1/chat/completions", &chat).ok();
+    let answer = server.post(CHAT, &chat).ok();
     let tokens = answer["choices"][0]["logprobs"]["content"]
         .as_array()
         .unwrap();
@@ -379,7 +297,7 @@ fn probabilities_bias_and_ends_are_as_asked() {
         .unwrap();
     let mut biased = text_chat("What can you see?");
     biased["logit_bias"] = json!({id.to_string(): -100});
-    let other = server.post("/v1/chat/completions", &biased).ok();
+    let other = server.post(CHAT, &biased).ok();
     assert!(
         !content(&other).starts_with(first["token"].as_str().unwrap()),
         "{other}"
@@ -387,7 +305,7 @@ fn probabilities_bias_and_ends_are_as_asked() {
     let mut endless = text_chat("Hello");
     endless["ignore_eos"] = json!(true);
     endless["max_tokens"] = json!(100);
-    let long = server.post("/v1/chat/completions", &endless).ok();
+    let long = server.post(CHAT, &endless).ok();
     assert_eq!(long["usage"]["completion_tokens"], 100);
     assert_eq!(long["choices"][0]["finish_reason"], "length");
 }
@@ -407,12 +325,12 @@ fn a_conversation_that_does_not_fit_is_an_error_or_loses_its_oldest_turns_and_sa
         newest
     ]);
     let strict = Server::start();
-    let reply = strict.post("/v1/chat/completions", &chat);
+    let reply = strict.post(CHAT, &chat);
     assert_eq!(reply.status, 400, "{}", reply.text());
     assert_eq!(reply.json()["error"]["code"], "context_length_exceeded");
     let policy = ocelli::ContextPolicy::DropOldest;
     let lenient = Server::with(|setup| setup.service.context_policy = policy);
-    let answer = lenient.post("/v1/chat/completions", &chat).ok();
+    let answer = lenient.post(CHAT, &chat).ok();
     assert_eq!(
         answer["warnings"][0],
         "dropped to fit the context: message 2, message 3"

@@ -4,9 +4,7 @@ use base64::Engine as _;
 use ocelli::service::OtherVideos;
 use serde_json::{Value, json};
 
-use crate::client::{Server, square, text_chat};
-
-const CHAT: &str = "/v1/chat/completions";
+use crate::client::{CHAT, Server, square, text_chat};
 
 fn animation(name: &str) -> String {
     let path = format!(
