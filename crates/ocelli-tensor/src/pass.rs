@@ -1,10 +1,12 @@
 //! One run through a model: what operations need, in one hand.
 
+mod products;
+
 use std::fmt;
 
 use crate::{
-    Activation, After, Attend, AttentionPlan, Backend, GatedMlp, Heads, KvStore, LayerNorm, Linear,
-    Mark, Memory, Probe, RmsNorm, Rope, RopeStyle, Stage, Tensor, Vector, Weight, WriteKv,
+    Attend, AttentionPlan, Backend, Heads, KvStore, LayerNorm, Mark, Memory, Probe, RmsNorm, Rope,
+    RopeStyle, Stage, Tensor, Vector, Weight, WriteKv,
 };
 
 /// A pass over some rows. Operations take and give tensors; temporaries come from `memory` and go
@@ -165,105 +167,6 @@ impl<'a> Pass<'a> {
         self.backend.scale(self.memory.storage(), factor, *out);
     }
 
-    /// `x W^T + b`, stored or activated, in a new tensor.
-    pub fn linear(
-        &mut self,
-        x: &Tensor,
-        weight: &Weight,
-        bias: Option<&Vector>,
-        activation: Option<Activation>,
-    ) -> Tensor {
-        let out = self.take_like(x, weight.outputs());
-        let after = activation.map_or(After::Store, After::Activate);
-        self.run_linear(Linear {
-            x: *x,
-            weight,
-            bias,
-            after,
-            out,
-        });
-        out
-    }
-
-    /// `out = x W^T + b`.
-    pub fn linear_into(
-        &mut self,
-        x: &Tensor,
-        weight: &Weight,
-        bias: Option<&Vector>,
-        out: &Tensor,
-    ) {
-        self.run_linear(Linear {
-            x: *x,
-            weight,
-            bias,
-            after: After::Store,
-            out: *out,
-        });
-    }
-
-    /// `out += x W^T + b`: a product that ends in a residual connection.
-    pub fn linear_add(&mut self, x: &Tensor, weight: &Weight, bias: Option<&Vector>, out: &Tensor) {
-        self.run_linear(Linear {
-            x: *x,
-            weight,
-            bias,
-            after: After::Add,
-            out: *out,
-        });
-    }
-
-    /// `x W^T + b` of three weights, such as those of queries, keys and values, in new tensors.
-    pub fn linears(&mut self, x: &Tensor, weights: [(&Weight, Option<&Vector>); 3]) -> [Tensor; 3] {
-        let ops = weights.map(|(weight, bias)| Linear {
-            x: *x,
-            weight,
-            bias,
-            after: After::Store,
-            out: self.take_like(x, weight.outputs()),
-        });
-        ops.iter().for_each(check);
-        self.backend.linears(self.memory.storage(), &ops);
-        ops.map(|op| op.out)
-    }
-
-    fn run_linear(&mut self, op: Linear<'_>) {
-        check(&op);
-        let mark = self.mark();
-        let scratch = match op.after {
-            After::Add => self.take_like(&op.x, op.weight.outputs()),
-            After::Store | After::Activate(_) => op.out,
-        };
-        self.backend.linear(self.memory.storage(), op, scratch);
-        self.release(mark);
-    }
-
-    /// `f(x Wg^T + bg) * (x Wu^T + bu)`, the first half of a gated MLP. Weights come with their biases.
-    pub fn gated_mlp(
-        &mut self,
-        x: &Tensor,
-        gate: (&Weight, Option<&Vector>),
-        up: (&Weight, Option<&Vector>),
-        activation: Activation,
-    ) -> Tensor {
-        assert_eq!(gate.0.outputs(), up.0.outputs(), "gate and up are as wide");
-        let out = self.take_like(x, gate.0.outputs());
-        let mark = self.mark();
-        let scratch = self.take_like(x, gate.0.outputs());
-        let op = GatedMlp {
-            x: *x,
-            gate: gate.0,
-            gate_bias: gate.1,
-            up: up.0,
-            up_bias: up.1,
-            activation,
-            out,
-        };
-        self.backend.gated_mlp(self.memory.storage(), op, scratch);
-        self.release(mark);
-        out
-    }
-
     /// RMS norm of each row, or of each head when `weight` is as long as a head.
     pub fn rms_norm(&mut self, x: &Tensor, weight: &Vector, eps: f32) -> Tensor {
         let out = self.take_like(x, x.columns());
@@ -385,19 +288,5 @@ impl<'a> Pass<'a> {
     /// True when every element is finite.
     pub fn is_finite(&mut self, x: &Tensor) -> bool {
         self.backend.is_finite(self.memory.storage(), *x)
-    }
-}
-
-/// # Panics
-/// When shapes do not fit.
-fn check(op: &Linear<'_>) {
-    assert_eq!(op.x.columns(), op.weight.inputs(), "inputs of the product");
-    assert_eq!(
-        (op.x.rows(), op.weight.outputs()),
-        (op.out.rows(), op.out.columns()),
-        "outputs of the product"
-    );
-    if let Some(bias) = op.bias {
-        assert_eq!(bias.len(), op.weight.outputs(), "one bias per output");
     }
 }
