@@ -226,7 +226,10 @@ class OpenVino:
 
         if not case["openvino_model"]:
             raise Absent("no exported model: give --openvino-model DIR")
-        settings = {"INFERENCE_NUM_THREADS": case["threads"]}
+        # By default it keeps prompts and finds those of the round before: each round is a first question about a new picture.
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.enable_prefix_caching, scheduler.max_num_batched_tokens = False, case["context"]
+        settings = {"INFERENCE_NUM_THREADS": case["threads"], "scheduler_config": scheduler}
         self.pipe = openvino_genai.VLMPipeline(case["openvino_model"], "CPU", **settings)
         self.genai, self.openvino, self.numpy, self.image = openvino_genai, openvino, numpy, Image
 
