@@ -171,6 +171,19 @@ GOLDEN_SETS = {
     "qwen3vl-moe": dict(family="qwen3vl-moe", seed=3, cases=FEWER_CASES, types=("f16", "f16")),
     "qwen2vl": dict(family="qwen2vl", seed=4, cases=[*QWEN2_CASES, TIES], types=("f16", "f16")),
     "qwen2.5vl": dict(family="qwen2.5vl", seed=5, cases=[*QWEN2_CASES, RAGGED], types=("f16", "bf16")),
+    "qwen2.5vl-mixed": dict(
+        family="qwen2.5vl", seed=16, cases=[RAGGED], types=("f16", "f16"),
+        about="What no published model has: other windows, layers that see the whole picture in no even pattern, another "
+        "pace of videos.",
+        changes={
+            "text.hidden_size": 32, "text.intermediate_size": 48, "vision.hidden_size": 16,
+            "vision.intermediate_size": 36, "vision.window_size": 84, "vision.fullatt_block_indexes": [0, 3],
+            "vision.tokens_per_second": 5, "text.rope_parameters": dict(
+                rope_type="default", rope_theta=1e6, mrope_section=[2, 1, 1]
+            ),
+        },
+    ),
+    "qwen2.5vl-mixed-video": dict(family="qwen2.5vl", like="qwen2.5vl-mixed", cases=VIDEO_CASES[1:2]),
     "qwen2vl-video": dict(family="qwen2vl", like="qwen2vl", cases=VIDEO_CASES),
     "qwen2.5vl-video": dict(family="qwen2.5vl", like="qwen2.5vl", cases=VIDEO_CASES),
     "qwen3vl-video": dict(family="qwen3vl", like="qwen3vl", cases=VIDEO_CASES),

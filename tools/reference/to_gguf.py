@@ -329,10 +329,16 @@ def write_projector(directory: Path, model, path: Path, wanted: str) -> None:
     if kind == "qwen2_5_vl":
         pattern = vision.fullatt_block_indexes[0] + 1
         full = [layer for layer in range(vision.depth) if (layer + 1) % pattern == 0]
-        if list(vision.fullatt_block_indexes) != full:
-            raise ValueError(f"full attention blocks {vision.fullatt_block_indexes} are not every {pattern}th block")
         writer.add_bool("clip.use_silu", True)
-        writer.add_uint32("clip.vision.n_wa_pattern", pattern)
+        if list(vision.fullatt_block_indexes) == full:
+            writer.add_uint32("clip.vision.n_wa_pattern", pattern)
+        else:
+            writer.add_array("clip.vision.fullatt_block_indexes", list(vision.fullatt_block_indexes))
+        # Readers know those of released models.
+        if vision.window_size != 112:
+            writer.add_uint32("clip.vision.window_size", vision.window_size)
+        if vision.tokens_per_second != 2:
+            writer.add_uint32("clip.vision.tokens_per_second", vision.tokens_per_second)
     if qwen3:
         writer.add_bool("clip.use_gelu", True)
         writer.add_uint32("clip.vision.spatial_merge_size", vision.spatial_merge_size)

@@ -2,7 +2,9 @@
 
 use ocelli_gguf::Value;
 
-use crate::hub::{Family, Shelf, TextConfig, VisionConfig};
+use crate::hub::{
+    Family, FullLayers, Shelf, TextConfig, USUAL_POSITIONS, USUAL_SIDE, VisionConfig, Windows,
+};
 use crate::source::Strided;
 use crate::still;
 use crate::text::Tensor;
@@ -43,9 +45,13 @@ pub(crate) fn metadata(text: &TextConfig, vision: &VisionConfig) -> Vec<(String,
     set("vision.image_std", vision.std.clone().into());
     let eps = vision.norm_eps.unwrap_or(NORM_EPS);
     set("vision.attention.layer_norm_epsilon", eps.into());
-    if let Some(pattern) = vision.window_pattern {
+    if let Some(windows) = &vision.windows {
         set("use_silu", true.into());
-        set("vision.n_wa_pattern", pattern.into());
+        set_windows(&mut set, windows);
+    }
+    if let Some([least, most]) = vision.pixels {
+        set("vision.image_min_pixels", least.into());
+        set("vision.image_max_pixels", most.into());
     }
     if let Some(pool) = vision.pool {
         set("use_gelu", true.into());
@@ -63,6 +69,21 @@ pub(crate) fn metadata(text: &TextConfig, vision: &VisionConfig) -> Vec<(String,
         set("vision.is_deepstack_layers", is_tap.into());
     }
     metadata
+}
+
+/// Which layers keep to windows, and what is not as readers expect it.
+fn set_windows(set: &mut impl FnMut(&str, Value), windows: &Windows) {
+    match &windows.full {
+        FullLayers::Every(layers) => set("vision.n_wa_pattern", (*layers).into()),
+        FullLayers::Listed(layers) => set("vision.fullatt_block_indexes", layers.clone().into()),
+    }
+    if windows.side != USUAL_SIDE {
+        set("vision.window_size", windows.side.into());
+    }
+    if windows.positions_per_second != USUAL_POSITIONS {
+        let positions = windows.positions_per_second;
+        set("vision.tokens_per_second", positions.into());
+    }
 }
 
 /// The tensors of the encoder and the projector, taken from the checkpoint.

@@ -103,14 +103,6 @@ fn settings_that_do_not_fit_the_tensors_are_refused_by_name_and_shape() {
         set("{", "{\"quantization_config\": {},"),
         "a checkpoint that is quantised already",
     );
-    fails(
-        "qwen2.5vl",
-        set(
-            "\"fullatt_block_indexes\": [\n      1\n    ]",
-            "\"fullatt_block_indexes\": [0, 1, 5]",
-        ),
-        "fullatt_block_indexes: found [0, 1, 5]",
-    );
 }
 
 #[test]

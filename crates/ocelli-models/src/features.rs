@@ -122,6 +122,11 @@ pub trait VisionModel: Send + Sync {
     /// Runs up to `layers` layers, and the projector after the last.
     fn advance(&self, pass: &mut Pass<'_>, encoding: &mut Encoding, layers: usize) -> Progress;
 
+    /// Time positions of one second of a video, where the file states them and the family counts seconds.
+    fn positions_per_second(&self) -> Option<f64> {
+        None
+    }
+
     /// Width of the rows it gives: must be the text model's hidden size.
     fn output_width(&self) -> usize {
         self.shape().output_width

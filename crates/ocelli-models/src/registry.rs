@@ -85,6 +85,19 @@ pub struct VideoRules {
     pub size: VideoRule,
 }
 
+impl VideoRules {
+    /// The rules with what the projector's file says about time.
+    #[must_use]
+    pub fn stated_by(mut self, vision: &dyn VisionModel) -> Self {
+        if let (TimeRule::Seconds { positions }, Some(stated)) =
+            (&mut self.time, vision.positions_per_second())
+        {
+            *positions = stated;
+        }
+        self
+    }
+}
+
 /// The text before a temporal patch whose frames are `seconds` from the start, on average.
 pub fn timestamp(seconds: f64) -> String {
     format!("<{seconds:.1} seconds>")
@@ -126,7 +139,7 @@ impl Join {
     pub fn video(&self) -> Option<VideoRules> {
         let (time, size) = match self.projector {
             "qwen2vl_merger" => (TimeRule::Patches, VideoRule::Frames),
-            // `tokens_per_second` of every released model.
+            // `tokens_per_second` of every released model; files may state another.
             "qwen2.5vl_merger" => (TimeRule::Seconds { positions: 2.0 }, VideoRule::Frames),
             "qwen3vl_merger" => (TimeRule::Timestamps, VideoRule::Volume),
             _ => return None,

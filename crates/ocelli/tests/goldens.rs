@@ -77,6 +77,8 @@ golden! {
     pixtral_equals_the_reference_at_every_stage: "pixtral",
     qwen2_equals_the_reference_at_every_stage: "qwen2",
     qwen2_5vl_equals_the_reference_at_every_stage: "qwen2.5vl",
+    qwen2_5vl_with_other_windows_equals_the_reference: "qwen2.5vl-mixed",
+    videos_at_another_pace_equal_the_reference: "qwen2.5vl-mixed-video",
     videos_of_qwen2_5vl_equal_the_reference_at_every_stage: "qwen2.5vl-video",
     qwen2vl_equals_the_reference_at_every_stage: "qwen2vl",
     videos_of_qwen2vl_equal_the_reference_at_every_stage: "qwen2vl-video",

@@ -9,7 +9,8 @@ mod tensor;
 mod tokenizer;
 
 pub(crate) use config::{
-    Experts, Family, RopeScaling, TextConfig, VisionConfig, read as read_config,
+    Experts, Family, FullLayers, RopeScaling, TextConfig, USUAL_POSITIONS, USUAL_SIDE,
+    VisionConfig, Windows, read as read_config,
 };
 pub(crate) use settings::{Settings, read_json};
 pub(crate) use shards::Shelf;

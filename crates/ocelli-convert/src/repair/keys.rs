@@ -6,6 +6,7 @@ use ocelli_models::NameTable;
 use super::{Entries, Generation};
 use crate::Error;
 use crate::encode::Output;
+use crate::hub::FullLayers;
 
 /// Keys of old converters that say nothing, or nothing that the written ones do not.
 const DROPPED: [&str; 12] = [
@@ -89,7 +90,10 @@ fn own_keys(
         }
         Generation::Qwen25 => {
             set("use_silu", true.into());
-            set("vision.n_wa_pattern", window_pattern(old, prefix)?.into());
+            match full_layers(old, prefix, sizes.layers)? {
+                FullLayers::Every(layers) => set("vision.n_wa_pattern", layers.into()),
+                FullLayers::Listed(layers) => set("vision.fullatt_block_indexes", layers.into()),
+            }
         }
         Generation::Qwen3 => {
             set("use_gelu", true.into());
@@ -216,12 +220,11 @@ fn pool(metadata: &Metadata, side: u64) -> Result<Option<u64>, Error> {
     Ok(stated.or(by_tokens).filter(|pool| *pool != 4))
 }
 
-/// Every how many layers one sees the whole picture.
-fn window_pattern(metadata: &Metadata, prefix: &str) -> Result<u32, Error> {
-    if let Some(pattern) = metadata.u32(&format!("{prefix}.n_wa_pattern"))? {
-        return Ok(pattern);
+/// Which layers see the whole picture.
+fn full_layers(metadata: &Metadata, prefix: &str, layers: u64) -> Result<FullLayers, Error> {
+    if let Some(indexes) = metadata.u32_array(&format!("{prefix}.fullatt_block_indexes"))? {
+        return Ok(FullLayers::of(&indexes, layers as u32));
     }
-    let indexes = metadata.u32_array(&format!("{prefix}.fullatt_block_indexes"))?;
-    let first = indexes.and_then(|indexes| indexes.first().copied());
-    Ok(first.map_or(8, |first| first.saturating_add(1)))
+    let pattern = metadata.u32(&format!("{prefix}.n_wa_pattern"))?;
+    Ok(FullLayers::Every(pattern.unwrap_or(8)))
 }

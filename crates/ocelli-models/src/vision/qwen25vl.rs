@@ -8,7 +8,7 @@ use ocelli_image::{Normalization, Patches};
 use ocelli_tensor::{Activation, AttentionPlan, Pass};
 
 use super::config::{BIASED, Family, VisionConfig};
-use super::reach::{Reach, reaches, window};
+use super::reach::{Reach, positions_per_second, reaches, window};
 use crate::config::Keys;
 use crate::parts::{
     EncoderSizes, GatedEncoderLayer, Mlp, PatchEmbedding, RmsNorm, Windows, grid_angles,
@@ -23,6 +23,7 @@ pub struct Qwen25VlVision {
     layers: Vec<(GatedEncoderLayer, Reach)>,
     /// Side of a window in tokens.
     window: usize,
+    positions_per_second: Option<f64>,
     merger_norm: RmsNorm,
     merger: Mlp,
     shape: VisionShape,
@@ -66,6 +67,7 @@ impl Qwen25VlVision {
                 .map(load)
                 .collect::<Result<_, Error>>()?,
             window: window(&keys, config.budget.factor as usize)?,
+            positions_per_second: positions_per_second(&keys)?,
             merger_norm: RmsNorm::load(&vision.at("post_ln"), width, eps)?,
             merger: Mlp::load(
                 &root.at("mm"),
@@ -100,6 +102,10 @@ impl Qwen25VlVision {
 impl VisionModel for Qwen25VlVision {
     fn shape(&self) -> &VisionShape {
         &self.shape
+    }
+
+    fn positions_per_second(&self) -> Option<f64> {
+        self.positions_per_second
     }
 
     fn begin(&self, pass: &mut Pass<'_>, patches: &Patches) -> Encoding {

@@ -8,6 +8,9 @@ const WINDOW: usize = 112;
 /// Every so many layers one sees the whole frame, unless the file says otherwise.
 const FULL_EVERY: usize = 8;
 
+/// Most time positions of one second of a video.
+const MOST_POSITIONS: u32 = 1000;
+
 /// What the rows of a layer see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
@@ -48,6 +51,16 @@ pub(super) fn reaches(keys: &Keys<'_>, layers: usize) -> Result<Vec<Reach>, Erro
         }
     };
     Ok((0..layers).map(reach).collect())
+}
+
+/// Time positions of one second of a video, where the file states them.
+pub(super) fn positions_per_second(keys: &Keys<'_>) -> Result<Option<f64>, Error> {
+    match keys.u32("tokens_per_second")? {
+        Some(found) if found > MOST_POSITIONS => Err(keys.invalid(format!(
+            "tokens_per_second is {found}, need at most {MOST_POSITIONS}"
+        ))),
+        found => Ok(found.map(f64::from)),
+    }
 }
 
 /// Side of a window in tokens of `factor` pixels.

@@ -59,6 +59,7 @@ fn qwen2vl_equals_the_reference() {
 #[test]
 fn qwen25vl_equals_the_reference_with_whole_and_ragged_windows() {
     assert_suite("qwen2.5vl");
+    assert_suite("qwen2.5vl-mixed");
 }
 
 #[test]
@@ -122,6 +123,7 @@ fn every_suite_is_run() {
         "pixtral",
         "qwen2",
         "qwen2.5vl",
+        "qwen2.5vl-mixed",
         "qwen2vl",
         "qwen3",
         "qwen3vl",

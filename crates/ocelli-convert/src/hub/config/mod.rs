@@ -12,9 +12,12 @@ use text::read_text;
 use vision::read_vision;
 
 pub(super) use vision::normalization;
+pub(crate) use windows::{FullLayers, USUAL_POSITIONS, USUAL_SIDE, Windows};
 
+mod processor;
 mod text;
 mod vision;
+mod windows;
 
 /// The families that can be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,8 +181,10 @@ pub(crate) struct VisionConfig {
     pub(crate) positions: Option<usize>,
     /// Layers whose rows also go into the text model; Qwen3-VL only.
     pub(crate) taps: Vec<usize>,
-    /// Every how many layers one sees the whole picture; Qwen2.5-VL only.
-    pub(crate) window_pattern: Option<u32>,
+    /// Qwen2.5-VL only.
+    pub(crate) windows: Option<Windows>,
+    /// Least and most pixels of a picture, where they are not the usual ones of Qwen's families.
+    pub(crate) pixels: Option<[u32; 2]>,
     /// Patches on each side of a cell that becomes a token; Gemma 3 only.
     pub(crate) pool: Option<u32>,
     /// Epsilon of its norms where it is not a constant of the family.
@@ -240,5 +245,8 @@ pub(crate) fn read(folder: &Path) -> Result<(TextConfig, Option<VisionConfig>), 
         Some(_) => Some(read_vision(folder, root, &text)?),
         None => None,
     };
+    if let Some(vision) = &vision {
+        processor::check(folder, &text, vision)?;
+    }
     Ok((text, vision))
 }

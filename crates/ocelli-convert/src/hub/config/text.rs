@@ -1,5 +1,7 @@
 //! Settings of the text model.
 
+use serde_json::Value;
+
 use super::super::settings::Settings;
 use super::super::still;
 use super::{Experts, Family, RopeScaling, TextConfig};
@@ -12,6 +14,7 @@ pub(super) fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig
         (None, Some(usual)) => Ok(usual as usize),
         _ => text.count(key),
     };
+    check_fixed(text)?;
     let (width, heads) = (count("hidden_size")?, count("num_attention_heads")?);
     let stated = text.u32("head_dim")?.map(|dim| dim as usize);
     let head_dim = stated.unwrap_or(width / heads);
@@ -62,6 +65,25 @@ pub(super) fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig
     })
 }
 
+/// Settings that no file can state.
+fn check_fixed(text: Settings<'_>) -> Result<(), Error> {
+    if let Some(function) = text.str("hidden_act")?
+        && !matches!(function, "silu" | "swish")
+    {
+        return Err(text.error("hidden_act", function, "silu"));
+    }
+    if text.bool("use_sliding_window")? == Some(true) && text.get("sliding_window").is_some() {
+        let slides = match text.get("layer_types").and_then(Value::as_array) {
+            Some(kinds) => kinds.iter().any(|kind| *kind == "sliding_attention"),
+            None => text.u32("max_window_layers")? < text.u32("num_hidden_layers")?,
+        };
+        if slides {
+            return Err(text.error("use_sliding_window", true, "false, or no layer that slides"));
+        }
+    }
+    Ok(())
+}
+
 /// The window of Mistral's first models; Qwen's settings state one that only `use_sliding_window` turns on.
 fn window(text: Settings<'_>) -> Result<Option<u32>, Error> {
     let kind = text.str("model_type")?.unwrap_or_default();
@@ -98,6 +120,8 @@ fn rope_sections(
     };
     match sections {
         Some(sections) if sections.len() == 3 => Ok(Some(sections)),
+        // What the modelling code takes for heads of 128.
+        None if family.is_qwen3_vl() => Ok(Some(vec![24, 20, 20])),
         found => Err(text.error("mrope_section", format!("{found:?}"), "three numbers")),
     }
 }
@@ -121,7 +145,7 @@ fn rope_scaling(
             factor: rope.needed_f32("factor")?,
         }),
         "yarn" => Ok(RopeScaling::Yarn {
-            factor: rope.needed_f32("factor")?,
+            factor: yarn_factor(rope)?,
             original_context: rope.u32("original_max_position_embeddings")?,
             details: yarn_details(rope)?,
         }),
@@ -129,6 +153,21 @@ fn rope_scaling(
             factors: llama3_factors(rope, rope_base(text, Some(rope), family)?, head_dim)?,
         }),
         other => Err(rope.error("rope_type", other, "default, linear, yarn or llama3")),
+    }
+}
+
+/// The factor, of which the magnitude follows: files state no other.
+fn yarn_factor(rope: Settings<'_>) -> Result<f32, Error> {
+    let factor = rope.needed_f32("factor")?;
+    if rope.bool("truncate")? == Some(false) {
+        return Err(rope.error("truncate", false, true));
+    }
+    let usual = 0.1 * factor.ln() + 1.0;
+    match rope.f32("attention_factor")? {
+        Some(found) if (found - usual).abs() > 1e-4 => {
+            Err(rope.error("attention_factor", found, usual))
+        }
+        _ => Ok(factor),
     }
 }
 

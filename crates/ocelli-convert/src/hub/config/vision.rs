@@ -6,8 +6,12 @@ use serde_json::Value;
 
 use super::super::settings::{Settings, read_json};
 use super::super::still;
-use super::{Family, TextConfig, VisionConfig};
+use super::processor::{PROCESSOR_FILES, pixel_bounds};
+use super::{Family, TextConfig, VisionConfig, Windows};
 use crate::Error;
+
+/// Base of the encoders' rotary frequencies, a constant of all readers.
+const ROPE_BASE: f32 = 10_000.0;
 
 pub(super) fn read_vision(
     folder: &Path,
@@ -33,6 +37,7 @@ pub(super) fn read_vision(
             return Err(vision.error(key, found, need));
         }
     }
+    check_fixed(vision, family)?;
     // Qwen2-VL alone calls the encoder's own width so, and its output `hidden_size`.
     let width = vision.count(match family {
         Family::Qwen2Vl => "embed_dim",
@@ -61,16 +66,38 @@ pub(super) fn read_vision(
             true => read_taps(vision, layers)?,
             false => Vec::new(),
         },
-        window_pattern: match family {
-            Family::Qwen25Vl => Some(window_pattern(vision, layers)?),
+        windows: match family {
+            Family::Qwen25Vl => Some(Windows::read(vision, layers)?),
             _ => None,
         },
+        pixels: pixel_bounds(folder, family, vision.count("patch_size")?)?,
         pool: None,
         norm_eps: None,
         mean,
         std,
         still: None,
     })
+}
+
+/// Settings that the encoders of a family have one value of.
+fn check_fixed(vision: Settings<'_>, family: Family) -> Result<(), Error> {
+    let function = match family {
+        Family::Qwen2Vl => "quick_gelu",
+        Family::Qwen25Vl => "silu",
+        _ => "gelu_pytorch_tanh",
+    };
+    if let Some(found) = vision.str("hidden_act")?
+        && found != function
+    {
+        return Err(vision.error("hidden_act", found, function));
+    }
+    if let Some(rope) = vision.inside("rope_parameters")
+        && let Some(base) = rope.f32("rope_theta")?
+        && base != ROPE_BASE
+    {
+        return Err(vision.error("rope_theta", base, ROPE_BASE));
+    }
+    Ok(())
 }
 
 /// The layers whose rows go into the text model's layers.
@@ -82,34 +109,6 @@ fn read_taps(vision: Settings<'_>, layers: usize) -> Result<Vec<usize>, Error> {
     }
     Ok(taps.into_iter().map(|tap| tap as usize).collect())
 }
-
-/// GGUF can only say "every n-th layer sees all", so the list must be that.
-fn window_pattern(vision: Settings<'_>, layers: usize) -> Result<u32, Error> {
-    const KEY: &str = "fullatt_block_indexes";
-    if let Some(size) = vision.u32("window_size")?
-        && size != 112
-    {
-        return Err(vision.error("window_size", size, 112));
-    }
-    let found = vision.u32s(KEY)?.unwrap_or_else(|| vec![7, 15, 23, 31]);
-    let Some(pattern) = found.first().and_then(|first| first.checked_add(1)) else {
-        return Err(vision.error(KEY, "an empty list", "at least one layer"));
-    };
-    let need: Vec<u32> = (pattern - 1..layers as u32)
-        .step_by(pattern as usize)
-        .collect();
-    match found == need {
-        true => Ok(pattern),
-        false => Err(vision.error(
-            KEY,
-            format!("{found:?}"),
-            format!("every {pattern}th layer: {need:?}"),
-        )),
-    }
-}
-
-/// Files with the settings of the processor of pictures.
-const PROCESSOR_FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 
 /// The longest side of pictures in pixels, where the processor's settings have one.
 fn longest_side(folder: &Path) -> Result<Option<usize>, Error> {

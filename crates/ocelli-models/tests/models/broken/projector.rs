@@ -168,6 +168,10 @@ fn windows_that_cannot_be_are_refused() {
                 set!("clip.vision.window_size", 0u32),
                 "window_size is 0 pixels, need at least 28",
             ),
+            (
+                set!("clip.vision.tokens_per_second", 1001u32),
+                "tokens_per_second is 1001, need at most 1000",
+            ),
         ],
     );
 }
