@@ -247,23 +247,46 @@ async fn run(
     Ok(())
 }
 
+/// Seconds of a length of time as Go writes it, without a sign: `1h30m`, `1.5h`, `300ms`.
+fn go_duration(mut text: &str) -> Option<f64> {
+    let mut seconds = None;
+    while !text.is_empty() {
+        let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, rest) = text.split_at(unit);
+        let next = rest.find(|c: char| c.is_ascii_digit() || c == '.');
+        let (unit, rest) = rest.split_at(next.unwrap_or(rest.len()));
+        let unit = match unit {
+            "ns" => 1e-9,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        seconds = Some(seconds.unwrap_or(0.0) + number.parse::<f64>().ok()? * unit);
+        text = rest;
+    }
+    seconds
+}
+
 /// How long a model stays, in the words of Ollama's clients: seconds, `"5m"`, or below zero for ever.
 pub(crate) fn keep_alive(value: &serde_json::Value) -> Option<KeepAlive> {
     use serde_json::Value;
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => {
-            let split = text.find(|c: char| c.is_ascii_alphabetic());
-            let (number, unit) = text.split_at(split.unwrap_or(text.len()));
-            let number: f64 = number.parse().ok()?;
-            number
-                * match unit {
-                    "" | "s" => 1.0,
-                    "ms" => 0.001,
-                    "m" => 60.0,
-                    "h" => 3600.0,
-                    _ => return None,
+            let (sign, length) = match text.strip_prefix('-') {
+                Some(length) => (-1.0, length),
+                None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+            };
+            match length.parse::<f64>() {
+                // Without a unit. Words such as `inf` are no lengths.
+                Ok(seconds) if length.starts_with(|c: char| c.is_ascii_digit() || c == '.') => {
+                    sign * seconds
                 }
+                _ => sign * go_duration(length)?,
+            }
         }
         _ => return None,
     };

@@ -226,16 +226,26 @@ fn shown_key(headers: &HeaderMap) -> Option<&str> {
     bearer.or_else(|| text("x-api-key"))
 }
 
+/// What a request is called in its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id; empty if it is no text, which ours and those that are taken over never are.
+    pub(crate) fn text(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
 /// A request's id: the client's own if it is harmless, else one of ours.
-fn request_id(app: &App, headers: &HeaderMap) -> HeaderValue {
+fn request_id(app: &App, headers: &HeaderMap) -> RequestId {
     let own = headers.get("x-request-id").filter(|id| {
         let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         (1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
     });
     let ours = || HeaderValue::from_str(&app.id("req_"));
-    own.cloned()
-        .or_else(|| ours().ok())
-        .unwrap_or(HeaderValue::from_static("req"))
+    let id = own.cloned().or_else(|| ours().ok());
+    RequestId(id.unwrap_or(HeaderValue::from_static("req")))
 }
 
 /// The body of an answer, which its client waits for until it has it all.
@@ -269,9 +279,14 @@ impl http_body::Body for Held {
 pub(crate) async fn check(app: Arc<App>, mut request: Request<Body>, next: Next) -> Response {
     let id = request_id(&app, request.headers());
     let path = request.uri().path().to_owned();
+    request.extensions_mut().insert(id.clone());
+    let asked_headers = request
+        .headers()
+        .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
+        .cloned();
     let admitted = admit(&app, &mut request);
     let (mut response, origin) = match admitted {
-        Err(failure) => (routes::render(&path, &failure), None),
+        Err(failure) => (routes::render(&path, &failure, id.text()), None),
         Ok(Admitted { origin, .. }) if request.method() == Method::OPTIONS => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
@@ -286,19 +301,42 @@ pub(crate) async fn check(app: Arc<App>, mut request: Request<Body>, next: Next)
         }
     };
     let headers = response.headers_mut();
-    headers.insert("x-request-id", id);
+    if routes::is_anthropic(&path) {
+        headers.insert("request-id", id.0.clone());
+    }
+    headers.insert("x-request-id", id.0);
     if app.is_ending() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(origin) = origin {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::VARY, HeaderValue::from_static("origin"));
-        let any =
-            HeaderValue::from_static("content-type, authorization, x-api-key, anthropic-version");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, any);
+        allow_page(headers, origin, asked_headers, &path);
     }
     app.metrics.count_answer(response.status());
     response
+}
+
+/// Tells a browser what an allowed page may send and read. Clients of the APIs send headers of their own
+/// (`x-stainless-lang`, `anthropic-beta`), so whatever the page asks for may come.
+fn allow_page(
+    headers: &mut HeaderMap,
+    origin: HeaderValue,
+    asked_headers: Option<HeaderValue>,
+    path: &str,
+) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    let usual =
+        HeaderValue::from_static("content-type, authorization, x-api-key, anthropic-version");
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        asked_headers.unwrap_or(usual),
+    );
+    if let Ok(methods) = HeaderValue::from_str(&routes::methods(path)) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    }
+    let shown =
+        HeaderValue::from_static("x-request-id, request-id, x-ocelli-warnings, retry-after");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, shown);
 }
 
 /// Refuses heads that are larger than any client's.

@@ -296,21 +296,13 @@ pub(crate) fn sampling(
     most_temperature: f64,
 ) -> Result<Asking, Failure> {
     let logit_bias = logit_bias(fields)?;
-    let top_k = fields.get("top_k");
-    let top_k = match top_k.and_then(serde_json::Value::as_i64) {
-        // -1 is "all" in vLLM's words.
-        Some(-1) => Some(0),
-        _ => fields
-            .integer("top_k", 0..=u64::from(u32::MAX))?
-            .map(|k| k as u32),
-    };
     let repeat_penalty = fields.number("repeat_penalty", 0.01..=10.0)?;
     let repetition_penalty = fields.number("repetition_penalty", 0.01..=10.0)?;
     Ok(Asking {
         temperature: fields.number("temperature", 0.0..=most_temperature)?,
         top_p: fields.number("top_p", 0.0..=1.0)?,
         min_p: fields.number("min_p", 0.0..=1.0)?,
-        top_k,
+        top_k: top_k(fields)?,
         repeat_penalty: repeat_penalty.or(repetition_penalty),
         repeat_last: None,
         logit_bias,
@@ -318,6 +310,19 @@ pub(crate) fn sampling(
         frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?,
         seed: Some(fields.seed("seed")?.unwrap_or_else(|| app.random())),
     })
+}
+
+/// Reads `top_k`.
+pub(crate) fn top_k(fields: &Fields<'_>) -> Result<Option<u32>, Failure> {
+    let top_k = fields.get("top_k");
+    match top_k.and_then(serde_json::Value::as_i64) {
+        // -1 is "all" in the words of vLLM and of Ollama's clients.
+        Some(-1) => Ok(Some(0)),
+        _ => {
+            let top_k = fields.integer("top_k", 0..=u64::from(u32::MAX))?;
+            Ok(top_k.map(|k| k as u32))
+        }
+    }
 }
 
 /// Reads `logit_bias`: token ids as keys.

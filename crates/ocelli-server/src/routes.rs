@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::failure::Failure;
-use crate::guard::{self, Caller};
+use crate::guard::{self, Caller, RequestId};
 use crate::{anthropic, extras, health, metrics, ollama, openai, openapi};
 
 /// Every route: method, path, what it is.
@@ -68,11 +68,11 @@ pub(crate) fn is_free(path: &str, is_loopback: bool) -> bool {
 }
 
 /// An error in the words of the API that a path belongs to.
-pub(crate) fn render(path: &str, failure: &Failure) -> Response {
+pub(crate) fn render(path: &str, failure: &Failure, request_id: &str) -> Response {
     let mut response = if path == "/api" || path.starts_with("/api/") {
         ollama::render(failure)
-    } else if path.starts_with("/v1/messages") {
-        anthropic::render(failure)
+    } else if is_anthropic(path) {
+        anthropic::render(failure, request_id)
     } else {
         openai::render(failure)
     };
@@ -80,7 +80,39 @@ pub(crate) fn render(path: &str, failure: &Failure) -> Response {
     if let Some(seconds) = failure.retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
+    if failure.status == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(methods) = HeaderValue::from_str(&methods(path))
+    {
+        headers.insert(header::ALLOW, methods);
+    }
     response
+}
+
+/// True for the paths of Anthropic's API.
+pub(crate) fn is_anthropic(path: &str) -> bool {
+    path.starts_with("/v1/messages")
+}
+
+/// True if a route of [`ROUTES`] leads to a path.
+fn fits(route: &str, path: &str) -> bool {
+    match route.split_once('{') {
+        Some((prefix, _)) => rest(path, prefix).is_some(),
+        None => route == path,
+    }
+}
+
+/// The methods that a path has, as the header `Allow` lists them.
+pub(crate) fn methods(path: &str) -> String {
+    let mut methods = vec!["OPTIONS"];
+    for (method, route, _) in ROUTES {
+        if fits(route, path) {
+            methods.push(method);
+            if *method == "GET" {
+                methods.push("HEAD");
+            }
+        }
+    }
+    methods.join(", ")
 }
 
 /// A path that begins with these words.
@@ -133,11 +165,7 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Result<Response, Failu
 
 /// The error for a path, or for a method that a path does not have.
 fn missing(path: &str) -> Failure {
-    let fits = |route: &str| match route.split_once('{') {
-        Some((prefix, _)) => rest(path, prefix).is_some(),
-        None => route == path,
-    };
-    match ROUTES.iter().any(|(_, route, _)| fits(route)) {
+    match ROUTES.iter().any(|(_, route, _)| fits(route, path)) {
         true => Failure::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
@@ -154,12 +182,16 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         let app = answering.clone();
         async move {
             let path = request.uri().path().to_owned();
+            let id = request.extensions().get::<RequestId>().cloned();
             // On a task of its own: a panic there is one request's, and a client that leaves ends it.
             let task = Task(tokio::spawn(answer(app, request)));
             let answered = task
                 .await
                 .unwrap_or_else(|_| Err(Failure::internal("internal error")));
-            answered.unwrap_or_else(|failure| render(&path, &failure))
+            answered.unwrap_or_else(|failure| {
+                let id = id.as_ref().map_or("", RequestId::text);
+                render(&path, &failure, id)
+            })
         }
     };
     let guarding =

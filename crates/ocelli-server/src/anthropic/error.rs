@@ -21,7 +21,9 @@ pub(super) fn body(failure: &Failure) -> Value {
     json!({"type": "error", "error": {"type": kind, "message": failure.message}})
 }
 
-/// An answer that is an error.
-pub(crate) fn render(failure: &Failure) -> Response {
-    (failure.status, Json(body(failure))).into_response()
+/// An answer that is an error, with the request's id, which clients show.
+pub(crate) fn render(failure: &Failure, request_id: &str) -> Response {
+    let mut body = body(failure);
+    body["request_id"] = json!(request_id);
+    (failure.status, Json(body)).into_response()
 }

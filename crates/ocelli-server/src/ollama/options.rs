@@ -38,13 +38,7 @@ pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Commo
     if fields.bool("logprobs")?.unwrap_or(false) {
         ask.logprobs = Some(top.unwrap_or(0) as usize);
     }
-    let keep =
-        match fields.get("keep_alive") {
-            None => None,
-            Some(value) => Some(keep_alive(value).ok_or_else(|| {
-                fields.wrong("keep_alive", "must be seconds, or a time as \"5m\"")
-            })?),
-        };
+    let keep = keep(fields)?;
     options.ignore(&[
         "num_ctx",
         "num_batch",
@@ -72,6 +66,16 @@ pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Commo
         keep,
         stream: fields.bool("stream")?.unwrap_or(true),
     })
+}
+
+/// Reads `keep_alive`.
+fn keep(fields: &Fields<'_>) -> Result<Option<KeepAlive>, Failure> {
+    let Some(value) = fields.get("keep_alive") else {
+        return Ok(None);
+    };
+    let what = "must be seconds, or a time as \"5m\" or \"1h30m\"";
+    let keep = keep_alive(value).ok_or_else(|| fields.wrong("keep_alive", what))?;
+    Ok(Some(keep))
 }
 
 /// Reads `format`.
@@ -104,9 +108,7 @@ fn sampling(app: &App, options: &Fields<'_>) -> Result<Asking, Failure> {
         temperature: options.number("temperature", 0.0..=100.0)?,
         top_p: options.number("top_p", 0.0..=1.0)?,
         min_p: options.number("min_p", 0.0..=1.0)?,
-        top_k: options
-            .integer("top_k", 0..=u64::from(u32::MAX))?
-            .map(|k| k as u32),
+        top_k: crate::job::top_k(options)?,
         repeat_penalty: options.number("repeat_penalty", 0.01..=10.0)?,
         repeat_last,
         logit_bias: Vec::new(),

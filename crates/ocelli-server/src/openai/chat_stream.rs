@@ -59,6 +59,9 @@ impl ChatWriter {
         });
         if self.style.usage_always {
             chunk["usage"] = json!({"prompt_tokens": self.prompt_tokens});
+        } else if self.style.usage {
+            // The last chunk has it; the field is there in all of them.
+            chunk["usage"] = Value::Null;
         }
         if !self.warnings.is_empty() {
             chunk["warnings"] = json!(std::mem::take(&mut self.warnings));
@@ -163,6 +166,7 @@ impl Writer for ChatWriter {
                 "object": "chat.completion.chunk",
                 "created": self.created,
                 "model": self.model,
+                "system_fingerprint": concat!("ocelli-", env!("CARGO_PKG_VERSION")),
                 "choices": [],
                 "usage": usage(&self.finished),
             });

@@ -1,5 +1,6 @@
 //! `POST /v1/completions`: more of a text or of tokens, without a template.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -51,6 +52,7 @@ pub(crate) async fn complete(
             model: flow.begun.model.clone(),
             usage: read.usage,
             echo: read.echo,
+            before: BTreeMap::new(),
             finished: Vec::new(),
         };
         return Ok(stream::respond(flow, writer));
@@ -80,6 +82,9 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Read, Failure> {
     let mut job = Job::new(model, ask);
     job.asking = job::sampling(app, &fields, 2.0)?;
     job.answers = fields.integer("n", 1..=ANSWERS)?.unwrap_or(1) as usize;
+    if fields.integer("best_of", 1..=ANSWERS)?.unwrap_or(1) > job.answers as u64 {
+        return Err(fields.wrong("best_of", "is not supported above n"));
+    }
     job.cache_salt = cache_salt(&fields)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
     let usage = match fields.get("stream_options") {
@@ -92,13 +97,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Read, Failure> {
             options.bool("include_usage")?.unwrap_or(false)
         }
     };
-    fields.ignore(&[
-        "user",
-        "best_of",
-        "skip_special_tokens",
-        "cache_prompt",
-        "id_slot",
-    ]);
+    fields.ignore(&["user", "skip_special_tokens", "cache_prompt", "id_slot"]);
     job.warnings = fields.warnings(app.settings.unknown_fields)?;
     Ok(Read {
         job,
@@ -128,16 +127,21 @@ fn prompt(fields: &Fields<'_>) -> Result<AskedFor, Failure> {
     }
 }
 
-/// Probabilities as completions have them: lists side by side.
-fn logprobs_of(tokens: &[TokenLogprob]) -> Value {
+/// Characters that begin in these bytes, which may be a part of one.
+fn characters(bytes: &[u8]) -> usize {
+    let begins = |byte: &&u8| **byte & 0xc0 != 0x80;
+    bytes.iter().filter(begins).count()
+}
+
+/// Probabilities as completions have them: lists side by side. `at` is how many characters of the text stand before.
+fn logprobs_of(tokens: &[TokenLogprob], mut at: usize) -> Value {
     if tokens.is_empty() {
         return Value::Null;
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut at = 0;
     let offsets = tokens.iter().map(|token| {
         let offset = at;
-        at += token.bytes.len();
+        at += characters(&token.bytes);
         offset
     });
     let offsets: Vec<usize> = offsets.collect();
@@ -155,11 +159,12 @@ fn logprobs_of(tokens: &[TokenLogprob]) -> Value {
 }
 
 fn whole(id: &str, begun: &Begun, answers: &[Finished], echo: Option<&str>) -> Value {
+    let before = echo.map_or(0, |echo| echo.chars().count());
     let choice = |(index, answer): (usize, &Finished)| {
         json!({
             "index": index,
             "text": format!("{}{}", echo.unwrap_or_default(), answer.text),
-            "logprobs": logprobs_of(&answer.logprobs),
+            "logprobs": logprobs_of(&answer.logprobs, before),
             "finish_reason": answer.finish_reason.name(),
         })
     };
@@ -168,6 +173,7 @@ fn whole(id: &str, begun: &Begun, answers: &[Finished], echo: Option<&str>) -> V
         "object": "text_completion",
         "created": report::now(),
         "model": begun.model,
+        "system_fingerprint": concat!("ocelli-", env!("CARGO_PKG_VERSION")),
         "choices": answers.iter().enumerate().map(choice).collect::<Vec<_>>(),
         "usage": usage(answers),
     });
@@ -186,18 +192,28 @@ struct TextWriter {
     model: String,
     usage: bool,
     echo: Option<String>,
+    /// Characters of each answer so far, of the tokens whose probabilities were told.
+    before: BTreeMap<usize, usize>,
     finished: Vec<Finished>,
 }
 
 impl TextWriter {
     fn chunk(&self, choices: Value) -> Value {
-        json!({
+        let mut chunk = json!({
             "id": self.id,
             "object": "text_completion",
             "created": self.created,
             "model": self.model,
+            "system_fingerprint": concat!("ocelli-", env!("CARGO_PKG_VERSION")),
             "choices": choices,
-        })
+            "usage": null,
+        });
+        if !self.usage
+            && let Some(chunk) = chunk.as_object_mut()
+        {
+            chunk.remove("usage");
+        }
+        chunk
     }
 
     fn text(&self, index: usize, text: &str, logprobs: Value, out: &mut Vec<u8>) {
@@ -219,7 +235,14 @@ impl Writer for TextWriter {
                 }
             }
             Update::Text { text, logprobs, .. } => {
-                self.text(index, &text, logprobs_of(&logprobs), out);
+                let echo = self.echo.as_ref().map_or(0, |echo| echo.chars().count());
+                let before = self.before.entry(index).or_insert(echo);
+                let logprobs_here = logprobs_of(&logprobs, *before);
+                *before += logprobs
+                    .iter()
+                    .map(|token| characters(&token.bytes))
+                    .sum::<usize>();
+                self.text(index, &text, logprobs_here, out);
             }
             Update::Done(finished) => {
                 let reason = finished.finish_reason.name();

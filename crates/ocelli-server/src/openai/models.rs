@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::percent::unescape;
-use crate::report::ModelFacts;
+use crate::report::{self, ModelFacts};
 
 fn describe(app: &App, facts: &ModelFacts) -> Value {
     let loaded = app.models.loaded();
@@ -29,6 +29,10 @@ fn describe(app: &App, facts: &ModelFacts) -> Value {
         "object": "model",
         "created": app.started,
         "owned_by": "ocelli",
+        // What clients of Anthropic's API read of the same list.
+        "type": "model",
+        "display_name": facts.name,
+        "created_at": report::rfc3339(app.started),
         "max_model_len": context,
         "architecture": {"input_modalities": modalities, "output_modalities": ["text"]},
         "loaded": loaded.is_some(),
@@ -43,7 +47,16 @@ fn describe(app: &App, facts: &ModelFacts) -> Value {
 /// All models.
 pub(crate) fn list(app: &App) -> Response {
     let models: Vec<Value> = app.facts.iter().map(|facts| describe(app, facts)).collect();
-    Json(json!({"object": "list", "data": models})).into_response()
+    let id = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
+    let (first, last) = (id(models.first()), id(models.last()));
+    Json(json!({
+        "object": "list",
+        "data": models,
+        "first_id": first,
+        "last_id": last,
+        "has_more": false,
+    }))
+    .into_response()
 }
 
 /// One model.

@@ -28,16 +28,15 @@ pub(crate) async fn create(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let reader = app.clone();
-    let ((job, is_stream), share) =
+    let ((job, is_stream, said), share) =
         body::parse(&app, request, move |object| read(&reader, object)).await?;
-    let calls = job.ask.calls;
     let flow = Flow::begin(&app, caller, (job, share)).await?;
     let names = Names {
         response: app.id("resp_"),
         message: app.id("msg_"),
         model: flow.begun.model.clone(),
         created: report::now(),
-        calls,
+        said,
     };
     if is_stream {
         return Ok(stream::respond(flow, ResponseWriter::new(names)));
@@ -53,7 +52,10 @@ pub(crate) async fn create(
     Ok(Json(response).into_response())
 }
 
-fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, bool), Failure> {
+fn read(
+    app: &App,
+    object: &Map<String, Value>,
+) -> Result<(Job, bool, Map<String, Value>), Failure> {
     let fields = Fields::new(object);
     let model = fields.string("model")?.map(str::to_owned);
     refuse_unsupported(&fields)?;
@@ -93,7 +95,41 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, bool), Failure> 
         "max_tool_calls",
     ]);
     job.warnings = fields.warnings(app.settings.unknown_fields)?;
-    Ok((job, stream))
+    let said = said(object, &job);
+    Ok((job, stream, said))
+}
+
+/// What a response repeats of its request, with what is meant where nothing is said.
+fn said(object: &Map<String, Value>, job: &Job) -> Map<String, Value> {
+    let given = |key: &str, absent: Value| match object.get(key) {
+        None | Some(Value::Null) => absent,
+        Some(value) => value.clone(),
+    };
+    let mut said = Map::new();
+    for (key, absent) in [
+        ("instructions", Value::Null),
+        ("max_output_tokens", Value::Null),
+        ("temperature", Value::Null),
+        ("top_p", Value::Null),
+        ("tool_choice", json!("auto")),
+        ("tools", json!([])),
+    ] {
+        said.insert(key.to_owned(), given(key, absent));
+    }
+    let metadata = given("metadata", json!({}));
+    let metadata = if metadata.is_object() {
+        metadata
+    } else {
+        json!({})
+    };
+    said.insert("metadata".to_owned(), metadata);
+    let many = job.ask.calls == Calls::Many;
+    said.insert("parallel_tool_calls".to_owned(), json!(many));
+    // What there is no choice of.
+    said.insert("previous_response_id".to_owned(), Value::Null);
+    said.insert("store".to_owned(), json!(false));
+    said.insert("truncation".to_owned(), json!("disabled"));
+    said
 }
 
 /// Refuses what would change the answer and is not there.
@@ -216,30 +252,28 @@ pub(super) struct Names {
     pub(super) message: String,
     model: String,
     created: u64,
-    calls: Calls,
+    /// What is repeated of the request.
+    said: Map<String, Value>,
 }
 
 impl Names {
     /// The response with its status and what it has brought so far.
     pub(super) fn response(&self, status: &str, output: Value) -> Value {
-        json!({
+        let mut response = json!({
             "id": self.response,
             "object": "response",
             "created_at": self.created,
             "status": status,
             "error": null,
             "incomplete_details": null,
-            "instructions": null,
-            "metadata": {},
             "model": self.model,
             "output": output,
-            "parallel_tool_calls": self.calls == Calls::Many,
-            "temperature": null,
-            "tool_choice": "auto",
-            "tools": [],
-            "top_p": null,
             "usage": null,
-        })
+        });
+        for (key, value) in &self.said {
+            response[key] = value.clone();
+        }
+        response
     }
 
     /// The message of the answer.

@@ -49,11 +49,20 @@ impl ResponseWriter {
             let item = self.names.call(index, call);
             let at = index + usize::from(self.has_item);
             let (id, arguments) = (item["id"].clone(), item["arguments"].clone());
-            let added = json!({"output_index": at, "item": item});
-            self.send("response.output_item.added", added.clone(), out);
-            let done = json!({"output_index": at, "item_id": id, "arguments": arguments});
+            let mut begun = item.clone();
+            begun["status"] = json!("in_progress");
+            begun["arguments"] = json!("");
+            let added = json!({"output_index": at, "item": begun});
+            self.send("response.output_item.added", added, out);
+            // Clients that show calls as they come put deltas together and take nothing else.
+            let delta = json!({"output_index": at, "item_id": id, "delta": arguments});
+            self.send("response.function_call_arguments.delta", delta, out);
+            let name = &item["name"];
+            let done =
+                json!({"output_index": at, "item_id": id, "name": name, "arguments": arguments});
             self.send("response.function_call_arguments.done", done, out);
-            self.send("response.output_item.done", added, out);
+            let done = json!({"output_index": at, "item": item});
+            self.send("response.output_item.done", done, out);
         }
     }
 

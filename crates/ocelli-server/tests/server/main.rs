@@ -7,6 +7,7 @@ mod described;
 mod faults;
 #[path = "../../../ocelli-engine/tests/common/faulty.rs"]
 mod faulty;
+mod fields;
 mod files;
 mod forms;
 mod hostile;
