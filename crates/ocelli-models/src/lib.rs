@@ -18,6 +18,7 @@ pub mod registry;
 mod rope_config;
 mod step;
 pub mod text;
+mod video;
 pub mod vision;
 mod window_config;
 
@@ -26,5 +27,6 @@ pub use features::{Encoding, ImageFeatures, Progress, VisionModel, VisionShape};
 pub use load::{Loader, Scope};
 pub use names::{NameTable, Part, normalise};
 pub use positions::{Positions, Segment, one_axis_positions, three_axis_positions};
-pub use registry::{Join, LaidOut, TimeRule, VideoRules, join, load_text, load_vision};
+pub use registry::{Join, LaidOut, join, load_text, load_vision};
 pub use step::{ImageRows, Step, TextModel, TextShape, run_step};
+pub use video::{TimeRule, VideoRules, timestamp};

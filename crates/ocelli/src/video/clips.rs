@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ocelli_engine::{Medium, Owner, Picture};
 use ocelli_image::{Animation, DecodeOptions, Format, Grid, VideoBudget, VideoRecord};
-use ocelli_models::registry::timestamp;
+use ocelli_models::timestamp;
 use ocelli_models::{TimeRule, VideoRules, VisionModel};
 use ocelli_text::Media;
 
