@@ -150,10 +150,15 @@ fn template_rows(table: &mut Table, template: &TemplateReport) {
     } else {
         ", built in: the file has none"
     };
+    let tools = if template.shows_tools {
+        ", shows tools"
+    } else {
+        ""
+    };
     table.row(
         "template",
         format_args!(
-            "{} bytes, SHA-256 {}{origin}",
+            "{} bytes, SHA-256 {}{origin}{tools}",
             template.bytes, template.sha256
         ),
     );

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use ocelli::inspect::Cache;
+use ocelli::inspect::{Cache, inspect, inspect_demo};
 use ocelli::service::{Finished, ModelEntry};
 use ocelli::{ImageRecord, Located, Region, Source, TokenLogprob, VideoRecord};
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ pub(crate) struct ModelFacts {
     pub(crate) context_length: Option<u64>,
     pub(crate) projector_type: Option<String>,
     pub(crate) can_see: bool,
+    /// Whether its template shows descriptions of tools.
+    pub(crate) takes_tools: bool,
 }
 
 impl ModelFacts {
@@ -39,18 +41,18 @@ impl ModelFacts {
             quantization: "unknown".to_owned(),
             context_length: None,
             projector_type: None,
-            // The demo sees; of others the projector's file tells.
-            can_see: matches!(entry.source, Source::Demo),
+            can_see: false,
+            takes_tools: false,
         };
-        let paths = match &entry.source {
-            Source::Demo => Vec::new(),
-            Source::File(path) => vec![path.clone()],
+        let report = match &entry.source {
+            Source::Demo => inspect_demo(Cache::default()),
+            Source::File(path) => {
+                let files = [Some(path.clone()), entry.options.projector.clone()];
+                let paths: Vec<_> = files.into_iter().flatten().collect();
+                inspect(&paths, Cache::default())
+            }
         };
-        let paths: Vec<_> = paths
-            .into_iter()
-            .chain(entry.options.projector.clone())
-            .collect();
-        let Ok(report) = ocelli::inspect::inspect(&paths, Cache::default()) else {
+        let Ok(report) = report else {
             return facts;
         };
         for file in &report.files {
@@ -61,6 +63,7 @@ impl ModelFacts {
             }
             facts.family = file.architecture.clone().unwrap_or(facts.family);
             facts.parameters = file.parameters;
+            facts.takes_tools = file.template.as_ref().is_some_and(|it| it.shows_tools);
             facts.context_length = file.context_length;
             if let Some(kind) = file.types.first() {
                 facts.quantization = kind.name.to_owned();

@@ -322,6 +322,20 @@ fn pictures_of_a_text_only_template_are_put_into_the_text() {
 }
 
 #[test]
+fn a_template_is_known_to_show_tools_by_trying() {
+    for (file, shows) in [
+        ("templates/qwen3-vl.jinja", true),
+        ("templates/mistral-tekken.jinja", true),
+        ("templates/chatml.jinja", false),
+    ] {
+        assert_eq!(load(file).shows_tools(), shows, "{file}");
+    }
+    // Naming them is not showing them.
+    let source = "{% for m in messages %}{{ m.content }}{% endfor %}{% if tools is defined %}[tools]{% endif %}";
+    assert!(!compile(source, "chatml").unwrap().shows_tools());
+}
+
+#[test]
 fn long_conversations_fit_the_budget() {
     for file in [
         "templates/qwen3-vl.jinja",

@@ -3,6 +3,11 @@
 use crate::Error;
 use ocelli_gguf::Gguf;
 
+/// The names that its files would have.
+pub(crate) const TEXT_NAME: &str = "ocelli-demo-text.gguf";
+/// See [`TEXT_NAME`].
+pub(crate) const PROJECTOR_NAME: &str = "ocelli-demo-mmproj.gguf";
+
 #[cfg(feature = "demo")]
 const TEXT: &[u8] = include_bytes!("../models/ocelli-demo-text.gguf");
 #[cfg(feature = "demo")]
@@ -25,8 +30,8 @@ pub(crate) fn bytes() -> u64 {
 pub(crate) fn files() -> Result<(Gguf, Gguf), Error> {
     use std::borrow::Cow;
     Ok((
-        Gguf::from_bytes("ocelli-demo-text.gguf", Cow::Borrowed(TEXT))?,
-        Gguf::from_bytes("ocelli-demo-mmproj.gguf", Cow::Borrowed(PROJECTOR))?,
+        Gguf::from_bytes(TEXT_NAME, Cow::Borrowed(TEXT))?,
+        Gguf::from_bytes(PROJECTOR_NAME, Cow::Borrowed(PROJECTOR))?,
     ))
 }
 

@@ -42,6 +42,9 @@ fn capabilities(facts: &ModelFacts) -> Vec<&'static str> {
     if facts.can_see {
         capabilities.push("vision");
     }
+    if facts.takes_tools {
+        capabilities.push("tools");
+    }
     capabilities
 }
 

@@ -73,6 +73,12 @@ fn clients_see_that_the_model_has_eyes() {
     let server = Server::start();
     let tags = server.get("/api/tags").ok();
     assert_eq!(tags["models"][0]["name"], "ocelli-demo");
+    let details = &tags["models"][0]["details"];
+    assert_eq!(details["family"], "qwen3vl", "{details}");
+    assert_eq!(details["quantization_level"], "Q8_0", "{details}");
+    assert_ne!(details["parameter_size"], "0.0M", "{details}");
+    let modified = tags["models"][0]["modified_at"].as_str().unwrap();
+    assert!(!modified.starts_with("1970"), "{modified}");
     let shown = server
         .post("/api/show", &json!({"model": "ocelli-demo"}))
         .ok();
@@ -82,6 +88,13 @@ fn clients_see_that_the_model_has_eyes() {
             .unwrap()
             .contains(&json!("vision")),
         "{shown}"
+    );
+    assert!(
+        !shown["capabilities"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("tools")),
+        "its template shows none: {shown}"
     );
     let running = server.get("/api/ps").ok();
     assert_eq!(running["models"][0]["context_length"], 2048);

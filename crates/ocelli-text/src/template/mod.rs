@@ -272,6 +272,11 @@ impl ChatTemplate {
         self.abilities.image_parts
     }
 
+    /// Whether descriptions of tools come out in prompts. If not, they are left out.
+    pub fn shows_tools(&self) -> bool {
+        self.abilities.tools
+    }
+
     /// A short fingerprint of the template: the first 16 hexadecimal digits of its SHA-256 hash.
     pub fn hash(&self) -> String {
         template_hash(&self.source)

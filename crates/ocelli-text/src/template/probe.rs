@@ -17,9 +17,13 @@ pub(super) struct Abilities {
     pub(super) image_parts: bool,
     /// The same for videos.
     pub(super) video_parts: bool,
+    /// Descriptions of tools are shown.
+    pub(super) tools: bool,
 }
 
 const PROBE: &str = "a probe text of 7 words here";
+/// The name of a tool that no template knows.
+const PROBE_TOOL: &str = "a_probe_tool";
 
 /// Finds out what a template can do.
 ///
@@ -53,7 +57,34 @@ pub(super) fn probe(template: &ChatTemplate) -> Result<Abilities, Error> {
         abilities.image_parts = writes_place(template, Content::Image, media.image.as_deref())?;
         abilities.video_parts = writes_place(template, Content::Video, media.video.as_deref())?;
     }
+    let form = match abilities.text {
+        true => Form::Text,
+        false => Form::Parts,
+    };
+    abilities.tools = shows_tool(template, &user, form);
     Ok(abilities)
+}
+
+/// Whether the description of a tool comes out. A template that fails with one shows none.
+fn shows_tool(template: &ChatTemplate, messages: &[Message], form: Form) -> bool {
+    let options = RenderOptions {
+        tools: vec![serde_json::json!({
+            "type": "function",
+            "function": {
+                "name": PROBE_TOOL,
+                "description": "Nothing.",
+                "parameters": {"type": "object", "properties": {}},
+            },
+        })],
+        ..RenderOptions::default()
+    };
+    let request = Request {
+        template,
+        messages,
+        options: &options,
+        forms: vec![form; messages.len()],
+    };
+    render::plain(&request).is_ok_and(|rendered| rendered.contains(PROBE_TOOL))
 }
 
 /// Whether the template writes one place for one picture or video, and none for text.

@@ -86,13 +86,37 @@ pub fn inspect(paths: &[PathBuf], cache: Cache) -> Result<Report, Error> {
             open_file(path, &mut opened)?;
         }
     }
+    report(&opened, unreadable, cache)
+}
+
+/// Looks at the built-in model.
+///
+/// # Errors
+/// When this build has none.
+pub fn inspect_demo(cache: Cache) -> Result<Report, Error> {
+    let (text, projector) = crate::demo::files()?;
+    let mut opened = Vec::new();
+    for (name, file) in [
+        (crate::demo::TEXT_NAME, text),
+        (crate::demo::PROJECTOR_NAME, projector),
+    ] {
+        opened.push(Opened {
+            path: name.into(),
+            kind: ocelli_store::classify(&file)?,
+            file,
+        });
+    }
+    report(&opened, Vec::new(), cache)
+}
+
+fn report(opened: &[Opened], unreadable: Vec<Unreadable>, cache: Cache) -> Result<Report, Error> {
     let mut files = Vec::with_capacity(opened.len());
-    for one in &opened {
+    for one in opened {
         files.push(file::report(one)?);
     }
     Ok(Report {
         files,
-        pairs: pair::reports(&opened, cache),
+        pairs: pair::reports(opened, cache),
         unreadable,
     })
 }

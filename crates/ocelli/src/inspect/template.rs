@@ -18,6 +18,8 @@ pub struct TemplateReport {
     /// Conditions that look at the text of messages. Templates of known families have a few (for tool answers and
     /// thoughts); a template that treats some words in a special way shows here.
     pub content_conditions: Vec<String>,
+    /// Whether it shows the model descriptions of tools.
+    pub shows_tools: bool,
     /// Why this engine cannot use it; `None` when it can.
     pub problem: Option<String>,
 }
@@ -35,6 +37,7 @@ pub(super) fn report(
                 sha256: template.hash(),
                 is_in_file: in_file.is_some(),
                 content_conditions: template.flags_content_conditionals().to_vec(),
+                shows_tools: template.shows_tools(),
                 problem: None,
             }),
             (Err(error), Some(source)) => Some(broken(source, &error.to_string())),
@@ -50,6 +53,7 @@ pub(super) fn broken(source: &str, problem: &str) -> TemplateReport {
         sha256: template_hash(source),
         is_in_file: true,
         content_conditions: Vec::new(),
+        shows_tools: false,
         problem: Some(problem.to_owned()),
     }
 }

@@ -41,12 +41,13 @@ impl ModelEntry {
         text + self.options.projector.as_deref().map_or(0, size)
     }
 
-    /// When its file was last changed.
+    /// When its file was last changed; the program, of the model that is a part of it.
     pub fn modified(&self) -> Option<SystemTime> {
-        match &self.source {
-            Source::Demo => None,
-            Source::File(path) => std::fs::metadata(path).ok()?.modified().ok(),
-        }
+        let file = match &self.source {
+            Source::Demo => std::env::current_exe().ok()?,
+            Source::File(path) => path.clone(),
+        };
+        std::fs::metadata(file).ok()?.modified().ok()
     }
 }
 
