@@ -106,10 +106,21 @@ fn equal(settings: Settings<'_>, key: &str, need: u32) -> Result<(), Error> {
     }
 }
 
-/// Reads from the first file that has settings of the processor of pictures.
-fn with_processor<T>(
+/// Reads from the settings of the processor of pictures, which say how pixels are normalised.
+pub(super) fn with_processor<T>(
     folder: &Path,
     read: impl Fn(Settings<'_>) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    find(folder, |settings| match settings.get("image_mean") {
+        Some(_) => read(settings).map(Some),
+        None => Ok(None),
+    })
+}
+
+/// What the first file with settings of a processor has of something.
+pub(super) fn find<T>(
+    folder: &Path,
+    read: impl Fn(Settings<'_>) -> Result<Option<T>, Error>,
 ) -> Result<Option<T>, Error> {
     for file in PROCESSOR_FILES {
         let Some(value) = read_json::<Value>(folder, file)? else {
@@ -119,9 +130,9 @@ fn with_processor<T>(
             file,
             value: &value,
         };
-        let processor = root.inside("image_processor").unwrap_or(root);
-        if processor.get("image_mean").is_some() {
-            return read(processor).map(Some);
+        let found = read(root.inside("image_processor").unwrap_or(root))?;
+        if found.is_some() {
+            return Ok(found);
         }
     }
     Ok(None)

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
-use super::super::settings::{Settings, read_json};
+use super::super::settings::Settings;
 use super::super::still;
-use super::processor::{PROCESSOR_FILES, pixel_bounds};
+use super::processor::{self, PROCESSOR_FILES, pixel_bounds, with_processor};
 use super::{Family, TextConfig, VisionConfig, Windows};
 use crate::Error;
 
@@ -112,46 +110,24 @@ fn read_taps(vision: Settings<'_>, layers: usize) -> Result<Vec<usize>, Error> {
 
 /// The longest side of pictures in pixels, where the processor's settings have one.
 fn longest_side(folder: &Path) -> Result<Option<usize>, Error> {
-    for file in PROCESSOR_FILES {
-        let Some(value) = read_json::<Value>(folder, file)? else {
-            continue;
-        };
-        let root = Settings {
-            file,
-            value: &value,
-        };
-        let processor = root.inside("image_processor").unwrap_or(root);
-        if let Some(size) = processor.inside("size")
-            && size.get("longest_edge").is_some()
-        {
-            return size.count("longest_edge").map(Some);
-        }
-    }
-    Ok(None)
+    processor::find(folder, |processor| match processor.inside("size") {
+        Some(size) if size.get("longest_edge").is_some() => size.count("longest_edge").map(Some),
+        _ => Ok(None),
+    })
 }
 
 /// Mean and standard deviation of pixels from the processor's settings.
 pub(in crate::hub) fn normalization(folder: &Path) -> Result<(Vec<f32>, Vec<f32>), Error> {
-    const FILES: [&str; 2] = PROCESSOR_FILES;
-    for file in FILES {
-        let Some(value) = read_json::<Value>(folder, file)? else {
-            continue;
-        };
-        let root = Settings {
-            file,
-            value: &value,
-        };
-        let processor = root.inside("image_processor").unwrap_or(root);
+    let found = with_processor(folder, |processor| {
         let three = |key: &str| match processor.f32s(key)? {
             Some(values) if values.len() == 3 => Ok(values),
             found => Err(processor.error(key, format!("{found:?}"), "three numbers")),
         };
-        if processor.get("image_mean").is_some() {
-            return Ok((three("image_mean")?, three("image_std")?));
-        }
-    }
-    Err(Error::MissingFile {
+        Ok((three("image_mean")?, three("image_std")?))
+    })?;
+    let [first, second] = PROCESSOR_FILES;
+    found.ok_or_else(|| Error::MissingFile {
         folder: folder.to_path_buf(),
-        what: format!("image_mean in {} or {}", FILES[0], FILES[1]),
+        what: format!("image_mean in {first} or {second}"),
     })
 }
