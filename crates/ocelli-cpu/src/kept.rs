@@ -2,10 +2,12 @@
 
 use ocelli_kernels::{KEPT_GROUP, Kept, Kernels, LANES};
 
+use crate::memory::Number;
+
 /// How a row of a head goes into 16 tokens' keys or values.
 pub(crate) trait Write {
     /// What a cache holds.
-    type Element: Send;
+    type Element: Number + Send;
     /// How it is kept.
     const KEPT: Kept;
     /// Writes a key as token `lane` of a panel.

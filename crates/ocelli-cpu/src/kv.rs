@@ -232,28 +232,13 @@ impl CpuKv {
         let rows = [rows(Order::Keys, keys), rows(Order::Values, values)];
         match (&mut into.keys, &mut into.values) {
             (Elements::F32(keys), Elements::F32(values)) => {
-                write_to::<Singles>(
-                    pool,
-                    kernels,
-                    &rows,
-                    [keys.values_mut(), values.values_mut()],
-                );
+                write_to::<Singles>(pool, kernels, &rows, [keys, values]);
             }
             (Elements::F16(keys), Elements::F16(values)) => {
-                write_to::<Halves>(
-                    pool,
-                    kernels,
-                    &rows,
-                    [keys.values_mut(), values.values_mut()],
-                );
+                write_to::<Halves>(pool, kernels, &rows, [keys, values]);
             }
             (Elements::Q8(keys), Elements::Q8(values)) => {
-                write_to::<Codes>(
-                    pool,
-                    kernels,
-                    &rows,
-                    [keys.values_mut(), values.values_mut()],
-                );
+                write_to::<Codes>(pool, kernels, &rows, [keys, values]);
             }
             _ => unreachable!("keys and values of one cache are kept alike"),
         }
@@ -265,8 +250,9 @@ fn write_to<W: Write>(
     pool: &Pool,
     kernels: &dyn Kernels,
     rows: &[Rows<'_>; 2],
-    [keys, values]: [&mut [W::Element]; 2],
+    [keys, values]: [&mut Numbers<W::Element>; 2],
 ) {
+    let (keys, values) = (keys.values_mut(), values.values_mut());
     if keys.is_empty() {
         return;
     }
