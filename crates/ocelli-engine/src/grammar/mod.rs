@@ -31,7 +31,9 @@ pub const COMPILE_TIME: Duration = Duration::from_secs(1);
 const COMPILERS: usize = 2;
 /// Stack of a compiling thread: its parsers call themselves.
 const STACK: usize = 16 << 20;
-/// Bytes of sources whose compiled grammars are kept.
+/// Compiled grammars that are kept. One of a short source can take megabytes.
+const CACHED: usize = 64;
+/// Bytes of their sources.
 const CACHE_BYTES: usize = 4 << 20;
 
 /// A compiled grammar, to be given with any number of requests to the model it was compiled for.
@@ -82,7 +84,7 @@ pub struct Grammars {
 struct Shared {
     model: Arc<Model>,
     factory: OnceLock<Result<ParserFactory, String>>,
-    cache: Mutex<Cache>,
+    cache: Mutex<Cache<Grammar>>,
     compiling: Mutex<usize>,
     freed: Condvar,
 }
@@ -100,7 +102,7 @@ impl Grammars {
             shared: Arc::new(Shared {
                 model,
                 factory: OnceLock::new(),
-                cache: Mutex::new(Cache::new(CACHE_BYTES)),
+                cache: Mutex::new(Cache::new(CACHED, CACHE_BYTES)),
                 compiling: Mutex::new(0),
                 freed: Condvar::new(),
             }),
