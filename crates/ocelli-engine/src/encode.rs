@@ -188,14 +188,14 @@ impl Engine {
     fn give_features(&mut self, key: &ImageKey, features: &Arc<ImageFeatures>) {
         lock(&self.features).insert(*key, Arc::clone(features));
         for (id, sequence) in &mut self.sequences {
-            let mut is_new = false;
-            for (own, place) in sequence.picture_keys.iter().zip(&mut sequence.features) {
-                if own == key && place.is_none() {
-                    *place = Some(Arc::clone(features));
-                    is_new = true;
-                }
+            let waits = |image: &usize| {
+                sequence.picture_keys[*image] == *key && sequence.features[*image].is_none()
+            };
+            let images: Vec<usize> = (0..sequence.pictures.len()).filter(waits).collect();
+            for image in &images {
+                sequence.set_features(*image, Arc::clone(features));
             }
-            if is_new {
+            if !images.is_empty() {
                 let ready = sequence.ready();
                 self.scheduler.set_ready(*id, ready);
             }

@@ -10,8 +10,8 @@ use crate::{ImageKey, ImageSlot};
 /// A preprocessed picture.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    /// Its patches; the grid alone where the features are known.
-    pub patches: Patches,
+    /// Its patches, shared by all copies; the grid alone where the features are known.
+    pub patches: Arc<Patches>,
     /// Its features, if they are known: then it is not encoded.
     pub features: Option<Arc<ImageFeatures>>,
     /// Its content: pixels, preprocessing and projector.
@@ -22,7 +22,7 @@ impl Picture {
     /// A picture that has to be encoded.
     pub fn new(patches: Patches, key: ImageKey) -> Self {
         Self {
-            patches,
+            patches: Arc::new(patches),
             features: None,
             key,
         }
@@ -32,7 +32,7 @@ impl Picture {
     pub fn known(grid: Grid, key: ImageKey, features: Arc<ImageFeatures>) -> Self {
         let pixels = Vec::new();
         Self {
-            patches: Patches { grid, pixels },
+            patches: Arc::new(Patches { grid, pixels }),
             features: Some(features),
             key,
         }

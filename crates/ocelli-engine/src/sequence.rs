@@ -17,6 +17,7 @@ use crate::{Generate, ImageKey, PAGE_TOKENS, PageKey, Picture, Prompt, RowKey, T
 /// All mutable state of one request.
 pub(crate) struct Sequence {
     pub(crate) prompt: Prompt,
+    /// Their pixels go as soon as the features are known.
     pub(crate) pictures: Vec<Arc<Picture>>,
     /// Features of each picture, once it is encoded or found in the cache.
     pub(crate) features: Vec<Option<Arc<ImageFeatures>>>,
@@ -192,6 +193,14 @@ impl Sequence {
         self.table.forget(pools);
         self.table.give_back(pools);
         (self.cached, self.reused) = (0, 0);
+    }
+
+    /// Takes the features of a picture. Nothing looks at its pixels any more, and an answer may take long.
+    pub(crate) fn set_features(&mut self, image: usize, features: Arc<ImageFeatures>) {
+        let picture = &self.pictures[image];
+        let known = Picture::known(picture.patches.grid, picture.key, Arc::clone(&features));
+        self.pictures[image] = Arc::new(known);
+        self.features[image] = Some(features);
     }
 
     /// The next picture that has to be encoded before the prompt can go on; none while it is being

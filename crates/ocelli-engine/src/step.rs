@@ -126,11 +126,13 @@ impl Engine {
             };
             sequence.since = Instant::now();
             for image in 0..sequence.pictures.len() {
-                if sequence.features[image].is_none() {
-                    sequence.features[image] =
-                        lock(&self.features).get(&sequence.picture_keys[image]);
-                    let is_found = sequence.features[image].is_some();
-                    self.counts.feature_hits_total += u64::from(is_found);
+                if sequence.features[image].is_some() {
+                    continue;
+                }
+                let kept = lock(&self.features).get(&sequence.picture_keys[image]);
+                if let Some(kept) = kept {
+                    self.counts.feature_hits_total += 1;
+                    sequence.set_features(image, kept);
                 }
             }
             self.counts.prompt_tokens_total += sequence.prompt.tokens.len() as u64;

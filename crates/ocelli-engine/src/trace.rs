@@ -55,11 +55,13 @@ impl Engine {
             let made = made.ok_or_else(|| Error::NoVision {
                 model: self.model.name.clone(),
             })?;
-            features.push(Some(Arc::new(made)));
+            features.push(Arc::new(made));
         }
         let id = self.submit(Generate::new(prompt, pictures, decode))?;
         if let Some(sequence) = self.sequences.get_mut(&id) {
-            sequence.features = features;
+            for (image, features) in features.into_iter().enumerate() {
+                sequence.set_features(image, features);
+            }
         }
         let traced = self.trace_sequence(id, decode, &mut |stage| see(None, stage));
         self.cancel(id);

@@ -4,6 +4,9 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use ocelli_engine::{
     Channel, FinishReason, Generate, Output, Repetition, Sampling, StopCause, Thinking,
     TokenLogprob,
@@ -218,6 +221,28 @@ fn answers_to_one_prompt_share_its_pages_and_have_seeds_of_their_own() {
     let left = finish(&mut engine);
     assert_eq!(left.keys().collect::<Vec<_>>(), [&ids[2]]);
     assert_eq!(engine.stats().pages_in_use, 0);
+}
+
+#[test]
+fn answers_share_the_pixels_of_a_picture_and_let_go_of_them_once_it_is_encoded() {
+    let bench = Bench::new(1);
+    let mut request = bench.request("What is it?", Some("photo.png"));
+    request.sampling.logit_bias = vec![(bench.token("Q"), 100.0)];
+    let pixels = Arc::downgrade(&request.pictures[0].patches);
+    let mut engine = bench.engine(3);
+    let ids = engine.submit_answers(request, 3).unwrap();
+    assert_eq!(pixels.strong_count(), 3, "one picture in memory, not three");
+    let mut answering = BTreeSet::new();
+    while answering.len() < ids.len() {
+        for (id, output) in engine.step() {
+            match output {
+                Output::Text { .. } => drop(answering.insert(id)),
+                Output::Done(_) | Output::Failed(_) => panic!("all answer at the same time"),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(pixels.strong_count(), 0);
 }
 
 #[test]

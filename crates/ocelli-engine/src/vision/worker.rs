@@ -140,7 +140,10 @@ impl Shared {
             let backend = Arc::clone(self.backend(rounding));
             let backend = Paced::new(backend, &piece, &pause);
             let encode = || self.encode(&backend, &picture, None);
-            match catch_unwind(AssertUnwindSafe(encode)) {
+            let encoded = catch_unwind(AssertUnwindSafe(encode));
+            // Its pixels are no longer needed when the engine hears of it.
+            drop(picture);
+            match encoded {
                 Ok(features) => self.pass(Turn::Finished(features)),
                 Err(why) if why.is::<GivenUp>() => {
                     if matches!(*self.turn(), Turn::Closed) {
