@@ -2,7 +2,7 @@
 //!
 //! Sequences wait in a queue per client and are admitted in turn, as long as a place is free and the
 //! cache could hold the longest answer of each. A step then takes one token of every sequence that
-//! generates, and shares the remaining rows among the prompts. Same calls, same plans.
+//! generates, and shares the remaining rows, at least one, among the prompts. Same calls, same plans.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -18,7 +18,7 @@ pub struct ClientId(pub u64);
 /// Bounds of the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SchedulerLimits {
-    /// Sequences that run at the same time.
+    /// Sequences that run at the same time, each with a row of every step: at most `step_rows`.
     pub sequences: usize,
     /// Rows of a step.
     pub step_rows: usize,
@@ -102,7 +102,8 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// A scheduler with nothing to do.
-    pub fn new(limits: SchedulerLimits) -> Self {
+    pub fn new(mut limits: SchedulerLimits) -> Self {
+        limits.sequences = limits.sequences.min(limits.step_rows);
         Self {
             limits,
             turns: VecDeque::new(),
@@ -117,7 +118,8 @@ impl Scheduler {
     }
 
     /// Changes the rows of a step, to at most those that it began with; half of them are for prompts while
-    /// others generate. A block of rows that no step cuts may take more.
+    /// others generate. Sequences that generate, one row of a prompt beside them, and a block of rows that no step cuts
+    /// may take more.
     pub fn set_step_rows(&mut self, rows: usize) {
         self.limits.step_rows = rows;
         self.limits.prompt_rows_beside_generating = rows.div_ceil(2);
@@ -243,14 +245,18 @@ impl Scheduler {
     pub fn plan(&self) -> Plan {
         let mut plan = Plan::default();
         for (id, running) in &self.running {
-            if running.done == running.total && plan.generating.len() < self.limits.step_rows {
+            if running.done == running.total {
                 plan.generating.push(*id);
             }
         }
-        let mut rows = self.limits.step_rows - plan.generating.len();
-        if !plan.generating.is_empty() {
-            rows = rows.min(self.limits.prompt_rows_beside_generating);
-        }
+        // Few rows make everybody slower, not some of them stand still until others have ended.
+        let room = self.room - plan.generating.len();
+        let left = self.limits.step_rows.saturating_sub(plan.generating.len());
+        let mut rows = match plan.generating.is_empty() {
+            true => left,
+            false => left.min(self.limits.prompt_rows_beside_generating),
+        };
+        rows = rows.max(1).min(room);
         let is_open = |r: &Running| r.done < r.ready;
         let (before, behind): (Vec<_>, Vec<_>) = self
             .running
@@ -264,7 +270,7 @@ impl Scheduler {
             let count = share.min(running.ready - running.done);
             // The first in turn takes a block even if others wait longer for it: each is the first some time.
             let most = match i {
-                0 => self.room - plan.generating.len(),
+                0 => room,
                 _ => rows,
             };
             let blocks = self.blocks.get(id).map_or(&[][..], Vec::as_slice);

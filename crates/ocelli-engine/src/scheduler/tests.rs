@@ -76,6 +76,44 @@ fn prompts_take_few_rows_beside_those_who_generate() {
 }
 
 #[test]
+fn steps_of_few_rows_let_nobody_stand_still() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for id in 0..4 {
+        assert!(scheduler.submit(submission(id, id, 1 + 2 * (id / 3) as usize, 1)));
+    }
+    while let Some(id) = scheduler.admit() {
+        scheduler.set_progress(id, 0, 1 + 2 * (id.0 / 3) as usize);
+    }
+    let plan = scheduler.plan();
+    scheduler.advance(&plan);
+    scheduler.set_progress(SequenceId(3), 0, 3);
+    scheduler.set_step_rows(1);
+    for done in 0..3 {
+        let plan = scheduler.plan();
+        assert_eq!(plan.generating.len(), 3, "each has its row: {plan:?}");
+        assert_eq!(plan.prompts, [(SequenceId(3), done..done + 1)]);
+        scheduler.advance(&plan);
+    }
+    assert_eq!(scheduler.plan().generating.len(), 4);
+}
+
+#[test]
+fn no_more_sequences_run_than_a_step_has_rows() {
+    let mut scheduler = Scheduler::new(SchedulerLimits {
+        sequences: 40,
+        pages: 40,
+        ..LIMITS
+    });
+    for id in 0..40 {
+        assert!(scheduler.submit(submission(id, id, 1, 1)));
+    }
+    assert_eq!(admit_all(&mut scheduler, 1).len(), LIMITS.step_rows);
+    let plan = scheduler.plan();
+    scheduler.advance(&plan);
+    assert_eq!(scheduler.plan().generating.len(), LIMITS.step_rows);
+}
+
+#[test]
 fn a_prompt_stops_before_a_picture_that_is_not_encoded() {
     let mut scheduler = Scheduler::new(LIMITS);
     assert!(scheduler.submit(submission(0, 0, 10, 1)));
