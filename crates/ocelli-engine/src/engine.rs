@@ -188,11 +188,7 @@ impl Engine {
     pub fn submit(&mut self, request: Generate) -> Result<SequenceId, Error> {
         request.check(self.model.tokenizer.len())?;
         self.check_size(&request.prompt)?;
-        if !request.pictures.is_empty() && self.encoders.is_empty() {
-            return Err(Error::NoVision {
-                model: self.model.name.clone(),
-            });
-        }
+        self.check_pictures(&request)?;
         let prompt_tokens = request.prompt.tokens.len();
         let limit = request
             .max_tokens
@@ -244,7 +240,8 @@ impl Engine {
         self.end(id, FinishReason::Cancelled.into())
     }
 
-    /// Answers a request, telling `observe` what happens; it can stop the request at each event.
+    /// Answers a request, telling `observe` what happens; it can stop the request at each event. Other requests that run
+    /// go on beside it, but what they bring meanwhile is told to nobody.
     ///
     /// # Errors
     /// When the request does not fit or the arithmetic fails. The engine stays usable.
@@ -279,6 +276,30 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Refuses pictures that no encoder would ever take.
+    fn check_pictures(&self, request: &Generate) -> Result<(), Error> {
+        let (shown, given) = (request.prompt.owners.len(), request.pictures.len());
+        if shown != given {
+            return Err(Error::Pictures { shown, given });
+        }
+        let most = self.encoders.iter().map(Encoder::most_patches).max();
+        for (picture, owner) in request.pictures.iter().zip(&request.prompt.owners) {
+            let most = most.ok_or_else(|| Error::NoVision {
+                model: self.model.name.clone(),
+            })?;
+            let patches = picture.patches.grid.patches();
+            if picture.features.is_none() && patches > most {
+                let owner = *owner;
+                return Err(Error::PictureSize {
+                    owner,
+                    patches,
+                    most,
+                });
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn check_size(&self, prompt: &Prompt) -> Result<(), Error> {

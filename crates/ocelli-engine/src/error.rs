@@ -65,6 +65,26 @@ pub enum Error {
         /// Tokens that fit.
         context: usize,
     },
+    /// The prompt was laid out for other pictures than came with it.
+    #[error("the prompt shows {shown} pictures and {given} were given, need one for each")]
+    Pictures {
+        /// Pictures that the prompt shows.
+        shown: usize,
+        /// Pictures of the request.
+        given: usize,
+    },
+    /// A picture is larger than the engine was made for.
+    #[error(
+        "{owner} has {patches} patches, need at most {most}: what the engine was made for. Scale it down"
+    )]
+    PictureSize {
+        /// The picture.
+        owner: Owner,
+        /// Its patches.
+        patches: usize,
+        /// Those of the largest picture.
+        most: usize,
+    },
     /// Rows that see each other both ways have to run together.
     #[error(
         "a picture of {tokens} tokens that see each other does not fit a step, need at most {most}"
