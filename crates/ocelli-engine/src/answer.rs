@@ -41,7 +41,8 @@ pub(crate) struct Written {
 
 /// What a token brought.
 pub(crate) struct Taken {
-    pub(crate) token: u32,
+    /// The token that was chosen; none where the grammar let nothing follow.
+    pub(crate) token: Option<u32>,
     /// New texts, of whole characters.
     pub(crate) texts: Vec<Text>,
     /// Why the answer ends here, if it does.
@@ -179,7 +180,7 @@ impl Answer {
         let report = self.alternatives.map(|n| Logprobs::new(logits, n));
         let Some(token) = self.choose(tokenizer, logits)? else {
             // The grammar is complete and only an end that is not wanted could follow.
-            return Ok(self.finish(0, StopCause::Grammar.into()));
+            return Ok(self.finish(None, StopCause::Grammar.into()));
         };
         self.tokens.push(token);
         let part = self.reasoning.push(token);
@@ -191,7 +192,7 @@ impl Answer {
             is_complete = grammar.push(token)?;
         }
         if let Some(cause) = self.ending.cause(tokenizer, token) {
-            return Ok(self.finish(token, cause.into()));
+            return Ok(self.finish(Some(token), cause.into()));
         }
         let mut texts = Vec::new();
         if part == Part::Mark && self.is_apart() {
@@ -218,14 +219,14 @@ impl Answer {
             let (text, stopped) = self.write(channel, &new);
             texts.extend(text);
             if let Some(cause) = stopped {
-                return Ok(self.finish_with(token, texts, cause.into()));
+                return Ok(self.finish_with(Some(token), texts, cause.into()));
             }
         }
         let end = self.end_after(is_complete);
         Ok(match end {
-            Some(end) => self.finish_with(token, texts, end),
+            Some(end) => self.finish_with(Some(token), texts, end),
             None => Taken {
-                token,
+                token: Some(token),
                 texts,
                 end: None,
             },
@@ -309,12 +310,12 @@ impl Answer {
         })
     }
 
-    fn finish(&mut self, token: u32, end: End) -> Taken {
+    fn finish(&mut self, token: Option<u32>, end: End) -> Taken {
         self.finish_with(token, Vec::new(), end)
     }
 
     /// Ends the answer: what was held back is clear now.
-    fn finish_with(&mut self, token: u32, mut texts: Vec<Text>, mut end: End) -> Taken {
+    fn finish_with(&mut self, token: Option<u32>, mut texts: Vec<Text>, mut end: End) -> Taken {
         let channel = match self.reasoning.is_open() && self.is_apart() {
             true => Channel::Reasoning,
             false => Channel::Answer,

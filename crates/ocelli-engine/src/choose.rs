@@ -60,14 +60,14 @@ impl Engine {
             Ok(Err(error)) => return self.fail(id, error, outputs),
             Err(Panicked) => return self.fail_by_panic(id, "choosing a token", outputs),
         };
-        self.counts.generated_tokens_total += 1;
-        let token = taken.token;
-        if let Some(sequence) = self.sequences.get_mut(&id) {
-            sequence.last_token = token;
+        if let Some(token) = taken.token {
+            self.counts.generated_tokens_total += 1;
+            if let Some(sequence) = self.sequences.get_mut(&id) {
+                sequence.last_token = token;
+            }
         }
         for new in taken.texts {
             let output = Output::Text {
-                token,
                 text: new.text,
                 channel: new.channel,
                 logprobs: new.logprobs,

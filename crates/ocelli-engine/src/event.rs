@@ -48,8 +48,6 @@ pub enum Output {
     },
     /// New text: always whole characters.
     Text {
-        /// The token that completed it.
-        token: u32,
         /// The text.
         text: String,
         /// What it is part of.

@@ -15,7 +15,7 @@ use ocelli_text::{ToolCallParser, ToolCallPart};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use common::Bench;
+use common::{Bench, finish};
 
 fn compile(bench: &Bench, source: &GrammarSource) -> Result<Grammar, Error> {
     Grammars::new(Arc::clone(&bench.model)).compile(source)
@@ -169,7 +169,7 @@ fn the_same_answer_comes_in_a_batch_and_from_a_grammar_that_was_used_before() {
     let first = engine.submit(request("How many?")).unwrap();
     engine.submit(request("And now?")).unwrap();
     let second = engine.submit(request("How many?")).unwrap();
-    let outcomes = common::finish(&mut engine);
+    let outcomes = finish(&mut engine);
     assert_eq!(outcomes[&first].tokens, expected.tokens);
     assert_eq!(outcomes[&second].tokens, expected.tokens);
 }
@@ -214,9 +214,13 @@ fn a_grammar_ends_the_answer_even_where_ends_are_forbidden() {
         min_tokens: 10,
         ..bench.request("Hi", None)
     };
-    let outcome = bench.run(request).unwrap();
+    let mut engine = bench.engine(1);
+    let id = engine.submit(request).unwrap();
+    let outcome = finish(&mut engine).remove(&id).unwrap();
     assert_eq!(outcome.text, "abc");
     assert_eq!(outcome.stopped, Some(StopCause::Grammar));
+    let counted = engine.stats().generated_tokens_total;
+    assert_eq!(counted, outcome.tokens.len() as u64, "the end is no token");
 }
 
 #[test]
