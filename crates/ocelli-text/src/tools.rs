@@ -45,6 +45,8 @@ pub struct ToolCallParser {
     /// Text whose meaning is not clear yet; inside a call all of it.
     held: String,
     is_inside: bool,
+    /// Bytes of it in which no closing mark ends the call: what was unfinished once stays so.
+    tried: usize,
     /// Nothing but white space since a call.
     is_behind_call: bool,
 }
@@ -57,6 +59,7 @@ impl ToolCallParser {
             tools: tools.to_vec(),
             held: String::new(),
             is_inside: false,
+            tried: 0,
             is_behind_call: false,
         }
     }
@@ -93,6 +96,7 @@ impl ToolCallParser {
             self.held.drain(..at + OPEN.len());
             self.text(&before, parts);
             self.is_inside = true;
+            self.tried = 0;
             return true;
         }
         // White space and what may be the start of a mark wait.
@@ -107,10 +111,11 @@ impl ToolCallParser {
     }
 
     fn take_call(&mut self, parts: &mut Vec<ToolCallPart>) -> bool {
-        for (at, _) in self.held.match_indices(CLOSE) {
+        while let Some(found) = self.held[self.tried..].find(CLOSE) {
+            let at = self.tried + found;
             match self.read(&self.held[..at]) {
                 // A closing mark inside a string of JSON.
-                Read::Unfinished => {}
+                Read::Unfinished => self.tried = at + CLOSE.len(),
                 Read::Call(call) => {
                     parts.push(ToolCallPart::Call(call));
                     self.held.drain(..at + CLOSE.len());
@@ -310,6 +315,20 @@ mod tests {
             assert_eq!(parse(&[], &[answer]), [text(answer)]);
         }
         assert_eq!(parse(&[], &[""]), []);
+    }
+
+    /// Each closing mark is looked at once: reading all of them again for each token would take minutes here.
+    #[test]
+    fn a_call_full_of_closing_marks_takes_no_time_to_speak_of() {
+        let mut parser = ToolCallParser::new(&[]);
+        let body: String = (0..4000).map(|n| format!("{CLOSE}{n}")).collect();
+        let mut parts = parser.push("<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"");
+        for mark in body.split_inclusive('>') {
+            parts.extend(parser.push(mark));
+        }
+        assert_eq!(parts, []);
+        parts = parser.push("\"}}</tool_call>");
+        assert_eq!(parts, [called("f", json!({"a": body}))]);
     }
 
     /// Whatever a model writes: nothing panics, cuts do not matter, and text without marks comes back whole.
