@@ -12,7 +12,7 @@ use ocelli_engine::ClientId;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// How often others may go before a job that waits for memory; then everyone waits with it.
+/// How often jobs may take memory before one that waits for more of it; then all that need some wait with it.
 const MOST_PASSED: u32 = 64;
 /// How long a thread waits before it looks again whether memory was freed elsewhere.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -92,8 +92,15 @@ struct Job {
     /// Bytes that it needs while it runs.
     bytes: u64,
     work: Work,
-    /// How often others went before it because there was no memory for it.
+    /// How often others took memory before it because there was not enough for it.
     passed: u32,
+}
+
+impl Job {
+    /// True when nobody may take memory before it any more.
+    fn is_starved(&self) -> bool {
+        self.passed >= MOST_PASSED
+    }
 }
 
 #[derive(Default)]
@@ -105,19 +112,24 @@ struct Queue {
 }
 
 impl Queue {
-    /// The next job for which there is memory.
+    /// The next job for which there is memory. Jobs that need none never wait for those that do.
     fn next(&mut self, meter: &Arc<Meter>) -> Option<(Work, Held)> {
+        let mut is_starved = false;
         for turn in 0..self.turns.len() {
             let client = *self.turns.get(turn)?;
-            let jobs = self.waiting.get_mut(&client)?;
-            let job = jobs.front_mut()?;
-            let Some(held) = meter.take(job.bytes) else {
-                job.passed += 1;
-                if job.passed > MOST_PASSED {
-                    return None;
-                }
+            let job = self.waiting.get(&client)?.front()?;
+            let free = match job.bytes > 0 && is_starved {
+                true => None,
+                false => meter.take(job.bytes),
+            };
+            let Some(held) = free else {
+                is_starved |= job.is_starved();
                 continue;
             };
+            if job.bytes > 0 {
+                self.note_passed(turn);
+            }
+            let jobs = self.waiting.get_mut(&client)?;
             let job = jobs.pop_front()?;
             self.turns.remove(turn);
             match jobs.is_empty() {
@@ -127,6 +139,29 @@ impl Queue {
             return Some((job.work, held));
         }
         None
+    }
+
+    /// Notes that somebody took memory before those that wait for some in front of place `turn`.
+    fn note_passed(&mut self, turn: usize) {
+        for client in self.turns.iter().take(turn) {
+            let job = self.waiting.get_mut(client).and_then(VecDeque::front_mut);
+            if let Some(job) = job.filter(|job| job.bytes > 0) {
+                job.passed += 1;
+            }
+        }
+    }
+
+    /// Memory for a job that begins at once, unless another was passed too often already.
+    fn take_now(&mut self, meter: &Arc<Meter>, bytes: u64) -> Option<Held> {
+        let first = self.waiting.values().filter_map(VecDeque::front);
+        if bytes > 0 && first.clone().any(Job::is_starved) {
+            return None;
+        }
+        let held = meter.take(bytes)?;
+        if bytes > 0 {
+            self.note_passed(self.turns.len());
+        }
+        Some(held)
     }
 
     fn add(&mut self, client: ClientId, job: Job, is_first: bool) {
@@ -205,7 +240,8 @@ impl Again {
 
     /// Runs `work` as soon as `bytes` of memory are free: now, or before the client's other jobs.
     pub(super) fn run(&self, client: ClientId, bytes: u64, work: impl FnOnce() + Send + 'static) {
-        match self.0.meter.take(bytes) {
+        let held = self.0.queue().take_now(&self.0.meter, bytes);
+        match held {
             Some(held) => {
                 work();
                 drop(held);
@@ -273,97 +309,4 @@ impl Drop for Pool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    #[test]
-    fn clients_take_turns_and_a_panic_ends_only_its_job() {
-        let pool = Pool::new(1, Meter::new(0, 0)).unwrap();
-        let (gate, open) = mpsc::channel::<()>();
-        let (sender, order) = mpsc::channel();
-        pool.submit(ClientId(0), Box::new(move || open.recv().unwrap()));
-        for name in ["greedy 1", "greedy 2", "greedy 3"] {
-            let sender = sender.clone();
-            let job = move || {
-                sender.send(name).unwrap();
-                assert!(name != "greedy 1", "a job that fails");
-            };
-            pool.submit(ClientId(1), Box::new(job));
-        }
-        let last = sender.clone();
-        pool.submit(ClientId(2), Box::new(move || last.send("modest").unwrap()));
-        gate.send(()).unwrap();
-        let order: Vec<_> = order.iter().take(4).collect();
-        assert_eq!(order, ["greedy 1", "modest", "greedy 2", "greedy 3"]);
-    }
-
-    #[test]
-    fn a_job_waits_for_its_memory_while_smaller_ones_go_on() {
-        let meter = Meter::new(100, 1000);
-        let pool = Pool::new(2, meter.clone()).unwrap();
-        let (gate, open) = mpsc::channel::<()>();
-        let (sender, order) = mpsc::channel();
-        let submit = |client: u64, bytes: u64, work: Work| {
-            let again = pool.again();
-            let job = move || again.run(ClientId(client), bytes, work);
-            pool.submit(ClientId(client), Box::new(job));
-        };
-        let say = |name: &'static str| -> Work {
-            let sender = sender.clone();
-            Box::new(move || sender.send(name).unwrap())
-        };
-        let began = say("first large");
-        submit(
-            1,
-            80,
-            Box::new(move || {
-                began();
-                open.recv().unwrap();
-            }),
-        );
-        assert_eq!(order.recv().unwrap(), "first large");
-        submit(2, 80, say("second large"));
-        submit(3, 20, say("small"));
-        assert_eq!(order.recv().unwrap(), "small");
-        gate.send(()).unwrap();
-        assert_eq!(order.recv().unwrap(), "second large");
-        drop(pool);
-        assert_eq!(meter.used(), (0, 0), "everything is given back");
-    }
-
-    #[test]
-    fn no_picture_is_begun_while_too_many_wait_for_the_encoder() {
-        let meter = Meter::new(100, 1000);
-        let waiting = meter.keep(1000);
-        assert!(meter.take(1).is_none());
-        assert!(meter.take(0).is_some(), "what has no pictures goes on");
-        drop(waiting);
-        assert!(meter.take(1).is_some());
-    }
-
-    #[test]
-    fn a_large_job_is_not_passed_for_ever() {
-        let meter = Meter::new(100, 1000);
-        let mut queue = Queue::default();
-        let held = meter.take(50);
-        let job = |bytes| Job {
-            bytes,
-            work: Box::new(|| {}),
-            passed: 0,
-        };
-        queue.add(ClientId(1), job(80), false);
-        let mut passed = 0;
-        loop {
-            queue.add(ClientId(2), job(1), false);
-            match queue.next(&meter) {
-                Some(_) => passed += 1,
-                None => break,
-            }
-            assert!(passed < 1000, "the large job starves");
-        }
-        drop(held);
-        assert!(queue.next(&meter).is_some());
-    }
-}
+mod tests;
