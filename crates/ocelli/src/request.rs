@@ -159,19 +159,21 @@ impl Request {
         self.medium(Part::Image(source))
     }
 
+    /// Puts a medium into the last question. Without a question, showing it is one.
     fn medium(mut self, medium: Part) -> Self {
         let question = self.messages.iter_mut().rfind(|m| m.role == Role::User);
-        if let Some(question) = question {
-            let is_video = matches!(medium, Part::Video(_));
-            let is_before = |part: &Part| match part {
-                Part::Image(_) => true,
-                Part::Video(_) => is_video,
-                Part::Text(_) => false,
-            };
-            let parts = &mut question.parts;
-            let place = parts.iter().take_while(|p| is_before(p)).count();
-            parts.insert(place, medium);
-        }
+        let Some(question) = question else {
+            self.messages.push(Message::new(Role::User, vec![medium]));
+            return self;
+        };
+        let is_video = matches!(medium, Part::Video(_));
+        let is_before = |part: &Part| match part {
+            Part::Image(_) => true,
+            Part::Video(_) => is_video,
+            Part::Text(_) => false,
+        };
+        let place = question.parts.iter().take_while(|p| is_before(p)).count();
+        question.parts.insert(place, medium);
         self
     }
 
@@ -180,5 +182,91 @@ impl Request {
     pub fn system(mut self, text: impl Into<String>) -> Self {
         self.messages.insert(0, Message::text(Role::System, text));
         self
+    }
+
+    /// Says how tokens are chosen, in place of the model's own default.
+    #[must_use]
+    pub fn sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = Some(sampling);
+        self
+    }
+
+    /// Bounds the tokens of the answer (by default 1024).
+    #[must_use]
+    pub fn max_tokens(mut self, tokens: usize) -> Self {
+        self.max_tokens = tokens;
+        self
+    }
+
+    /// Ends the answer where this text begins, beside other such texts.
+    #[must_use]
+    pub fn stop_at(mut self, text: impl Into<String>) -> Self {
+        self.stop.push(text.into());
+        self
+    }
+
+    /// Says what the answer must look like.
+    ///
+    /// ```
+    /// use ocelli::{GrammarSource, Model, Request};
+    ///
+    /// # fn main() -> Result<(), ocelli::Error> {
+    /// # std::env::set_current_dir("../..").expect("tests run in the crate's folder");
+    /// let question = Request::new("How many circles are there?")
+    ///     .image("examples/scene.png")
+    ///     .grammar(GrammarSource::Regex("[0-9]".to_owned()))
+    ///     .max_tokens(8);
+    /// let answer = Model::demo()?.ask(question)?;
+    /// assert!(answer.text.parse::<u8>().is_ok(), "{}", answer.text);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn grammar(mut self, grammar: GrammarSource) -> Self {
+        self.grammar = Some(grammar);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_stand_in_front_of_the_text_of_the_last_question_and_videos_behind_them() {
+        let messages = vec![
+            Message::text(Role::User, "a"),
+            Message::text(Role::Assistant, "b"),
+            Message::text(Role::User, "c"),
+        ];
+        let request = Request::from_messages(messages)
+            .video("1.gif")
+            .image("1.png")
+            .image("2.png")
+            .system("Be brief.");
+        let image = |name: &str| Part::Image(ImageSource::File(name.into()));
+        let expected = [
+            image("1.png"),
+            image("2.png"),
+            Part::Video(Video::file("1.gif")),
+            Part::Text("c".to_owned()),
+        ];
+        assert_eq!(
+            request.messages[0],
+            Message::text(Role::System, "Be brief.")
+        );
+        assert_eq!(request.messages[1], Message::text(Role::User, "a"));
+        assert_eq!(request.messages[3].parts, expected);
+    }
+
+    #[test]
+    fn a_picture_is_never_lost_where_nobody_asked_yet() {
+        let request = Request::from_messages(Vec::new())
+            .system("Describe what you see.")
+            .image("1.png")
+            .image_bytes(*b"GIF");
+        assert_eq!(request.messages.len(), 2);
+        assert_eq!(request.messages[1].role, Role::User);
+        assert_eq!(request.messages[1].parts.len(), 2);
     }
 }
