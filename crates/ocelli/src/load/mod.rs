@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ocelli_cpu::{CpuBackend, CpuError, CpuOptions};
-use ocelli_engine::{Engine, ImageCache, Settings};
+use ocelli_engine::{Engine, ImageCache};
 use ocelli_gguf::Gguf;
 use ocelli_models::registry::{check_fit, join, load_text, load_vision};
 use ocelli_models::{Join, TextModel, VisionModel};
@@ -50,7 +50,7 @@ pub(crate) fn load(
     }
     let total = files.total_bytes();
     check_memory("weights", total, available(), WEIGHTS_HINT)?;
-    let backend = backend(options)?;
+    let (backend, arithmetic) = backend(options)?;
     let (text, vision) = read_weights(&files, backend.as_ref(), progress)?;
     let join = check_pair(&files, text.as_ref(), vision.as_deref())?;
     let (tokenizer, template) = read_text(&files.text, text.as_ref(), join)?;
@@ -90,7 +90,10 @@ pub(crate) fn load(
             longest_token: longest_token.unwrap_or_default(),
             why_blind: files.why_blind(),
         },
-        engine: engine(&files, model, backend, (settings, options))?,
+        engine: {
+            let engine = Engine::new(model, backend, settings);
+            with_image_cache(engine, &files, &arithmetic, options)?
+        },
         assumed: files.assumed(),
         load: start.elapsed(),
         bytes: total + kv_bytes,
@@ -98,9 +101,10 @@ pub(crate) fn load(
     }))
 }
 
-fn backend(options: &Options) -> Result<Arc<dyn Backend>, Error> {
+/// What computes, and the name of its arithmetic: what is computed with another may differ in the last bits.
+fn backend(options: &Options) -> Result<(Arc<dyn Backend>, String), Error> {
     if let Some(own) = &options.backend {
-        return Ok(Arc::clone(&own.0));
+        return Ok((Arc::clone(&own.0), own.0.describe()));
     }
     let backend = CpuBackend::new(&CpuOptions {
         threads: options.threads,
@@ -108,48 +112,56 @@ fn backend(options: &Options) -> Result<Arc<dyn Backend>, Error> {
         precision: options.precision,
     });
     match backend {
-        Ok(backend) => Ok(Arc::new(backend)),
+        Ok(backend) => {
+            let arithmetic = format!("{} {:?}", backend.isa(), options.precision);
+            Ok((Arc::new(backend), arithmetic))
+        }
         Err(CpuError::NoThread(source)) => Err(Error::NoThread(source)),
         Err(error) => Err(Error::Backend(error.to_string())),
     }
 }
 
-/// The engine, with its cache on disk if one is wanted and the model can see.
-fn engine(
+/// Gives an engine its cache on disk, if one is wanted and the model can see.
+fn with_image_cache(
+    mut engine: Engine,
     files: &Files,
-    model: Arc<ocelli_engine::Model>,
-    backend: Arc<dyn Backend>,
-    (settings, options): (Settings, &Options),
+    arithmetic: &str,
+    options: &Options,
 ) -> Result<Engine, Error> {
-    let cache = match (&options.image_cache, files.vision()) {
-        (Some((folder, bytes)), Some(vision)) => {
-            let opened = ImageCache::open(folder, *bytes, digest(vision, options));
-            Some(opened.map_err(|source| Error::Path {
-                action: "write",
-                path: folder.clone(),
-                source,
-            })?)
-        }
-        _ => None,
-    };
-    let mut engine = Engine::new(model, backend, settings);
-    if let Some(cache) = cache {
-        engine.set_image_cache(cache);
+    if let (Some((folder, bytes)), Some(vision)) = (&options.image_cache, files.vision()) {
+        let cache = ImageCache::open(folder, *bytes, digest(vision, arithmetic));
+        engine.set_image_cache(cache.map_err(|source| Error::Path {
+            action: "write",
+            path: folder.clone(),
+            source,
+        })?);
     }
     Ok(engine)
 }
 
-/// Names the weights that pictures are encoded with, and the arithmetic.
-fn digest(vision: &Gguf, options: &Options) -> [u8; 32] {
+/// Names everything but the picture that an encoder's output depends on: its weights, what metadata says of sizes,
+/// colours and layers, and the arithmetic.
+fn digest(vision: &Gguf, arithmetic: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    let arithmetic = format!("{:?} {:?} ", options.precision, options.isa);
-    hasher.update(arithmetic.as_bytes());
+    let mut part = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(b"ocelli projector 2");
+    part(arithmetic.as_bytes());
+    let is_known = |key: &str| {
+        !["general.", "tokenizer."]
+            .iter()
+            .any(|k| key.starts_with(k))
+    };
+    for (key, value) in vision.metadata().iter().filter(|(key, _)| is_known(key)) {
+        part(key.as_bytes());
+        part(format!("{value:?}").as_bytes());
+    }
     for tensor in vision.tensors() {
-        hasher.update((tensor.name().len() as u64).to_le_bytes());
-        hasher.update(tensor.name().as_bytes());
-        let data = vision.data(tensor);
-        hasher.update((data.len() as u64).to_le_bytes());
-        hasher.update(data);
+        part(tensor.name().as_bytes());
+        part(format!("{:?} {:?}", tensor.ty(), tensor.shape()).as_bytes());
+        part(vision.data(tensor));
     }
     hasher.finalize().into()
 }
@@ -281,4 +293,35 @@ fn default_sampling(file: &Gguf) -> Result<Sampling, Error> {
         })
     })?;
     Ok(sampling)
+}
+
+#[cfg(test)]
+mod tests {
+    use ocelli_testkit::tiny::{Sizes, TinyFile, qwen3vl_with};
+
+    use super::*;
+
+    #[test]
+    fn kept_pictures_are_those_of_the_same_weights_settings_and_arithmetic() {
+        let digest_of = |arithmetic: &str, change: &dyn Fn(&mut TinyFile)| {
+            let mut projector = qwen3vl_with(1, &Sizes::default()).mmproj;
+            change(&mut projector);
+            let file = Gguf::from_bytes("mmproj.gguf", projector.to_bytes().into()).unwrap();
+            digest(&file, arithmetic)
+        };
+        let own = digest_of("avx2 Auto", &|_| {});
+        let renamed = digest_of("avx2 Auto", &|file| {
+            file.set("general.name", "another".into());
+        });
+        assert_eq!(own, renamed);
+        assert_ne!(own, digest_of("avx512 Auto", &|_| {}));
+        let other_norm = digest_of("avx2 Auto", &|file| {
+            file.set("clip.vision.attention.layer_norm_epsilon", 1e-5_f32.into());
+        });
+        assert_ne!(own, other_norm);
+        let other_weight = digest_of("avx2 Auto", &|file| {
+            file.tensor("v.blk.0.ln1.bias").values[0] += 1.0;
+        });
+        assert_ne!(own, other_weight);
+    }
 }
