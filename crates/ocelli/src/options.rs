@@ -36,7 +36,7 @@ pub struct Options {
     /// Tokens that prompt and answer may have together; `None` for the least of the model's own, 32768,
     /// and what half of the free memory holds.
     pub context: Option<usize>,
-    /// Requests that run at the same time; `None` for one.
+    /// Requests that run at the same time, 1 to 544; `None` for one.
     pub sequences: Option<usize>,
     /// Tokens that the cache holds for all of them, at least `context`; `None` for `sequences` times the
     /// context, if half of the free memory holds that.

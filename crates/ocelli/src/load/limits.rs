@@ -1,7 +1,7 @@
 //! How large pictures, videos and conversations may be, and whether memory holds them.
 
 use ocelli_cpu::Precision;
-use ocelli_engine::Settings;
+use ocelli_engine::{STEP_ROWS, Settings};
 use ocelli_image::{Budget, VideoBudget};
 use ocelli_models::{Join, TextModel, VisionModel};
 use ocelli_tensor::KvElement;
@@ -99,7 +99,7 @@ pub(super) fn engine_settings(
     let largest_picture = vision
         .zip(budget)
         .map(|(vision, budget)| vision.largest_grid(&budget));
-    let sequences = options.sequences.unwrap_or(1).max(1);
+    let sequences = sequences(options)?;
     let bytes = |tokens| cache_bytes(text, kv_element(options), (context, sequences, tokens));
     let wanted = most_that_fit(context.saturating_mul(sequences), bytes);
     Ok(Settings {
@@ -110,6 +110,16 @@ pub(super) fn engine_settings(
         feature_bytes: FEATURE_BYTES,
         largest_picture,
     })
+}
+
+/// Requests that run at the same time: each has a row of every step.
+fn sequences(options: &Options) -> Result<usize, Error> {
+    match options.sequences.unwrap_or(1) {
+        found @ 1..=STEP_ROWS => Ok(found),
+        found => Err(Error::Settings(format!(
+            "{found} requests at the same time, need 1..={STEP_ROWS}"
+        ))),
+    }
 }
 
 pub(crate) fn kv_element(options: &Options) -> KvElement {
@@ -200,4 +210,25 @@ pub(crate) fn check_memory(
         available_mib: free >> 20,
         hint,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_requests_run_than_a_step_has_rows() {
+        let of = |count| {
+            let options = Options {
+                sequences: count,
+                ..Options::default()
+            };
+            sequences(&options)
+        };
+        assert_eq!((of(None).unwrap(), of(Some(7)).unwrap()), (1, 7));
+        for wrong in [0, STEP_ROWS + 1] {
+            let error = of(Some(wrong)).unwrap_err().to_string();
+            assert!(error.contains(&format!("{wrong} requests")), "{error}");
+        }
+    }
 }
