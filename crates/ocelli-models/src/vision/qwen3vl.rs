@@ -7,9 +7,11 @@
 use ocelli_image::{Normalization, Patches};
 use ocelli_tensor::{Activation, AttentionPlan, Pass, Tensor};
 
-use super::config::{BIASED, Family, VisionConfig};
+use super::config::{Family, VisionConfig};
 use crate::config::Keys;
-use crate::parts::{LayerNorm, Mlp, PatchEmbedding, PositionTable, SelfAttention, grid_angles};
+use crate::parts::{
+    EncoderLayer, EncoderSizes, LayerNorm, Mlp, PatchEmbedding, PositionTable, grid_angles,
+};
 use crate::{Encoding, Error, ImageFeatures, Loader, Progress, Scope, VisionModel, VisionShape};
 
 /// See the module.
@@ -18,50 +20,11 @@ pub struct Qwen3VlVision {
     config: VisionConfig,
     patch_embedding: PatchEmbedding,
     positions: PositionTable,
-    layers: Vec<Layer>,
+    /// Each with what taps it.
+    layers: Vec<(EncoderLayer, Option<Deepstack>)>,
     merger_norm: LayerNorm,
     merger: Mlp,
     shape: VisionShape,
-}
-
-#[derive(Debug)]
-struct Layer {
-    attention_norm: LayerNorm,
-    attention: SelfAttention,
-    mlp_norm: LayerNorm,
-    mlp: Mlp,
-    deepstack: Option<Deepstack>,
-}
-
-impl Layer {
-    fn load(
-        scope: &Scope<'_>,
-        config: &VisionConfig,
-        deepstack: Option<Deepstack>,
-    ) -> Result<Self, Error> {
-        scope.require_biases(&BIASED)?;
-        scope.require_biases(&["ln1", "ln2"])?;
-        let (width, eps) = (config.width, config.norm_eps);
-        let sizes = [width, config.mlp_hidden, width];
-        Ok(Self {
-            attention_norm: LayerNorm::load(&scope.at("ln1"), width, eps)?,
-            attention: SelfAttention::load(scope, width, config.heads, "attn_out")?,
-            mlp_norm: LayerNorm::load(&scope.at("ln2"), width, eps)?,
-            mlp: Mlp::load(scope, ("ffn_up", "ffn_down"), sizes, Activation::GeluTanh)?,
-            deepstack,
-        })
-    }
-
-    /// `x`: `[patches, width]`, updated in place.
-    fn forward(&self, pass: &mut Pass<'_>, x: &Tensor, angles: &Tensor, plan: AttentionPlan<'_>) {
-        let mark = pass.mark();
-        let h = self.attention_norm.forward(pass, x);
-        self.attention.add_to(pass, (x, &h), angles, plan);
-        pass.release(mark);
-        let h = self.mlp_norm.forward(pass, x);
-        self.mlp.add_to(pass, &h, x);
-        pass.release(mark);
-    }
 }
 
 /// A second merger on an inner layer. Its norm comes after the merge, over the whole block.
@@ -107,16 +70,24 @@ impl Qwen3VlVision {
         root.require_biases(&["v.patch_embd", "v.post_ln", "mm.0", "mm.2"])?;
         let (block, width, eps) = (config.block(), config.width, config.norm_eps);
         let sizes = [block, block, config.output];
+        let encoder = EncoderSizes {
+            width,
+            heads: config.heads,
+            middle: config.mlp_hidden,
+            eps,
+            activation: Activation::GeluTanh,
+        };
         let load_layer = |i| {
             let tap = vision.at("deepstack").at(i);
             let has_tap = tap.has("fc1.weight");
             let deepstack = has_tap.then(|| Deepstack::load(&tap, &config));
-            Layer::load(&vision.at("blk").at(i), &config, deepstack.transpose()?)
+            let layer = EncoderLayer::load(&vision.at("blk").at(i), &encoder)?;
+            Ok((layer, deepstack.transpose()?))
         };
-        let layers: Vec<Layer> = (0..config.layers)
+        let layers: Vec<_> = (0..config.layers)
             .map(load_layer)
             .collect::<Result<_, Error>>()?;
-        let taps = layers.iter().filter(|l| l.deepstack.is_some()).count();
+        let taps = layers.iter().filter(|(_, tap)| tap.is_some()).count();
         Ok(Self {
             patch_embedding: PatchEmbedding::load(&vision.at("patch_embd"), width, config.patch)?,
             positions: PositionTable::load(&vision.at("position_embd"), width)?,
@@ -175,10 +146,10 @@ impl VisionModel for Qwen3VlVision {
         };
         let end = self.layers.len().min(encoding.layer + layers);
         for i in encoding.layer..end {
-            let layer = &self.layers[i];
+            let (layer, deepstack) = &self.layers[i];
             layer.forward(pass, &x, &angles, plan);
             pass.probe(format_args!("layer.{i}"), &x);
-            if let Some(deepstack) = &layer.deepstack {
+            if let Some(deepstack) = deepstack {
                 let mark = pass.mark();
                 let rows = deepstack.forward(pass, &x, self.config.block());
                 pass.probe(
