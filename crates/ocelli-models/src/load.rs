@@ -137,7 +137,7 @@ impl<'a> Loader<'a> {
         rows: std::ops::Range<usize>,
     ) -> Result<Vec<f32>, Error> {
         if !info.ty().is_runnable() {
-            return Err(self.pack_error(info, PackError::UnsupportedType(info.ty().name())));
+            return Err(self.pack_error(info.name(), PackError::UnsupportedType(info.ty().name())));
         }
         let row_bytes = info.ty().row_bytes(info.row_elements()).unwrap_or(0);
         let mut values = vec![0.0; rows.len() * info.row_elements()];
@@ -164,13 +164,13 @@ impl<'a> Loader<'a> {
         let weight = self
             .backend
             .pack(&[source], purpose)
-            .map_err(|error| self.pack_error(info, error))?;
+            .map_err(|error| self.pack_error(info.name(), error))?;
         self.count(weight.bytes());
         Ok(weight)
     }
 
-    fn pack_error(&self, info: &TensorInfo, source: PackError) -> Error {
-        let (file, name) = (self.gguf.name().to_owned(), info.name().to_owned());
+    fn pack_error(&self, name: &str, source: PackError) -> Error {
+        let (file, name) = (self.gguf.name().to_owned(), name.to_owned());
         match source {
             PackError::OutOfMemory { .. } => Error::NoMemory { file, name, source },
             PackError::UnsupportedType(_) => Error::Pack { file, name, source },
@@ -386,7 +386,10 @@ impl<'a> Scope<'a> {
             .loader
             .backend
             .pack(&[source], Use::Product)
-            .map_err(|error| self.loader.invalid(error.to_string()))?;
+            .map_err(|error| {
+                self.loader
+                    .pack_error(self.prefix.trim_end_matches('.'), error)
+            })?;
         self.loader.count(weight.bytes());
         Ok(weight)
     }
