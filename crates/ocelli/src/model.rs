@@ -143,7 +143,15 @@ impl Model {
             ..
         } = self.prepare(&request)?;
         let owners = prompt.owners.clone();
-        let observe = &mut |event: Event<'_>| observe(by_medium(&owners, event));
+        let observe = &mut |event: Event<'_>| {
+            observe(match event {
+                Event::Encoding { image, done, total } => {
+                    let (image, done, total) = by_medium(&owners, (image, done, total));
+                    Event::Encoding { image, done, total }
+                }
+                other => other,
+            })
+        };
         let outcome = self.parts.engine.generate(
             Generate {
                 sampling: request
@@ -244,22 +252,44 @@ pub(crate) fn view(images: &[ImageRecord], videos: &[VideoRecord]) -> Option<Vie
     }
 }
 
-/// An event told of pictures and videos: the layers of all temporal patches of a video are one count.
-fn by_medium<'a>(owners: &[Owner], event: Event<'a>) -> Event<'a> {
-    let Event::Encoding { image, done, total } = event else {
-        return event;
-    };
+/// The encoding of picture number `image`, as the engine counts them, told of pictures and videos: which one it is, and its layers done
+/// and in all. Those of all temporal patches of a video are one count.
+pub(crate) fn by_medium(
+    owners: &[Owner],
+    (image, done, total): (usize, usize, usize),
+) -> (usize, usize, usize) {
     let Some(owner) = owners.get(image) else {
-        return event;
+        return (image, done, total);
     };
     let own = owners.iter().filter(|other| *other == owner).count();
     let before = owners[..image].iter().filter(|other| *other == owner);
     let mut media = owners[..image].to_vec();
     media.retain(|other| other != owner);
     media.dedup();
-    Event::Encoding {
-        image: media.len(),
-        done: before.count() * total + done,
-        total: own * total,
+    (media.len(), before.count() * total + done, own * total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_of_all_temporal_patches_of_a_video_are_one_count() {
+        let (image, video) = (Owner::Image(0), Owner::Video(0));
+        let owners = [image, video, video, video, Owner::Image(1)];
+        let told: Vec<_> = (0..5).map(|at| by_medium(&owners, (at, 2, 10))).collect();
+        let expected = [(0, 2, 10), (1, 2, 30), (1, 12, 30), (1, 22, 30), (2, 2, 10)];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_model_can_be_sent_to_another_thread_and_a_service_shared_by_many() {
+        fn sent<T: Send>() {}
+        fn shared<T: Send + Sync>() {}
+        sent::<Model>();
+        shared::<crate::service::Service>();
+        shared::<crate::service::Models>();
+        shared::<crate::service::Answering>();
+        shared::<Error>();
     }
 }

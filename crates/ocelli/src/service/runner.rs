@@ -8,7 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use ocelli_engine::{
-    Channel, Engine, FinishReason, Generate, Outcome, Output, SequenceId, TokenLogprob,
+    Channel, Engine, FinishReason, Generate, Outcome, Output, Owner, SequenceId, TokenLogprob,
 };
 use ocelli_image::{ImageRecord, VideoRecord};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use super::calling::Tools;
 use super::pool::Held;
 use super::status::Status;
 use super::updates::{Finished, Outlet, Update};
-use crate::model::view;
+use crate::model::{by_medium, view};
 use crate::prepare::Preparer;
 use crate::{Error, Timings, Usage};
 
@@ -59,6 +59,8 @@ pub(super) struct Request {
 /// A request that the engine has.
 struct Running {
     outlet: Outlet,
+    /// What each picture of the engine belongs to.
+    owners: Arc<[Owner]>,
     images: Arc<Vec<ImageRecord>>,
     videos: Arc<Vec<VideoRecord>>,
     times: (Duration, Duration),
@@ -155,6 +157,7 @@ impl Runner {
             return;
         }
         let prompt_tokens = generate.prompt.tokens.len();
+        let owners: Arc<[Owner]> = generate.prompt.owners.as_slice().into();
         let answers = outlets.len();
         let engine = &mut self.engine;
         let submit = || engine.submit_answers(generate, answers);
@@ -169,6 +172,7 @@ impl Runner {
                     });
                     let running = Running {
                         outlet,
+                        owners: owners.clone(),
                         images: images.clone(),
                         videos: videos.clone(),
                         times,
@@ -234,7 +238,10 @@ impl Runner {
                 logprobs,
                 ..
             } if running.tools.is_some() => return self.tell_beside_tools(id, &text, logprobs),
-            Output::Encoding { image, done, total } => Update::Encoding { image, done, total },
+            Output::Encoding { image, done, total } => {
+                let (image, done, total) = by_medium(&running.owners, (image, done, total));
+                Update::Encoding { image, done, total }
+            }
             Output::Prefill { done, total } => {
                 if done == total {
                     running.first_token = Some(running.since.elapsed());

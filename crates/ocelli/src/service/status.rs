@@ -8,6 +8,7 @@ use ocelli_engine::Stats;
 
 /// Numbers that only grow, and how many requests there are now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
     /// Requests that run: their first step was made.
     pub running: usize,

@@ -31,11 +31,11 @@ pub enum Update {
         /// What went so that the rest fits, as in `message 2`.
         dropped: Vec<String>,
     },
-    /// Layers done of a picture's encoding.
+    /// Layers done of the encoding of a picture or video.
     Encoding {
-        /// Index of the picture.
+        /// Index among pictures and videos, in the order of the prompt.
         image: usize,
-        /// Layers done.
+        /// Layers done; those of all frames of a video together.
         done: usize,
         /// All layers.
         total: usize,
@@ -66,6 +66,7 @@ pub enum Update {
 
 /// A complete answer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Finished {
     /// The whole text, without calls of tools.
     pub text: String,
