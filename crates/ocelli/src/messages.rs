@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use base64::Engine as _;
-use serde_json::Value;
+use ocelli_text::ToolCall;
+use serde_json::{Map, Value};
 
 use crate::{Error, Fps, ImageSource, MOST_FRAMES, Message, Part, Role, Video, VideoSource};
 
@@ -14,6 +15,9 @@ use crate::{Error, Fps, ImageSource, MOST_FRAMES, Message, Part, Role, Video, Vi
 /// `base`), or `{"type": "image", "image"}` likewise. Videos: `{"type": "video_url", "video_url": {"url"}}` and
 /// `{"type": "video", "video"}` with a path, a `data:video/...` or `data:image/...` URL, or a list of
 /// pictures; beside it stand `"fps"` (required for a list) and `"max_frames"`.
+///
+/// Turns of the assistant may have `reasoning_content` and `tool_calls`, and then no content; results of tools have the
+/// `tool_call_id` that they belong to.
 ///
 /// # Errors
 /// Names the place of what is missing or of the wrong type.
@@ -59,8 +63,17 @@ fn read_message(message: &Value, place: &str, base: &Path) -> Result<Message, Er
             format!("'{name}' is unknown, {need}"),
         )
     })?;
+    let tool_calls = read_tool_calls(message, place)?;
+    let text = |key: &str| match message.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(wrong(&format!("{place}.{key}"), "need a string")),
+    };
+    let tool_call_id = text("tool_call_id")?;
+    let reasoning = text("reasoning_content")?.or(text("reasoning")?);
     let place = format!("{place}.content");
     let parts = match message.get("content") {
+        None | Some(Value::Null) if !tool_calls.is_empty() => Vec::new(),
         Some(Value::String(text)) => vec![Part::Text(text.clone())],
         Some(Value::Array(parts)) => parts
             .iter()
@@ -69,7 +82,44 @@ fn read_message(message: &Value, place: &str, base: &Path) -> Result<Message, Er
             .collect::<Result<_, _>>()?,
         _ => return Err(wrong(&place, "need a string or a list of parts")),
     };
-    Ok(Message::new(role, parts))
+    Ok(Message {
+        reasoning,
+        tool_calls,
+        tool_call_id,
+        ..Message::new(role, parts)
+    })
+}
+
+/// `[{"id", "function": {"name", "arguments"}}, ...]`; arguments are an object, as a rule in a string.
+fn read_tool_calls(message: &Value, place: &str) -> Result<Vec<ToolCall>, Error> {
+    let place = format!("{place}.tool_calls");
+    let calls = match message.get("tool_calls") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(calls)) => calls,
+        Some(_) => return Err(wrong(&place, "need a list of calls")),
+    };
+    let read = |(i, call): (usize, &Value)| {
+        let function = call.get("function").unwrap_or(&Value::Null);
+        let place = format!("{place}[{i}].function");
+        let name = function.get("name").and_then(Value::as_str);
+        let missing = || wrong(&format!("{place}.name"), "missing, need a string");
+        let name = name.ok_or_else(missing)?;
+        let arguments = match function.get("arguments") {
+            None | Some(Value::Null) => Value::Object(Map::new()),
+            // What a model wrote goes back to it even if it is no JSON.
+            Some(Value::String(text)) => {
+                serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))
+            }
+            Some(other) => other.clone(),
+        };
+        let id = call.get("id").and_then(Value::as_str);
+        Ok(ToolCall {
+            id: id.map(str::to_owned),
+            name: name.to_owned(),
+            arguments,
+        })
+    };
+    calls.iter().enumerate().map(read).collect()
 }
 
 fn read_part(part: &Value, place: &str, base: &Path) -> Result<Part, Error> {
@@ -236,6 +286,32 @@ mod tests {
     }
 
     #[test]
+    fn calls_of_tools_their_results_and_reasoning_are_kept() {
+        let json = r#"[
+            {"role": "user", "content": "How warm is it?"},
+            {"role": "assistant", "content": null, "reasoning_content": "I ask.", "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "warm", "arguments": "{\"at\": \"Ulm\"}"}},
+                {"function": {"name": "now"}}]},
+            {"role": "tool", "tool_call_id": "c1", "content": "7"}]"#;
+        let got = from_openai(json, Path::new("")).unwrap();
+        let call = |id: Option<&str>, name: &str, arguments: Value| ToolCall {
+            id: id.map(str::to_owned),
+            name: name.to_owned(),
+            arguments,
+        };
+        let expected = Message {
+            reasoning: Some("I ask.".to_owned()),
+            tool_calls: vec![
+                call(Some("c1"), "warm", serde_json::json!({"at": "Ulm"})),
+                call(None, "now", serde_json::json!({})),
+            ],
+            ..Message::new(Role::Assistant, Vec::new())
+        };
+        assert_eq!(got[1], expected);
+        assert_eq!(got[2].tool_call_id.as_deref(), Some("c1"));
+    }
+
+    #[test]
     fn videos_are_files_data_or_lists_of_pictures() {
         let json = r#"[{"role": "user", "content": [
             {"type": "video_url", "video_url": {"url": "a.mp4"}},
@@ -273,6 +349,14 @@ mod tests {
             (
                 r#"[{"role": "user", "content": [{"type": "video_url"}]}]"#,
                 "content[0].video_url: missing",
+            ),
+            (
+                r#"[{"role": "assistant", "tool_calls": [{"function": {"arguments": "{}"}}]}]"#,
+                "tool_calls[0].function.name: missing",
+            ),
+            (
+                r#"[{"role": "assistant", "content": null}]"#,
+                "messages[0].content: need",
             ),
             ("{", "messages: "),
             ("[]", "at least one"),
