@@ -19,8 +19,31 @@
 //! # }
 //! ```
 //!
-//! [`Model::ask_with`] streams; [`Request::from_messages`] takes a whole conversation. A second
-//! question about the same picture encodes nothing again.
+//! [`Request::from_messages`] takes a whole conversation. A second question about the same picture encodes
+//! nothing again. [`Model::ask_with`] tells of the answer as it comes, and can end it:
+//!
+//! ```
+//! use std::ops::ControlFlow;
+//!
+//! use ocelli::{Event, Model, Request};
+//!
+//! # fn main() -> Result<(), ocelli::Error> {
+//! # std::env::set_current_dir("../..").expect("tests run in the crate's folder");
+//! let mut model = Model::demo()?;
+//! let request = Request::new("What is in this picture?").image("examples/scene.png").max_tokens(50);
+//! let mut shown = String::new();
+//! let answer = model.ask_with(request, &mut |event| {
+//!     if let Event::Text(text) = event {
+//!         shown.push_str(text);
+//!     }
+//!     ControlFlow::Continue(())
+//! })?;
+//! assert_eq!(shown, answer.text);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Model`] answers one request at a time; a [`service::Service`] answers many at once, from any thread.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -30,6 +53,7 @@ mod chat;
 mod check;
 mod demo;
 mod error;
+pub mod errors;
 pub mod inspect;
 mod load;
 mod memory;
