@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// Something that happened while a request runs.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// Layers done of a picture's encoding.
     Encoding {
@@ -97,6 +98,7 @@ pub struct Alternative {
 
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FinishReason {
     /// The model ended it, a stop string or stop token came, or its grammar is complete.
     Stop,
@@ -122,6 +124,7 @@ impl FinishReason {
 
 /// What stopped an answer that ended by [`FinishReason::Stop`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StopCause {
     /// A token of the model that ends answers.
     End(u32),

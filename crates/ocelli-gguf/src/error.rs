@@ -7,6 +7,7 @@ use ocelli_quant::QuantError;
 
 /// Errors of reading and writing GGUF files.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The path is missing, unreadable, not a file, or cannot be written.
     #[error("cannot {action} {}: {source}", path.display())]

@@ -4,6 +4,7 @@ use crate::TensorType;
 
 /// Errors of this crate. Callers add the file and tensor name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum QuantError {
     /// The id is not in the GGUF list of types.
     #[error("unknown tensor type {id}")]

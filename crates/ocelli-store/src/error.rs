@@ -6,6 +6,7 @@ use crate::Misfit;
 
 /// Errors of finding, opening and pairing model files.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A file is missing, unreadable or bad.
     #[error(transparent)]

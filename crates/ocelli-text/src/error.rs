@@ -2,6 +2,7 @@
 
 /// Errors of tokenizers and chat templates.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A metadata value is missing or of the wrong type.
     #[error(transparent)]

@@ -8,6 +8,7 @@ use ocelli_image::{ImageRecord, VideoRecord};
 
 /// Tokens of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Tokens of the prompt, pictures included.
     pub prompt_tokens: usize,
@@ -19,6 +20,7 @@ pub struct Usage {
 
 /// Where the time went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Timings {
     /// Opening the model, once.
     pub load: Duration,
@@ -36,6 +38,7 @@ pub struct Timings {
 
 /// An answer with everything that is known about how it came.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Answer {
     /// The answer.
     pub text: String,
