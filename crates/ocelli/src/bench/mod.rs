@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ocelli_cpu::{CpuBackend, CpuOptions};
+use ocelli_engine::STEP_ROWS;
 
 pub use operations::{OperationReport, OperationsReport};
 pub use report::{MachineReport, ModelReport, PeakReport, Report, Run, Stage, Stages, TokenStage};
@@ -68,7 +69,7 @@ pub struct BenchOptions {
     pub text_tokens: Vec<usize>,
     /// Tokens that are generated.
     pub new_tokens: usize,
-    /// Sequences that are generated in one step: each is a case.
+    /// Sequences that are generated in one step, at most 544: each is a case.
     pub batches: Vec<usize>,
     /// Threads that compute; `None` for as many as the process may use.
     pub threads: Option<usize>,
@@ -212,7 +213,12 @@ fn check(options: &BenchOptions) -> Result<(), Error> {
         let what = "tokens, repeats and sequences: found 0, need at least 1";
         return Err(Error::Settings(what.to_owned()));
     }
-    Ok(())
+    match options.batches.iter().find(|&&batch| batch > STEP_ROWS) {
+        None => Ok(()),
+        Some(batch) => Err(Error::Settings(format!(
+            "{batch} sequences in one step, need at most {STEP_ROWS}"
+        ))),
+    }
 }
 
 /// Every combination of pictures, prompts and batches.
@@ -267,6 +273,18 @@ fn describe(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_sequences_are_measured_than_a_step_takes() {
+        let of = |batch| {
+            check(&BenchOptions {
+                batches: vec![1, batch],
+                ..BenchOptions::default()
+            })
+        };
+        assert!(of(STEP_ROWS).is_ok());
+        assert!(of(STEP_ROWS + 1).is_err() && of(0).is_err());
+    }
 
     #[test]
     fn cases_are_all_combinations_and_the_default_is_one_picture_with_a_question() {
