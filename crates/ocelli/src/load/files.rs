@@ -81,7 +81,8 @@ impl Files {
         found.unwrap_or_else(|| "no projector was given".to_owned())
     }
 
-    pub(super) fn total_bytes(&self) -> u64 {
+    /// Bytes of all files, parts of split models and a projector that was found included.
+    pub(crate) fn total_bytes(&self) -> u64 {
         self.all().map(Gguf::total_bytes).sum()
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::pool::Meter;
 use super::{Service, ServiceOptions};
-use crate::load::{WEIGHTS_HINT, check_memory};
+use crate::load::{Files, WEIGHTS_HINT, check_memory};
 use crate::memory::{available, mib};
 use crate::{Error, Model, Options, Source};
 
@@ -249,7 +249,8 @@ impl Models {
         let mut on_its_way = Unload(Some(kept));
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = &kept.entry;
-        self.make_room(entry)?;
+        let files = Files::open(&entry.source, &entry.options)?.total_bytes();
+        self.make_room(&entry.name, files)?;
         let model = Model::load(&entry.source, &entry.options, &mut |_, _| {})?;
         let service = Arc::new(Service::start_with(
             model,
@@ -270,18 +271,18 @@ impl Models {
     /// # Errors
     /// [`Error::UnknownModel`], or [`Error::Memory`] when there is too little for its files.
     pub fn check_memory(&self, name: &str) -> Result<(), Error> {
-        self.check_alone(&self.find(name)?.entry)
+        let entry = &self.find(name)?.entry;
+        self.check_alone(&entry.name, entry.file_bytes())
     }
 
-    fn check_alone(&self, entry: &ModelEntry) -> Result<(), Error> {
-        let what = format!("model '{}'", entry.name);
-        check_memory(&what, entry.file_bytes(), self.memory, WEIGHTS_HINT)
+    fn check_alone(&self, name: &str, files: u64) -> Result<(), Error> {
+        let what = format!("model '{name}'");
+        check_memory(&what, files, self.memory, WEIGHTS_HINT)
     }
 
-    /// Unloads models that nobody uses, the one that was used longest ago first, until there is room.
-    fn make_room(&self, entry: &ModelEntry) -> Result<(), Error> {
-        self.check_alone(entry)?;
-        let needed = entry.file_bytes();
+    /// Unloads models that nobody uses, the one that was used longest ago first, until there is room for so many bytes.
+    fn make_room(&self, name: &str, needed: u64) -> Result<(), Error> {
+        self.check_alone(name, needed)?;
         loop {
             let taken: u64 = self.kept.iter().map(|kept| bytes(&kept.state())).sum();
             if taken.saturating_add(needed) <= self.memory {
@@ -293,7 +294,7 @@ impl Models {
             });
             let Some((_, oldest)) = idle.min_by_key(|(used, _)| *used) else {
                 return Err(Error::Memory {
-                    what: format!("model '{}'", entry.name),
+                    what: format!("model '{name}'"),
                     needed_mib: mib(needed),
                     available_mib: self.memory.saturating_sub(taken) >> 20,
                     hint: "Other models are in use; try again later",
