@@ -117,7 +117,7 @@ impl Engine {
     /// Reserves memory for the worst step, the largest picture and the whole cache.
     pub fn new(model: Arc<Model>, backend: Arc<dyn Backend>, settings: Settings) -> Self {
         let deepstack = model.vision.as_ref().map_or(0, |v| v.deepstack());
-        let text = text_memory(model.text.as_ref(), deepstack);
+        let text = text_memory(model.text.as_ref(), deepstack, settings.sequences);
         let lanes = settings
             .largest_picture
             .into_iter()
@@ -195,6 +195,7 @@ impl Engine {
             .min(self.settings.context - prompt_tokens);
         let answer = Answer::new(&self.model.tokenizer, &request, limit)?;
         let client = request.client;
+        let is_scored = request.prompt_logprobs.is_some();
         let known = request.pictures.iter().filter(|p| p.features.is_some());
         self.counts.feature_hits_total += known.count() as u64;
         let sequence = Sequence::new(request, answer, self.model.text.as_ref(), &self.keys);
@@ -210,6 +211,9 @@ impl Engine {
         assert!(accepted, "the cache holds at least one context");
         self.scheduler
             .keep_whole(id, sequence.prompt.blocks.clone());
+        if is_scored {
+            self.scheduler.score(id);
+        }
         self.sequences.insert(id, sequence);
         self.look_on_disk(id);
         Ok(id)
@@ -261,6 +265,7 @@ impl Engine {
                         observe(Event::Encoding { image, done, total })
                     }
                     Output::Prefill { done, total } => observe(Event::Prefill { done, total }),
+                    Output::Scored(_) => ControlFlow::Continue(()),
                     Output::Text { text, .. } if text.is_empty() => ControlFlow::Continue(()),
                     Output::Text { text, channel, .. } => observe(match channel {
                         Channel::Answer => Event::Text(&text),

@@ -47,6 +47,8 @@ pub enum Output {
         /// All tokens.
         total: usize,
     },
+    /// How likely the prompt's tokens were, where that was asked for: once, before any text.
+    Scored(PromptLogprobs),
     /// New text: always whole characters.
     Text {
         /// The text.
@@ -83,6 +85,15 @@ pub struct TokenLogprob {
     pub logprob: f32,
     /// The most likely tokens, the first one first.
     pub alternatives: Vec<Alternative>,
+}
+
+/// How likely the tokens of a prompt were.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PromptLogprobs {
+    /// Bytes of the first token: nothing before it says how likely it was.
+    pub first: Vec<u8>,
+    /// The others, in order.
+    pub rest: Vec<TokenLogprob>,
 }
 
 /// A token that could have been chosen.

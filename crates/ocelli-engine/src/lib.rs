@@ -44,7 +44,8 @@ pub use disk::ImageCache;
 pub use engine::{Engine, Settings};
 pub use error::Error;
 pub use event::{
-    Alternative, Channel, Event, FinishReason, Outcome, Output, StopCause, Timings, TokenLogprob,
+    Alternative, Channel, Event, FinishReason, Outcome, Output, PromptLogprobs, StopCause, Timings,
+    TokenLogprob,
 };
 pub use features::{FeatureCache, KnownPictures};
 pub use grammar::{COMPILE_TIME, GRAMMAR_BYTES, Grammar, GrammarSource, Grammars};
@@ -52,7 +53,7 @@ pub use keys::cache_salt;
 pub use model::Model;
 pub use pages::{PageKey, PagePool};
 pub use picture::Picture;
-pub use plan::{STEP_ROWS, text_memory, text_work, vision_memory, vision_work};
+pub use plan::{SCORED_ROWS, STEP_ROWS, text_memory, text_work, vision_memory, vision_work};
 pub use prompt::{ImageKey, ImageSlot, ImageSpan, Layout, Medium, Owner, Prompt, RowKey};
 pub use repetition::Repetition;
 pub use request::{Generate, MOST_ALTERNATIVES, MOST_BIASES, Thinking};

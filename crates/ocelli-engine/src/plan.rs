@@ -11,9 +11,16 @@ use ocelli_tensor::{
 /// steps, not two and a little one that reads all weights for a few rows.
 pub const STEP_ROWS: usize = 544;
 
-/// Elements that a text step of [`STEP_ROWS`] rows needs, image rows with `deepstack` extras included.
-pub fn text_memory(model: &dyn TextModel, deepstack: usize) -> usize {
+/// Most rows of prompts in a step, each of whose tokens is to have its probability: the logits of every such row are held
+/// at once. Each step reads all weights for them, so that fewer rows would cost more time.
+pub const SCORED_ROWS: usize = 32;
+
+/// Elements that a text step of [`STEP_ROWS`] rows needs, image rows with `deepstack` extras included, where so many
+/// sequences run.
+pub fn text_memory(model: &dyn TextModel, deepstack: usize, sequences: usize) -> usize {
     let rows = STEP_ROWS;
+    // One row of each sequence has logits, and all of those that are scored.
+    let outputs = (sequences + SCORED_ROWS).min(rows);
     let features = ImageFeatures {
         grid: Grid {
             t: 1,
@@ -44,7 +51,7 @@ pub fn text_memory(model: &dyn TextModel, deepstack: usize) -> usize {
         prompt_rows: rows,
         spans: &spans,
         images: if deepstack > 0 { &images } else { &[] },
-        output_rows: &[rows - 1],
+        output_rows: &(rows - outputs..rows).collect::<Vec<_>>(),
     };
     measured_step(model, &step).peak()
 }

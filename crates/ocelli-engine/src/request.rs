@@ -28,6 +28,9 @@ pub struct Generate {
     pub ignore_end: bool,
     /// Reports the probability of each token of the answer and of so many alternatives. Default `None`.
     pub logprobs: Option<usize>,
+    /// Reports the same of each token of the prompt but the first. Such a prompt is run whole and shares no pages
+    /// with others; it has no pictures. Default `None`.
+    pub prompt_logprobs: Option<usize>,
     /// Ends answers that run in circles. On unless `ignore_end`.
     pub repetition: Option<Repetition>,
     /// What the answer must look like. Default `None`: anything.
@@ -56,6 +59,7 @@ impl Generate {
             stop_tokens: Vec::new(),
             ignore_end: false,
             logprobs: None,
+            prompt_logprobs: None,
             repetition: Some(Repetition::default()),
             grammar: None,
             thinking: Thinking::default(),
@@ -69,9 +73,16 @@ impl Generate {
     pub(crate) fn check(&self, vocabulary: usize) -> Result<(), Error> {
         self.sampling.check().map_err(Error::Sampling)?;
         let wrong = |what: String| Err(Error::Sampling(what));
-        if let Some(count) = self.logprobs.filter(|count| *count > MOST_ALTERNATIVES) {
+        let mut counts = self.logprobs.into_iter().chain(self.prompt_logprobs);
+        if let Some(count) = counts.find(|count| *count > MOST_ALTERNATIVES) {
             return wrong(format!(
                 "top_logprobs is {count}, need at most {MOST_ALTERNATIVES}"
+            ));
+        }
+        if self.prompt_logprobs.is_some() && !self.prompt.images.is_empty() {
+            let found = self.prompt.images.len();
+            return wrong(format!(
+                "prompt_logprobs: found {found} pictures in the prompt, need a prompt of text. Ask for logprobs of the answer"
             ));
         }
         let biases = self.sampling.logit_bias.len();

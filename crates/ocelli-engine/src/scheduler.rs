@@ -4,8 +4,10 @@
 //! cache could hold the longest answer of each. A step then takes one token of every sequence that
 //! generates, and shares the remaining rows, at least one, among the prompts. Same calls, same plans.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
+
+use crate::SCORED_ROWS;
 
 /// A sequence, as its owner numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +96,8 @@ pub struct Scheduler {
     room: usize,
     /// Runs of prompt tokens that no step cuts.
     blocks: BTreeMap<SequenceId, Vec<Range<usize>>>,
+    /// Sequences, each of whose prompt rows has logits.
+    scored: BTreeSet<SequenceId>,
     /// The prompt that was served last, so that the next step starts behind it.
     last_served: Option<SequenceId>,
     /// The client whose picture was encoded last.
@@ -112,6 +116,7 @@ impl Scheduler {
             promised_pages: 0,
             room: limits.step_rows,
             blocks: BTreeMap::new(),
+            scored: BTreeSet::new(),
             last_served: None,
             last_encoded: None,
         }
@@ -150,6 +155,12 @@ impl Scheduler {
         if !blocks.is_empty() {
             self.blocks.insert(id, blocks);
         }
+    }
+
+    /// Says that every row of a sequence's prompt has logits: a step takes at most [`SCORED_ROWS`] of such rows. The prompt
+    /// has no runs that must stay whole.
+    pub fn score(&mut self, id: SequenceId) {
+        self.scored.insert(id);
     }
 
     /// Sequences that wait.
@@ -264,10 +275,15 @@ impl Scheduler {
             .filter(|(_, r)| is_open(r))
             .partition(|(id, _)| self.last_served.is_some_and(|last| **id <= last));
         let open: Vec<_> = behind.into_iter().chain(before).collect();
+        let mut scored_rows = SCORED_ROWS;
         for (i, (id, running)) in open.iter().enumerate() {
             // An even share of what is left; what a short prompt leaves goes to the others.
             let share = rows.div_ceil(open.len() - i);
-            let count = share.min(running.ready - running.done);
+            let mut count = share.min(running.ready - running.done);
+            if self.scored.contains(id) {
+                count = count.min(scored_rows);
+                scored_rows -= count;
+            }
             // The first in turn takes a block even if others wait longer for it: each is the first some time.
             let most = match i {
                 0 => room,
@@ -297,6 +313,7 @@ impl Scheduler {
     /// Ends a sequence, wherever it is. False when it is unknown.
     pub fn finish(&mut self, id: SequenceId) -> bool {
         self.blocks.remove(&id);
+        self.scored.remove(&id);
         if let Some(running) = self.running.remove(&id) {
             self.promised_pages -= running.pages;
             return true;

@@ -10,6 +10,7 @@ use ocelli_tensor::PageId;
 use crate::answer::Answer;
 use crate::join::Pace;
 use crate::keys::Keys;
+use crate::logprobs::Scores;
 use crate::table::{PageTable, Pools};
 use crate::vision::Rounding;
 use crate::{Generate, ImageKey, PAGE_TOKENS, PageKey, Picture, Prompt, RowKey, Timings};
@@ -39,6 +40,8 @@ pub(crate) struct Sequence {
     /// Which backend runs it.
     pub(crate) rounding: Rounding,
     pub(crate) answer: Answer,
+    /// How likely the prompt's tokens were, until all have run.
+    pub(crate) scores: Option<Scores>,
     /// The token that was chosen last.
     pub(crate) last_token: u32,
     pub(crate) timings: Timings,
@@ -56,10 +59,17 @@ impl Sequence {
         let (prompt, pictures, salt) = (request.prompt, request.pictures, request.salt);
         let root = keys.page_root(&salt);
         let picture_key = |picture: &Picture| keys.image(&picture.key, &salt);
+        let scores = request.prompt_logprobs.map(Scores::new);
+        // A page that is taken over has no logits, so that a prompt that is scored takes none.
+        let (page_keys, root) = match scores {
+            None => (prompt.page_keys(PAGE_TOKENS, &root), Some(root)),
+            Some(_) => (Vec::new(), None),
+        };
         Self {
             positions: model.positions(&prompt.segments),
-            keys: prompt.page_keys(PAGE_TOKENS, &root),
-            root: Some(root),
+            keys: page_keys,
+            root,
+            scores,
             picture_keys: pictures.iter().map(picture_key).collect(),
             on_disk: vec![false; pictures.len()],
             features: pictures.iter().map(|p| p.features.clone()).collect(),
@@ -193,6 +203,9 @@ impl Sequence {
         self.table.forget(pools);
         self.table.give_back(pools);
         (self.cached, self.reused) = (0, 0);
+        if let Some(scores) = &mut self.scores {
+            scores.clear();
+        }
     }
 
     /// Takes the features of a picture. Nothing looks at its pixels any more, and an answer may take long.
@@ -246,6 +259,15 @@ impl Sequence {
                 })
             })
             .collect()
+    }
+
+    /// Those of the prompt's `tokens` whose logits are wanted: all where they are scored, else the last one of the prompt.
+    pub(crate) fn output_rows(&self, tokens: &Range<usize>) -> Range<usize> {
+        match &self.scores {
+            Some(_) => tokens.clone(),
+            None if tokens.end == self.prompt.tokens.len() => tokens.end - 1..tokens.end,
+            None => tokens.end..tokens.end,
+        }
     }
 
     /// Position of the last chosen token on all axes.

@@ -1,13 +1,14 @@
 //! One piece of work: a slice of a picture's encoding (see `encode.rs`), then one forward pass.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Instant;
 
 use ocelli_models::{Step, run_step};
 use ocelli_tensor::{Pass, Probe, Span, Stage};
 
 use crate::features::lock;
-use crate::isolate::Panicked;
+use crate::isolate::{Panicked, guarded};
 use crate::join::Pace;
 use crate::{Engine, Error, FinishReason, Output, Plan, STEP_ROWS, Sequence, SequenceId};
 
@@ -59,37 +60,27 @@ impl Engine {
     pub(crate) fn take_in(&mut self, plan: &Plan, logits: &mut [f32], outputs: &mut Outputs) {
         self.counts.steps_total += 1;
         self.scheduler.advance(plan);
-        let mut rows = logits.chunks_exact_mut(self.model.text.vocabulary());
+        let vocabulary = self.model.text.vocabulary();
+        let mut rest = logits;
+        let mut rows = |count: usize| {
+            let all = std::mem::take(&mut rest);
+            let (own, others) = all.split_at_mut(count * vocabulary);
+            rest = others;
+            own
+        };
         let mut chosen = BTreeMap::new();
         for (id, tokens) in &plan.prompts {
-            let Some(sequence) = self.sequences.get_mut(id) else {
+            let Some(sequence) = self.sequences.get(id) else {
                 continue;
             };
-            let (done, total) = (tokens.end, sequence.prompt.tokens.len());
-            if done < total {
-                sequence.ran(&mut self.pools, done);
-                outputs.push((*id, Output::Prefill { done, total }));
-                continue;
+            let own = rows(sequence.output_rows(tokens).len());
+            if self.take_in_prompt((*id, tokens), own, outputs) {
+                let last = own.len() - vocabulary;
+                chosen.insert(*id, &mut own[last..]);
             }
-            let row = rows.next().unwrap_or_default();
-            let single = Plan {
-                prompts: vec![(*id, tokens.clone())],
-                generating: Vec::new(),
-            };
-            if !self.check_finite(*id, row, &single, outputs) {
-                continue;
-            }
-            let Some(sequence) = self.sequences.get_mut(id) else {
-                continue;
-            };
-            sequence.ran(&mut self.pools, done);
-            outputs.push((*id, Output::Prefill { done, total }));
-            let lap = sequence.lap();
-            sequence.timings.prefill += lap;
-            chosen.insert(*id, row);
         }
         for id in &plan.generating {
-            let row = rows.next().unwrap_or_default();
+            let row = rows(1);
             if !self.check_finite(*id, row, &Plan::of_generating(*id), outputs) {
                 continue;
             }
@@ -99,6 +90,53 @@ impl Engine {
             chosen.insert(*id, row);
         }
         self.choose(chosen, outputs);
+    }
+
+    /// Notes what a step brought to one prompt, whose rows have these logits: true when its first token is to be chosen.
+    fn take_in_prompt(
+        &mut self,
+        (id, tokens): (SequenceId, &Range<usize>),
+        logits: &[f32],
+        outputs: &mut Outputs,
+    ) -> bool {
+        let single = Plan {
+            prompts: vec![(id, tokens.clone())],
+            generating: Vec::new(),
+        };
+        if !self.check_finite(id, logits, &single, outputs) {
+            return false;
+        }
+        let vocabulary = self.model.text.vocabulary();
+        let tokenizer = &self.model.tokenizer;
+        let Some(sequence) = self.sequences.get_mut(&id) else {
+            return false;
+        };
+        let (done, total) = (tokens.end, sequence.prompt.tokens.len());
+        if let Some(scores) = &mut sequence.scores {
+            let next = &sequence.prompt.tokens[tokens.start + 1..total.min(done + 1)];
+            let scored = guarded(|| scores.take(tokenizer, next, (logits, vocabulary)));
+            if scored.is_err() {
+                self.fail_by_panic(id, "the probabilities of a prompt", outputs);
+                return false;
+            }
+        }
+        sequence.ran(&mut self.pools, done);
+        outputs.push((id, Output::Prefill { done, total }));
+        if done < total {
+            return false;
+        }
+        let lap = sequence.lap();
+        sequence.timings.prefill += lap;
+        if let Some(scores) = sequence.scores.take() {
+            let first = sequence.prompt.tokens[0];
+            outputs.push((id, Output::Scored(scores.finish(tokenizer, first))));
+        }
+        // A prompt that is only scored has no answer.
+        let is_full = sequence.answer.is_full();
+        if is_full && let Some(outcome) = self.end(id, FinishReason::Length.into()) {
+            outputs.push((id, Output::Done(Box::new(outcome))));
+        }
+        !is_full
     }
 
     /// False when a request's logits are not finite: then it is repeated without rounding, or has failed.
@@ -139,6 +177,7 @@ impl Engine {
             // What it takes over is seen before the next step.
             sequence.pace = Pace::Behind;
             if sequence.answer.is_full()
+                && sequence.scores.is_none()
                 && let Some(outcome) = self.end(id, FinishReason::Length.into())
             {
                 outputs.push((id, Output::Done(Box::new(outcome))));
@@ -216,16 +255,16 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn add_prompt(&mut self, sequence: &'a Sequence, tokens: std::ops::Range<usize>) {
+    fn add_prompt(&mut self, sequence: &'a Sequence, tokens: Range<usize>) {
         let row = self.tokens.len();
         self.images.extend(sequence.image_rows(tokens.clone(), row));
         self.tokens
             .extend_from_slice(&sequence.prompt.tokens[tokens.clone()]);
         self.positions
             .extend_from_slice(&sequence.positions.tokens[tokens.clone()]);
-        if tokens.end == sequence.prompt.tokens.len() {
-            self.output_rows.push(self.tokens.len() - 1);
-        }
+        let outputs = sequence.output_rows(&tokens);
+        self.output_rows
+            .extend(outputs.map(|token| row + token - tokens.start));
         self.add_span(sequence, row);
     }
 

@@ -172,13 +172,22 @@ impl<'a> Fields<'a> {
 
     /// Most tokens of an answer; the context is checked when the model is known.
     pub(crate) fn max_tokens(&self, key: &str) -> Result<Option<usize>, Failure> {
+        self.tokens(key, 1)
+    }
+
+    /// The same where an answer may also be empty.
+    pub(crate) fn max_tokens_or_none(&self, key: &str) -> Result<Option<usize>, Failure> {
+        self.tokens(key, 0)
+    }
+
+    fn tokens(&self, key: &str, least: u64) -> Result<Option<usize>, Failure> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let count = value.as_u64().filter(|count| (1..=1 << 31).contains(count));
-        match count {
+        let count = value.as_u64();
+        match count.filter(|count| (least..=1 << 31).contains(count)) {
             Some(count) => Ok(Some(count as usize)),
-            None => Err(self.wrong(key, "must be an integer in 1..context")),
+            None => Err(self.wrong(key, format_args!("must be an integer in {least}..context"))),
         }
     }
 

@@ -1,35 +1,39 @@
-//! A request in neutral words, and its way into a model.
+//! A request in neutral words, ready for its model.
 
-use std::collections::VecDeque;
-use std::future::{Future as _, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use ocelli::service::{Answering, Ask, Finished, Service, Update};
-use ocelli::{Error, ImageRecord, Sampling, VideoRecord};
+use ocelli::service::{Ask, AskedFor, Update};
+use ocelli::{ImageRecord, Sampling, VideoRecord};
 use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, Sleep, sleep};
 
-use crate::app::{Active, App, Expected};
+use crate::app::App;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::flow::Begun;
 use crate::guard::Caller;
 use crate::http::body::Share;
 use crate::images::{self, Fetch};
 
-/// How often those who wait look whether the engine goes on.
-const PULSE: Duration = Duration::from_millis(500);
+/// What happens where an answer may have more tokens than the context.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TooManyTokens {
+    /// It is an error that names this field.
+    Refused(&'static str),
+    /// The answer ends with the context.
+    Cut,
+}
 
 /// What an API understood of a request.
 pub(crate) struct Job {
     /// The model's name; `None` for the first.
     pub(crate) model: Option<String>,
     pub(crate) ask: Ask,
+    /// What else is asked in the same words, each with answers of its own.
+    pub(crate) more: Vec<AskedFor>,
     /// What it says about sampling.
     pub(crate) asking: Asking,
-    /// How many answers are wanted.
+    /// How many answers to each are wanted.
     pub(crate) answers: usize,
     /// Pictures that are still to be fetched.
     pub(crate) fetch: Vec<Fetch>,
@@ -37,8 +41,8 @@ pub(crate) struct Job {
     pub(crate) cache_salt: String,
     /// Fields that were not understood, and what else the client should know.
     pub(crate) warnings: Vec<String>,
-    /// The field that limits the answer, for messages.
-    pub(crate) max_tokens_field: &'static str,
+    /// What happens where an answer may have more tokens than the context.
+    pub(crate) too_many_tokens: TooManyTokens,
 }
 
 impl Job {
@@ -46,174 +50,15 @@ impl Job {
         Self {
             model,
             ask,
+            more: Vec::new(),
             asking: Asking::default(),
             answers: 1,
             fetch: Vec::new(),
             cache_salt: String::new(),
             warnings: Vec::new(),
-            max_tokens_field: "max_tokens",
+            too_many_tokens: TooManyTokens::Refused("max_tokens"),
         }
     }
-}
-
-/// What is fixed in a request's answers from the start.
-#[derive(Clone)]
-pub(crate) struct Begun {
-    pub(crate) app: Arc<App>,
-    pub(crate) service: Arc<Service>,
-    /// The model's name.
-    pub(crate) model: String,
-    pub(crate) warnings: Vec<String>,
-    /// How long this request waited for its model to be loaded.
-    pub(crate) load_time: Duration,
-}
-
-/// The answers to a request on their way.
-pub(crate) struct Flow {
-    pub(crate) begun: Begun,
-    answering: Vec<Option<Answering>>,
-    /// Updates that were looked at before the answer began.
-    early: VecDeque<(usize, Update)>,
-    /// Which answer is asked first, so that none waits for the others.
-    turn: usize,
-    /// When to look next whether the engine goes on.
-    pulse: Pin<Box<Sleep>>,
-    _active: Active,
-    /// Answers beside the first, which counts with the request.
-    _expected: Option<Expected>,
-}
-
-impl Flow {
-    /// Hands a request to its model and waits until it begins to run, so that what is wrong with it can still be said
-    /// with a status. The share of its body is kept until its pictures are decoded.
-    pub(crate) async fn begin(
-        app: &Arc<App>,
-        caller: Caller,
-        (mut job, mut body): (Job, Share),
-    ) -> Result<Self, Failure> {
-        let active = app.enter();
-        let more = job.answers.saturating_sub(1);
-        let expected = (more > 0).then(|| app.expect(caller, more)).transpose()?;
-        let begun = prepare(app, caller, (&mut job, &mut body)).await?;
-        let mut share = Some(body);
-        let answering = begun.service.submit_many(job.ask, job.answers)?;
-        let mut flow = Self {
-            begun,
-            answering: answering.into_iter().map(Some).collect(),
-            early: VecDeque::new(),
-            turn: 0,
-            pulse: Box::pin(sleep(PULSE)),
-            _active: active,
-            _expected: expected,
-        };
-        loop {
-            let Some((index, update)) = flow.next().await else {
-                break;
-            };
-            match update {
-                Update::Failed(error) => return Err(error.into()),
-                update @ Update::Prepared { .. } => {
-                    share = None;
-                    if let Update::Prepared { dropped, .. } = &update
-                        && index == 0
-                        && !dropped.is_empty()
-                    {
-                        let what = dropped.join(", ");
-                        let warning = format!("dropped to fit the context: {what}");
-                        flow.begun.warnings.push(warning);
-                    }
-                    flow.early.push_back((index, update));
-                }
-                update => {
-                    flow.early.push_back((index, update));
-                    break;
-                }
-            }
-        }
-        drop(share);
-        // What was set aside comes first.
-        flow.turn = 0;
-        Ok(flow)
-    }
-
-    /// The next update and which answer it belongs to; `None` when all are complete.
-    pub(crate) async fn next(&mut self) -> Option<(usize, Update)> {
-        poll_fn(|context| self.poll_answering(context)).await
-    }
-
-    fn poll_answering(&mut self, context: &mut Context<'_>) -> Poll<Option<(usize, Update)>> {
-        let count = self.answering.len();
-        let mut is_over = true;
-        for step in 0..count {
-            let index = (self.turn + step) % count;
-            let Some(answering) = &mut self.answering[index] else {
-                continue;
-            };
-            match answering.poll_next(context) {
-                Poll::Ready(Some(update)) => {
-                    self.turn = index + 1;
-                    if let Update::Done(finished) = &update {
-                        self.begun
-                            .app
-                            .metrics
-                            .count_finished(&self.begun.model, finished);
-                    }
-                    return Poll::Ready(Some((index, update)));
-                }
-                Poll::Ready(None) => self.answering[index] = None,
-                Poll::Pending => is_over = false,
-            }
-        }
-        if is_over {
-            return Poll::Ready(None);
-        }
-        while self.pulse.as_mut().poll(context).is_ready() {
-            self.pulse.as_mut().reset(Instant::now() + PULSE);
-            let lost_time = self.begun.app.settings.limits.lost_time;
-            if self.begun.service.health().stuck_for > lost_time {
-                self.answering.clear();
-                let stuck = Error::Internal("the engine is stuck".to_owned());
-                return Poll::Ready(Some((0, Update::Failed(stuck))));
-            }
-        }
-        Poll::Pending
-    }
-
-    /// As [`Flow::next`], with what was looked at early.
-    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<(usize, Update)>> {
-        match self.early.pop_front() {
-            Some(update) => Poll::Ready(Some(update)),
-            None => self.poll_answering(context),
-        }
-    }
-
-    /// Waits for all answers, in order.
-    pub(crate) async fn finish(mut self) -> Result<(Begun, Vec<Finished>), Failure> {
-        let limit = self.begun.app.settings.limits.request_time;
-        let mut finished: Vec<Option<Finished>> = self.answering.iter().map(|_| None).collect();
-        let collect = async {
-            while let Some((index, update)) = poll_fn(|context| self.poll_next(context)).await {
-                match update {
-                    Update::Done(answer) => finished[index] = Some(*answer),
-                    Update::Failed(error) => return Err(Failure::from(error)),
-                    _ => {}
-                }
-            }
-            Ok(())
-        };
-        tokio::time::timeout(limit, collect)
-            .await
-            .map_err(|_| too_long(limit))??;
-        let finished: Option<Vec<Finished>> = finished.into_iter().collect();
-        let finished = finished.ok_or_else(|| Failure::internal("an answer is missing"))?;
-        Ok((self.begun.clone(), finished))
-    }
-}
-
-/// A request that took longer than allowed.
-pub(crate) fn too_long(limit: Duration) -> Failure {
-    let message = format!("the request took longer than {} s", limit.as_secs());
-    Failure::busy("request_timeout", message, 1)
 }
 
 /// Finds the model, fetches pictures, which count as part of the body, and puts in whose request it is.
@@ -235,8 +80,13 @@ pub(crate) async fn prepare(
     let load_time = since.elapsed();
     let context = service.context();
     if job.ask.max_tokens.is_some_and(|tokens| tokens > context) {
-        let what = format!("must be an integer in 1..{context}, the context");
-        return Err(Failure::field(job.max_tokens_field, what));
+        match job.too_many_tokens {
+            TooManyTokens::Cut => job.ask.max_tokens = None,
+            TooManyTokens::Refused(field) => {
+                let what = format!("must be an integer in 1..{context}, the context");
+                return Err(Failure::field(field, what));
+            }
+        }
     }
     job.ask.sampling = Some(job.asking.over(service.default_sampling()));
     job.ask.client = caller.client;

@@ -13,6 +13,7 @@ mod error;
 mod extras;
 mod failure;
 mod fields;
+mod flow;
 mod guard;
 mod health;
 mod http;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::failure::Failure;
-use crate::job::{Flow, too_long};
+use crate::flow::{Flow, too_long};
 
 /// How an API writes a stream.
 pub(crate) trait Writer: Send + Unpin + 'static {
@@ -98,8 +98,9 @@ impl<W: Writer> http_body::Body for Live<W> {
             };
             // One failed answer among several ends the stream: its client cannot tell which is missing.
             match flow.poll_next(context) {
-                Poll::Ready(Some((_, Update::Failed(error)))) => {
-                    this.writer.failure(&Failure::from(error), &mut out);
+                Poll::Ready(Some((index, Update::Failed(error)))) => {
+                    let failure = flow.failure(index, &error);
+                    this.writer.failure(&failure, &mut out);
                     this.flow = None;
                 }
                 Poll::Ready(Some((index, update))) => this.writer.update(index, update, &mut out),

@@ -78,8 +78,8 @@ pub use model::Model;
 pub use ocelli_convert as convert;
 pub use ocelli_cpu::{Isa, Precision};
 pub use ocelli_engine::{
-    Alternative, Channel, ClientId, ContextPolicy, Event, FinishReason, GrammarSource, Sampling,
-    StopCause, Thinking, TokenLogprob,
+    Alternative, Channel, ClientId, ContextPolicy, Event, FinishReason, GrammarSource,
+    PromptLogprobs, Sampling, StopCause, Thinking, TokenLogprob,
 };
 pub use ocelli_image::boxes::{Located, Region};
 pub use ocelli_image::{Grid, ImageRecord, Orientation, VideoRecord, read_bytes, write_bytes};

@@ -14,9 +14,10 @@ use super::read::{MaxTokens, read};
 use super::stream::MessageWriter;
 use crate::app::App;
 use crate::failure::Failure;
+use crate::flow::Flow;
 use crate::guard::Caller;
 use crate::http::body;
-use crate::job::{self, Flow};
+use crate::job;
 use crate::{report, stream};
 
 /// Answers a conversation.

@@ -10,7 +10,7 @@ use super::error;
 use super::messages::{head, stop_reason, stop_sequence, tool_use, usage};
 use crate::app::App;
 use crate::failure::Failure;
-use crate::job::Begun;
+use crate::flow::Begun;
 use crate::stream::{Writer, event};
 
 /// See the module.
@@ -121,7 +121,10 @@ impl Writer for MessageWriter {
                     &json!({"type": "message_delta", "delta": delta, "usage": usage}),
                 );
             }
-            Update::Encoding { .. } | Update::Prefill { .. } | Update::Failed(_) => {}
+            Update::Encoding { .. }
+            | Update::Prefill { .. }
+            | Update::Scored(_)
+            | Update::Failed(_) => {}
         }
     }
 

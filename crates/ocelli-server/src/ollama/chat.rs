@@ -15,10 +15,10 @@ use super::options::{self, Common};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::flow::Flow;
 use crate::guard::Caller;
 use crate::http::body::{self, Share};
 use crate::images::from_base64;
-use crate::job::Flow;
 use crate::{report, stream, tools};
 
 /// Most messages of a request.

@@ -7,7 +7,7 @@ use ocelli::{Channel, FinishReason, TokenLogprob, ToolCall};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::job::Begun;
+use crate::flow::Begun;
 use crate::report;
 use crate::stream::Writer;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::app::{App, keep_alive};
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::job::{Asking, Job};
+use crate::job::{Asking, Job, TooManyTokens};
 
 /// Reads the fields that chats and prompts have in common into a job.
 pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Common, Failure> {
@@ -17,8 +17,8 @@ pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Commo
     let options = Fields::at(fields.get("options").unwrap_or(&none), "options")?;
     ask.stop = options.stop("stop")?;
     ask.max_tokens = match options.get("num_predict").and_then(Value::as_i64) {
-        // As many as fit, in Ollama's words.
-        Some(-2 | -1) => None,
+        // As many as fit: Ollama's runners know a bound only above 0.
+        Some(..=0) => None,
         _ => options.max_tokens("num_predict")?,
     };
     let budget = budget(&options)?;
@@ -59,7 +59,7 @@ pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Commo
     ]);
     let mut job = Job::new(Some(model.to_owned()), ask);
     job.asking = sampling(app, &options)?;
-    job.max_tokens_field = "options.num_predict";
+    job.too_many_tokens = TooManyTokens::Cut;
     job.warnings = options.warnings(app.settings.unknown_fields)?;
     Ok(Common {
         job,

@@ -16,9 +16,10 @@ use super::messages::{self, Conversation};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::flow::{Begun, Flow};
 use crate::guard::Caller;
 use crate::http::body;
-use crate::job::{self, Begun, Flow, Job, Looked};
+use crate::job::{self, Job, Looked};
 use crate::{report, stream, tools};
 
 /// Most answers to one request.

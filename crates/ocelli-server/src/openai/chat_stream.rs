@@ -12,7 +12,7 @@ use super::error;
 use super::form::logprobs_of;
 use crate::app::App;
 use crate::failure::Failure;
-use crate::job::Begun;
+use crate::flow::Begun;
 use crate::report;
 use crate::stream::{Writer, event};
 
@@ -151,7 +151,10 @@ impl Writer for ChatWriter {
                 self.delta(index, piece, out);
                 self.finished.push(*finished);
             }
-            Update::Encoding { .. } | Update::Prefill { .. } | Update::Failed(_) => {}
+            Update::Encoding { .. }
+            | Update::Prefill { .. }
+            | Update::Scored(_)
+            | Update::Failed(_) => {}
         }
     }
 

@@ -1,41 +1,62 @@
-//! `POST /v1/completions`: more of a text or of tokens, without a template.
+//! `POST /v1/completions`: more of texts or of lists of tokens, without a template.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::{IntoResponse as _, Response};
-use ocelli::TokenLogprob;
-use ocelli::service::{Ask, AskedFor, Finished, Update};
+use ocelli::service::{Ask, AskedFor, Finished};
+use ocelli::{PromptLogprobs, TokenLogprob};
 use serde_json::{Map, Value, json};
 
-use super::chat::{cache_salt, usage};
-use super::{error, form};
+use super::chat::cache_salt;
+use super::completions_stream::TextWriter;
+use super::form;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::flow::{Begun, Flow};
 use crate::guard::Caller;
 use crate::http::body;
-use crate::job::{self, Begun, Flow, Job};
-use crate::stream::{Writer, event};
+use crate::job::{self, Job};
 use crate::{report, stream};
 
 /// Tokens of an answer unless asked otherwise, as OpenAI has it.
 const MAX_TOKENS: usize = 16;
-/// Most answers to one request.
+/// Most answers to one prompt.
 const ANSWERS: u64 = 8;
+/// Most prompts of a request.
+const PROMPTS: usize = 256;
 
 struct Read {
     job: Job,
     stream: bool,
     usage: bool,
-    /// The prompt, if it is to be repeated.
-    echo: Option<String>,
+    /// The prompts, if they are to be repeated.
+    echo: Option<Vec<AskedFor>>,
 }
 
-/// Goes on with a text.
+/// What answers repeat, and which of them belong to which prompt: those to the first come first.
+pub(super) struct Layout {
+    /// Answers to each prompt.
+    pub(super) answers: usize,
+    /// The text of each prompt, if it is to be repeated.
+    echo: Option<Vec<String>>,
+    /// Whether the prompts' tokens are told with their probabilities.
+    pub(super) is_scored: bool,
+}
+
+impl Layout {
+    /// What stands before the text of this answer.
+    pub(super) fn echo(&self, index: usize) -> &str {
+        let echo = self.echo.as_ref();
+        echo.and_then(|texts| texts.get(index / self.answers))
+            .map_or("", String::as_str)
+    }
+}
+
+/// Goes on with texts.
 pub(crate) async fn complete(
     app: Arc<App>,
     caller: Caller,
@@ -43,43 +64,52 @@ pub(crate) async fn complete(
 ) -> Result<Response, Failure> {
     let reader = app.clone();
     let (read, share) = body::parse(&app, request, move |object| read(&reader, object)).await?;
+    let answers = read.job.answers;
+    let is_scored = read.job.ask.prompt_logprobs.is_some();
     let flow = Flow::begin(&app, caller, (read.job, share)).await?;
+    let text = |prompt: AskedFor| match prompt {
+        AskedFor::Text(text) => text,
+        AskedFor::Tokens(tokens) => flow.begun.service.detokenize(&tokens),
+        AskedFor::Chat(_) => String::new(),
+    };
+    let echo = read.echo;
+    let layout = Layout {
+        answers,
+        echo: echo.map(|prompts| prompts.into_iter().map(text).collect()),
+        is_scored,
+    };
     let id = app.id("cmpl-");
     if read.stream {
-        let writer = TextWriter {
-            id,
-            created: report::now(),
-            model: flow.begun.model.clone(),
-            usage: read.usage,
-            echo: read.echo,
-            before: BTreeMap::new(),
-            finished: Vec::new(),
-        };
+        let writer = TextWriter::new(id, flow.begun.model.clone(), (layout, read.usage));
         return Ok(stream::respond(flow, writer));
     }
     let (begun, answers) = flow.finish().await?;
-    Ok(Json(whole(&id, &begun, &answers, read.echo.as_deref())).into_response())
+    Ok(Json(whole(&id, &begun, &answers, &layout)).into_response())
 }
 
 fn read(app: &App, object: &Map<String, Value>) -> Result<Read, Failure> {
     let fields = Fields::new(object);
     let model = fields.string("model")?.map(str::to_owned);
-    let asked = prompt(&fields)?;
-    let echo = match (fields.bool("echo")?, &asked) {
-        (Some(true), AskedFor::Text(text)) => Some(text.clone()),
-        (Some(true), _) => return Err(fields.wrong("echo", "needs a prompt of text")),
-        _ => None,
-    };
-    let mut ask = Ask::new(asked);
+    let mut prompts = prompts(&fields)?;
+    let is_echo = fields.bool("echo")?.unwrap_or(false);
+    let echo = is_echo.then(|| prompts.clone());
+    let mut ask = Ask::new(prompts.remove(0));
     ask.stop = fields.stop("stop")?;
-    ask.max_tokens = Some(fields.max_tokens("max_tokens")?.unwrap_or(MAX_TOKENS));
+    ask.max_tokens = Some(
+        fields
+            .max_tokens_or_none("max_tokens")?
+            .unwrap_or(MAX_TOKENS),
+    );
     let alternatives = fields.integer("logprobs", 0..=form::ALTERNATIVES)?;
     ask.logprobs = alternatives.map(|count| count as usize);
+    // What is repeated is told as what is new.
+    ask.prompt_logprobs = ask.logprobs.filter(|_| is_echo);
     form::ends(&fields, &mut ask)?;
     if fields.get("suffix").is_some_and(|suffix| suffix != "") {
         return Err(fields.wrong("suffix", "is not supported"));
     }
     let mut job = Job::new(model, ask);
+    job.more = prompts;
     job.asking = job::sampling(app, &fields, 2.0)?;
     job.answers = fields.integer("n", 1..=ANSWERS)?.unwrap_or(1) as usize;
     if fields.integer("best_of", 1..=ANSWERS)?.unwrap_or(1) > job.answers as u64 {
@@ -107,23 +137,102 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Read, Failure> {
     })
 }
 
-/// One text or one list of tokens, or a list with one of them.
-fn prompt(fields: &Fields<'_>) -> Result<AskedFor, Failure> {
-    let wrong = || fields.wrong("prompt", "must be one string or one list of token ids");
-    let tokens = |list: &[Value]| {
-        let token = |value: &Value| value.as_u64().and_then(|token| u32::try_from(token).ok());
-        let tokens: Option<Vec<u32>> = list.iter().map(token).collect();
-        tokens.map(AskedFor::Tokens).ok_or_else(wrong)
+/// A text, a list of token ids, or a list of either; at least one.
+fn prompts(fields: &Fields<'_>) -> Result<Vec<AskedFor>, Failure> {
+    let wrong = || {
+        let need = "must be a string, a list of token ids, or a list of 1..";
+        fields.wrong("prompt", format_args!("{need}{PROMPTS} of either"))
     };
-    match fields.get("prompt") {
-        Some(Value::String(text)) => Ok(AskedFor::Text(text.clone())),
-        Some(Value::Array(list)) => match list.as_slice() {
-            [] => Err(wrong()),
-            [Value::String(text)] => Ok(AskedFor::Text(text.clone())),
-            [Value::Array(inner)] => tokens(inner),
-            list => tokens(list),
-        },
-        _ => Err(wrong()),
+    let ids = |list: &[Value]| -> Option<AskedFor> {
+        let id = |value: &Value| value.as_u64().and_then(|token| u32::try_from(token).ok());
+        list.iter()
+            .map(id)
+            .collect::<Option<_>>()
+            .map(AskedFor::Tokens)
+    };
+    let list = match fields.get("prompt") {
+        Some(Value::String(text)) => return Ok(vec![AskedFor::Text(text.clone())]),
+        Some(Value::Array(list)) if list.first().is_some_and(Value::is_number) => {
+            return Ok(vec![ids(list).ok_or_else(wrong)?]);
+        }
+        Some(Value::Array(list)) if (1..=PROMPTS).contains(&list.len()) => list,
+        _ => return Err(wrong()),
+    };
+    let is_text = list[0].is_string();
+    let one = |value: &Value| match value {
+        Value::String(text) if is_text => Some(AskedFor::Text(text.clone())),
+        Value::Array(tokens) if !is_text => ids(tokens),
+        _ => None,
+    };
+    list.iter()
+        .map(|value| one(value).ok_or_else(wrong))
+        .collect()
+}
+
+/// Probabilities as completions have them: lists side by side.
+#[derive(Default)]
+pub(super) struct Logprobs {
+    tokens: Vec<String>,
+    token_logprobs: Vec<Option<f32>>,
+    top_logprobs: Vec<Value>,
+    text_offset: Vec<usize>,
+    /// Characters of the text before the next token.
+    at: usize,
+}
+
+impl Logprobs {
+    /// Nothing yet of a text before which so many characters stand.
+    pub(super) fn behind(at: usize) -> Self {
+        Self {
+            at,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in the tokens of a prompt; nothing says how likely the first was.
+    pub(super) fn prompt(&mut self, scored: &PromptLogprobs) {
+        self.put(&scored.first, None);
+        self.answer(&scored.rest);
+    }
+
+    /// Takes in tokens.
+    pub(super) fn answer(&mut self, tokens: &[TokenLogprob]) {
+        for token in tokens {
+            self.put(&token.bytes, Some(token));
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8], told: Option<&TokenLogprob>) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let top = told.map(|token| {
+            let others = token.alternatives.iter();
+            let others = others.map(|o| (text(&o.bytes), json!(o.logprob.max(-9999.0))));
+            Value::Object(others.collect())
+        });
+        self.tokens.push(text(bytes));
+        self.token_logprobs
+            .push(told.map(|token| token.logprob.max(-9999.0)));
+        self.top_logprobs.push(top.unwrap_or(Value::Null));
+        self.text_offset.push(self.at);
+        self.at += characters(bytes);
+    }
+
+    /// Characters of the text so far.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The lists, if there is something in them.
+    pub(super) fn value(&self) -> Value {
+        if self.tokens.is_empty() {
+            return Value::Null;
+        }
+        json!({
+            "tokens": self.tokens,
+            "token_logprobs": self.token_logprobs,
+            "top_logprobs": self.top_logprobs,
+            "text_offset": self.text_offset,
+        })
     }
 }
 
@@ -133,38 +242,35 @@ fn characters(bytes: &[u8]) -> usize {
     bytes.iter().filter(begins).count()
 }
 
-/// Probabilities as completions have them: lists side by side. `at` is how many characters of the text stand before.
-fn logprobs_of(tokens: &[TokenLogprob], mut at: usize) -> Value {
-    if tokens.is_empty() {
-        return Value::Null;
-    }
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let offsets = tokens.iter().map(|token| {
-        let offset = at;
-        at += characters(&token.bytes);
-        offset
+/// Tokens of all prompts, and of all answers.
+pub(super) fn usage(answers: &[&Finished], each: usize) -> Value {
+    let firsts = answers.iter().step_by(each.max(1));
+    let (prompt, cached) = firsts.fold((0, 0), |(prompt, cached), first| {
+        let usage = &first.usage;
+        (prompt + usage.prompt_tokens, cached + usage.cached_tokens)
     });
-    let offsets: Vec<usize> = offsets.collect();
-    let top = |token: &TokenLogprob| {
-        let others = token.alternatives.iter();
-        let others = others.map(|other| (text(&other.bytes), json!(other.logprob.max(-9999.0))));
-        Value::Object(others.collect())
-    };
+    let completion: usize = answers.iter().map(|a| a.usage.completion_tokens).sum();
     json!({
-        "tokens": tokens.iter().map(|token| text(&token.bytes)).collect::<Vec<_>>(),
-        "token_logprobs": tokens.iter().map(|token| token.logprob.max(-9999.0)).collect::<Vec<_>>(),
-        "top_logprobs": tokens.iter().map(top).collect::<Vec<_>>(),
-        "text_offset": offsets,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
     })
 }
 
-fn whole(id: &str, begun: &Begun, answers: &[Finished], echo: Option<&str>) -> Value {
-    let before = echo.map_or(0, |echo| echo.chars().count());
+fn whole(id: &str, begun: &Begun, answers: &[Finished], layout: &Layout) -> Value {
     let choice = |(index, answer): (usize, &Finished)| {
+        let echo = layout.echo(index);
+        let mut logprobs = Logprobs::default();
+        if let Some(scored) = &answer.prompt_logprobs {
+            logprobs.prompt(scored);
+        }
+        logprobs.at = echo.chars().count();
+        logprobs.answer(&answer.logprobs);
         json!({
             "index": index,
-            "text": format!("{}{}", echo.unwrap_or_default(), answer.text),
-            "logprobs": logprobs_of(&answer.logprobs, before),
+            "text": format!("{echo}{}", answer.text),
+            "logprobs": logprobs.value(),
             "finish_reason": answer.finish_reason.name(),
         })
     };
@@ -175,104 +281,16 @@ fn whole(id: &str, begun: &Begun, answers: &[Finished], echo: Option<&str>) -> V
         "model": begun.model,
         "system_fingerprint": concat!("ocelli-", env!("CARGO_PKG_VERSION")),
         "choices": answers.iter().enumerate().map(choice).collect::<Vec<_>>(),
-        "usage": usage(answers),
+        "usage": usage(&answers.iter().collect::<Vec<_>>(), layout.answers),
     });
-    if let Some(answer) = answers.first() {
+    // Those of a list would be times of its first prompt.
+    if answers.len() == layout.answers
+        && let Some(answer) = answers.first()
+    {
         body["timings"] = report::timings(answer);
     }
     if !begun.warnings.is_empty() {
         body["warnings"] = json!(begun.warnings);
     }
     body
-}
-
-struct TextWriter {
-    id: String,
-    created: u64,
-    model: String,
-    usage: bool,
-    echo: Option<String>,
-    /// Characters of each answer so far, of the tokens whose probabilities were told.
-    before: BTreeMap<usize, usize>,
-    finished: Vec<Finished>,
-}
-
-impl TextWriter {
-    fn chunk(&self, choices: Value) -> Value {
-        let mut chunk = json!({
-            "id": self.id,
-            "object": "text_completion",
-            "created": self.created,
-            "model": self.model,
-            "system_fingerprint": concat!("ocelli-", env!("CARGO_PKG_VERSION")),
-            "choices": choices,
-            "usage": null,
-        });
-        if !self.usage
-            && let Some(chunk) = chunk.as_object_mut()
-        {
-            chunk.remove("usage");
-        }
-        chunk
-    }
-
-    fn text(&self, index: usize, text: &str, logprobs: Value, out: &mut Vec<u8>) {
-        let choice = json!([{
-            "index": index, "text": text, "logprobs": logprobs, "finish_reason": null,
-        }]);
-        event(out, None, &self.chunk(choice));
-    }
-}
-
-impl Writer for TextWriter {
-    const MEDIA_TYPE: &'static str = "text/event-stream";
-
-    fn update(&mut self, index: usize, update: Update, out: &mut Vec<u8>) {
-        match update {
-            Update::Prepared { .. } => {
-                if let Some(echo) = &self.echo {
-                    self.text(index, echo, Value::Null, out);
-                }
-            }
-            Update::Text { text, logprobs, .. } => {
-                let echo = self.echo.as_ref().map_or(0, |echo| echo.chars().count());
-                let before = self.before.entry(index).or_insert(echo);
-                let logprobs_here = logprobs_of(&logprobs, *before);
-                *before += logprobs
-                    .iter()
-                    .map(|token| characters(&token.bytes))
-                    .sum::<usize>();
-                self.text(index, &text, logprobs_here, out);
-            }
-            Update::Done(finished) => {
-                let reason = finished.finish_reason.name();
-                let choice = json!([{
-                    "index": index, "text": "", "logprobs": null, "finish_reason": reason,
-                }]);
-                event(out, None, &self.chunk(choice));
-                self.finished.push(*finished);
-            }
-            Update::Encoding { .. }
-            | Update::Prefill { .. }
-            | Update::ToolCall(_)
-            | Update::Failed(_) => {}
-        }
-    }
-
-    fn failure(&mut self, failure: &Failure, out: &mut Vec<u8>) {
-        event(out, None, &error::body(failure));
-    }
-
-    fn end(&mut self, out: &mut Vec<u8>) {
-        if self.usage {
-            let mut chunk = self.chunk(json!([]));
-            chunk["usage"] = usage(&self.finished);
-            event(out, None, &chunk);
-        }
-        out.extend_from_slice(b"data: [DONE]\n\n");
-    }
-
-    fn alive(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b": alive\n\n");
-    }
 }

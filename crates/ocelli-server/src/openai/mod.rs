@@ -3,6 +3,7 @@
 pub(crate) mod chat;
 mod chat_stream;
 pub(crate) mod completions;
+mod completions_stream;
 mod error;
 mod form;
 mod messages;

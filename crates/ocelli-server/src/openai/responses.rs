@@ -16,9 +16,10 @@ use super::responses_stream::ResponseWriter;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::flow::Flow;
 use crate::guard::Caller;
 use crate::http::body;
-use crate::job::{self, Flow, Job};
+use crate::job::{self, Job, TooManyTokens};
 use crate::{report, stream};
 
 /// Answers a conversation.
@@ -80,7 +81,7 @@ fn read(
     let mut job = Job::new(model, ask);
     job.asking = job::sampling(app, &fields, 2.0)?;
     job.fetch = conversation.fetch;
-    job.max_tokens_field = "max_output_tokens";
+    job.too_many_tokens = TooManyTokens::Refused("max_output_tokens");
     let stream = fields.bool("stream")?.unwrap_or(false);
     fields.object("stream_options")?;
     fields.ignore(&[

@@ -118,7 +118,10 @@ impl Writer for ResponseWriter {
                 };
                 self.send(name, json!({"response": response}), out);
             }
-            Update::Encoding { .. } | Update::Prefill { .. } | Update::Failed(_) => {}
+            Update::Encoding { .. }
+            | Update::Prefill { .. }
+            | Update::Scored(_)
+            | Update::Failed(_) => {}
         }
     }
 

@@ -179,7 +179,11 @@ fn offsets_of_tokens_point_into_the_text_whole_or_in_pieces() {
     for (offset, token) in offsets.iter().zip(logprobs["tokens"].as_array().unwrap()) {
         let at = offset.as_u64().unwrap() as usize;
         let token: Vec<char> = token.as_str().unwrap().chars().collect();
-        assert_eq!(text[at..at + token.len()], token, "{choice}");
+        match token.as_slice() {
+            // A part of a character stands at it or, where it does not begin it, behind.
+            ['\u{fffd}'] => assert!(text[at - 1] == 'ä' || text[at] == 'ä', "{choice}"),
+            _ => assert_eq!(text[at..at + token.len()], token, "{choice}"),
+        }
     }
     body["stream"] = json!(true);
     let events = server.post("/v1/completions", &body).events();

@@ -3,6 +3,7 @@
 
 mod anthropic;
 mod client;
+mod completions;
 mod described;
 mod faults;
 #[path = "../../../ocelli-engine/tests/common/faulty.rs"]

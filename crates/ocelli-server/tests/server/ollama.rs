@@ -187,3 +187,34 @@ fn probabilities_come_with_each_text_where_they_are_asked_for() {
         assert_eq!(server.post("/api/chat", &wrong).status, 400, "{field}");
     }
 }
+
+#[test]
+fn a_bound_of_tokens_below_one_or_above_the_context_lets_an_answer_fill_it() {
+    let server = Server::start();
+    let ask = |bound: Value| {
+        let mut body = chat();
+        body["stream"] = json!(false);
+        body["options"]["num_predict"] = bound;
+        server.post("/api/chat", &body)
+    };
+    let full = server.post("/api/chat", &{
+        let mut body = chat();
+        body["stream"] = json!(false);
+        body["options"]
+            .as_object_mut()
+            .unwrap()
+            .remove("num_predict");
+        body
+    });
+    let full = full.ok();
+    assert_eq!(full["done_reason"], "stop", "{full}");
+    // Ollama knows a bound only above 0, and cuts one above the context.
+    for bound in [0, -1, -2, -3, 1 << 20] {
+        let answer = ask(json!(bound)).ok();
+        assert_eq!(answer["message"], full["message"], "{bound}");
+    }
+    assert_eq!(ask(json!(1)).ok()["eval_count"], 1);
+    for bound in [json!(1.5), json!("many")] {
+        assert_eq!(ask(bound).status, 400);
+    }
+}

@@ -157,7 +157,11 @@ impl Loaded {
                 let patch = vision.patch_size() as usize;
                 mb(4 * vision_memory(vision, grid, 6 * patch * patch))
             }),
-            text_arena_mb: mb(4 * text_memory(model.text.as_ref(), deepstack)),
+            text_arena_mb: mb(4 * text_memory(
+                model.text.as_ref(),
+                deepstack,
+                self.settings.sequences,
+            )),
             read_per_token_mb: self.read_per_token as f64 / 1e6,
         }
     }

@@ -58,7 +58,8 @@ fn add_up(text: &dyn TextModel, vision: Option<&dyn VisionModel>, cache: Cache) 
     let own = || text.context_length().min(DEFAULT_CONTEXT);
     let context = cache.context.unwrap_or_else(own);
     let cache = cache_bytes(text, cache.kv, (context, 1, context));
-    let text_step = text_memory(text, vision.map_or(0, |vision| vision.deepstack())) as u64 * FLOAT;
+    let deepstack = vision.map_or(0, |vision| vision.deepstack());
+    let text_step = text_memory(text, deepstack, 1) as u64 * FLOAT;
     let largest = vision.and_then(|vision| {
         let budget = picture_budget(vision, &Options::default()).ok()?;
         Some((vision, budget))

@@ -51,6 +51,8 @@ pub struct Ask {
     pub ignore_end: bool,
     /// Reports the probability of each token of the answer and of so many alternatives.
     pub logprobs: Option<usize>,
+    /// Reports the same of each token of a prompt of text or tokens.
+    pub prompt_logprobs: Option<usize>,
     /// What the answer must look like; compiled before the request is queued.
     pub grammar: Option<GrammarSource>,
     /// What becomes of reasoning before the answer.
@@ -85,6 +87,7 @@ impl Ask {
             stop_tokens: Vec::new(),
             ignore_end: false,
             logprobs: None,
+            prompt_logprobs: None,
             grammar: None,
             thinking: Thinking::default(),
             budgets: Vec::new(),

@@ -186,6 +186,7 @@ pub(super) fn generate(
         ignore_end: ask.ignore_end,
         repetition: generate.repetition.filter(|_| !ask.ignore_end),
         logprobs: ask.logprobs,
+        prompt_logprobs: ask.prompt_logprobs,
         grammar,
         thinking: ask.thinking,
         show_tool_calls: !ask.tools.is_empty(),

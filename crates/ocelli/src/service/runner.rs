@@ -8,7 +8,8 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use ocelli_engine::{
-    Channel, Engine, FinishReason, Generate, Outcome, Output, Owner, SequenceId, TokenLogprob,
+    Channel, Engine, FinishReason, Generate, Outcome, Output, Owner, PromptLogprobs, SequenceId,
+    TokenLogprob,
 };
 use ocelli_image::{ImageRecord, VideoRecord};
 use serde_json::Value;
@@ -67,6 +68,8 @@ struct Running {
     since: Instant,
     has_begun: bool,
     first_token: Option<Duration>,
+    /// How likely the prompt's tokens were, if that was asked for.
+    scored: Option<Arc<PromptLogprobs>>,
     /// Takes calls out of the answer, if it may have some.
     tools: Option<Tools>,
     /// Memory of the request's pictures, until they are encoded; one of its answers has it.
@@ -179,6 +182,7 @@ impl Runner {
                         since,
                         has_begun: false,
                         first_token: None,
+                        scored: None,
                         tools: Tools::new(&tools, calls),
                         held: held.take(),
                     };
@@ -248,6 +252,11 @@ impl Runner {
                     running.held = None;
                 }
                 Update::Prefill { done, total }
+            }
+            Output::Scored(scores) => {
+                let scores = Arc::new(scores);
+                running.scored = Some(scores.clone());
+                Update::Scored(scores)
             }
             Output::Text {
                 text,
@@ -342,6 +351,7 @@ impl Runner {
             reasoning: outcome.reasoning,
             reasoning_tokens: outcome.reasoning_tokens,
             logprobs: outcome.logprobs,
+            prompt_logprobs: running.scored,
             stopped: outcome.stopped,
             images: running.images.to_vec(),
             videos: running.videos.to_vec(),

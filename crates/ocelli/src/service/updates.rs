@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ocelli_engine::{Channel, FinishReason, StopCause, TokenLogprob};
+use ocelli_engine::{Channel, FinishReason, PromptLogprobs, StopCause, TokenLogprob};
 use ocelli_image::boxes::Located;
 use ocelli_image::{ImageRecord, VideoRecord};
 use ocelli_text::ToolCall;
@@ -47,6 +47,8 @@ pub enum Update {
         /// All tokens.
         total: usize,
     },
+    /// How likely the prompt's tokens were, where that was asked for: once, before any text.
+    Scored(Arc<PromptLogprobs>),
     /// New text of the answer: always whole characters.
     Text {
         /// The text.
@@ -80,6 +82,8 @@ pub struct Finished {
     pub reasoning_tokens: usize,
     /// Each token of the text, if asked for.
     pub logprobs: Vec<TokenLogprob>,
+    /// How likely the prompt's tokens were, if asked for.
+    pub prompt_logprobs: Option<Arc<PromptLogprobs>>,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// What ended it, if something in the answer did.
