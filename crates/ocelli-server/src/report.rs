@@ -46,11 +46,7 @@ impl ModelFacts {
         };
         let report = match &entry.source {
             Source::Demo => inspect_demo(Cache::default()),
-            Source::File(path) => {
-                let files = [Some(path.clone()), entry.options.projector.clone()];
-                let paths: Vec<_> = files.into_iter().flatten().collect();
-                inspect(&paths, Cache::default())
-            }
+            Source::File(_) => inspect(&entry.files(), Cache::default()),
         };
         let Ok(report) = report else {
             return facts;

@@ -29,6 +29,7 @@
 mod ask;
 mod calling;
 mod desk;
+mod entry;
 mod jobs;
 mod models;
 mod pool;
@@ -39,6 +40,7 @@ mod updates;
 
 pub use ask::{Ask, AskedFor, Calls};
 pub use desk::{OtherVideos, RenderedWith, Service, ServiceOptions};
-pub use models::{KeepAlive, Loaded, ModelEntry, ModelState, Models};
+pub use entry::ModelEntry;
+pub use models::{KeepAlive, Loaded, ModelState, Models};
 pub use status::{Counters, Health};
 pub use updates::{Answering, Finished, Update};

@@ -2,13 +2,13 @@
 //! used it for a while, or when another one needs its room.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::pool::Meter;
-use super::{Service, ServiceOptions};
+use super::{ModelEntry, Service, ServiceOptions};
 use crate::load::{Files, WEIGHTS_HINT, check_memory};
 use crate::memory::{available, mib};
-use crate::{Error, Model, Options, Source};
+use crate::{Error, Model};
 
 /// How long a model stays when nobody uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,38 +17,6 @@ pub enum KeepAlive {
     Forever,
     /// This long.
     For(Duration),
-}
-
-/// A model that can be asked for.
-#[derive(Clone, Debug)]
-pub struct ModelEntry {
-    /// The name to ask for it by.
-    pub name: String,
-    /// Where it is.
-    pub source: Source,
-    /// How it is opened.
-    pub options: Options,
-}
-
-impl ModelEntry {
-    /// Bytes of its files, as far as they can be seen without opening them.
-    pub fn file_bytes(&self) -> u64 {
-        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |m| m.len());
-        let text = match &self.source {
-            Source::Demo => crate::demo::bytes(),
-            Source::File(path) => size(path),
-        };
-        text + self.options.projector.as_deref().map_or(0, size)
-    }
-
-    /// When its file was last changed; the program, of the model that is a part of it.
-    pub fn modified(&self) -> Option<SystemTime> {
-        let file = match &self.source {
-            Source::Demo => std::env::current_exe().ok()?,
-            Source::File(path) => path.clone(),
-        };
-        std::fs::metadata(file).ok()?.modified().ok()
-    }
 }
 
 /// Where a model is now.
