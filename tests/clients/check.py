@@ -2,7 +2,7 @@
 
 usage: check.py OCELLI
 
-Starts the server with the built-in demo model and ends it. Exit code 0: all passed; 1: something failed;
+Starts the server with the demo model and a tiny one whose template shows tools, and ends it. Exit code 0: all passed; 1: something failed;
 77: a package is missing (said loudly).
 """
 
@@ -22,10 +22,14 @@ except ImportError as error:
     print(f"SKIPPED: official clients were NOT tested: {error}. Install openai, ollama and anthropic.", file=sys.stderr)
     sys.exit(77)
 
-SCENE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "scene.png"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCENE = ROOT / "examples" / "scene.png"
 PICTURE = base64.b64encode(SCENE.read_bytes()).decode()
 QUESTION = "What is in this picture?"
 MODEL = "ocelli-demo"
+# Random weights behind Qwen3-VL's own template: what it says means nothing, but it is shown tools.
+SHOWN = "shown"
+SHOWN_FILE = ROOT / "tests" / "goldens" / "qwen3vl" / "text.gguf"
 
 
 def question_for_openai():
@@ -118,13 +122,6 @@ def openai_tools(url):
     with client.chat.completions.stream(**asked) as stream:
         final = stream.get_final_completion()
     assert final.choices[0].message.tool_calls[0].function.arguments == call.function.arguments, final
-    # The call and its result go back.
-    messages = question_for_openai() + [
-        whole.choices[0].message.to_dict(),
-        {"role": "tool", "tool_call_id": call.id, "content": "noted"},
-    ]
-    after = client.chat.completions.create(model=MODEL, messages=messages, tools=tools, max_tokens=8)
-    assert after.choices[0].finish_reason in ("stop", "length", "tool_calls"), after
     flat = [{"type": "function", **TOOL}]
     response = client.responses.create(model=MODEL, input=QUESTION, tools=flat, tool_choice="required", max_output_tokens=300)
     assert response.output[0].type == "function_call" and response.output[0].name == "report", response
@@ -132,6 +129,48 @@ def openai_tools(url):
     with client.responses.stream(model=MODEL, input=QUESTION, max_output_tokens=1000) as stream:
         text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
         assert stream.get_final_response().output_text == text
+
+
+def refuses_tools(error):
+    """The model's template shows no tools: what Ollama's clients look for in the message of a 400."""
+    assert error.status_code == 400 and "does not support tools" in str(error), error
+
+
+def openai_shown_tools(url):
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    tools = [{"type": "function", "function": TOOL}]
+    asked = dict(model=SHOWN, messages=question_for_openai(), temperature=0, max_tokens=40, tools=tools)
+    assert client.chat.completions.create(**asked).choices[0].finish_reason
+    # A call and its result go back.
+    call = {"id": "call_1", "type": "function", "function": {"name": "report", "arguments": '{"color": "red"}'}}
+    messages = question_for_openai() + [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "noted"},
+    ]
+    after = client.chat.completions.create(model=SHOWN, messages=messages, tools=tools, max_tokens=8)
+    assert after.choices[0].finish_reason in ("stop", "length", "tool_calls"), after
+    try:
+        client.chat.completions.create(**{**asked, "model": MODEL})
+        raise AssertionError("tools were dropped")
+    except openai.BadRequestError as error:
+        refuses_tools(error)
+        assert error.param == "tools", error
+
+
+def openai_scores(url):
+    """What evaluation programs ask: how likely the tokens of texts are, a list at a time, nothing written."""
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    texts = ["There is a small red circle.", "A", "Two stars."]
+    asked = dict(model=MODEL, prompt=texts, echo=True, logprobs=1, temperature=0)
+    scored = client.completions.create(**asked, max_tokens=0)
+    assert [choice.text for choice in scored.choices] == texts, scored
+    longer = client.completions.create(**asked, max_tokens=1)
+    for choice, more in zip(scored.choices, longer.choices):
+        told = choice.logprobs.token_logprobs
+        assert told[0] is None and all(value < 0 for value in told[1:]), told
+        assert more.logprobs.token_logprobs[: len(told)] == told, more
+        assert choice.finish_reason == "length" and "".join(choice.logprobs.tokens) == choice.text, choice
+    assert scored.usage.completion_tokens == 0 and longer.usage.completion_tokens == len(texts), longer.usage
 
 
 def openai_errors(url):
@@ -165,19 +204,31 @@ def ollama_chat(url):
     assert client.ps().models[0].model == MODEL
 
 
-def ollama_forms_and_tools(url):
+def ollama_forms(url):
     client = ollama.Client(host=url)
     message = {"role": "user", "content": QUESTION, "images": [str(SCENE)]}
     options = {"temperature": 0, "num_predict": 300}
     formed = client.chat(model=MODEL, messages=[message], options=options, format=SCHEMA)
     assert is_formed(json.loads(formed.message.content)), formed
+
+
+def ollama_shown_tools(url):
+    client = ollama.Client(host=url)
+    assert "tools" in client.show(SHOWN).capabilities and "tools" not in client.show(MODEL).capabilities
+    message = {"role": "user", "content": QUESTION, "images": [str(SCENE)]}
+    options = {"temperature": 0, "num_predict": 40}
     tools = [{"type": "function", "function": TOOL}]
-    plain = client.chat(model=MODEL, messages=[message], options=options, tools=tools)
+    plain = client.chat(model=SHOWN, messages=[message], options=options, tools=tools)
     assert plain.done, plain
     called = {"role": "assistant", "tool_calls": [{"function": {"name": "report", "arguments": {"color": "red"}}}]}
     result = {"role": "tool", "tool_name": "report", "content": "noted"}
-    after = client.chat(model=MODEL, messages=[message, called, result], options=options, tools=tools)
+    after = client.chat(model=SHOWN, messages=[message, called, result], options=options, tools=tools)
     assert after.done, after
+    try:
+        client.chat(model=MODEL, messages=[message], tools=tools)
+        raise AssertionError("tools were dropped")
+    except ollama.ResponseError as error:
+        refuses_tools(error)
 
 
 def ollama_errors(url):
@@ -226,8 +277,16 @@ def anthropic_tools(url):
         {"role": "assistant", "content": [block.to_dict() for block in whole.content]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "noted"}]},
     ]
-    after = client.messages.create(model=MODEL, max_tokens=8, messages=messages, tools=tools)
+    after = client.messages.create(model=SHOWN, max_tokens=8, messages=messages, tools=tools)
     assert after.stop_reason, after
+    assert client.messages.count_tokens(model=SHOWN, messages=messages, tools=tools).input_tokens > 0
+    for ask in (client.messages.create, client.messages.count_tokens):
+        bound = {"max_tokens": 8} if ask == client.messages.create else {}
+        try:
+            ask(model=MODEL, messages=messages, tools=tools, **bound)
+            raise AssertionError("tools were dropped")
+        except anthropic.BadRequestError as error:
+            refuses_tools(error)
 
 
 def anthropic_errors(url):
@@ -245,9 +304,12 @@ CHECKS = [
     openai_responses,
     openai_forms,
     openai_tools,
+    openai_shown_tools,
+    openai_scores,
     openai_errors,
     ollama_chat,
-    ollama_forms_and_tools,
+    ollama_forms,
+    ollama_shown_tools,
     ollama_errors,
     anthropic_messages,
     anthropic_tools,
@@ -258,7 +320,9 @@ CHECKS = [
 def main():
     if len(sys.argv) != 2:
         sys.exit("usage: check.py OCELLI")
-    server = subprocess.Popen([sys.argv[1], "serve", "--port", "0"], stderr=subprocess.PIPE, text=True)
+    demo = ROOT / "crates" / "ocelli" / "models" / "ocelli-demo-text.gguf"
+    models = ["-m", f"{MODEL}={demo}", "-m", f"{SHOWN}={SHOWN_FILE}"]
+    server = subprocess.Popen([sys.argv[1], "serve", "--port", "0", *models], stderr=subprocess.PIPE, text=True)
     failed = []
     try:
         line = server.stderr.readline()

@@ -101,6 +101,13 @@ impl From<&Error> for Failure {
                     "model '{model}' has no vision; start with --mmproj"
                 ))
             },
+            Error::NoTools { left_out, .. } => Self {
+                // Which field holds calls and results differs from API to API.
+                param: left_out
+                    .contains("descriptions")
+                    .then(|| "tools".to_owned()),
+                ..bad("tools_not_supported")
+            },
             Error::Video { .. } if matches!(error.kind(), ErrorKind::Image | ErrorKind::Usage) => {
                 bad("invalid_video")
             }

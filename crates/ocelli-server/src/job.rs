@@ -88,6 +88,11 @@ pub(crate) async fn prepare(
             }
         }
     }
+    if job.ask.is_forced_to_call() && !service.shows_tools() {
+        let warning = "the model does not see the tools, since its chat template shows none: calls have their form, \
+            but descriptions are not read";
+        job.warnings.push(warning.to_owned());
+    }
     job.ask.sampling = Some(job.asking.over(service.default_sampling()));
     job.ask.client = caller.client;
     let mut salt = Sha256::new();

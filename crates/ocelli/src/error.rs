@@ -150,6 +150,18 @@ pub enum Error {
         /// What was looked for.
         why: String,
     },
+    /// Tools for a model whose chat template does not show them.
+    #[error(
+        "model '{model}' does not support tools: its chat template leaves out {left_out}. {instead}"
+    )]
+    NoTools {
+        /// The model.
+        model: String,
+        /// What the template would drop.
+        left_out: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
     /// The vocabulary does not fit the weights.
     #[error("bad model file: {file}: tokenizer has {tokens} tokens, embedding has {rows} rows")]
     Vocabulary {
@@ -259,6 +271,7 @@ impl Error {
             | Self::PromptTooLong { .. }
             | Self::PictureBudget { .. }
             | Self::UnknownToken { .. }
+            | Self::NoTools { .. }
             | Self::Settings(_)
             | Self::Messages { .. }
             | Self::Backend(_) => ErrorKind::Usage,

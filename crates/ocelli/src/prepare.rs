@@ -9,12 +9,15 @@ use ocelli_engine::{ContextPolicy, Outcome, Picture, Prompt, drop_oldest};
 use ocelli_image::boxes::{Convention, Located, View, locate};
 use ocelli_image::{Budget, DecodeOptions, VideoBudget, VideoRecord};
 use ocelli_text::{ChatTemplate, ControlTokens, Piece, RenderOptions};
+use serde_json::Value;
 
 use crate::chat::tokenize;
 use crate::pictures::{Crops, Prepared, Viewing};
 use crate::recognised::Recognised;
 use crate::video::{Clips, Extent, Films, Viewer, arrange};
-use crate::{Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Sampling, Video, shorten};
+use crate::{
+    Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Role, Sampling, Video, shorten,
+};
 
 /// Times that a conversation is shortened further.
 const SHORTENINGS: usize = 8;
@@ -78,6 +81,7 @@ impl Preparer {
         options: &RenderOptions,
         seeing: &Seeing<'_>,
     ) -> Result<Asked, Error> {
+        self.check_tools(messages, &options.tools)?;
         let mut prepared = self.pictures(messages, seeing)?;
         let clips = self.watch(messages, seeing)?;
         prepared.decode += clips.time;
@@ -156,6 +160,29 @@ impl Preparer {
             excess += prompt.tokens.len() - most;
         }
         Ok(None)
+    }
+
+    /// Refuses tools, calls and results that the template would leave out without a word.
+    pub(crate) fn check_tools(&self, messages: &[Message], tools: &[Value]) -> Result<(), Error> {
+        let template = &self.template;
+        let calls = messages
+            .iter()
+            .any(|message| !message.tool_calls.is_empty());
+        let results = messages.iter().any(|message| message.role == Role::Tool);
+        let left_out = if !tools.is_empty() && !template.shows_tools() {
+            "their descriptions"
+        } else if calls && template.drops_calls() {
+            "calls of tools"
+        } else if results && template.drops_results() {
+            "results of tools"
+        } else {
+            return Ok(());
+        };
+        Err(Error::NoTools {
+            model: self.model.name.clone(),
+            left_out,
+            instead: "Write what the model should know of them into a message, and ask for an answer of a form",
+        })
     }
 
     /// Prepares a text to go on with. Control tokens in it are plain text.

@@ -89,6 +89,13 @@ fn tools(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
     }
     let tool = |(index, tool): (usize, &Value)| {
         let tool = Fields::at(tool, &format!("tools[{index}]"))?;
+        // Tools that Anthropic runs itself are dated: `web_search_20250305`.
+        if tool.string("type")?.is_some_and(|kind| kind != "custom") {
+            return Err(tool.wrong(
+                "type",
+                "must be custom: there are no tools of the server's own",
+            ));
+        }
         let name = tool
             .string("name")?
             .ok_or_else(|| tool.wrong("name", "missing"))?;

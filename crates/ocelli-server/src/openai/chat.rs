@@ -103,6 +103,11 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, Style), Failure>
     ask.max_tokens = newer.or(fields.max_tokens("max_tokens")?);
     form::read(&fields, &mut ask)?;
     form::choose_tools(&fields, &mut ask)?;
+    for (old, new) in [("functions", "tools"), ("function_call", "tool_choice")] {
+        if fields.get(old).is_some() {
+            return Err(fields.wrong(old, format_args!("is not supported: send {new}")));
+        }
+    }
     let mut job = Job::new(model, ask);
     job.asking = job::sampling(app, &fields, 2.0)?;
     job.fetch = conversation.fetch;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use ocelli::service::{KeepAlive, ModelEntry, Models, ServiceOptions};
 use ocelli::{Options, OwnBackend, Source};
+use ocelli_gguf::{Gguf, Writer};
 use ocelli_server::Settings;
 use serde_json::{Value, json};
 
@@ -35,6 +36,7 @@ pub(crate) struct Setup {
     pub(crate) sequences: usize,
     pub(crate) image_cache: Option<std::path::PathBuf>,
     pub(crate) backend: Option<OwnBackend>,
+    pub(crate) source: Source,
 }
 
 impl Default for Setup {
@@ -50,6 +52,7 @@ impl Default for Setup {
             sequences: 8,
             image_cache: None,
             backend: None,
+            source: Source::Demo,
         }
     }
 }
@@ -66,7 +69,7 @@ impl Server {
         change(&mut setup);
         let entry = |name: &&str| ModelEntry {
             name: (*name).to_owned(),
-            source: Source::Demo,
+            source: setup.source.clone(),
             options: Options {
                 threads: Some(2),
                 context: Some(2048),
@@ -90,6 +93,28 @@ impl Server {
             stop,
             thread: Some(thread),
         }
+    }
+
+    /// A server of the demo model with another template.
+    pub(crate) fn with_template(template: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../ocelli/models");
+        let text = Gguf::open(&models.join("ocelli-demo-text.gguf")).unwrap();
+        let mut writer = Writer::new();
+        for (key, value) in text.metadata().iter() {
+            writer.set(key, value.clone());
+        }
+        writer.set("tokenizer.chat_template", template);
+        for tensor in text.tensors() {
+            let data = text.data(tensor).to_vec();
+            writer.add_tensor(tensor.name(), tensor.shape(), tensor.ty(), data);
+        }
+        let path = folder.path().join("text.gguf");
+        writer.write_to(&path).unwrap();
+        let projector = "ocelli-demo-mmproj.gguf";
+        std::fs::copy(models.join(projector), folder.path().join(projector)).unwrap();
+        // The file is read before the server says that it listens.
+        Self::with(|setup| setup.source = Source::File(path))
     }
 
     /// Asks the server to end.

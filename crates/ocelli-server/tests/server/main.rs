@@ -19,5 +19,6 @@ mod ollama;
 mod openai;
 mod readme;
 mod responses;
+mod toolless;
 mod tools;
 mod videos;

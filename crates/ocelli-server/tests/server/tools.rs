@@ -4,9 +4,15 @@ use serde_json::{Value, json};
 
 use crate::client::{Server, text_chat};
 
+/// Shows tools, calls and results; the demo model's own template shows none.
+const SHOWING: &str = "{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n\
+    {% endif %}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}\
+    {% for call in message.tool_calls %}<tool_call>\n{{ call.function | tojson }}\n</tool_call>{% endfor %}<|im_end|>\n\
+    {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
 #[test]
 fn tools_reach_the_template_and_a_call_in_the_history_is_accepted() {
-    let server = Server::start();
+    let server = Server::with_template(SHOWING);
     let mut chat = text_chat("What is the weather?");
     chat["messages"] = json!([
         {"role": "user", "content": "What is the weather?"},
@@ -15,14 +21,29 @@ fn tools_reach_the_template_and_a_call_in_the_history_is_accepted() {
         {"role": "tool", "tool_call_id": "a", "content": "sunny"},
     ]);
     chat["tools"] = json!([{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]);
+    let prompt = server.post("/apply-template", &chat).ok()["prompt"].clone();
+    let prompt = prompt.as_str().unwrap();
+    for shown in ["\"parameters\"", "<tool_call>", "Ulm", "sunny"] {
+        assert!(prompt.contains(shown), "{shown} is not in {prompt}");
+    }
     let answer = server.post("/v1/chat/completions", &chat).ok();
     assert!(
-        answer["choices"][0]["finish_reason"].is_string(),
+        answer["choices"][0]["finish_reason"].is_string() && answer["warnings"].is_null(),
         "{answer}"
+    );
+    let shown = server
+        .post("/api/show", &json!({"model": "ocelli-demo"}))
+        .ok();
+    assert!(
+        shown["capabilities"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("tools")),
+        "{shown}"
     );
     chat["messages"] = json!([{"role": "user", "content": "What is the weather?"}]);
     chat["tool_choice"] = json!("required");
-    chat["max_tokens"] = json!(300);
+    chat["max_tokens"] = json!(1500);
     chat["tools"][0]["function"]["parameters"] = json!({"type": "object", "additionalProperties": false,
         "properties": {"unit": {"enum": ["C", "F"]}}, "required": ["unit"]});
     let answer = server.post("/v1/chat/completions", &chat).ok();
@@ -49,8 +70,8 @@ fn tools_reach_the_template_and_a_call_in_the_history_is_accepted() {
 
 #[test]
 fn a_choice_of_tools_binds_a_message() {
-    let server = Server::start();
-    let mut body = json!({"model": "ocelli-demo", "max_tokens": 300,
+    let server = Server::with_template(SHOWING);
+    let mut body = json!({"model": "ocelli-demo", "max_tokens": 1500,
         "messages": [{"role": "user", "content": "What is the weather?"}]});
     let schema = json!({"type": "object", "additionalProperties": false,
         "properties": {"unit": {"enum": ["C", "F"]}}, "required": ["unit"]});

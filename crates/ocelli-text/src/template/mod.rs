@@ -277,6 +277,16 @@ impl ChatTemplate {
         self.abilities.tools
     }
 
+    /// Whether calls of tools in a conversation are left out of prompts without an error.
+    pub fn drops_calls(&self) -> bool {
+        self.abilities.drops_calls
+    }
+
+    /// Whether results of tools are left out of prompts without an error.
+    pub fn drops_results(&self) -> bool {
+        self.abilities.drops_results
+    }
+
     /// A short fingerprint of the template: the first 16 hexadecimal digits of its SHA-256 hash.
     pub fn hash(&self) -> String {
         template_hash(&self.source)

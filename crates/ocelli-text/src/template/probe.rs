@@ -4,6 +4,7 @@ use super::render::{self, Request};
 use super::values::Form;
 use super::{ChatTemplate, RenderOptions};
 use crate::Error;
+use crate::ToolCall;
 use crate::message::{Content, Message, Role};
 
 /// What a template can do with content.
@@ -19,11 +20,19 @@ pub(super) struct Abilities {
     pub(super) video_parts: bool,
     /// Descriptions of tools are shown.
     pub(super) tools: bool,
+    /// Calls of tools in a conversation are left out without an error.
+    pub(super) drops_calls: bool,
+    /// The same for results of tools.
+    pub(super) drops_results: bool,
 }
 
 const PROBE: &str = "a probe text of 7 words here";
 /// The name of a tool that no template knows.
 const PROBE_TOOL: &str = "a_probe_tool";
+
+/// A call of a tool, and what came of it.
+const PROBE_CALL: &str = "a_probe_call";
+const PROBE_RESULT: &str = "the result of a probe call";
 
 /// Finds out what a template can do.
 ///
@@ -61,13 +70,7 @@ pub(super) fn probe(template: &ChatTemplate) -> Result<Abilities, Error> {
         true => Form::Text,
         false => Form::Parts,
     };
-    abilities.tools = shows_tool(template, &user, form);
-    Ok(abilities)
-}
-
-/// Whether the description of a tool comes out. A template that fails with one shows none.
-fn shows_tool(template: &ChatTemplate, messages: &[Message], form: Form) -> bool {
-    let options = RenderOptions {
+    let with_tool = RenderOptions {
         tools: vec![serde_json::json!({
             "type": "function",
             "function": {
@@ -78,13 +81,53 @@ fn shows_tool(template: &ChatTemplate, messages: &[Message], form: Form) -> bool
         })],
         ..RenderOptions::default()
     };
-    let request = Request {
+    // A template that fails with a tool shows none.
+    let shown = with_options(template, (&user, form), &with_tool);
+    abilities.tools = shown.is_ok_and(|rendered| rendered.contains(PROBE_TOOL));
+    let called = called();
+    let options = [RenderOptions::default(), with_tool];
+    let rendered = options
+        .iter()
+        .filter_map(|options| with_options(template, (&called, form), options).ok());
+    let rendered: Vec<String> = rendered.collect();
+    // What a template refuses is told when it is asked for.
+    let drops = |text: &str| !rendered.is_empty() && !rendered.iter().any(|r| r.contains(text));
+    abilities.drops_calls = drops(PROBE_CALL);
+    abilities.drops_results = drops(PROBE_RESULT);
+    Ok(abilities)
+}
+
+/// A conversation in which a tool was called.
+fn called() -> [Message; 4] {
+    // Nine letters and digits: Mistral's templates want them so.
+    let id = Some("probe0001".to_owned());
+    let mut call = Message::new(Role::Assistant, Vec::new());
+    call.tool_calls.push(ToolCall {
+        id: id.clone(),
+        name: PROBE_CALL.to_owned(),
+        arguments: serde_json::json!({}),
+    });
+    let mut result = Message::text(Role::Tool, PROBE_RESULT);
+    result.tool_call_id = id;
+    [
+        Message::text(Role::User, PROBE),
+        call,
+        result,
+        Message::text(Role::Assistant, PROBE),
+    ]
+}
+
+fn with_options(
+    template: &ChatTemplate,
+    (messages, form): (&[Message], Form),
+    options: &RenderOptions,
+) -> Result<String, Error> {
+    render::plain(&Request {
         template,
         messages,
-        options: &options,
+        options,
         forms: vec![form; messages.len()],
-    };
-    render::plain(&request).is_ok_and(|rendered| rendered.contains(PROBE_TOOL))
+    })
 }
 
 /// Whether the template writes one place for one picture or video, and none for text.

@@ -73,6 +73,11 @@ impl Ask {
         Self::new(AskedFor::Chat(messages))
     }
 
+    /// True when the answer can be nothing but calls of tools.
+    pub fn is_forced_to_call(&self) -> bool {
+        matches!(self.grammar, Some(GrammarSource::ToolCalls(_)))
+    }
+
     /// More of something, with the model's own sampling.
     pub fn new(asked: AskedFor) -> Self {
         Self {

@@ -285,6 +285,11 @@ impl Service {
         self.preparer.template.source()
     }
 
+    /// Whether the template shows descriptions of tools. If not, a request with tools is an error, unless a call is forced.
+    pub fn shows_tools(&self) -> bool {
+        self.preparer.template.shows_tools()
+    }
+
     /// Tokens of the vocabulary.
     pub fn vocabulary(&self) -> usize {
         self.preparer.model.tokenizer.len()
@@ -339,6 +344,7 @@ impl Service {
     /// # Errors
     /// When the template refuses it.
     pub fn render(&self, messages: &[Message], options: &RenderedWith) -> Result<String, Error> {
+        self.preparer.check_tools(messages, &options.tools)?;
         let messages: Vec<_> = messages.iter().map(to_template).collect();
         let options = RenderOptions {
             tools: options.tools.clone(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ocelli_engine::{Generate, Grammar, Picture, Prompt};
 use ocelli_image::{DecodeOptions, Limits};
 use ocelli_text::RenderOptions;
+use serde_json::Value;
 
 use super::desk::{OtherVideos, ServiceOptions};
 use super::status::Status;
@@ -147,7 +148,7 @@ pub(super) fn prepare(
         pan_and_scan: ask.pan_and_scan,
     };
     let render = RenderOptions {
-        tools: ask.tools.clone(),
+        tools: shown_tools(preparer, ask),
         arguments: ask.arguments.clone(),
         ..RenderOptions::default()
     };
@@ -167,6 +168,15 @@ pub(super) fn prepare(
     let preprocess = micros(prepared.preprocess);
     status.image_preprocess_us.fetch_add(preprocess, Relaxed);
     Ok(asked)
+}
+
+/// The tools that the template is given. Where a call is forced they bind the form of the answer, so that a template that
+/// shows none does not lose them.
+fn shown_tools(preparer: &Preparer, ask: &Ask) -> Vec<Value> {
+    match ask.is_forced_to_call() && !preparer.template.shows_tools() {
+        true => Vec::new(),
+        false => ask.tools.clone(),
+    }
 }
 
 /// What the engine is asked.
