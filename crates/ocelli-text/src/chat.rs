@@ -99,6 +99,21 @@ pub fn encode_chat_with_times(
     options: &RenderOptions,
     times: &[Vec<String>],
 ) -> Result<EncodedChat, Error> {
+    let pieces = render_chat(template, messages, options, times)?;
+    let media = template.media();
+    Ok(encode_pieces(tokenizer, &pieces, media, &options.crops))
+}
+
+/// The first half of [`encode_chat_with_times`]: the text with origins that [`encode_pieces`] tokenizes.
+///
+/// # Errors
+/// As [`encode_chat`].
+pub fn render_chat(
+    template: &ChatTemplate,
+    messages: &[Message],
+    options: &RenderOptions,
+    times: &[Vec<String>],
+) -> Result<Vec<Piece>, Error> {
     let pieces = template.render(messages, options)?;
     let found = places(&pieces, template.media());
     for (media, content, name) in [
@@ -115,9 +130,7 @@ pub fn encode_chat_with_times(
             });
         }
     }
-    let pieces = with_times(pieces, template.media(), times);
-    let media = template.media();
-    Ok(encode_pieces(tokenizer, &pieces, media, &options.crops))
+    Ok(with_times(pieces, template.media(), times))
 }
 
 /// Writes each video with times as one place a time: the time, then what stands for a video with what goes

@@ -26,7 +26,9 @@ mod tools;
 mod vocabulary;
 
 pub use bpe::char_of_byte;
-pub use chat::{ChatPart, EncodedChat, Media, encode_chat, encode_chat_with_times, encode_pieces};
+pub use chat::{
+    ChatPart, EncodedChat, Media, encode_chat, encode_chat_with_times, encode_pieces, render_chat,
+};
 pub use decode::{ControlTokens, DecodeStream};
 pub use encode::Tokenizer;
 pub use error::Error;

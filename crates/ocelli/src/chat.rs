@@ -1,22 +1,23 @@
 //! From messages to token ids.
 
-use ocelli_text::{ChatTemplate, Content, Media, RenderOptions, encode_chat_with_times};
+use ocelli_text::{Content, Media, Piece, RenderOptions, encode_pieces, render_chat};
 
-use crate::{Error, Message, Part, Role};
+use crate::prepare::Preparer;
+use crate::{Error, Message, Part, Role, Work};
 
 /// Which ids are places of pictures and videos.
 pub(crate) type Places = Vec<(usize, Media)>;
 
 /// Renders and tokenizes a conversation: ids, and which of them are places of pictures and videos. `times`
-/// has the texts before the temporal patches of each video. Text of more than `most_bytes` cannot fit the
-/// context and is not even looked at.
+/// has the texts before the temporal patches of each video. Text of more bytes than can fit the
+/// context is not even looked at.
 pub(crate) fn tokenize(
-    model: &ocelli_engine::Model,
-    template: &ChatTemplate,
+    preparer: &Preparer,
     messages: &[Message],
     (options, times): (&RenderOptions, &[Vec<String>]),
-    most_bytes: usize,
 ) -> Result<(Vec<u32>, Places), Error> {
+    let (model, template) = (&preparer.model, &preparer.template);
+    let most_bytes = preparer.most_bytes();
     let bytes = messages
         .iter()
         .flat_map(|m| &m.parts)
@@ -28,9 +29,14 @@ pub(crate) fn tokenize(
     if bytes > most_bytes {
         return Err(Error::PromptTooLong { bytes, most_bytes });
     }
+    preparer.begin(Work::Render(messages));
     let messages: Vec<ocelli_text::Message> = messages.iter().map(to_template).collect();
-    let chat = encode_chat_with_times(&model.tokenizer, template, &messages, options, times)
-        .map_err(ocelli_engine::Error::Text)?;
+    let pieces = render_chat(template, &messages, options, times);
+    let pieces = pieces.map_err(ocelli_engine::Error::Text)?;
+    if preparer.witness.is_some() {
+        preparer.begin(Work::Tokenize(&Piece::text_of(&pieces)));
+    }
+    let chat = encode_pieces(&model.tokenizer, &pieces, template.media(), &options.crops);
     let image = model.image_token().unwrap_or_default();
     Ok(chat.ids_with_media(image, model.video_token().unwrap_or_default()))
 }

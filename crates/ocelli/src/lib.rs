@@ -86,7 +86,7 @@ pub use ocelli_image::{Grid, ImageRecord, Orientation, VideoRecord, read_bytes, 
 pub use ocelli_store as store;
 pub use ocelli_tensor::KvElement;
 pub use ocelli_text::ToolCall;
-pub use options::{Options, OwnBackend, Source};
+pub use options::{Options, OwnBackend, Source, Witness, Work};
 pub use pictures::{MOST_IMAGES, PictureBudget, draw};
 pub use request::{ImageSource, Message, Part, Request, Role};
 pub use video::{Ffmpeg, Fps, MOST_FRAMES, Video, VideoSource};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ocelli_tensor::{Backend, KvElement};
 
-use crate::{Ffmpeg, Isa, Precision};
+use crate::{Ffmpeg, Isa, Message, Precision};
 
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,25 @@ impl std::fmt::Debug for OwnBackend {
         f.debug_tuple("OwnBackend")
             .field(&self.0.describe())
             .finish()
+    }
+}
+
+/// What is about to be done to the text of a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Work<'a> {
+    /// The template makes a prompt of a conversation.
+    Render(&'a [Message]),
+    /// A prompt, whole, is cut into tokens.
+    Tokenize(&'a str),
+}
+
+/// Is told of [`Work`] before it is done, on the thread that does it. One that panics stands for a fault there, for tests.
+#[derive(Clone)]
+pub struct Witness(pub Arc<dyn Fn(Work<'_>) + Send + Sync>);
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Witness").finish_non_exhaustive()
     }
 }
 
@@ -67,4 +86,6 @@ pub struct Options {
     pub image_cache: Option<(PathBuf, u64)>,
     /// Reads every weight once at load and refuses files with values that are not finite.
     pub check: bool,
+    /// Sees what is done to the texts of requests.
+    pub witness: Option<Witness>,
 }

@@ -16,7 +16,8 @@ use crate::pictures::{Crops, Prepared, Viewing};
 use crate::recognised::Recognised;
 use crate::video::{Clips, Extent, Films, Viewer, arrange};
 use crate::{
-    Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Role, Sampling, Video, shorten,
+    Error, Ffmpeg, ImageSource, Message, Part, PictureBudget, Role, Sampling, Video, Witness, Work,
+    shorten,
 };
 
 /// Times that a conversation is shortened further.
@@ -37,6 +38,7 @@ pub(crate) struct Preparer {
     pub(crate) longest_token: usize,
     /// Why there is no projector, for the error that a picture gets.
     pub(crate) why_blind: String,
+    pub(crate) witness: Option<Witness>,
 }
 
 /// A request on its way into the engine.
@@ -116,13 +118,7 @@ impl Preparer {
             crops: prepared.crops.clone(),
             ..options.clone()
         };
-        let (ids, places) = tokenize(
-            &self.model,
-            &self.template,
-            messages,
-            (&options, &clips.times()),
-            self.most_bytes(),
-        )?;
+        let (ids, places) = tokenize(self, messages, (&options, &clips.times()))?;
         let arranged = arrange(&places, prepared.pictures.clone(), clips)?;
         let layout = self.model.layout();
         let prompt = Prompt::with_media(&ids, &arranged.slots, &arranged.media, layout.as_ref())?;
@@ -185,12 +181,20 @@ impl Preparer {
         })
     }
 
+    /// Tells the witness, if there is one.
+    pub(crate) fn begin(&self, work: Work<'_>) {
+        if let Some(Witness(tell)) = &self.witness {
+            tell(work);
+        }
+    }
+
     /// Prepares a text to go on with. Control tokens in it are plain text.
     pub(crate) fn text(&self, text: &str) -> Result<Asked, Error> {
         let (bytes, most_bytes) = (text.len(), self.most_bytes());
         if bytes > most_bytes {
             return Err(Error::PromptTooLong { bytes, most_bytes });
         }
+        self.begin(Work::Tokenize(text));
         self.tokens(&self.model.tokenizer.encode_prompt(&[Piece::user(text)]))
     }
 

@@ -199,6 +199,7 @@ impl HowArgs {
                 timeout: self.ffmpeg_timeout,
             },
             check: self.check,
+            witness: None,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use ocelli::service::{KeepAlive, ModelEntry, Models, ServiceOptions};
-use ocelli::{Options, OwnBackend, Source};
+use ocelli::{Options, OwnBackend, Source, Witness};
 use ocelli_gguf::{Gguf, Writer};
 use ocelli_server::Settings;
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ pub(crate) struct Setup {
     pub(crate) sequences: usize,
     pub(crate) image_cache: Option<std::path::PathBuf>,
     pub(crate) backend: Option<OwnBackend>,
+    pub(crate) witness: Option<Witness>,
     pub(crate) source: Source,
 }
 
@@ -52,6 +53,7 @@ impl Default for Setup {
             sequences: 8,
             image_cache: None,
             backend: None,
+            witness: None,
             source: Source::Demo,
         }
     }
@@ -75,6 +77,7 @@ impl Server {
                 context: Some(2048),
                 sequences: Some(setup.sequences),
                 backend: setup.backend.clone(),
+                witness: setup.witness.clone(),
                 image_cache: setup.image_cache.clone().map(|folder| (folder, 1 << 30)),
                 ..Options::default()
             },

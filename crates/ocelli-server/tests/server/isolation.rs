@@ -1,10 +1,10 @@
-//! Faults of the engine, over HTTP: a step that panics, numbers that are not finite, an engine that stands still. Each costs
-//! the request that has it and no other.
+//! Faults over HTTP: a step, a template or a tokenizer that panics, numbers that are not finite, an engine that stands still.
+//! Each costs the request that has it and no other.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ocelli::OwnBackend;
+use ocelli::{OwnBackend, Part, Witness, Work};
 use ocelli_cpu::{CpuBackend, CpuOptions};
 use serde_json::{Value, json};
 
@@ -148,4 +148,100 @@ fn an_engine_that_stands_still_is_not_ready_and_whoever_waits_is_told() {
     for path in ["/readyz", "/health", "/livez"] {
         assert_eq!(server.get(path).status, 200, "{path}");
     }
+}
+
+/// A server whose template or tokenizer panics at texts with [`SIGN`].
+fn clumsy(fails: fn(Work<'_>) -> bool) -> Server {
+    Server::with(|setup| {
+        let watch = move |work: Work<'_>| assert!(!fails(work), "a fault, for tests");
+        setup.witness = Some(Witness(Arc::new(watch)));
+    })
+}
+
+fn renders_sign(work: Work<'_>) -> bool {
+    let Work::Render(messages) = work else {
+        return false;
+    };
+    let mut parts = messages.iter().flat_map(|message| &message.parts);
+    parts.any(|part| matches!(part, Part::Text(text) if text.contains(SIGN)))
+}
+
+fn tokenizes_sign(work: Work<'_>) -> bool {
+    matches!(work, Work::Tokenize(text) if text.contains(SIGN))
+}
+
+#[test]
+fn a_template_or_tokenizer_that_panics_costs_its_own_request_in_every_api() {
+    for fails in [renders_sign, tokenizes_sign] {
+        let server = clumsy(fails);
+        let expected = server.post(CHAT, &picture_chat("What is it?")).ok();
+        let mut streamed = bad();
+        streamed["stream"] = json!(true);
+        let messages = bad()["messages"].clone();
+        let ollama = json!({"model": "ocelli-demo", "messages": messages});
+        let claude = json!({"model": "ocelli-demo", "max_tokens": 8, "messages": messages});
+        let response = json!({"input": messages});
+        let asked = [
+            (CHAT, bad()),
+            (CHAT, streamed),
+            ("/v1/responses", response),
+            ("/api/chat", ollama),
+            ("/v1/messages", claude.clone()),
+            ("/v1/messages/count_tokens", claude),
+        ];
+        for (path, body) in &asked {
+            let reply = std::thread::scope(|scope| {
+                let good = || server.post(CHAT, &picture_chat("What is it?")).ok();
+                let others: Vec<_> = (0..3).map(|_| scope.spawn(good)).collect();
+                let reply = server.post(path, body);
+                for other in others {
+                    assert_eq!(other.join().unwrap()["choices"], expected["choices"]);
+                }
+                reply
+            });
+            assert_eq!(reply.status, 500, "{path}: {}", reply.text());
+            let text = reply.text();
+            assert!(text.contains("internal error"), "{path}: {text}");
+            assert!(
+                !text.contains("for tests") && !text.contains(SIGN),
+                "{path}: {text}"
+            );
+        }
+        server.wait_for("ocelli_panics_total{", asked.len() as f64);
+        server.wait_for("ocelli_requests_running{", 0.0);
+        server.wait_for("ocelli_requests_waiting{", 0.0);
+        assert_eq!(server.get("/readyz").status, 200);
+        let again = server.post(CHAT, &picture_chat("What is it?")).ok();
+        assert_eq!(again["choices"], expected["choices"]);
+    }
+}
+
+#[test]
+fn a_tokenizer_that_panics_fails_completions_and_the_routes_that_only_look() {
+    let server = clumsy(tokenizes_sign);
+    let text = format!("Where is the {SIGN} sign?");
+    let bodies = [
+        ("/v1/completions", json!({"prompt": text})),
+        (
+            "/v1/completions",
+            json!({"prompt": ["A red", text, "A blue"]}),
+        ),
+        ("/tokenize", json!({"content": text})),
+    ];
+    for (path, body) in &bodies {
+        let reply = server.post(path, body);
+        assert_eq!(reply.status, 500, "{path}: {}", reply.text());
+    }
+    server.wait_for("ocelli_panics_total{", bodies.len() as f64);
+    server.wait_for("ocelli_requests_running{", 0.0);
+    server
+        .post("/v1/completions", &json!({"prompt": "A red"}))
+        .ok();
+    server.post("/tokenize", &json!({"content": "A red"})).ok();
+    drop(server);
+    let server = clumsy(renders_sign);
+    let reply = server.post("/apply-template", &bad());
+    assert_eq!(reply.status, 500, "{}", reply.text());
+    server.wait_for("ocelli_panics_total{", 1.0);
+    server.post("/apply-template", &text_chat("Hello")).ok();
 }

@@ -89,6 +89,7 @@ pub(crate) fn load(
             context: settings.context,
             longest_token: longest_token.unwrap_or_default(),
             why_blind: files.why_blind(),
+            witness: options.witness.clone(),
         },
         engine: {
             let engine = Engine::new(model, backend, settings);

@@ -19,7 +19,7 @@ use crate::chat::to_template;
 use crate::model::Parts;
 use crate::prepare::Preparer;
 use crate::recognised::Files;
-use crate::{Error, Message, Model, Sampling};
+use crate::{Error, Message, Model, Sampling, Work};
 
 /// What becomes of videos that this program cannot read itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -330,7 +330,10 @@ impl Service {
             let bytes = text.len();
             return Err(Error::PromptTooLong { bytes, most_bytes });
         }
-        Ok(self.preparer.model.tokenizer.encode(&[Piece::user(text)]))
+        self.status.guarded("tokenizing a text", || {
+            self.preparer.begin(Work::Tokenize(text));
+            Ok(self.preparer.model.tokenizer.encode(&[Piece::user(text)]))
+        })
     }
 
     /// The text of tokens, control tokens by name.
@@ -345,15 +348,18 @@ impl Service {
     /// When the template refuses it.
     pub fn render(&self, messages: &[Message], options: &RenderedWith) -> Result<String, Error> {
         self.preparer.check_tools(messages, &options.tools)?;
-        let messages: Vec<_> = messages.iter().map(to_template).collect();
-        let options = RenderOptions {
-            tools: options.tools.clone(),
-            arguments: options.arguments.clone(),
-            ..RenderOptions::default()
-        };
-        let pieces = self.preparer.template.render(&messages, &options);
-        let pieces = pieces.map_err(ocelli_engine::Error::Text)?;
-        Ok(Piece::text_of(&pieces))
+        self.status.guarded("rendering a conversation", || {
+            self.preparer.begin(Work::Render(messages));
+            let messages: Vec<_> = messages.iter().map(to_template).collect();
+            let options = RenderOptions {
+                tools: options.tools.clone(),
+                arguments: options.arguments.clone(),
+                ..RenderOptions::default()
+            };
+            let pieces = self.preparer.template.render(&messages, &options);
+            let pieces = pieces.map_err(ocelli_engine::Error::Text)?;
+            Ok(Piece::text_of(&pieces))
+        })
     }
 }
 

@@ -36,7 +36,9 @@ impl Desk {
     fn asked(&self, ask: &Ask) -> Result<Asked, Error> {
         check_wait(self.since, &self.options)?;
         let ask = (ask, self.files.as_ref());
-        prepare(&self.preparer, ask, &self.options, &self.status)
+        self.status.guarded("preparing a request", || {
+            prepare(&self.preparer, ask, &self.options, &self.status)
+        })
     }
 
     /// Prepares a request and passes it on: to the compiler, if its answer must have a form, and to the engine.
@@ -51,7 +53,9 @@ impl Desk {
             (Some(source), Some(compiling)) => {
                 let compile = move || {
                     let in_time = check_wait(self.since, &self.options);
-                    let compiled = in_time.and_then(|()| Ok(self.grammars.compile(&source)?));
+                    let compile = || Ok(self.grammars.compile(&source)?);
+                    let compiled =
+                        in_time.and_then(|()| self.status.guarded("compiling a grammar", compile));
                     match compiled {
                         _ if outlets.iter().all(Outlet::is_dropped) => {}
                         Ok(grammar) => self.submit(ask, (asked, Some(grammar)), outlets, held),

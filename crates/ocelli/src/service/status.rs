@@ -1,10 +1,13 @@
 //! What a service is doing, readable from any thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ocelli_engine::Stats;
+
+use crate::Error;
 
 /// Numbers that only grow, and how many requests there are now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +123,19 @@ impl Status {
     /// The engine waits for work.
     pub(super) fn rest(&self) {
         self.is_busy.store(false, Relaxed);
+    }
+
+    /// Does something for one request. A panic fails that request and is counted.
+    pub(super) fn guarded<T>(
+        &self,
+        what: &str,
+        run: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        // What it works on is read only, or its own.
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+            self.panics.fetch_add(1, Relaxed);
+            Err(Error::Internal(format!("{what} panicked")))
+        })
     }
 
     pub(super) fn die(&self) {
