@@ -33,6 +33,11 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
     ),
     ("POST", "/v1/completions", "OpenAI: go on with a text"),
     ("POST", "/v1/responses", "OpenAI: answer a conversation"),
+    (
+        "POST",
+        "/v1/responses/input_tokens",
+        "Count a conversation's tokens without answering",
+    ),
     ("POST", "/v1/messages", "Anthropic: answer a conversation"),
     (
         "POST",
@@ -140,6 +145,9 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Result<Response, Failu
         }
         "/v1/completions" if is_post => openai::completions::complete(app, caller, request).await,
         "/v1/responses" if is_post => openai::responses::create(app, caller, request).await,
+        "/v1/responses/input_tokens" if is_post => {
+            openai::responses::count(app, caller, request).await
+        }
         "/props" if is_get => extras::props(&app),
         "/tokenize" if is_post => extras::tokenize(app, request).await,
         "/detokenize" if is_post => extras::detokenize(app, request).await,

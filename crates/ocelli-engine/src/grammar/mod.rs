@@ -5,6 +5,7 @@
 //! out, a [`Grammar`], says before each token which tokens may come.
 
 mod cache;
+mod closed;
 mod follow;
 mod gbnf;
 mod schema;

@@ -4,7 +4,7 @@ use llguidance::api::TopLevelGrammar;
 use ocelli_text::Tokenizer;
 use serde_json::{Value, json};
 
-use super::{gbnf, schema, tools};
+use super::{closed, gbnf, schema, tools};
 use crate::Error;
 
 /// Longest schema, expression or grammar, in bytes.
@@ -79,6 +79,7 @@ impl GrammarSource {
 
 /// Sets how a schema is enforced, whatever the request says: `lenient` would leave out what cannot be.
 fn with_our_options(mut schema: Value) -> Value {
+    closed::close(&mut schema);
     if let Some(object) = schema.as_object_mut() {
         let options = json!({"whitespace_pattern": JSON_SPACE, "lenient": false});
         object.insert("x-guidance".to_owned(), options);

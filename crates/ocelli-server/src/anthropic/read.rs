@@ -1,7 +1,7 @@
 //! From Anthropic's words to a job: a system prompt beside the messages, blocks of content, tools with input schemas.
 
 use ocelli::service::{Ask, Calls};
-use ocelli::{ImageSource, Message, Part, PictureBudget, Role, ToolCall};
+use ocelli::{GrammarSource, ImageSource, Message, Part, PictureBudget, Role, ToolCall};
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
@@ -53,6 +53,7 @@ pub(super) fn read(
             "missing, need an integer in 1..context",
         ));
     }
+    ask.grammar = form(&fields)?;
     choose_tools(&fields, &mut ask)?;
     ask.thinking.separate = true;
     if let Some(thinking) = fields.get("thinking") {
@@ -79,6 +80,29 @@ pub(super) fn read(
     ]);
     job.warnings = fields.warnings(app.settings.unknown_fields)?;
     Ok((job, stream))
+}
+
+/// Reads `output_config`, and `output_format`, which its clients sent before. Effort is the model's own.
+fn form(fields: &Fields<'_>) -> Result<Option<GrammarSource>, Failure> {
+    let config = fields.object("output_config")?;
+    let format = match &config {
+        Some(config) => {
+            config.string("effort")?;
+            config.object("format")?
+        }
+        None => None,
+    };
+    let older = fields.object("output_format")?;
+    let Some(format) = format.or(older) else {
+        return Ok(None);
+    };
+    match (format.string("type")?, format.get("schema")) {
+        (Some("json_schema"), Some(schema @ Value::Object(_))) => {
+            Ok(Some(GrammarSource::JsonSchema(schema.clone())))
+        }
+        (Some("json_schema"), _) => Err(format.wrong("schema", "missing, need an object")),
+        _ => Err(format.wrong("type", "must be json_schema")),
+    }
 }
 
 /// Tools in the form that templates know.

@@ -63,16 +63,24 @@ pub(crate) async fn count(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let reader = app.clone();
-    let ((mut job, _), mut share) =
-        body::parse(&app, request, move |object| read(&reader, object)).await?;
-    let begun = job::prepare(&app, caller, (&mut job, &mut share)).await?;
+    let ((job, _), share) = body::parse(&app, request, move |object| read(&reader, object)).await?;
+    Ok(Json(counted(&app, caller, (job, share)).await?).into_response())
+}
+
+/// What a request takes.
+pub(super) async fn counted(
+    app: &Arc<App>,
+    caller: Caller,
+    (mut job, mut share): (Job, body::Share),
+) -> Result<Value, Failure> {
+    let begun = job::prepare(app, caller, (&mut job, &mut share)).await?;
     let Looked {
         prompt_tokens,
         images,
         videos,
     } = job::look(&begun, job.ask).await?;
     let context = begun.service.context();
-    Ok(Json(json!({
+    Ok(json!({
         "object": "response.input_tokens",
         "input_tokens": prompt_tokens,
         "images": report::images(&images),
@@ -81,7 +89,6 @@ pub(crate) async fn count(
         "fits": prompt_tokens < context,
         "max_completion_tokens": context.saturating_sub(prompt_tokens),
     }))
-    .into_response())
 }
 
 fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, Style), Failure> {

@@ -53,6 +53,18 @@ pub(crate) async fn create(
     Ok(Json(response).into_response())
 }
 
+/// `POST /v1/responses/input_tokens`: what the request would take, without answering it.
+pub(crate) async fn count(
+    app: Arc<App>,
+    caller: Caller,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
+    let reader = app.clone();
+    let ((job, _, _), share) =
+        body::parse(&app, request, move |object| read(&reader, object)).await?;
+    Ok(Json(super::chat::counted(&app, caller, (job, share)).await?).into_response())
+}
+
 fn read(
     app: &App,
     object: &Map<String, Value>,

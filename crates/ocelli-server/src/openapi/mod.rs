@@ -62,6 +62,7 @@ fn bodies(path: &str) -> Option<Bodies> {
             "ResponseAnswer",
             (EVENTS, "ResponseEvent"),
         ),
+        "/v1/responses/input_tokens" => post("ResponseRequest", "InputTokens"),
         "/v1/messages" => streamed("MessageRequest", "MessageAnswer", (EVENTS, "MessageEvent")),
         "/v1/messages/count_tokens" => post("MessageRequest", "MessageTokens"),
         "/api/version" => get("OllamaVersion"),

@@ -63,3 +63,43 @@ fn tokens_are_counted_and_errors_have_the_shape_that_clients_know() {
     body = json!({"model": "ocelli-demo", "messages": []});
     assert_eq!(server.post("/v1/messages", &body).status, 400);
 }
+
+#[test]
+fn an_answer_has_the_form_that_its_output_config_wants() {
+    let server = Server::start();
+    let schema = json!({"type": "object", "properties": {"color": {"enum": ["red", "blue"]}}, "required": ["color"]});
+    let format = json!({"type": "json_schema", "schema": schema});
+    let message = json!({"model": "ocelli-demo", "max_tokens": 200,
+        "messages": [{"role": "user", "content": "What colour is the sky?"}]});
+    for (key, value) in [
+        ("output_config", json!({"format": format, "effort": "low"})),
+        ("output_format", format.clone()),
+    ] {
+        let mut asked = message.clone();
+        asked[key] = value;
+        let answer = server.post("/v1/messages", &asked).ok();
+        assert!(answer["warnings"].is_null(), "{answer}");
+        let said: Value =
+            serde_json::from_str(answer["content"][0]["text"].as_str().unwrap()).unwrap();
+        // Nothing but what the schema names, though it does not forbid it.
+        assert_eq!(said.as_object().unwrap().len(), 1, "{said}");
+        assert!(said["color"] == "red" || said["color"] == "blue", "{said}");
+    }
+    for (value, problem) in [
+        (
+            json!({"format": {"type": "regex"}}),
+            "output_config.format.type must be json_schema",
+        ),
+        (
+            json!({"format": {"type": "json_schema"}}),
+            "output_config.format.schema missing",
+        ),
+        (json!(5), "output_config must be an object"),
+    ] {
+        let mut asked = message.clone();
+        asked["output_config"] = value;
+        let reply = server.post("/v1/messages", &asked);
+        assert_eq!(reply.status, 400);
+        assert!(reply.text().contains(problem), "{}", reply.text());
+    }
+}

@@ -145,6 +145,10 @@ fn requests() -> Vec<(&'static str, Value)> {
                 {"type": "input_text", "text": "What is it?"}, {"type": "input_image", "image_url": url}]}]}),
         ),
         (
+            "/v1/responses/input_tokens",
+            json!({"model": model, "input": "Hello"}),
+        ),
+        (
             "/v1/messages",
             json!({"model": model, "max_tokens": 4, "messages": [{"role": "user", "content": [
                 {"type": "image", "source": source}, text]}]}),

@@ -71,3 +71,13 @@ fn responses_refuse_what_they_would_have_to_leave_out() {
         assert_eq!(reply.json()["error"]["param"], field);
     }
 }
+
+#[test]
+fn a_dry_run_counts_what_a_response_would_take() {
+    let server = Server::start();
+    let asked = json!({"model": "ocelli-demo", "input": "What is it?", "max_output_tokens": 4});
+    let counted = server.post("/v1/responses/input_tokens", &asked).ok();
+    assert_eq!(counted["object"], "response.input_tokens");
+    let answer = server.post("/v1/responses", &asked).ok();
+    assert_eq!(counted["input_tokens"], answer["usage"]["input_tokens"]);
+}
