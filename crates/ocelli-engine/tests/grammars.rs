@@ -155,6 +155,29 @@ fn an_answer_that_must_call_a_tool_calls_one_with_arguments_that_it_has() {
 }
 
 #[test]
+fn parameters_of_a_tool_may_refer_to_what_they_define() {
+    let bench = Bench::new(2);
+    let parameters = json!({"type": "object", "$defs": {"colour": {"enum": ["red", "blue"]}},
+        "properties": {"colour": {"$ref": "#/$defs/colour"}}, "required": ["colour"]});
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": parameters}});
+    for tools in [vec![tool("paint")], vec![tool("paint"), tool("wash")]] {
+        let mut calls = 0;
+        for outcome in answers(&bench, &GrammarSource::ToolCalls(tools.clone())) {
+            for part in ToolCallParser::new(&tools).push(&outcome.text) {
+                if let ToolCallPart::Call(call) = part {
+                    calls += 1;
+                    let colour = call.arguments["colour"].as_str().unwrap();
+                    assert!(["red", "blue"].contains(&colour), "{colour}");
+                    // It names no other parameters.
+                    assert_eq!(call.arguments.as_object().unwrap().len(), 1);
+                }
+            }
+        }
+        assert!(calls > 0);
+    }
+}
+
+#[test]
 fn the_same_answer_comes_in_a_batch_and_from_a_grammar_that_was_used_before() {
     let bench = Bench::new(2);
     let grammars = Grammars::new(Arc::clone(&bench.model));

@@ -14,10 +14,15 @@ pub(super) fn schema(tools: &[Value]) -> Result<Value, Error> {
             let what = format!("tools[{index}] has no name");
             return Err(Error::Grammar(what));
         };
-        let arguments = match &function["parameters"] {
+        let mut arguments = match &function["parameters"] {
             Value::Null => json!({"type": "object"}),
             schema => schema.clone(),
         };
+        let place = match tools.len() {
+            1 => "#/properties/arguments".to_owned(),
+            _ => format!("#/anyOf/{index}/properties/arguments"),
+        };
+        move_references(&mut arguments, &place);
         Ok(json!({
             "type": "object",
             "properties": {"name": {"const": name}, "arguments": arguments},
@@ -36,6 +41,28 @@ pub(super) fn schema(tools: &[Value]) -> Result<Value, Error> {
         )),
         1 => Ok(calls.remove(0)),
         _ => Ok(json!({"anyOf": calls})),
+    }
+}
+
+/// Lets references inside a schema (`#/$defs/a`) point to where it stands now.
+fn move_references(schema: &mut Value, place: &str) {
+    let mut open = vec![schema];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(reference)) = fields.get_mut("$ref")
+                    && let Some(rest) = reference.strip_prefix('#')
+                {
+                    *reference = format!("{place}{rest}");
+                }
+                let is_schema =
+                    |key: &str| !matches!(key, "enum" | "const" | "default" | "examples");
+                let inner = fields.iter_mut().filter(|(key, _)| is_schema(key));
+                open.extend(inner.map(|(_, value)| value));
+            }
+            Value::Array(items) => open.extend(items),
+            _ => {}
+        }
     }
 }
 
