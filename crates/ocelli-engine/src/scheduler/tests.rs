@@ -277,3 +277,38 @@ fn any_order_of_calls_keeps_the_limits_and_starves_nobody() {
         assert_eq!(scheduler.promised_pages, 0, "pages are conserved");
     }
 }
+
+#[test]
+fn prompts_that_are_scored_take_few_rows_together_and_all_get_through() {
+    let mut scheduler = Scheduler::new(SchedulerLimits {
+        step_rows: 4 * SCORED_ROWS,
+        prompt_rows_beside_generating: 2 * SCORED_ROWS,
+        ..LIMITS
+    });
+    for (id, tokens) in [(0, 100), (1, 70), (2, 90)] {
+        assert!(scheduler.submit(submission(id, id, tokens, 4)));
+        assert_eq!(scheduler.admit(), Some(SequenceId(id)));
+        scheduler.set_progress(SequenceId(id), 0, tokens);
+    }
+    scheduler.score(SequenceId(0));
+    scheduler.score(SequenceId(2));
+    let mut steps = 0;
+    while scheduler.plan().generating.len() < 3 {
+        let plan = scheduler.plan();
+        let scored = plan.prompts.iter().filter(|(id, _)| id.0 != 1);
+        let rows: usize = scored.map(|(_, tokens)| tokens.len()).sum();
+        assert!(rows <= SCORED_ROWS, "{plan:?}");
+        assert!(!plan.prompts.is_empty(), "no progress");
+        if steps == 0 {
+            // The other one takes what it may.
+            assert!(
+                plan.prompts
+                    .iter()
+                    .any(|(id, tokens)| id.0 == 1 && tokens.len() > SCORED_ROWS)
+            );
+        }
+        scheduler.advance(&plan);
+        steps += 1;
+    }
+    assert!(steps >= 190_usize.div_ceil(SCORED_ROWS), "{steps}");
+}
