@@ -59,7 +59,7 @@ fn incomplete_folders_are_refused_with_what_is_missing() {
     fails(
         "qwen2.5vl",
         remove("processor_config.json"),
-        "image_mean in preprocessor_config.json",
+        "image_mean in processor_config.json or preprocessor_config.json",
     );
 }
 

@@ -1,52 +1,15 @@
 //! Settings of a checkpoint that change what a model computes: each is in the file, or refused by its name.
 
 use std::fs;
-use std::path::Path;
 
+use common::changed::{changed, metadata, processor, read};
 use common::{Folder, copy_of, quiet};
-use ocelli_convert::{ConvertOptions, FileType, RewriteOptions, convert, repair};
-use ocelli_gguf::{Gguf, Metadata};
+use ocelli_convert::{ConvertOptions, RewriteOptions, convert, repair};
 use serde_json::{Value as Json, json};
 
 mod common;
 
-/// A checkpoint of the tests with one setting changed; the pointer names file and key.
-fn changed(name: &str, folder: &Folder, (file, pointer): (&str, &str), value: Json) -> Converted {
-    let checkpoint = copy_of(name, folder);
-    let path = checkpoint.join(file);
-    let mut settings: Json = read(&path);
-    let (parent, key) = pointer.rsplit_once('/').expect("a path");
-    settings.pointer_mut(parent).expect("an object")[key] = value;
-    fs::write(&path, settings.to_string()).expect("written");
-    let options = ConvertOptions {
-        text_type: FileType::F16,
-        projector_type: FileType::F16,
-        ..ConvertOptions::default()
-    };
-    convert(&checkpoint, folder.path(), &options, &mut quiet)
-        .map(|made| made.projector.expect("a projector"))
-        .map_err(|error| error.to_string())
-}
-
-type Converted = Result<std::path::PathBuf, String>;
-
-fn read(path: &Path) -> Json {
-    serde_json::from_slice(&fs::read(path).expect("read")).expect("JSON")
-}
-
-fn metadata(path: &Path) -> Metadata {
-    Gguf::open(path).expect("a sound file").metadata().clone()
-}
-
 const CONFIG: &str = "config.json";
-
-/// The file with a processor's settings, and where in it they are.
-fn processor(name: &str) -> (&'static str, &'static str) {
-    match name {
-        "qwen2vl" => ("preprocessor_config.json", ""),
-        _ => ("processor_config.json", "/image_processor"),
-    }
-}
 
 #[test]
 fn windows_that_llama_cpp_has_no_key_for_are_stated_under_those_of_older_files() {
@@ -199,43 +162,4 @@ fn text_layers_that_slide_are_refused_and_an_unused_window_is_not() {
         "{error}"
     );
     sliding(json!(["full_attention", "full_attention"])).expect("converted");
-}
-
-#[test]
-fn processors_that_prepare_pictures_in_another_way_are_refused() {
-    for (name, key, value, message) in [
-        (
-            "qwen2vl",
-            "do_normalize",
-            json!(false),
-            "do_normalize: found false, need true",
-        ),
-        (
-            "qwen2vl",
-            "rescale_factor",
-            json!(0.5),
-            "rescale_factor: found 0.5, need 1/255",
-        ),
-        ("qwen2vl", "resample", json!(2), "resample: found 2, need 3"),
-        (
-            "qwen2vl",
-            "patch_size",
-            json!(16),
-            "patch_size: found 16, need 14",
-        ),
-        ("gemma3", "resample", json!(3), "resample: found 3, need 2"),
-        (
-            "llava",
-            "do_center_crop",
-            json!(false),
-            "do_center_crop: found false, need true",
-        ),
-        ("llava", "crop_size", json!(28), "crop_size: found 28, need"),
-    ] {
-        let folder = Folder::new("processors");
-        let (file, inside) = processor(name);
-        let at = (file, format!("{inside}/{key}"));
-        let error = changed(name, &folder, (at.0, &at.1), value).expect_err("refused");
-        assert!(error.contains(message), "{name} {key}: {error}");
-    }
 }

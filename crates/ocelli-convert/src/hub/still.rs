@@ -90,7 +90,7 @@ pub(super) fn read(
         _ => size("image_size")?.next_multiple_of(patch),
     };
     // A picture's longest side is the processor's matter; the encoder takes any.
-    let longest = longest.filter(|longest| family != Family::Llava && *longest != image_size);
+    let longest = longest.filter(|longest| *longest != image_size);
     Ok(VisionConfig {
         layers: layers(root, family, size("num_hidden_layers")?)?,
         width: size("hidden_size")?,

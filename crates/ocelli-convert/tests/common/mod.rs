@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod changed;
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -16,6 +16,7 @@ pub(crate) use windows::{FullLayers, USUAL_POSITIONS, USUAL_SIDE, Windows};
 
 mod processor;
 mod text;
+mod videos;
 mod vision;
 mod windows;
 
@@ -87,6 +88,14 @@ impl Family {
     /// Whether the encoder takes still pictures alone.
     pub(crate) fn is_still(self) -> bool {
         matches!(self, Self::Mistral3 | Self::Llava | Self::Pixtral)
+    }
+
+    /// Whether the encoder takes videos too.
+    pub(crate) fn has_videos(self) -> bool {
+        matches!(
+            self,
+            Self::Qwen2Vl | Self::Qwen25Vl | Self::Qwen3Vl | Self::Qwen3VlMoe
+        )
     }
 
     /// Whether rows of queries and keys are stored so that neighbours turn together.
@@ -247,6 +256,7 @@ pub(crate) fn read(folder: &Path) -> Result<(TextConfig, Option<VisionConfig>), 
     };
     if let Some(vision) = &vision {
         processor::check(folder, &text, vision)?;
+        videos::check(folder, family, vision)?;
     }
     Ok((text, vision))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::settings::Settings;
 use super::super::still;
-use super::processor::{self, PROCESSOR_FILES, pixel_bounds, with_processor};
+use super::processor::{PROCESSOR_FILES, longest_side, pixel_bounds, with_processor};
 use super::{Family, TextConfig, VisionConfig, Windows};
 use crate::Error;
 
@@ -22,7 +22,8 @@ pub(super) fn read_vision(
     };
     if family.is_still() {
         let colours = normalization(folder)?;
-        return still::read(root, vision, text, colours, longest_side(folder)?);
+        let longest = longest_side(folder, family)?;
+        return still::read(root, vision, text, colours, longest);
     }
     for (key, need) in [
         ("spatial_merge_size", 2),
@@ -106,14 +107,6 @@ fn read_taps(vision: Settings<'_>, layers: usize) -> Result<Vec<usize>, Error> {
         return Err(vision.error(key, tap, format!("layers below {layers}")));
     }
     Ok(taps.into_iter().map(|tap| tap as usize).collect())
-}
-
-/// The longest side of pictures in pixels, where the processor's settings have one.
-fn longest_side(folder: &Path) -> Result<Option<usize>, Error> {
-    processor::find(folder, |processor| match processor.inside("size") {
-        Some(size) if size.get("longest_edge").is_some() => size.count("longest_edge").map(Some),
-        _ => Ok(None),
-    })
 }
 
 /// Mean and standard deviation of pixels from the processor's settings.
