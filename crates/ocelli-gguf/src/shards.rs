@@ -72,10 +72,19 @@ pub(crate) fn open_all(path: &Path, given: Source, content: Content) -> Result<G
              -{given_number:05}-of-{count:05}.gguf; give the parts their names back"
         )));
     };
-    if (name.number, name.count) != (given_number, count) {
+    if name.count != count {
         return Err(error(format!(
             "parts belong to different models: the name says part {} of {}, the file says part {given_number} of {count}",
             name.number, name.count
+        )));
+    }
+    if name.number != given_number {
+        let own_name = name.of_number(given_number);
+        let under_own_name = part_in(&path.with_file_name(&own_name), count);
+        return Err(error(misnamed(
+            (name.number, given_number, count),
+            &own_name,
+            under_own_name,
         )));
     }
     let paths: Vec<PathBuf> = (1..=count)
@@ -115,6 +124,39 @@ fn number(metadata: &Metadata, count: u32) -> Result<u32, Error> {
     Ok(number + 1)
 }
 
+/// The part that lies under a name, if it is one of so many.
+fn part_in(path: &Path, count_needed: u32) -> Option<u32> {
+    let content = Source::map(path).and_then(|source| source.parse()).ok()?;
+    let is_one_of = count(&content.metadata).is_ok_and(|found| found == count_needed);
+    is_one_of.then(|| number(&content.metadata, count_needed).ok())?
+}
+
+/// What to say of part `found` of `count` under the name of part `named`. What lies under its own name tells two that were
+/// exchanged from a copy.
+fn misnamed(
+    (named, found, count): (u32, u32, u32),
+    own_name: &str,
+    under_own_name: Option<u32>,
+) -> String {
+    let what_to_do = match under_own_name {
+        Some(other) if other == named => {
+            format!("likely swapped with {own_name}, which says part {named}; exchange their names")
+        }
+        Some(other) if other == found => {
+            format!("{own_name} is part {found} too; get part {named} again")
+        }
+        Some(other) => {
+            format!("{own_name} says part {other}; give each part the name of the number it says")
+        }
+        None => format!("name it {own_name} and put part {named} in its place"),
+    };
+    format!(
+        "the name says part {named} of {count}, the file says part {found} (split.no: found {}, need {}); {what_to_do}",
+        found - 1,
+        named - 1
+    )
+}
+
 fn check_together(parts: &[(Source, Content)], count_needed: u32) -> Result<(), Error> {
     const SAME: [&str; 2] = ["split.tensors.count", "general.architecture"];
     let first = &parts[0].1.metadata;
@@ -131,11 +173,16 @@ fn check_together(parts: &[(Source, Content)], count_needed: u32) -> Result<(), 
         }
         let number_found = number(&content.metadata, count_needed)?;
         if number_found != number_needed {
-            return Err(different(format!(
-                "split.no: found {}, need {}",
-                number_found - 1,
-                number_needed - 1
-            )));
+            let (own, own_content) = &parts[number_found as usize - 1];
+            let under_own_name = number(&own_content.metadata, count_needed).ok();
+            return Err(Error::Shards {
+                file: source.name.to_string(),
+                problem: misnamed(
+                    (number_needed, number_found, count_needed),
+                    &own.name,
+                    under_own_name,
+                ),
+            });
         }
         for key in SAME {
             if let (Some(a), Some(b)) = (first.get(key), content.metadata.get(key))

@@ -120,12 +120,47 @@ fn a_renamed_part_is_told_its_name() {
         &other,
         "this is part 2 of 3, but its name does not end in -00002-of-00003.gguf",
     );
-    fs::copy(part_path(&folder, 3, 3), part_path(&folder, 2, 3)).expect("copied");
-    let need = "parts belong to different models: split.no: found 2, need 1";
-    refused(&part_path(&folder, 1, 3), need);
+    // The name of another model's part.
+    let other = folder.join("model-00002-of-00004.gguf");
+    fs::copy(part_path(&folder, 2, 3), &other).expect("copied");
     refused(
-        &part_path(&folder, 2, 3),
-        "the name says part 2 of 3, the file says part 3 of 3",
+        &other,
+        "parts belong to different models: the name says part 2 of 4, the file says part 2 of 3",
+    );
+}
+
+#[test]
+fn parts_whose_names_were_exchanged_are_told_from_copies() {
+    let folder = three_parts("exchanged");
+    let path = |number| part_path(&folder, number, 3);
+    let aside = folder.join("aside");
+    let exchange = |a, b| {
+        fs::rename(path(a), &aside).expect("renamed");
+        fs::rename(path(b), path(a)).expect("renamed");
+        fs::rename(&aside, path(b)).expect("renamed");
+    };
+    let second = "the name says part 2 of 3, the file says part 3 (split.no: found 2, need 1); \
+                  likely swapped with model-00003-of-00003.gguf, which says part 2; exchange their names";
+    exchange(2, 3);
+    refused(&path(1), second);
+    refused(&path(2), second);
+    refused(&path(3), "likely swapped with model-00002-of-00003.gguf");
+    // 1, 3, 2 becomes 3, 1, 2: all three under other names.
+    exchange(1, 2);
+    let around = "the name says part 1 of 3, the file says part 3 (split.no: found 2, need 0); \
+                  model-00003-of-00003.gguf says part 2; give each part the name of the number it says";
+    refused(&path(1), around);
+
+    let folder = three_parts("copied");
+    let path = |number| part_path(&folder, number, 3);
+    fs::copy(path(3), path(2)).expect("copied");
+    let copy = "model-00003-of-00003.gguf is part 3 too; get part 2 again";
+    refused(&path(1), copy);
+    refused(&path(2), copy);
+    fs::remove_file(path(3)).expect("removed");
+    refused(
+        &path(2),
+        "name it model-00003-of-00003.gguf and put part 2 in its place",
     );
 }
 
