@@ -77,12 +77,22 @@ pub fn classify(file: &Gguf) -> Result<FileKind, Error> {
         return Ok(FileKind::Other("a vocabulary without a model".to_owned()));
     }
     let facts = text_facts(file, architecture)?;
-    let has_vision = file.tensors().iter().any(|t| t.name().starts_with("v."));
-    Ok(if has_vision {
-        FileKind::Merged(facts)
-    } else {
-        FileKind::Text(facts)
+    let mut names = file.tensors().iter().map(|tensor| tensor.name());
+    if names.clone().any(|name| name.starts_with("v.")) {
+        return Ok(FileKind::Merged(facts));
+    }
+    // Nobody would read such a tensor: the text model leaves it to the encoder, which there is none of.
+    Ok(match names.find(|name| is_of_pictures(name)) {
+        Some(stray) => FileKind::Other(format!(
+            "a text model with the projector's tensor '{stray}' but no vision encoder (v.*), so neither alone nor whole"
+        )),
+        None => FileKind::Text(facts),
     })
+}
+
+/// Whether a tensor brings rows of pictures into the text model; those of sound are left out wherever they are.
+fn is_of_pictures(name: &str) -> bool {
+    name.starts_with("mm.") && !name.starts_with("mm.a.")
 }
 
 fn text_facts(file: &Gguf, architecture: &str) -> Result<TextFacts, Error> {

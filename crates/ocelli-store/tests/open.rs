@@ -40,6 +40,33 @@ fn a_merged_file_opens_alone_and_refuses_a_projector() {
 }
 
 #[test]
+fn a_text_model_with_part_of_a_projector_is_refused_with_and_without_one() {
+    let folder = Folder::new();
+    let stray = with(text(64), "mm.0.weight", &[32, 32]);
+    let model = folder.add("model.gguf", &stray);
+    let mmproj = folder.add("mmproj.gguf", &projector(64));
+    for named in [Some(mmproj.as_path()), None] {
+        let error = refused(&model, named);
+        assert_eq!(
+            error.to_string(),
+            "model.gguf is a text model with the projector's tensor 'mm.0.weight' but no vision encoder (v.*), \
+             so neither alone nor whole; -m needs a text model"
+        );
+        assert!(error.is_pair_mismatch());
+    }
+    // No projector takes it for its text model either.
+    assert!(matches!(refused(&mmproj, None), Error::NoTextModel { .. }));
+    // Sound is left out in every file.
+    let with_sound = with(
+        with(text(64), "a.conv1d.1.weight", &[8]),
+        "mm.a.fc.weight",
+        &[8],
+    );
+    let speaking = folder.add("speaking/model.gguf", &with_sound);
+    open(&speaking, Some(&mmproj)).expect("a pair");
+}
+
+#[test]
 fn a_text_model_given_as_projector_is_named_and_the_reverse() {
     let folder = Folder::new();
     let a = folder.add("a.gguf", &text(64));
