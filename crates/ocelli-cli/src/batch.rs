@@ -15,25 +15,15 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::args::{BatchArgs, Precision};
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, one_line};
 use crate::load::load;
 use crate::output;
+use crate::pictures::{expand, is_video, name, walk};
 use crate::prompt::{conversation, file, utf8};
 use crate::rows::{Rows, Written, error_code};
 
 /// Most bytes of a file with a schema; what a grammar may have is less.
 const SCHEMA_BYTES: u64 = 16 << 20;
-
-/// Endings of files in a folder that are taken for pictures.
-const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
-
-/// Endings of files that are taken for videos. Animations are pictures here: of most, one frame says enough.
-const VIDEO_ENDINGS: [&str; 7] = ["mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg"];
-
-/// Whether a file is taken for a video.
-pub(crate) fn is_video(path: &Path) -> bool {
-    has_ending(path, &VIDEO_ENDINGS)
-}
 
 /// Runs the command.
 ///
@@ -68,7 +58,7 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
     let bar = bar(pictures.len(), kept);
     let mut done = 0;
     for picture in open {
-        bar.set_message(name(picture));
+        bar.set_message(one_line(&name(picture)));
         let row = answer(&mut model, args, schema.as_ref(), picture)?;
         match error_code(&row) {
             Some(code) => failures.add(code),
@@ -238,21 +228,21 @@ fn bar(total: usize, done: usize) -> ProgressBar {
     bar
 }
 
-/// A picture's name in the file of answers: its path as it was found.
-fn name(path: &Path) -> String {
-    path.display().to_string()
-}
-
 /// Every picture that was named, each once, in order: files as they are, folders with all below them.
 fn pictures(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for input in inputs {
+        let before = found.len();
         if input.is_dir() {
             walk(input, &mut found)?;
         } else if input.exists() {
             found.push(input.clone());
         } else {
             expand(input, &mut found)?;
+            if found.len() == before {
+                let error = std::io::Error::from(ErrorKind::NotFound);
+                return Err(Failure::path("read", input, &error));
+            }
         }
     }
     let mut seen = HashSet::new();
@@ -262,58 +252,15 @@ fn pictures(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             "no pictures: found none (png, jpg, webp, gif, bmp), need at least one",
         ));
     }
-    Ok(found)
-}
-
-/// Pictures of a folder and all below it, by name.
-///
-/// # Errors
-/// When a folder cannot be listed.
-pub(crate) fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
-    let wrong = |error| Failure::path("list", folder, &error);
-    let mut entries = std::fs::read_dir(folder)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(wrong)?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        // Links to folders are not followed: they may lead back.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            walk(&path, found)?;
-        } else if is_picture(&path) && path.is_file() {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn is_picture(path: &Path) -> bool {
-    has_ending(path, &ENDINGS) || is_video(path)
-}
-
-fn has_ending(path: &Path, endings: &[&str]) -> bool {
-    let ending = path
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or_default();
-    endings
+    let mut names = HashSet::new();
+    match found
         .iter()
-        .any(|known| ending.eq_ignore_ascii_case(known))
-}
-
-/// Pictures of a pattern such as `scans/**/*.png`, for shells that leave it as it is.
-pub(crate) fn expand(pattern: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
-    let missing = || {
-        let error = std::io::Error::from(ErrorKind::NotFound);
-        Failure::path("read", pattern, &error)
-    };
-    let text = pattern.to_str().ok_or_else(missing)?;
-    let paths = glob::glob(text)
-        .map_err(|error| Failure::usage(format_args!("{text}: not a pattern: {error}")))?;
-    let before = found.len();
-    found.extend(paths.flatten().filter(|path| path.is_file()));
-    match found.len() > before {
-        true => Ok(()),
-        false => Err(missing()),
+        .map(|path| name(path))
+        .find(|name| !names.insert(name.clone()))
+    {
+        Some(twice) => Err(Failure::usage(format_args!(
+            "two pictures are both written {twice} in the file of answers, need different names. Rename one"
+        ))),
+        None => Ok(found),
     }
 }

@@ -15,6 +15,7 @@ mod interrupt;
 mod load;
 mod models;
 mod output;
+mod pictures;
 mod plan;
 mod progress;
 mod prompt;

@@ -8,11 +8,11 @@ use ocelli::{Error, ErrorKind, Fps, Video};
 use serde_json::{Value, json};
 
 use crate::args::{PlanArgs, Precision};
-use crate::batch::{expand, is_video, walk};
 use crate::failure::{Code, Failure, one_line};
 use crate::inspect::size;
 use crate::load::resolve;
 use crate::output::{Output, image_json, print_json, video_json};
+use crate::pictures::{expand, is_video, name, walk};
 use crate::prompt::videos;
 
 /// Runs the command.
@@ -69,8 +69,14 @@ fn pictures(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
                     input.display()
                 )));
             }
-        } else if input.exists() || expand(input, &mut found).is_err() {
-            found.push(input.clone());
+        } else {
+            let before = found.len();
+            if !input.exists() {
+                expand(input, &mut found)?;
+            }
+            if found.len() == before {
+                found.push(input.clone());
+            }
         }
     }
     Ok(found)
@@ -145,7 +151,7 @@ fn plan_json(plan: &Plan, failures: &[Option<Failure>]) -> Value {
 }
 
 fn picture_json(picture: &PlannedPicture, failure: Option<&Failure>) -> Value {
-    let path = picture.path.display().to_string();
+    let path = name(&picture.path);
     let mut row = json!({ "image": path });
     if let (Ok(seen), Value::Object(row)) = (&picture.seen, &mut row) {
         if let Value::Object(record) = image_json(&seen.record) {
