@@ -73,7 +73,7 @@ pub enum Error {
     UnknownType { found: String, need: String },
     #[error("output folder not found: {}. Create it first", path.display())]
     NoOutputFolder { path: PathBuf },
-    #[error("file exists: {}. Remove it, or allow it to be replaced", path.display())]
+    #[error("file exists: {}. Remove it, or allow it to be replaced (--force)", path.display())]
     Exists { path: PathBuf },
     /// Renaming over it would put a file in the place of a device.
     #[error("cannot replace {}: found a folder, device or pipe, need a file", path.display())]
