@@ -84,7 +84,7 @@ pub enum Error {
         rejected: String,
     },
     /// No model of this name on this machine.
-    #[error("no model '{name}': looked in {looked}{hint}")]
+    #[error("no model '{name}': found no file or folder of this name; looked in {looked}{hint}")]
     NotFound {
         /// The name that was given.
         name: String,

@@ -246,7 +246,7 @@ fn an_unknown_name_says_where_was_looked_and_what_is_near() {
     machine.hub("me/Eye-2B-GGUF", COMMIT, "Eye-2B-Q8_0.gguf", &text(64));
     let error = machine.error("me/Eye2B-GGUF").to_string();
     for part in [
-        "no model 'me/Eye2B-GGUF': looked in Hugging Face cache ",
+        "no model 'me/Eye2B-GGUF': found no file or folder of this name; looked in Hugging Face cache ",
         "hub (1 models)",
         "lmstudio (not there)",
         "Did you mean me/Eye-2B-GGUF? 'ocelli pull me/Eye2B-GGUF' downloads it",
