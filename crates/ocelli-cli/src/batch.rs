@@ -5,7 +5,6 @@
 //! answered twice or left out. It comes into being when model and schema are known to be good.
 
 use std::collections::HashSet;
-use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -240,8 +239,13 @@ fn pictures(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         } else {
             expand(input, &mut found)?;
             if found.len() == before {
-                let error = std::io::Error::from(ErrorKind::NotFound);
-                return Err(Failure::path("read", input, &error));
+                return Err(Failure::new(
+                    Code::Path,
+                    format_args!(
+                        "{}: found no file or folder of this name, and none that it is a pattern of",
+                        input.display()
+                    ),
+                ));
             }
         }
     }

@@ -57,6 +57,14 @@ impl Failure {
         }
     }
 
+    /// The same, with what it is about before it.
+    pub(crate) fn of(self, about: impl fmt::Display) -> Self {
+        match self.message {
+            Some(message) => Self::new(self.code, format_args!("{about}: {message}")),
+            None => self,
+        }
+    }
+
     /// A path that cannot be read or written.
     pub(crate) fn path(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::new(

@@ -70,11 +70,7 @@ fn command() -> Result<(), Failure> {
     })?;
     let cli = match args::parse()? {
         Parsed::Run(cli) => cli,
-        Parsed::Text(text) => {
-            // A reader that went away has what it wanted.
-            let _ = text.print();
-            return Ok(());
-        }
+        Parsed::Text(text) => return Output::print(|| text.print()),
     };
     match cli.command {
         Command::Run(args) => run::run(&args, &interrupt),

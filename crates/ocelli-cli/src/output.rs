@@ -1,6 +1,7 @@
 //! What a run prints: the answer as it comes, one JSON object, or the times of its stages.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use ocelli::{Answer, ImageRecord, Located, Region, VideoRecord};
@@ -46,6 +47,19 @@ impl Output {
         self.ends_with_newline = text.ends_with('\n');
     }
 
+    /// What another writer puts on standard output, by the same rules.
+    ///
+    /// # Errors
+    /// As [`Output::finish`].
+    pub(crate) fn print(write: impl FnOnce() -> io::Result<()>) -> Result<(), Failure> {
+        let mut output = Self::new();
+        let written = write().and_then(|()| io::stdout().flush());
+        output.failure = written
+            .err()
+            .filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+        output.finish()
+    }
+
     /// Ends the last line, if it is open.
     pub(crate) fn end_line(&mut self) {
         if !self.ends_with_newline {
@@ -71,6 +85,26 @@ impl Output {
             )),
         }
     }
+}
+
+/// Finds out before minutes of work whether a file can be written at all.
+///
+/// # Errors
+/// When it is a folder, or in none.
+pub(crate) fn refuse_bad_target(flag: &str, path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+    let found = match (path.is_dir(), folder.is_none_or(Path::is_dir)) {
+        (true, _) => "a folder",
+        (_, false) => "no such folder",
+        _ => return Ok(()),
+    };
+    Err(Failure::new(
+        Code::Path,
+        format_args!(
+            "{flag} {}: found {found}, need a file name in a folder that exists",
+            path.display()
+        ),
+    ))
 }
 
 /// Prints one JSON object on standard output.

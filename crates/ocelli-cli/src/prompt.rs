@@ -88,7 +88,8 @@ pub(crate) fn messages(path: &Path) -> Result<Vec<Message>, Failure> {
         (bytes, path.parent().map(Path::to_owned).unwrap_or_default())
     };
     let text = utf8(bytes, "--messages")?;
-    Ok(ocelli::messages::from_openai(&text, &folder)?)
+    ocelli::messages::from_openai(&text, &folder)
+        .map_err(|error| Failure::from(error).of(format_args!("--messages {}", path.display())))
 }
 
 /// Pictures and then videos, in the order they were given.

@@ -10,7 +10,7 @@ use crate::chat::Chat;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::load::{load, report_assumed};
-use crate::output::{self, Output};
+use crate::output::{self, Output, refuse_bad_target};
 use crate::progress::Progress;
 use crate::prompt::{self, Task};
 
@@ -22,6 +22,9 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Failure> 
     // Everything that can be wrong with the command line is found before the model is loaded.
     args.model.source()?;
     args.answer.stop_strings()?;
+    if let Some(path) = &args.draw {
+        refuse_bad_target("--draw", path)?;
+    }
     match prompt::task(args)? {
         Task::Answer(messages) => {
             let mut model = open(args)?;

@@ -3,8 +3,9 @@
 use ocelli::{Model, Request};
 
 use crate::args::{Precision, StageArgs, TraceArgs};
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::load::load;
+use crate::output::refuse_bad_target;
 use crate::prompt;
 
 /// Runs the command.
@@ -12,7 +13,7 @@ use crate::prompt;
 /// # Errors
 /// As the library, and when the file cannot be written.
 pub(crate) fn trace(args: &TraceArgs) -> Result<(), Failure> {
-    refuse_bad_target(args)?;
+    refuse_bad_target("--out", &args.out)?;
     let (mut model, request) = prepare(&args.stages, Precision::F32)?;
     let trace = model.trace(&request, args.decode)?;
     trace.write(&args.out)?;
@@ -53,26 +54,4 @@ pub(crate) fn prepare(
         ..Request::from_messages(messages)
     };
     Ok((model, request))
-}
-
-/// Finds out before minutes of work whether the file can be written at all.
-fn refuse_bad_target(args: &TraceArgs) -> Result<(), Failure> {
-    let folder = match args.out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => std::path::Path::new("."),
-    };
-    let wrong = |found: &str| {
-        let out = args.out.display();
-        Err(Failure::new(
-            Code::Path,
-            format_args!("--out {out}: found {found}, need a file name in a folder that exists"),
-        ))
-    };
-    if args.out.is_dir() {
-        return wrong("a folder");
-    }
-    if !folder.is_dir() {
-        return wrong("no such folder");
-    }
-    Ok(())
 }

@@ -1,8 +1,9 @@
 //! The command line: flags, values, help. Wrong use ends with 2 and one line.
+#![allow(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
 
 mod common;
 
-use common::{command, finish, ocelli};
+use common::{Folder, command, finish, ocelli, picture};
 
 /// Arguments, and what the complaint must name.
 const WRONG: &[(&[&str], &str)] = &[
@@ -173,4 +174,97 @@ fn completions_know_the_commands_in_every_shell() {
             "{shell}"
         );
     }
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let mut command = command(&["run", "-n", "3", "What is this?"]);
+    command.env("OCELLI_MODEL", "").env("OCELLI_ISA", "");
+    finish(command.spawn().unwrap()).ok();
+}
+
+#[test]
+fn where_a_drawing_goes_is_looked_at_before_the_model_runs() {
+    let folder = Folder::new();
+    let nowhere = folder.path("none/drawn.png");
+    for (target, found) in [
+        (&nowhere, "found no such folder"),
+        (&folder.path(""), "found a folder"),
+    ] {
+        let arguments = [
+            "run",
+            "--image",
+            &picture("wide.png"),
+            "--draw",
+            target,
+            "Where?",
+        ];
+        ocelli(&arguments).fails(8, found);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_message_list_is_said_with_its_file() {
+    let folder = Folder::new();
+    for (text, problem) in [
+        ("my notes", "found no JSON, need a list of messages"),
+        ("", "found no JSON, need a list of messages"),
+        ("[]", "the list is empty"),
+        ("[{\"role\": \"user\"}]", "messages[0]"),
+    ] {
+        let list = folder.file("list.json", text);
+        let ran = ocelli(&["run", "--messages", &list]);
+        assert!(
+            ran.stderr.contains(&format!("--messages {list}: ")),
+            "{ran:?}"
+        );
+        ran.fails(2, problem);
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_in_the_words_of_a_user() {
+    let folder = Folder::new();
+    let out = folder.path("out.jsonl");
+    let nowhere = folder.path("nowhere");
+    ocelli(&["batch", "-p", "x", "-o", &out, &nowhere])
+        .fails(8, "found no file or folder of this name");
+    ocelli(&["inspect", "nowhere"]).fails(8, "found no file or folder of this name");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn help_that_cannot_be_written_is_an_error_and_one_that_nobody_reads_is_not() {
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let mut to_full = command(&["--help"]);
+    to_full.stdout(full);
+    finish(to_full.spawn().unwrap()).fails(8, "cannot write standard output");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut to_nobody = command(&["run", "--help"]);
+    to_nobody.stdout(writer);
+    finish(to_nobody.spawn().unwrap()).ok();
+}
+
+#[test]
+#[cfg(unix)]
+fn bash_completes_commands_flags_and_their_values() {
+    let script = format!(
+        "source <({} completions bash) && \
+         ask() {{ COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); \
+                  _ocelli ocelli \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"${{COMPREPLY[*]}}\"; }}; \
+         ask ocelli ba; ask ocelli run --draw; ask ocelli run --precision ''; ask ocelli completions z",
+        env!("CARGO_BIN_EXE_ocelli")
+    );
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["--norc", "-euc", &script]);
+    let ran = bash.output().unwrap();
+    let said = String::from_utf8(ran.stdout).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines,
+        ["batch", "--draw", "auto f32 bf16 int8", "zsh"],
+        "{:?}",
+        ran.stderr
+    );
 }

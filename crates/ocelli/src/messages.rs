@@ -22,7 +22,12 @@ use crate::{Error, Fps, ImageSource, MOST_FRAMES, Message, Part, Role, Video, Vi
 /// # Errors
 /// Names the place of what is missing or of the wrong type.
 pub fn from_openai(json: &str, base: &Path) -> Result<Vec<Message>, Error> {
-    let value: Value = serde_json::from_str(json).map_err(|error| wrong("messages", error))?;
+    let value: Value = serde_json::from_str(json).map_err(|error| {
+        wrong(
+            "messages",
+            format_args!("found no JSON, need a list of messages: {error}"),
+        )
+    })?;
     let list = match &value {
         Value::Object(object) => object.get("messages").unwrap_or(&Value::Null),
         other => other,

@@ -22,8 +22,9 @@ pub(crate) use serve::{ContextPolicy, ImageUrls, ServeArgs};
 pub(crate) use values::Time;
 pub(crate) use writing::{ConvertArgs, MergeArgs, QuantizeArgs, RepairArgs, SplitArgs, WriteArgs};
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::failure::{Failure, one_line};
 
@@ -115,7 +116,8 @@ pub(crate) enum Parsed {
 /// # Errors
 /// One line that says what is wrong with them.
 pub(crate) fn parse() -> Result<Parsed, Failure> {
-    match Cli::try_parse() {
+    let matches = definition().try_get_matches();
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => Ok(Parsed::Run(cli)),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Parsed::Text(error)),
@@ -126,6 +128,33 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
             }
             _ => Err(Failure::usage(complaint(&error))),
         },
+    }
+}
+
+/// The command line with what holds for every flag.
+fn definition() -> clap::Command {
+    with_every_flag(Cli::command())
+}
+
+fn with_every_flag(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(negative_values)
+        .mut_args(no_empty_variable)
+        .mut_subcommands(with_every_flag)
+}
+
+/// `-n -1` is a value out of its range, and is told so, rather than a flag that there is not.
+fn negative_values(argument: Arg) -> Arg {
+    let takes_values = argument.get_action().takes_values() && !argument.is_positional();
+    argument.allow_negative_numbers(takes_values)
+}
+
+/// A variable that is set to nothing is not set.
+fn no_empty_variable(argument: Arg) -> Arg {
+    let value = argument.get_env().and_then(std::env::var_os);
+    match value.is_some_and(|value| value.is_empty()) {
+        true => argument.env(Resettable::Reset),
+        false => argument,
     }
 }
 
@@ -150,13 +179,11 @@ fn complaint(error: &clap::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_definition_of_the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]
@@ -169,6 +196,30 @@ mod tests {
             for line in text.lines() {
                 assert!(line.len() <= 80, "{name}: {line}");
             }
+        }
+    }
+
+    #[test]
+    fn a_value_below_zero_is_told_its_range() {
+        for (arguments, need) in [
+            (
+                &["run", "-n", "-1", "x"][..],
+                "found '-1', need a whole number from 1",
+            ),
+            (&["run", "-c", "-5", "x"], "need a whole number from 1"),
+            (
+                &["serve", "--port", "-1"],
+                "need a whole number from 0 to 65535",
+            ),
+            (&["serve", "--memory", "-1"], "need a size above 0"),
+            (
+                &["split", "x", "--out", "y", "--max-shard-size", "-5"],
+                "need a size above 0",
+            ),
+        ] {
+            let arguments = std::iter::once(&"ocelli").chain(arguments);
+            let error = definition().try_get_matches_from(arguments).unwrap_err();
+            assert!(complaint(&error).contains(need), "{}", complaint(&error));
         }
     }
 

@@ -22,12 +22,13 @@ pub(crate) struct ServeArgs {
         long,
         value_name = "ADDRESS",
         default_value = "127.0.0.1",
-        env = "OCELLI_HOST"
+        env = "OCELLI_HOST",
+        value_parser = values::address
     )]
     pub(crate) host: IpAddr,
 
     /// Port to listen on; 0 takes any free one
-    #[arg(long, value_name = "PORT", default_value_t = 8080, env = "OCELLI_PORT")]
+    #[arg(long, value_name = "PORT", default_value_t = 8080, env = "OCELLI_PORT", value_parser = values::port)]
     pub(crate) port: u16,
 
     /// Requests that run at the same time on a model; more wait

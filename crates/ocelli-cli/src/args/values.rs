@@ -1,5 +1,6 @@
 //! Values of flags: text to checked numbers. Each error says what is needed.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZero;
 use std::str::FromStr;
 use std::time::Duration;
@@ -69,6 +70,20 @@ pub(super) fn time(text: &str) -> Result<Time, String> {
         .filter(|s| *s < 1 << 32);
     let seconds = seconds.map(|s| Time::For(Duration::from_secs(s)));
     seconds.ok_or_else(|| format!("found '{text}', need a time as 30s, 5m or 1h, or -1 for ever"))
+}
+
+/// A port; 0 is any free one.
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    number_in(text, 0, u64::from(u16::MAX))
+}
+
+/// An address to listen on. The one name that is taken is this machine's own: others may stand for several addresses.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    let need = "localhost or an address as 127.0.0.1, 0.0.0.0 or ::1";
+    match text {
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        _ => parse(text, need),
+    }
 }
 
 /// A whole number of at least one.
@@ -255,6 +270,18 @@ mod tests {
         assert!(image_tokens("65536").is_ok() && image_tokens("65537").is_err());
         assert!(tolerance("0").is_err() && tolerance("1e-4").is_ok() && tolerance("nan").is_err());
         assert!(stop_string("").is_err() && stop_string(&"x".repeat(257)).is_err());
+    }
+
+    #[test]
+    fn an_address_is_one_or_localhost() {
+        assert_eq!(address("localhost"), address("127.0.0.1"));
+        assert!(address("::1").is_ok_and(|address| address.is_loopback()));
+        for bad in ["", "example.org", "127.0.0.1:80"] {
+            assert!(
+                address(bad).unwrap_err().contains("need localhost or"),
+                "{bad}"
+            );
+        }
     }
 
     #[test]
