@@ -96,7 +96,9 @@ pub enum Problem {
     Truncated { need: u64, have: u64 },
     #[error("metadata key {index} is empty")]
     EmptyKey { index: u64 },
-    #[error("metadata key {index}: length {length} exceeds remaining {remaining} bytes")]
+    #[error(
+        "metadata key {index}: length {length} exceeds remaining {remaining} bytes; file damaged or download incomplete?"
+    )]
     KeyPastEnd {
         index: u64,
         length: u64,
@@ -122,7 +124,9 @@ pub enum Problem {
     },
     #[error("{place}: not valid UTF-8")]
     NotUtf8 { place: String },
-    #[error("{key}: array of {length} elements cannot fit in the file ({remaining} bytes remain)")]
+    #[error(
+        "{key}: array of {length} elements cannot fit in the file ({remaining} bytes remain); file damaged or download incomplete?"
+    )]
     ArrayPastEnd {
         key: String,
         length: u64,
