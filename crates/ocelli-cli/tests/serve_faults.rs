@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::finish;
+use common::{finish, ocelli};
 
 /// Nothing in these tests may take longer, on however busy a machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -148,6 +148,14 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(begun.elapsed() < LIMIT, "{what}");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn caches_that_no_memory_holds_end_with_5_before_anybody_waits() {
+    for tokens in ["400000000", "4294967296"] {
+        let ran = ocelli(&["serve", "--port", "0", "--cache-tokens", tokens]);
+        ran.fails(5, "Lower --cache-tokens");
     }
 }
 

@@ -101,11 +101,19 @@ pub(super) fn engine_settings(
         .map(|(vision, budget)| vision.largest_grid(&budget));
     let sequences = sequences(options)?;
     let bytes = |tokens| cache_bytes(text, kv_element(options), (context, sequences, tokens));
-    let wanted = most_that_fit(context.saturating_mul(sequences), bytes);
+    let cache_tokens = match options.cache_tokens {
+        None => most_that_fit(context.saturating_mul(sequences), bytes).max(context),
+        Some(stated) => {
+            let tokens = stated.max(context);
+            let what = format!("keys and values of {tokens} tokens for all requests together");
+            check_memory(&what, bytes(tokens), available(), "Lower --cache-tokens")?;
+            tokens
+        }
+    };
     Ok(Settings {
         context,
         sequences,
-        cache_tokens: options.cache_tokens.unwrap_or(wanted).max(context),
+        cache_tokens,
         kv_element: kv_element(options),
         feature_bytes: FEATURE_BYTES,
         largest_picture,
