@@ -36,16 +36,16 @@ pub(crate) struct ServeArgs {
     pub(crate) parallel: usize,
 
     /// Requests that may wait. Default: four times --parallel, at least 16
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::number)]
     pub(crate) queue: Option<usize>,
 
     /// Answers that a client may wait for at once; more get 429. 0 for no limit. Default: 8 for each key, and for each
     /// address of another machine
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::number)]
     pub(crate) per_client: Option<usize>,
 
     /// Seconds that a request may wait for its turn
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = values::wait)]
     pub(crate) queue_wait: u64,
 
     /// Tokens in the caches of a model for all requests together. Default: --parallel contexts, if half of the free
@@ -87,11 +87,11 @@ pub(crate) struct ServeArgs {
     pub(crate) insecure_no_auth: bool,
 
     /// Host name by which clients may call this server; repeatable
-    #[arg(long, value_name = "NAME", help_heading = SAFETY)]
+    #[arg(long, value_name = "NAME", value_parser = values::host_name, help_heading = SAFETY)]
     pub(crate) allowed_host: Vec<String>,
 
     /// Web page that may use this server, as https://example.org; repeatable
-    #[arg(long, value_name = "ORIGIN", help_heading = SAFETY)]
+    #[arg(long, value_name = "ORIGIN", value_parser = values::origin, help_heading = SAFETY)]
     pub(crate) allowed_origin: Vec<String>,
 
     /// Let clients with different keys share cached prompts and pictures

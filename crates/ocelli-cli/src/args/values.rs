@@ -86,6 +86,45 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     }
 }
 
+/// How many may wait, or be waited for; 0 is said by the flag.
+pub(super) fn number(text: &str) -> Result<usize, String> {
+    number_in(text, 0, 1 << 32)
+}
+
+/// Seconds that somebody waits: a year at most.
+pub(super) fn wait(text: &str) -> Result<u64, String> {
+    number_in(text, 0, 31_536_000)
+}
+
+/// A host name, with or without a port.
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    match is_host(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "found '{text}', need a name as example.org or example.org:8080"
+        )),
+    }
+}
+
+/// Where a web page comes from, as browsers say it: with a scheme and without a path.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let parts = text.split_once("://");
+    // `null` is what a page from a file says.
+    match text == "null" || parts.is_some_and(|(scheme, host)| !scheme.is_empty() && is_host(host))
+    {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "found '{text}', need the start of an address as https://example.org, without a path"
+        )),
+    }
+}
+
+/// Anything else would be compared with what clients send and never be equal.
+fn is_host(text: &str) -> bool {
+    let is_foreign = |c: char| c.is_whitespace() || c.is_control() || "/*?#@,".contains(c);
+    !text.is_empty() && !text.contains(is_foreign)
+}
+
 /// A whole number of at least one.
 pub(super) fn count(text: &str) -> Result<usize, String> {
     number_in(text, 1, 1 << 32)
@@ -281,6 +320,25 @@ mod tests {
                 address(bad).unwrap_err().contains("need localhost or"),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn hosts_and_origins_are_what_clients_can_send() {
+        assert!(host_name("box.local:8080").is_ok() && host_name("[::1]").is_ok());
+        assert!(origin("https://example.org:8443").is_ok() && origin("null").is_ok());
+        for bad in ["", "*", "a b", "https://example.org"] {
+            assert!(host_name(bad).is_err(), "{bad}");
+        }
+        for bad in [
+            "",
+            "*",
+            "example.org",
+            "https://",
+            "https://example.org/",
+            "https://*.org",
+        ] {
+            assert!(origin(bad).unwrap_err().contains("without a path"), "{bad}");
         }
     }
 
