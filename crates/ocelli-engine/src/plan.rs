@@ -11,6 +11,9 @@ use ocelli_tensor::{
 /// steps, not two and a little one that reads all weights for a few rows.
 pub const STEP_ROWS: usize = 544;
 
+/// A position behind all that a model was first trained for: there queries of some grow, which takes more memory.
+const FAR: u32 = 1 << 30;
+
 /// Most rows of prompts in a step, each of whose tokens is to have its probability: the logits of every such row are held
 /// at once. Each step reads all weights for them, so that fewer rows would cost more time.
 pub const SCORED_ROWS: usize = 32;
@@ -47,7 +50,7 @@ pub fn text_memory(model: &dyn TextModel, deepstack: usize, sequences: usize) ->
     }];
     let step = Step {
         tokens: &vec![0; rows],
-        positions: &vec![[0; 3]; rows],
+        positions: &vec![[FAR; 3]; rows],
         prompt_rows: rows,
         spans: &spans,
         images: if deepstack > 0 { &images } else { &[] },
