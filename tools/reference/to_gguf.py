@@ -313,8 +313,8 @@ def write_projector(directory: Path, model, path: Path, wanted: str) -> None:
         write_tensors(writer, vision_tensors(model, kind), wanted, kind)
         finish(writer)
         return
-    side = int(vision.num_position_embeddings**0.5) * vision.patch_size if qwen3 else 560
-    writer.add_uint32("clip.vision.image_size", side)
+    side = int(vision.num_position_embeddings**0.5) if qwen3 else 40
+    writer.add_uint32("clip.vision.image_size", side * vision.patch_size)
     writer.add_uint32("clip.vision.patch_size", vision.patch_size)
     writer.add_uint32("clip.vision.embedding_length", vision.embed_dim if kind == "qwen2_vl" else vision.hidden_size)
     # For Qwen2-VL llama.cpp's converter writes the text width here; files in the wild have it, so the golden has it.

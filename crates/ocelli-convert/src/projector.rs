@@ -14,8 +14,8 @@ use crate::{Error, gemma3};
 const MERGED_PATCHES: usize = 4;
 /// A constant of the encoders, whatever the text model's epsilon is.
 const NORM_EPS: f32 = 1e-6;
-/// What readers expect where no table of positions limits the size.
-const IMAGE_SIZE: usize = 560;
+/// Patches on a side where no table of positions limits the size: 560 pixels in the released models.
+pub(crate) const IMAGE_PATCHES: usize = 40;
 
 /// The sizes of the vision encoder as metadata.
 pub(crate) fn metadata(text: &TextConfig, vision: &VisionConfig) -> Vec<(String, Value)> {
@@ -25,10 +25,7 @@ pub(crate) fn metadata(text: &TextConfig, vision: &VisionConfig) -> Vec<(String,
     let mut metadata: Vec<(String, Value)> = Vec::new();
     let mut set = |key: &str, value: Value| metadata.push((format!("clip.{key}"), value));
     let number = |n: usize| Value::U32(n as u32);
-    let image_size = match vision.positions {
-        Some(positions) => positions.isqrt() * vision.patch,
-        None => IMAGE_SIZE,
-    };
+    let image_size = image_size(vision.positions, vision.patch);
     set("has_vision_encoder", true.into());
     set(
         "projector_type",
@@ -69,6 +66,11 @@ pub(crate) fn metadata(text: &TextConfig, vision: &VisionConfig) -> Vec<(String,
         set("vision.is_deepstack_layers", is_tap.into());
     }
     metadata
+}
+
+/// Pixels on a side of the picture that a file states: whole patches, as readers expect.
+fn image_size(positions: Option<usize>, patch: usize) -> usize {
+    positions.map_or(IMAGE_PATCHES, usize::isqrt) * patch
 }
 
 /// Which layers keep to windows, and what is not as readers expect it.
@@ -271,5 +273,19 @@ impl Tower<'_> {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::image_size;
+
+    #[test]
+    fn the_stated_size_is_whole_patches_whatever_their_side() {
+        assert_eq!(image_size(None, 14), 560);
+        for patch in 2..=64 {
+            assert_eq!(image_size(None, patch) % patch, 0, "patches of {patch}");
+            assert_eq!(image_size(Some(36), patch), 6 * patch);
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::{Entries, Generation};
 use crate::Error;
 use crate::encode::Output;
 use crate::hub::FullLayers;
+use crate::projector::IMAGE_PATCHES;
 
 /// Keys of old converters that say nothing, or nothing that the written ones do not.
 const DROPPED: [&str; 12] = [
@@ -41,7 +42,10 @@ pub(super) fn projector_metadata(
     let [mean, std] = normalization(old, table.prefix(), generation)?;
     let image_size = match sizes.positions {
         Some(positions) => positions.isqrt() * sizes.patch,
-        None => old.u64(&key("image_size"))?.unwrap_or(560),
+        None => {
+            let usual = IMAGE_PATCHES as u64 * sizes.patch;
+            old.u64(&key("image_size"))?.unwrap_or(usual)
+        }
     };
     let mut set = |key: &str, value: Value| metadata.push((format!("clip.{key}"), value));
     let number = |n: u64| Value::U32(n as u32);
