@@ -4,6 +4,7 @@ The vocabulary is trained on the text below, which is part of this project, so t
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from tokenizers import (
@@ -130,8 +131,13 @@ def sentencepiece(template: str, size: int = 240) -> PreTrainedTokenizerFast:
     """Llama 2's pieces with byte fallback, and `<image>` behind them as in checkpoints of LLaVA-1.5."""
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.Metaspace()
-    # Rare characters stay out, so that bytes stand in for them.
-    trainer = trainers.BpeTrainer(vocab_size=size, limit_alphabet=64, show_progress=False)
+    # Rare characters stay out, so that bytes stand in for them. Named, since the trainer chooses by chance among those
+    # that are equally rare.
+    seen = Counter(CORPUS.replace(" ", "▁"))
+    alphabet = sorted(sorted(seen), key=lambda character: -seen[character])[:64]
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=alphabet, limit_alphabet=len(alphabet), show_progress=False
+    )
     learner.train_from_iterator([CORPUS], trainer)
     learned = sorted(learner.get_vocab().items(), key=lambda entry: entry[1])
     # Longer pieces in the order in which they were learnt, then single characters: the order of scores.
