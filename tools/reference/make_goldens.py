@@ -145,6 +145,11 @@ VIDEO_CASES = [
         ],
     ),
 ]
+# Frames of more than one window, none of them whole on all sides.
+WINDOWED_VIDEO = dict(
+    name="frames_of_several_windows", decode=4, video_tokens=(63, 72),
+    messages=[user(video(5, 2.0), text("What does the square do?"))],
+)
 
 # By patch size, pictures whose pixels are left out to keep the folder small: others show the same.
 WITHOUT_PIXELS = {
@@ -183,7 +188,7 @@ GOLDEN_SETS = {
             ),
         },
     ),
-    "qwen2.5vl-mixed-video": dict(family="qwen2.5vl", like="qwen2.5vl-mixed", cases=VIDEO_CASES[1:2]),
+    "qwen2.5vl-mixed-video": dict(family="qwen2.5vl", like="qwen2.5vl-mixed", cases=[VIDEO_CASES[1], WINDOWED_VIDEO]),
     "qwen2vl-video": dict(family="qwen2vl", like="qwen2vl", cases=VIDEO_CASES),
     "qwen2.5vl-video": dict(family="qwen2.5vl", like="qwen2.5vl", cases=VIDEO_CASES),
     "qwen3vl-video": dict(family="qwen3vl", like="qwen3vl", cases=VIDEO_CASES),
@@ -418,11 +423,16 @@ def make_set_with_seed(name: str, recipe: dict, seed: int, scratch: Path, pixels
     write_readme(folder, name, recipe | {"seed": seed})
 
 
+def seed_of(folder: Path) -> int:
+    """The seed of a folder of goldens that is there."""
+    return int(re.search(r"seed (\d+)", (folder / "README.md").read_text())[1])
+
+
 def make_set_like(name: str, recipe: dict, scratch: Path, pixels: dict) -> None:
     """A folder of cases for the model of another folder, which is there already."""
     folder, model = GOLDENS / name, GOLDENS / recipe["like"]
     own = GOLDEN_SETS[recipe["like"]]
-    seed = int(re.search(r"seed (\d+)", (model / "README.md").read_text())[1])
+    seed = seed_of(model)
     checkpoint, rounded = scratch / name, scratch / f"{name}-rounded"
     for path in (folder, checkpoint, rounded):
         shutil.rmtree(path, ignore_errors=True)
