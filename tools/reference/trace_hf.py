@@ -30,6 +30,7 @@ import platform
 import sys
 from pathlib import Path
 
+import numpy as np
 import PIL
 import torch
 import torchvision
@@ -51,6 +52,9 @@ def open_image(source: str, base: Path) -> tuple[Image.Image, str]:
     else:
         data = (base / source.removeprefix("file://")).read_bytes()
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if image.mode.startswith("I;16"):
+        # Pillow saturates grey of 16 bits, which makes most pictures white; of colours it keeps the upper byte.
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
