@@ -41,6 +41,10 @@ impl<'a> Keys<'a> {
         }
     }
 
+    fn missing(&self, name: &str) -> Error {
+        self.invalid(format!("metadata key '{}' is missing", self.key(name)))
+    }
+
     pub(crate) fn u32(&self, name: &str) -> Result<Option<u32>, Error> {
         Ok(self.metadata().u32(&self.key(name))?)
     }
@@ -80,9 +84,7 @@ impl<'a> Keys<'a> {
     /// A number of [`SENSIBLE`] size.
     pub(crate) fn positive(&self, name: &str, default: Option<f32>) -> Result<f32, Error> {
         let found = self.metadata().f32(&self.key(name))?;
-        let Some(value) = found.or(default) else {
-            return Err(self.invalid(format!("metadata key '{}' is missing", self.key(name))));
-        };
+        let value = found.or(default).ok_or_else(|| self.missing(name))?;
         self.sensible(name, value)
     }
 
@@ -97,9 +99,11 @@ impl<'a> Keys<'a> {
         Ok(value)
     }
 
-    /// What keeps a norm from dividing by zero: from 0 to below 1.
-    pub(crate) fn eps(&self, key: &str, shown: &str) -> Result<f32, Error> {
-        let value = self.metadata().f32(&self.key(key))?.unwrap_or(1e-6);
+    /// What keeps a norm from dividing by zero: from 0 to below 1. Families differ in it, so it is only guessed where all models
+    /// that leave it out have the `usual` one.
+    pub(crate) fn eps(&self, key: &str, shown: &str, usual: Option<f32>) -> Result<f32, Error> {
+        let found = self.metadata().f32(&self.key(key))?;
+        let value = found.or(usual).ok_or_else(|| self.missing(key))?;
         if value.is_nan() {
             return Err(self.invalid(format!("{shown} is NaN, need 0..1")));
         }
@@ -123,11 +127,15 @@ pub(crate) struct TextConfig {
 
 impl TextConfig {
     pub(crate) fn read(keys: &Keys<'_>) -> Result<Self, Error> {
-        Self::read_or(keys, None)
+        Self::read_or(keys, (None, None))
     }
 
-    /// [`TextConfig::read`] for families whose files may leave out what all released models of their size have.
-    pub(crate) fn read_or(keys: &Keys<'_>, usual: Option<Heads>) -> Result<Self, Error> {
+    /// [`TextConfig::read`] for families whose files may leave out heads and the norms' epsilon, which all released models of their
+    /// size have alike.
+    pub(crate) fn read_or(
+        keys: &Keys<'_>,
+        (usual_heads, usual_eps): (Option<Heads>, Option<f32>),
+    ) -> Result<Self, Error> {
         let layers = keys.count("block_count", MOST_LAYERS)?;
         let hidden = keys.count("embedding_length", WIDEST)?;
         let embedding = keys.gguf.tensor("token_embd.weight");
@@ -145,8 +153,12 @@ impl TextConfig {
             hidden,
             vocabulary: usize::try_from(rows).unwrap_or(usize::MAX),
             context_length: keys.count("context_length", u32::MAX)?,
-            heads: read_heads(keys, (layers, hidden), usual)?,
-            norm_eps: keys.eps("attention.layer_norm_rms_epsilon", "rms_norm_eps")?,
+            heads: read_heads(keys, (layers, hidden), usual_heads)?,
+            norm_eps: keys.eps(
+                "attention.layer_norm_rms_epsilon",
+                "rms_norm_eps",
+                usual_eps,
+            )?,
         })
     }
 

@@ -23,6 +23,9 @@ const PERIOD: usize = 6;
 /// Context of the models whose wide layers were stretched for it.
 const LONG_CONTEXT: usize = 131_072;
 
+/// What keeps the norms of every Gemma 3 from dividing by zero: merged files leave it out.
+const USUAL_EPS: f32 = 1e-6;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Gemma3Text {
@@ -90,7 +93,7 @@ impl Gemma3Text {
     pub fn load(loader: Loader<'_>) -> Result<Self, Error> {
         let keys = Keys::new(loader.gguf(), loader.names().prefix());
         let layers = keys.count("block_count", 1024)?;
-        let config = TextConfig::read_or(&keys, usual_heads(layers))?;
+        let config = TextConfig::read_or(&keys, (usual_heads(layers), Some(USUAL_EPS)))?;
         let cap = keys.metadata().f32(&keys.key("attn_logit_softcapping"))?;
         if cap.is_some_and(|cap| cap != 0.0) {
             return Err(keys.invalid("attn_logit_softcapping is set, which Gemma 3 does not have"));

@@ -44,6 +44,9 @@ pub(super) struct Family {
 /// Heads of every released Qwen tower; merged files may leave the number out.
 const USUAL_HEADS: usize = 16;
 
+/// What keeps the norms of every Qwen tower from dividing by zero.
+const USUAL_EPS: f32 = 1e-6;
+
 impl VisionConfig {
     pub(super) fn read(keys: &Keys<'_>, root: &Scope<'_>, family: &Family) -> Result<Self, Error> {
         let (patch, width) = kernel_shape(keys, root)?;
@@ -72,7 +75,11 @@ impl VisionConfig {
             mlp_hidden: shape::<2>(keys, root, "v.blk.0.ffn_up.weight")?[1],
             output: shape::<2>(keys, root, "mm.2.weight")?[1],
             patch,
-            norm_eps: keys.eps("attention.layer_norm_epsilon", "layer_norm_epsilon")?,
+            norm_eps: keys.eps(
+                "attention.layer_norm_epsilon",
+                "layer_norm_epsilon",
+                Some(USUAL_EPS),
+            )?,
             normalization: match keys.metadata().get(&keys.key("image_mean")) {
                 None if is_merged => family.normalization,
                 _ => read_normalization(keys)?,

@@ -138,7 +138,7 @@ fn read_rest(root: &Scope<'_>, output: usize) -> Result<(), Error> {
 fn merger_eps(keys: &Keys<'_>, usual: f32) -> Result<f32, Error> {
     let key = "projector.layer_norm_epsilon";
     match keys.metadata().get(&keys.key(key)) {
-        Some(_) => keys.eps(key, key),
+        Some(_) => keys.eps(key, key, None),
         None => Ok(usual),
     }
 }

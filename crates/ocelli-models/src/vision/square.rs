@@ -72,7 +72,7 @@ impl SquareConfig {
             mlp_hidden: shape::<2>(keys, root, "v.blk.0.ffn_up.weight")?[1],
             patch,
             side: image / patch,
-            norm_eps: keys.eps("attention.layer_norm_epsilon", "layer_norm_epsilon")?,
+            norm_eps: keys.eps("attention.layer_norm_epsilon", "layer_norm_epsilon", None)?,
             normalization: match keys.metadata().get(&keys.key("image_mean")) {
                 None if is_merged => colours,
                 _ => read_normalization(keys)?,

@@ -117,6 +117,10 @@ fn numbers_that_are_none_are_refused() {
                 "rms_norm_eps is NaN",
             ),
             (
+                |draft| drop(draft.take("qwen3vl.attention.layer_norm_rms_epsilon")),
+                "metadata key 'qwen3vl.attention.layer_norm_rms_epsilon' is missing",
+            ),
+            (
                 set!("qwen3vl.attention.layer_norm_rms_epsilon", -1e-6f32),
                 "rms_norm_eps is -0.000001",
             ),
