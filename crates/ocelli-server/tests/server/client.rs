@@ -328,6 +328,13 @@ pub(crate) fn square(side: u32) -> String {
     base64::engine::general_purpose::STANDARD.encode(file)
 }
 
+/// What `/api/show` says that the demo model, or what stands for it, can do.
+pub(crate) fn capabilities(server: &Server) -> Vec<Value> {
+    let asked = json!({"model": "ocelli-demo"});
+    let shown = server.post("/api/show", &asked).ok();
+    shown["capabilities"].as_array().unwrap().clone()
+}
+
 /// A chat about that picture, in OpenAI's form.
 pub(crate) fn picture_chat(question: &str) -> Value {
     let url = format!("data:image/png;base64,{}", scene());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Reply, Server, scene};
+use crate::client::{Reply, Server, capabilities, scene};
 
 fn lines(reply: &Reply) -> Vec<Value> {
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -79,23 +79,10 @@ fn clients_see_that_the_model_has_eyes() {
     assert_ne!(details["parameter_size"], "0.0M", "{details}");
     let modified = tags["models"][0]["modified_at"].as_str().unwrap();
     assert!(!modified.starts_with("1970"), "{modified}");
-    let shown = server
-        .post("/api/show", &json!({"model": "ocelli-demo"}))
-        .ok();
-    assert!(
-        shown["capabilities"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("vision")),
-        "{shown}"
-    );
-    assert!(
-        !shown["capabilities"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("tools")),
-        "its template shows none: {shown}"
-    );
+    let able = capabilities(&server);
+    assert!(able.contains(&json!("vision")), "{able:?}");
+    let shows_tools = able.contains(&json!("tools"));
+    assert!(!shows_tools, "its template shows none: {able:?}");
     let running = server.get("/api/ps").ok();
     assert_eq!(running["models"][0]["context_length"], 2048);
     assert_eq!(server.get("/").text(), "Ollama is running");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{CHAT, Server, text_chat};
+use crate::client::{CHAT, Server, capabilities, text_chat};
 
 /// Writes what is said and by whom, and nothing of tools.
 const PLAIN: &str = "{% for message in messages %}{% if message.role != 'tool' %}<|im_start|>{{ message.role }}\n\
@@ -69,10 +69,7 @@ fn tools_that_the_template_would_drop_are_refused_in_every_api() {
     server.post(CHAT, &chat).ok();
     claude["tool_choice"] = json!({"type": "none"});
     server.post("/v1/messages", &claude).ok();
-    let shown = server
-        .post("/api/show", &json!({"model": "ocelli-demo"}))
-        .ok();
-    assert_eq!(shown["capabilities"], json!(["completion", "vision"]));
+    assert_eq!(capabilities(&server), ["completion", "vision"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Server, text_chat};
+use crate::client::{Server, capabilities, text_chat};
 
 /// Shows tools, calls and results; the demo model's own template shows none.
 const SHOWING: &str = "{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n\
@@ -31,16 +31,8 @@ fn tools_reach_the_template_and_a_call_in_the_history_is_accepted() {
         answer["choices"][0]["finish_reason"].is_string() && answer["warnings"].is_null(),
         "{answer}"
     );
-    let shown = server
-        .post("/api/show", &json!({"model": "ocelli-demo"}))
-        .ok();
-    assert!(
-        shown["capabilities"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("tools")),
-        "{shown}"
-    );
+    let able = capabilities(&server);
+    assert!(able.contains(&json!("tools")), "{able:?}");
     chat["messages"] = json!([{"role": "user", "content": "What is the weather?"}]);
     chat["tool_choice"] = json!("required");
     chat["max_tokens"] = json!(1500);
