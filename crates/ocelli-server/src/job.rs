@@ -117,12 +117,19 @@ pub(crate) struct Looked {
     pub(crate) images: Vec<ImageRecord>,
     /// What the model would see of its videos.
     pub(crate) videos: Vec<VideoRecord>,
+    /// Tokens that the model's prompt and answer may have together.
+    pub(crate) context: usize,
 }
 
 /// What a request would take, without answering it.
-pub(crate) async fn look(begun: &Begun, ask: Ask) -> Result<Looked, Failure> {
-    let _active = begun.app.enter();
-    let mut answering = begun.service.look(ask)?;
+pub(crate) async fn look(
+    app: &Arc<App>,
+    caller: Caller,
+    (mut job, mut body): (Job, Share),
+) -> Result<Looked, Failure> {
+    let begun = prepare(app, caller, (&mut job, &mut body)).await?;
+    let _active = app.enter();
+    let mut answering = begun.service.look(job.ask)?;
     while let Some(update) = poll_fn(|context| answering.poll_next(context)).await {
         match update {
             Update::Prepared {
@@ -135,6 +142,7 @@ pub(crate) async fn look(begun: &Begun, ask: Ask) -> Result<Looked, Failure> {
                     prompt_tokens,
                     images,
                     videos,
+                    context: begun.service.context(),
                 });
             }
             Update::Failed(error) => return Err(error.into()),

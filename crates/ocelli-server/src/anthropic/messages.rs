@@ -70,9 +70,8 @@ pub(crate) async fn count(
 ) -> Result<Response, Failure> {
     let reader = app.clone();
     let parse = move |object: &_| read(&reader, object, MaxTokens::Absent);
-    let ((mut job, _), mut share) = body::parse(&app, request, parse).await?;
-    let begun = job::prepare(&app, caller, (&mut job, &mut share)).await?;
-    let looked = job::look(&begun, job.ask).await?;
+    let ((job, _), share) = body::parse(&app, request, parse).await?;
+    let looked = job::look(&app, caller, (job, share)).await?;
     let images = report::images(&looked.images);
     let counted = json!({"input_tokens": looked.prompt_tokens, "images": images});
     Ok(Json(counted).into_response())

@@ -71,15 +71,14 @@ pub(crate) async fn count(
 pub(super) async fn counted(
     app: &Arc<App>,
     caller: Caller,
-    (mut job, mut share): (Job, body::Share),
+    asked: (Job, body::Share),
 ) -> Result<Value, Failure> {
-    let begun = job::prepare(app, caller, (&mut job, &mut share)).await?;
     let Looked {
         prompt_tokens,
         images,
         videos,
-    } = job::look(&begun, job.ask).await?;
-    let context = begun.service.context();
+        context,
+    } = job::look(app, caller, asked).await?;
     Ok(json!({
         "object": "response.input_tokens",
         "input_tokens": prompt_tokens,
