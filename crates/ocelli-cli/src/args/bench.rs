@@ -7,7 +7,7 @@ use ocelli::Isa;
 use ocelli::bench::{BenchOptions, Shape, Subject};
 use ocelli::convert::FileType;
 
-use super::{Kv, Precision, values};
+use super::{Kv, Precision, named, values};
 use crate::failure::Failure;
 use crate::models;
 
@@ -26,23 +26,21 @@ pub(crate) struct BenchArgs {
     )]
     pub(crate) mmproj: Option<PathBuf>,
 
-    /// Random weights in the shape of a published model, no file needed: qwen3-vl-2b (-4b, -8b, -32b, -30b-a3b),
-    /// qwen2.5-vl-3b (-7b), qwen2-vl-2b (-7b), gemma-3-4b (-12b, -27b), mistral-small-3.1-24b, ministral-3-3b,
-    /// pixtral-12b, llava-1.5-7b; or tiny, tiny-gemma-3, tiny-mistral-3, tiny-llava-1.5. Default without a model:
-    /// qwen3-vl-2b
-    #[arg(long, value_name = "NAME", value_parser = shape, help_heading = MODEL)]
+    /// Random weights in the shape of a published model; no file is needed. The tiny ones are for trying the command.
+    /// Default without a model: qwen3-vl-2b
+    #[arg(long, value_name = "NAME", value_parser = named::shape(), help_heading = MODEL)]
     pub(crate) shape: Option<Shape>,
 
-    /// Types of a shape's text model: q4_k_m, q8_0, q4_0, bf16, ...
+    /// Type of a shape's text model
     #[arg(
-        long = "type", value_name = "TYPE", default_value = "q4_k_m", value_parser = values::file_type,
+        long = "type", value_name = "TYPE", default_value = "q4_k_m", value_parser = named::file_type(),
         conflicts_with = "model", help_heading = MODEL
     )]
     pub(crate) file_type: FileType,
 
-    /// Types of a shape's projector
+    /// Type of a shape's projector
     #[arg(
-        long, value_name = "TYPE", default_value = "f16", value_parser = values::file_type, conflicts_with = "model",
+        long, value_name = "TYPE", default_value = "f16", value_parser = named::file_type(), conflicts_with = "model",
         help_heading = MODEL
     )]
     pub(crate) mmproj_type: FileType,
@@ -84,8 +82,8 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", value_parser = values::threads, help_heading = MACHINE)]
     pub(crate) threads: Option<usize>,
 
-    /// Instruction set: amx, avx512vnni, avx512, avx2, neon or scalar. Default: the fastest of this machine
-    #[arg(long, value_name = "NAME", env = "OCELLI_ISA", help_heading = MACHINE)]
+    /// Instruction set. Default: the fastest of this machine
+    #[arg(long, value_name = "NAME", env = "OCELLI_ISA", value_parser = named::isa(), help_heading = MACHINE)]
     pub(crate) isa: Option<Isa>,
 
     /// Arithmetic of products
@@ -120,12 +118,6 @@ Examples:
   ocelli bench --shape qwen3-vl-4b --type q8_0 -p 512 -p 2048 --batch 8 --json
   ocelli bench -m model.gguf --image 1024x1024 --isa avx2
   ocelli bench --shape qwen3-vl-2b --write shapes    (files for other programs)";
-
-/// A shape's name.
-fn shape(text: &str) -> Result<Shape, String> {
-    text.parse()
-        .map_err(|error: ocelli::Error| error.to_string())
-}
 
 /// `WxH`, both sides from 1 to 16384.
 fn size(text: &str) -> Result<(u32, u32), String> {

@@ -6,6 +6,7 @@ mod commands;
 mod folder;
 mod model;
 mod models;
+mod named;
 mod serve;
 mod values;
 mod writing;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ocelli::{Ffmpeg, Isa, Options, Source};
 
-use super::values;
+use super::{named, values};
 use crate::failure::Failure;
 
 /// Which model, and how it is run.
@@ -48,8 +48,8 @@ pub(crate) struct HowArgs {
     #[arg(long = "kv", visible_alias = "cache-type", value_name = "TYPE", help_heading = MODEL)]
     pub(crate) kv: Option<Kv>,
 
-    /// Instruction set: avx512, avx2, scalar, ... Default: the fastest of this machine
-    #[arg(long, value_name = "NAME", env = "OCELLI_ISA", help_heading = MODEL)]
+    /// Instruction set. Default: the fastest of this machine
+    #[arg(long, value_name = "NAME", env = "OCELLI_ISA", value_parser = named::isa(), help_heading = MODEL)]
     pub(crate) isa: Option<Isa>,
 
     /// Read every weight once when loading and refuse files with values that are not finite

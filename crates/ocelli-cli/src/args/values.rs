@@ -5,18 +5,11 @@ use std::num::NonZero;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ocelli::convert::FileType;
 use ocelli::{Fps, MOST_FRAMES};
 
 /// Most stop strings, and most bytes of one.
 pub(crate) const STOP_STRINGS: usize = 16;
 const STOP_BYTES: usize = 256;
-
-/// The type of a whole file: q4_k_m, f16, ...
-pub(super) fn file_type(text: &str) -> Result<FileType, String> {
-    text.parse()
-        .map_err(|error: ocelli::convert::Error| error.to_string())
-}
 
 /// A name that becomes part of file names.
 pub(super) fn file_stem(text: &str) -> Result<String, String> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ocelli::convert::FileType;
 
-use super::values;
+use super::{named, values};
 
 /// What every writing command takes.
 #[derive(Clone, Debug, Args)]
@@ -35,12 +35,12 @@ pub(crate) struct ConvertArgs {
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 
-    /// Type of the text model: f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, ...
-    #[arg(long = "type", value_name = "TYPE", default_value = "f16", value_parser = values::file_type)]
+    /// Type of the text model
+    #[arg(long = "type", value_name = "TYPE", default_value = "f16", value_parser = named::file_type())]
     pub(crate) text_type: FileType,
 
     /// Type of the projector
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = values::file_type)]
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = named::file_type())]
     pub(crate) mmproj_type: FileType,
 
     /// Name of the model and of its files; the folder's name by default
@@ -62,8 +62,8 @@ pub(crate) struct QuantizeArgs {
     #[arg(value_name = "OUT")]
     pub(crate) output: PathBuf,
 
-    /// q8_0, q6_k, q5_k_m, q4_k_m, q4_0, ..., or f16, bf16, f32
-    #[arg(value_name = "TYPE", value_parser = values::file_type)]
+    /// Type of the new file
+    #[arg(value_name = "TYPE", value_parser = named::file_type())]
     pub(crate) file_type: FileType,
 
     /// Quantise the vision tensors of a merged file too
