@@ -77,6 +77,10 @@ const WRONG: &[(&[&str], &str)] = &[
         &["verify", "-p", "x", "--reference", "r", "--tolerance", "0"],
         "--tolerance",
     ),
+    (
+        &["batch", "x.png", "-o", "out.jsonl", "-p", " "],
+        "found nothing, need a question",
+    ),
     (&["completions", "cobol"], "cobol"),
 ];
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{AnswerArgs, ModelArgs, VideoArgs};
+use super::{AnswerArgs, ModelArgs, VideoArgs, values};
 
 /// `ocelli batch`.
 #[derive(Clone, Debug, Args)]
@@ -15,7 +15,7 @@ pub(crate) struct BatchArgs {
     pub(crate) inputs: Vec<PathBuf>,
 
     /// What is asked of every picture
-    #[arg(short, long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "TEXT", value_parser = values::question)]
     pub(crate) prompt: String,
 
     /// File of answers, one line of JSON for each picture. If it is there, the work goes on behind its last line

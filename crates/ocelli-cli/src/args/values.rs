@@ -208,6 +208,14 @@ pub(super) fn tolerance(text: &str) -> Result<f64, String> {
     Ok(value)
 }
 
+/// A question that is asked of many pictures. Nothing at all is more likely an unset variable of a script.
+pub(super) fn question(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        false => Ok(text.to_owned()),
+        true => Err("found nothing, need a question".to_owned()),
+    }
+}
+
 /// A text that ends the answer.
 pub(super) fn stop_string(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > STOP_BYTES {
