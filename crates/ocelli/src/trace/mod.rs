@@ -122,7 +122,10 @@ impl Trace {
             let values = match view.dtype() {
                 Dtype::F32 => Values::F32(numbers(data, f32::from_le_bytes)),
                 Dtype::I32 => Values::I32(numbers(data, i32::from_le_bytes)),
-                Dtype::I64 => Values::I32(numbers(data, |b| i64::from_le_bytes(b) as i32)),
+                Dtype::I64 => {
+                    let values = numbers(data, i64::from_le_bytes);
+                    Values::I32(narrow(&name, &values).map_err(unusable)?)
+                }
                 other => return Err(unusable(format!("{name} is {other:?}, need F32 or I32"))),
             };
             let shape = view.shape().to_vec();
@@ -140,9 +143,24 @@ fn numbers<T, const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> T) -> Vec
     data.as_chunks::<N>().0.iter().map(|b| number(*b)).collect()
 }
 
+/// Whole numbers of a reference that keeps them in 64 bits.
+fn narrow(name: &str, values: &[i64]) -> Result<Vec<i32>, String> {
+    let narrow = |value: &i64| {
+        i32::try_from(*value).map_err(|_| format!("{name} has {value}, need numbers of 32 bits"))
+    };
+    values.iter().map(narrow).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_64_bits_is_never_cut_to_one_that_happens_to_be_right() {
+        assert_eq!(narrow("prompt.tokens", &[7, -1]), Ok(vec![7, -1]));
+        let error = narrow("prompt.tokens", &[(1 << 32) + 7]).unwrap_err();
+        assert!(error.contains("prompt.tokens has 4294967303"), "{error}");
+    }
 
     #[test]
     fn a_trace_comes_back_from_its_file() {
