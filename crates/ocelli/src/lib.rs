@@ -1,7 +1,6 @@
-//! Ask questions about pictures with vision-language models from GGUF files.
+//! Ask questions about pictures with vision-language models from GGUF files, on this machine's CPU.
 //!
-//! A text model file and a projector (`mmproj`) file are joined when they are opened; pictures and a
-//! question go in, an answer comes out. Everything runs on this machine.
+//! A model is a pair of files, the text model and its projector (`mmproj`), which are joined when they are opened.
 //!
 //! ```
 //! use ocelli::{Model, Request};
@@ -19,8 +18,12 @@
 //! # }
 //! ```
 //!
-//! [`Request::from_messages`] takes a whole conversation. A second question about the same picture encodes
-//! nothing again. [`Model::ask_with`] tells of the answer as it comes, and can end it:
+//! [`Request::from_messages`] takes a whole conversation. A second question about the same picture does not encode
+//! it again.
+//!
+//! # Streaming
+//!
+//! [`Model::ask_with`] reports progress and hands over the text as it comes; `ControlFlow::Break` ends the answer.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -43,7 +46,57 @@
 //! # }
 //! ```
 //!
-//! A [`Model`] answers one request at a time; a [`service::Service`] answers many at once, from any thread.
+//! # Boxes
+//!
+//! Places that an answer names come in pixels of your picture, whatever coordinates the model writes.
+//!
+//! ```
+//! use ocelli::{Model, Region, Request};
+//!
+//! # fn main() -> Result<(), ocelli::Error> {
+//! # std::env::set_current_dir("../..").expect("tests run in the crate's folder");
+//! let question = Request::new("Give the bounding box of the orange ring in JSON.").image("examples/scene.png");
+//! let answer = Model::demo()?.ask(question)?;
+//! for found in &answer.boxes {
+//!     if let Region::Box { left, top, right, bottom } = found.region {
+//!         println!("{:?}: ({left}, {top}) to ({right}, {bottom})", found.label);
+//!     }
+//! }
+//! # assert_eq!(answer.boxes[0].label.as_deref(), Some("orange ring"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # JSON by a schema
+//!
+//! With a grammar, no token is chosen that it forbids: the answer is always what the schema says. One that cannot be
+//! enforced is an error before anything runs.
+//!
+//! ```
+//! use ocelli::{GrammarSource, Model, Request};
+//! use serde_json::{Value, json};
+//!
+//! # fn main() -> Result<(), ocelli::Error> {
+//! # std::env::set_current_dir("../..").expect("tests run in the crate's folder");
+//! let schema = json!({
+//!     "type": "object",
+//!     "properties": {"rings": {"type": "integer", "minimum": 0, "maximum": 9}},
+//!     "required": ["rings"]
+//! });
+//! let question = Request::new("How many rings are there?")
+//!     .image("examples/scene.png")
+//!     .grammar(GrammarSource::JsonSchema(schema));
+//! let answer = Model::demo()?.ask(question)?;
+//! let value: Value = serde_json::from_str(&answer.text).expect("the grammar allows nothing but JSON");
+//! assert!(value["rings"].as_u64().is_some_and(|rings| rings <= 9));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Many requests at once
+//!
+//! A [`Model`] answers one request at a time. A [`service::Service`] answers many, from any thread, and computes
+//! their tokens together.
 #![forbid(unsafe_code)]
 
 mod answer;

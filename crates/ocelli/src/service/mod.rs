@@ -1,30 +1,41 @@
 //! Many requests on one model: for servers, and for programs with many threads.
 //!
-//! A [`Service`] owns a model on a thread of its own. [`Service::submit`] may be called from any thread and returns at
-//! once; pictures are decoded and prompts tokenized on a small pool, so that neither holds up the engine. What happens
-//! comes as [`Update`]s of an [`Answering`], which can be waited for on a thread or polled by an asynchronous program.
-//! Dropping an [`Answering`] ends its request.
+//! A [`Service`] runs a model on a thread of its own. [`Service::submit`] can be called from any thread and returns at
+//! once. A small pool decodes pictures and tokenizes prompts, so that neither holds up the engine. What happens comes
+//! as [`Update`]s of an [`Answering`], which a thread can wait for and an asynchronous program can poll. Dropping an
+//! [`Answering`] ends its request.
 //!
 //! ```
 //! use ocelli::service::{Ask, Service, ServiceOptions, Update};
-//! use ocelli::{Message, Model, Role};
+//! use ocelli::{ImageSource, Message, Model, Options, Part, Role, Source};
 //!
 //! # fn main() -> Result<(), ocelli::Error> {
-//! let service = Service::start(Model::demo()?, ServiceOptions::default())?;
-//! let ask = Ask::chat(vec![Message::text(Role::User, "What can you see?")]);
-//! let mut answering = service.submit(ask)?;
-//! while let Some(update) = answering.next() {
-//!     match update {
-//!         Update::Text { text, .. } => print!("{text}"),
-//!         Update::Failed(error) => return Err(error),
-//!         _ => {}
+//! # std::env::set_current_dir("../..").expect("tests run in the crate's folder");
+//! // Up to four requests are computed at the same time; more wait for their turn.
+//! let options = Options { sequences: Some(4), ..Options::default() };
+//! let model = Model::load(&Source::Demo, &options, &mut |_, _| {})?;
+//! let service = Service::start(model, ServiceOptions::default())?;
+//! let ask = |question: &str| {
+//!     let picture = Part::Image(ImageSource::File("examples/scene.png".into()));
+//!     let parts = vec![picture, Part::Text(question.to_owned())];
+//!     service.submit(Ask::chat(vec![Message::new(Role::User, parts)]))
+//! };
+//! let answers = [ask("What is in this picture?")?, ask("How many rings are there?")?];
+//! for mut answer in answers {
+//!     while let Some(update) = answer.next() {
+//!         match update {
+//!             Update::Text { text, .. } => print!("{text}"),
+//!             Update::Done(finished) => println!(" ({} tokens)", finished.tokens.len()),
+//!             Update::Failed(error) => return Err(error),
+//!             _ => {}
+//!         }
 //!     }
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! [`Models`] keeps several of them, loads each when it is first asked for, and unloads those that nobody uses.
+//! [`Models`] holds several models: it loads each when it is first asked for, and unloads those that nobody uses.
 
 mod ask;
 mod calling;
