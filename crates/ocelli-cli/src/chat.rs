@@ -22,7 +22,7 @@ const HELP: &str = "\
 /save FILE    write the conversation as a message list (for --messages)
 /quit         leave (so does Ctrl-D)
 /help         this list
-A line that ends with \\ goes on in the next one. Ctrl-C stops an answer.";
+A line that ends with \\ continues on the next one. Ctrl-C stops an answer.";
 
 /// A conversation on the terminal.
 pub(crate) struct Chat<'a> {

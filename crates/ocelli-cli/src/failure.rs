@@ -11,7 +11,7 @@ pub(crate) enum Code {
     Usage = 2,
     /// A model file that opens but is bad.
     BadModel = 3,
-    /// Files that do not belong together, or a picture for a model without eyes.
+    /// Files that do not belong together, or a picture for a model that cannot see.
     Pair = 4,
     /// Not enough memory.
     Memory = 5,

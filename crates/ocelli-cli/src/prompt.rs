@@ -190,7 +190,7 @@ impl Stdin {
             Err(RecvTimeoutError::Disconnected) => nothing,
             Err(RecvTimeoutError::Timeout) => {
                 eprintln!(
-                    "note: standard input: an open pipe without data is left alone ('-' as PROMPT waits for it)"
+                    "note: standard input is an open pipe without data and is ignored; '-' as the prompt waits for it"
                 );
                 nothing
             }

@@ -35,10 +35,7 @@ pub(crate) fn prepare(
 ) -> Result<(Model, Request), Failure> {
     let flags = args.answer.sampling_flags();
     if !flags.is_empty() {
-        eprintln!(
-            "note: stages are computed greedily; {} left aside",
-            flags.join(", ")
-        );
+        eprintln!("note: decoding is greedy; {} ignored", flags.join(", "));
     }
     let messages = match &args.asked.messages {
         Some(path) => prompt::messages(path)?,

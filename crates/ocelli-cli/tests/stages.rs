@@ -212,7 +212,7 @@ fn sampling_flags_are_taken_by_every_command_and_left_aside_aloud() {
         "Be brief.",
     ];
     let ran = ocelli(&model.arguments("trace", &flags));
-    assert!(ran.stderr.contains("--temp, --seed left aside"), "{ran:?}");
+    assert!(ran.stderr.contains("--temp, --seed ignored"), "{ran:?}");
     ran.ok();
 }
 

@@ -22,65 +22,65 @@ pub(crate) struct AnswerArgs {
     #[arg(long, value_name = "TEXT", help_heading = ANSWER)]
     pub(crate) system: Option<String>,
 
-    /// Ends the answer when the model writes it; repeatable
+    /// Text that ends the answer when the model writes it; repeatable
     #[arg(long, value_name = "TEXT", value_parser = values::stop_string, help_heading = ANSWER)]
     pub(crate) stop: Vec<String>,
 
-    /// Show crops of long pictures behind them, for models that know crops (Gemma 3)
+    /// Also show crops of long pictures, for models that were trained for it (Gemma 3)
     #[arg(long, help_heading = ANSWER)]
     pub(crate) pan_and_scan: bool,
 
-    /// Divides the logits; 0 takes the most likely token
+    /// Randomness: divides the logits; 0 always takes the most likely token
     #[arg(
         long = "temp", visible_alias = "temperature", value_name = "T", value_parser = values::temperature,
         allow_negative_numbers = true, help_heading = SAMPLING
     )]
     pub(crate) temperature: Option<f32>,
 
-    /// Keeps this many of the most likely tokens; 0 keeps all
+    /// Draw from this many of the most likely tokens; 0 keeps all
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SAMPLING)]
     pub(crate) top_k: Option<u32>,
 
-    /// Keeps the most likely tokens up to this share of probability
+    /// Draw from the most likely tokens that together have this probability
     #[arg(
         long, value_name = "P", value_parser = values::share, allow_negative_numbers = true, help_heading = SAMPLING
     )]
     pub(crate) top_p: Option<f32>,
 
-    /// Drops tokens below this share of the most likely one's probability
+    /// Drop tokens less likely than this share of the most likely one's probability
     #[arg(
         long, value_name = "P", value_parser = values::share, allow_negative_numbers = true, help_heading = SAMPLING
     )]
     pub(crate) min_p: Option<f32>,
 
-    /// Divides the logits of tokens that occurred; 1 is none
+    /// Divide the logits of tokens that occurred before; 1 turns it off
     #[arg(
         long, visible_alias = "repetition-penalty", value_name = "X", value_parser = values::repeat_penalty,
         allow_negative_numbers = true, help_heading = SAMPLING
     )]
     pub(crate) repeat_penalty: Option<f32>,
 
-    /// Taken from the logit of each token of the answer so far
+    /// Subtract this from the logit of every token that the answer already has
     #[arg(
         long, value_name = "X", value_parser = values::penalty, allow_negative_numbers = true,
         help_heading = SAMPLING
     )]
     pub(crate) presence_penalty: Option<f32>,
 
-    /// Taken from the logit of a token for each time it was in the answer
+    /// Subtract this from a token's logit once for each time the answer has it
     #[arg(
         long, value_name = "X", value_parser = values::penalty, allow_negative_numbers = true,
         help_heading = SAMPLING
     )]
     pub(crate) frequency_penalty: Option<f32>,
 
-    /// The same seed gives the same draws; -1 takes a random one
+    /// Seed of the random draws: the same one repeats them; -1 takes another each time
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, help_heading = SAMPLING)]
     pub(crate) seed: Option<Seed>,
 }
 
 const ANSWER: &str = "Answer";
-const SAMPLING: &str = "Sampling";
+pub(super) const SAMPLING: &str = "Sampling";
 
 impl AnswerArgs {
     /// The model's own sampling with what was given in its place.
@@ -117,7 +117,7 @@ impl AnswerArgs {
         Ok(self.stop.clone())
     }
 
-    /// Names of the flags that a greedy run leaves aside.
+    /// Names of the given flags that a greedy run ignores.
     pub(crate) fn sampling_flags(&self) -> Vec<&'static str> {
         [
             ("--temp", self.temperature.is_some()),

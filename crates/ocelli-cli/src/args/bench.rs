@@ -78,7 +78,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, help_heading = CASES)]
     pub(crate) operations: bool,
 
-    /// Threads that compute. Default: as many as the process may use
+    /// Threads to compute with. Default: as many as the process may use
     #[arg(short, long, value_name = "N", value_parser = values::threads, help_heading = MACHINE)]
     pub(crate) threads: Option<usize>,
 
@@ -86,11 +86,11 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "NAME", env = "OCELLI_ISA", value_parser = named::isa(), help_heading = MACHINE)]
     pub(crate) isa: Option<Isa>,
 
-    /// Arithmetic of products
+    /// Arithmetic of matrix products
     #[arg(long, value_name = "KIND", help_heading = MACHINE)]
     pub(crate) precision: Option<Precision>,
 
-    /// What keys and values are kept in. Default: f16, or f32 with --precision f32
+    /// Type in which keys and values are kept. Default: f16, or f32 with --precision f32
     #[arg(long = "kv", visible_alias = "cache-type", value_name = "TYPE", help_heading = MACHINE)]
     pub(crate) kv: Option<Kv>,
 

@@ -25,7 +25,7 @@ pub(crate) struct ImageArgs {
 /// Videos that are looked at, by whatever command.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct VideoArgs {
-    /// Video to look at (GIF, WebP, APNG; other files through ffmpeg); repeatable, behind the pictures
+    /// Video to look at (GIF, WebP, APNG; other files through ffmpeg); repeatable, shown after the pictures
     #[arg(long = "video", value_name = "FILE")]
     pub(crate) videos: Vec<PathBuf>,
 
@@ -33,11 +33,11 @@ pub(crate) struct VideoArgs {
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "fps")]
     pub(crate) frames: Vec<PathBuf>,
 
-    /// Frames a second: of --video, how many are looked at (default 2); of --frames, how many there are
+    /// Frames per second: for --video, how many to look at (default 2); for --frames, how many there are
     #[arg(long, value_name = "N", value_parser = values::fps, allow_negative_numbers = true)]
     pub(crate) fps: Option<Fps>,
 
-    /// Most frames of each --video that are looked at
+    /// Most frames of each --video to look at
     #[arg(long, value_name = "N", default_value_t = MOST_FRAMES, value_parser = values::frames)]
     pub(crate) max_frames: usize,
 }
@@ -46,11 +46,11 @@ pub(crate) struct VideoArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = RUN_EXAMPLES)]
 pub(crate) struct RunArgs {
-    /// The question. Piped text comes after it, or is the question when there is none ('-' insists on it)
+    /// The question. Piped text is appended to it; without a question, it is the question ('-' waits for it)
     #[arg(value_name = "PROMPT", conflicts_with = "messages")]
     pub(crate) prompt: Option<String>,
 
-    /// The question, as a flag
+    /// The question, given as a flag
     #[arg(short = 'p', long = "prompt", value_name = "TEXT", conflicts_with_all = ["prompt", "messages"])]
     pub(crate) prompt_flag: Option<String>,
 
@@ -65,7 +65,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) draw: Option<PathBuf>,
 
-    /// Print what was done and the time of each stage to standard error
+    /// Print how pictures were seen and the time of each stage to standard error
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
@@ -94,11 +94,11 @@ pub(crate) struct InspectArgs {
     #[arg(value_name = "FILE", required_unless_present = "model")]
     pub(crate) files: Vec<PathBuf>,
 
-    /// As FILE
+    /// Same as FILE
     #[arg(short, long, value_name = "FILE", hide_short_help = true)]
     pub(crate) model: Option<PathBuf>,
 
-    /// As FILE
+    /// Same as FILE
     #[arg(
         long,
         visible_alias = "projector",
@@ -107,14 +107,14 @@ pub(crate) struct InspectArgs {
     )]
     pub(crate) mmproj: Option<PathBuf>,
 
-    /// Tokens of context for the memory figures. Default: the least of the model's and 32768
+    /// Tokens of context for the memory figures. Default: the model's own, at most 32768
     #[arg(
         short = 'c', long = "ctx", visible_alias = "context", alias = "ctx-size", alias = "num-ctx",
         value_name = "TOKENS", value_parser = values::count
     )]
     pub(crate) context: Option<usize>,
 
-    /// What keys and values are kept in, for the memory figures
+    /// Type in which keys and values are kept, for the memory figures
     #[arg(
         long = "kv",
         visible_alias = "cache-type",
@@ -178,7 +178,7 @@ Example:
   ocelli trace -m model.gguf --image photo.png --prompt \"Describe the image.\" \\
     --decode 8 --out t.safetensors
 
-Stages are chosen greedily, so that sampling flags change nothing.";
+Decoding is greedy: sampling flags are accepted and ignored.";
 
 /// `ocelli verify`.
 #[derive(Clone, Debug, Args)]
@@ -209,5 +209,5 @@ Example:
   ocelli verify -m model.gguf --image photo.png --prompt \"Describe the image.\" \\
     --reference t.safetensors
 
-Runs in f32 unless --precision says otherwise. Exit code 1 when a stage is over
-the tolerance or missing.";
+Runs in f32 unless --precision says otherwise. The exit code is 1 if a stage is
+over the tolerance or missing.";

@@ -18,11 +18,11 @@ pub(crate) struct BatchArgs {
     #[arg(short, long, value_name = "TEXT", value_parser = values::question)]
     pub(crate) prompt: String,
 
-    /// File of answers, one line of JSON for each picture. If it is there, the work goes on behind its last line
+    /// File for the answers, one line of JSON for each picture. If it exists, the work continues after its last line
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 
-    /// JSON schema that every answer follows; lines then have the answer's value as "json" too
+    /// JSON schema that every answer must follow; lines then also have the parsed answer as "json"
     #[arg(long, value_name = "FILE")]
     pub(crate) schema: Option<PathBuf>,
 
@@ -40,8 +40,8 @@ Examples:
   ocelli batch bills -p \"Read the bill.\" --schema bill.json -o bills.jsonl
 
 A picture that cannot be read gets a line with \"error\" and the others go on; the
-exit code is then 6. After a kill, the same command goes on: nothing is answered
-twice, nothing is lost.";
+exit code is then 6. After a crash or a kill, run the same command again: it
+continues where it stopped.";
 
 /// `ocelli plan`.
 #[derive(Clone, Debug, Args)]
@@ -68,6 +68,6 @@ Examples:
   ocelli plan scans -m model.gguf --image-max-tokens 1024 --json
   ocelli plan -m model.gguf --video clip.mp4 --fps 1
 
-Headers and metadata are read, and a few frames and the first pictures decoded.
-Seconds are estimates: a short measurement of this machine times the work there
-is.";
+The model does not run: only headers and metadata are read, and a few frames and
+the first pictures decoded. Seconds are estimates: the work there is, divided by
+the speed of this machine in a short measurement.";

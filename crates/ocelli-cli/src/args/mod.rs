@@ -54,7 +54,7 @@ model file, 4 files do not fit or projector missing, 5 memory, 6 bad image,
 pub(crate) enum Command {
     /// Answer one question, or chat when no question is given on a terminal
     Run(Box<RunArgs>),
-    /// Answer one question about every picture of a folder, a line of JSON each
+    /// Answer one question about every picture of a folder, one line of JSON each
     Batch(Box<BatchArgs>),
     /// Say what a model would see of pictures and what it would cost, without running it
     Plan(Box<PlanArgs>),
@@ -77,7 +77,7 @@ pub(crate) enum Command {
     Repair(RepairArgs),
     /// Say what model files are, whether and why they pair, and the memory they need
     Inspect(InspectArgs),
-    /// List the models of this machine, with what pairs with what
+    /// List the models on this machine, and what pairs with what
     #[command(after_help = "Example:\n  ocelli list")]
     List(ListArgs),
     /// Download a model and its projector from the Hugging Face hub
@@ -88,7 +88,7 @@ pub(crate) enum Command {
     Verify(Box<VerifyArgs>),
     /// Measure how fast a model runs here, as shares of what the machine can do
     Bench(Box<BenchArgs>),
-    /// Print a script that completes commands and flags in a shell
+    /// Print a script that completes commands, flags and values in a shell
     #[command(
         after_help = "Example:\n  ocelli completions bash > ~/.local/share/bash-completion/completions/ocelli"
     )]
@@ -135,6 +135,18 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
 /// The command line with what holds for every flag.
 fn definition() -> clap::Command {
     with_every_flag(Cli::command())
+        .mut_subcommand("trace", without_ignored_flags)
+        .mut_subcommand("verify", without_ignored_flags)
+}
+
+/// Commands that decode greedily take the flags of `run`, so that a command line can be copied; their help is shorter
+/// without those that change nothing.
+fn without_ignored_flags(command: clap::Command) -> clap::Command {
+    command.mut_args(|argument| {
+        let changes_nothing = ["max_tokens", "stop"].contains(&argument.get_id().as_str())
+            || argument.get_help_heading() == Some(answer::SAMPLING);
+        argument.hide(changes_nothing)
+    })
 }
 
 fn with_every_flag(command: clap::Command) -> clap::Command {
@@ -144,13 +156,13 @@ fn with_every_flag(command: clap::Command) -> clap::Command {
         .mut_subcommands(with_every_flag)
 }
 
-/// `-n -1` is a value out of its range, and is told so, rather than a flag that there is not.
+/// `-n -1` is a value out of its range, and not an unknown flag `-1`.
 fn negative_values(argument: Arg) -> Arg {
     let takes_values = argument.get_action().takes_values() && !argument.is_positional();
     argument.allow_negative_numbers(takes_values)
 }
 
-/// A variable that is set to nothing is not set.
+/// An empty variable counts as not set.
 fn no_empty_variable(argument: Arg) -> Arg {
     let value = argument.get_env().and_then(std::env::var_os);
     match value.is_some_and(|value| value.is_empty()) {
@@ -198,6 +210,30 @@ mod tests {
                 assert!(line.len() <= 80, "{name}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn help_of_a_greedy_command_is_without_flags_that_change_nothing() {
+        for name in ["trace", "verify"] {
+            let help = |command: clap::Command| {
+                let found = command
+                    .get_subcommands()
+                    .find(|c| c.get_name() == name)
+                    .cloned();
+                found.map(|mut found| found.render_long_help().to_string())
+            };
+            let shown = help(definition()).unwrap_or_default();
+            assert!(
+                shown.contains("--system") && shown.contains("--decode"),
+                "{shown}"
+            );
+            assert!(
+                !shown.contains("--top-k") && !shown.contains("--max-tokens"),
+                "{shown}"
+            );
+        }
+        let arguments = ["ocelli", "trace", "--top-k", "3", "-p", "x", "--out", "t"];
+        assert!(definition().try_get_matches_from(arguments).is_ok());
     }
 
     #[test]

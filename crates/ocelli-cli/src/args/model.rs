@@ -27,7 +27,7 @@ pub(crate) struct ModelArgs {
 /// How a model is run, whichever it is.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct HowArgs {
-    /// Tokens that prompt and answer may have together. Default: the least of the model's, 32768, and what half of
+    /// Tokens that prompt and answer may have together. Default: the smallest of: the model's own, 32768, what half of
     /// the free memory holds
     #[arg(
         short = 'c', long = "ctx", visible_alias = "context", alias = "ctx-size", alias = "num-ctx",
@@ -35,16 +35,15 @@ pub(crate) struct HowArgs {
     )]
     pub(crate) context: Option<usize>,
 
-    /// Threads that compute. Default: as many as the process may use
+    /// Threads to compute with. Default: as many as the process may use
     #[arg(short, long, value_name = "N", value_parser = values::threads, help_heading = MODEL)]
     pub(crate) threads: Option<usize>,
 
-    /// Arithmetic of products: f32, bf16, int8 (rounds activations and 16-bit weights to bytes: fastest, least exact), or
-    /// auto for what is fast and holds the error bounds
+    /// Arithmetic of matrix products. Default: auto, or f32 for 'trace' and 'verify'
     #[arg(long, value_name = "KIND", help_heading = MODEL)]
     pub(crate) precision: Option<Precision>,
 
-    /// What keys and values are kept in: f16, q8 for half the memory, f32. Default: f16, or f32 with --precision f32
+    /// Type in which keys and values of the context are kept. Default: f16, or f32 with --precision f32
     #[arg(long = "kv", visible_alias = "cache-type", value_name = "TYPE", help_heading = MODEL)]
     pub(crate) kv: Option<Kv>,
 
@@ -52,31 +51,31 @@ pub(crate) struct HowArgs {
     #[arg(long, value_name = "NAME", env = "OCELLI_ISA", value_parser = named::isa(), help_heading = MODEL)]
     pub(crate) isa: Option<Isa>,
 
-    /// Read every weight once when loading and refuse files with values that are not finite
+    /// Read every weight once when loading, and refuse files with values that are not finite
     #[arg(long, help_heading = MODEL)]
     pub(crate) check: bool,
 
-    /// Least tokens of an image; smaller ones are scaled up. Default: the model family's
+    /// Fewest tokens of a picture; smaller ones are enlarged. Default: the model family's
     #[arg(long, value_name = "TOKENS", value_parser = values::image_tokens, help_heading = IMAGE)]
     pub(crate) image_min_tokens: Option<u32>,
 
-    /// Most tokens of an image; larger ones are scaled down. Default: the smaller of the model family's and 4096
+    /// Most tokens of a picture; larger ones are shrunk. Default: the model family's, at most 4096
     #[arg(long, value_name = "TOKENS", value_parser = values::image_tokens, help_heading = IMAGE)]
     pub(crate) image_max_tokens: Option<u32>,
 
-    /// Least tokens of a video; smaller ones are scaled up. Default: the model family's size of a frame
+    /// Fewest tokens of a video; smaller ones are enlarged. Default: the model family's size of a frame
     #[arg(long, value_name = "TOKENS", value_parser = values::video_tokens, help_heading = IMAGE)]
     pub(crate) video_min_tokens: Option<u32>,
 
-    /// Most tokens of a video; larger ones are scaled down. Default: 12288, or three quarters of the context
+    /// Most tokens of a video; larger ones are shrunk. Default: 12288, or three quarters of the context if that is less
     #[arg(long, value_name = "TOKENS", value_parser = values::video_tokens, help_heading = IMAGE)]
     pub(crate) video_max_tokens: Option<u32>,
 
-    /// Folder with ffmpeg and ffprobe, which read video files. Default: where programs are
+    /// Folder with ffmpeg and ffprobe, which read video files. Default: looked up in PATH
     #[arg(long, value_name = "DIR", env = "OCELLI_FFMPEG", help_heading = VIDEO)]
     pub(crate) ffmpeg: Option<PathBuf>,
 
-    /// Seconds that ffmpeg may be silent before it is ended
+    /// Seconds that ffmpeg may be silent before it is stopped
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = values::seconds, help_heading = VIDEO)]
     pub(crate) ffmpeg_timeout: Duration,
 }
@@ -88,22 +87,22 @@ const VIDEO: &str = "Video files";
 /// Arithmetic of products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Precision {
-    /// What is fast and holds the stated error bounds
+    /// What is fast on this machine within the error bounds of docs/numerics.md
     Auto,
     /// 32-bit floating point everywhere
     F32,
-    /// Activations of prompts and weights rounded to 16 bits
+    /// Weights, and activations of prompts and pictures, rounded to 16 bits
     Bf16,
-    /// Activations rounded to bytes where weights are quantised, to 16 bits elsewhere
+    /// Activations and 16-bit weights rounded to bytes: fastest, least exact
     Int8,
 }
 
-/// What keys and values are kept in.
+/// Type in which keys and values are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kv {
     /// 16-bit floating point
     F16,
-    /// 8 bits, with a scale for each 32
+    /// 8 bits, with a scale for every 32 values: half the memory
     #[value(alias = "q8_0")]
     Q8,
     /// 32-bit floating point

@@ -12,8 +12,8 @@ use super::values;
 #[derive(Clone, Debug, Args)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct ServeArgs {
-    /// Model to serve: [NAME=]TEXT[,PROJECTOR], a file, folder or name; repeatable, each is loaded on first use. Default: the
-    /// built-in demo model
+    /// Model to serve: [NAME=]TEXT[,PROJECTOR], where TEXT is a file, folder or name; repeatable. The first is loaded now,
+    /// others when they are asked for. Default: the built-in demo model
     #[arg(short, long = "model", value_name = "MODEL")]
     pub(crate) models: Vec<String>,
 
@@ -31,7 +31,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "PORT", default_value_t = 8080, env = "OCELLI_PORT", value_parser = values::port)]
     pub(crate) port: u16,
 
-    /// Requests that run at the same time on a model; more wait
+    /// Requests that run on a model at the same time; more wait
     #[arg(long, visible_alias = "slots", value_name = "N", default_value_t = 16, value_parser = values::count)]
     pub(crate) parallel: usize,
 
@@ -53,12 +53,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TOKENS", value_parser = values::count)]
     pub(crate) cache_tokens: Option<usize>,
 
-    /// What happens to a conversation that does not fit the context: an error, or its oldest turns and pictures go and
-    /// the answer says which
+    /// What happens to a conversation that does not fit the context
     #[arg(long, value_name = "POLICY", default_value = "error")]
     pub(crate) context_policy: ContextPolicy,
 
-    /// Folder in which encoded pictures are kept over restarts
+    /// Folder in which encoded pictures are kept across restarts
     #[arg(long, value_name = "FOLDER")]
     pub(crate) image_cache: Option<PathBuf>,
 
@@ -70,27 +69,27 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = values::time)]
     pub(crate) keep_alive: Option<values::Time>,
 
-    /// Memory for all models together, as 12G. Default: nine tenths of what is free
+    /// Memory for all models together, such as 12G. Default: nine tenths of what is free
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) memory: Option<std::num::NonZero<u64>>,
 
-    /// Key that clients must show; repeatable
+    /// Key that clients must show; repeatable: any of them will do
     #[arg(long, value_name = "KEY", env = "OCELLI_API_KEY", hide_env_values = true, help_heading = SAFETY)]
     pub(crate) api_key: Vec<String>,
 
-    /// File with keys, one a line
+    /// File with keys, one per line
     #[arg(long, value_name = "FILE", help_heading = SAFETY)]
     pub(crate) api_key_file: Option<PathBuf>,
 
-    /// Listen where others can connect without any key
+    /// Let others connect without a key
     #[arg(long, help_heading = SAFETY)]
     pub(crate) insecure_no_auth: bool,
 
-    /// Host name by which clients may call this server; repeatable
+    /// Further host name by which clients may call this server; repeatable
     #[arg(long, value_name = "NAME", value_parser = values::host_name, help_heading = SAFETY)]
     pub(crate) allowed_host: Vec<String>,
 
-    /// Web page that may use this server, as https://example.org; repeatable
+    /// Web page that may use this server, such as https://example.org; repeatable
     #[arg(long, value_name = "ORIGIN", value_parser = values::origin, help_heading = SAFETY)]
     pub(crate) allowed_origin: Vec<String>,
 
@@ -98,11 +97,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, help_heading = SAFETY)]
     pub(crate) share_prefix: bool,
 
-    /// Fetch pictures from public addresses of the web: by https, or by http too
+    /// Fetch pictures from public addresses of the web
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "https", help_heading = SAFETY)]
     pub(crate) image_urls: Option<ImageUrls>,
 
-    /// Folder whose picture files requests may name, as file:cat.png; links in it are not followed
+    /// Folder whose picture files requests may name, such as file:cat.png; links in it are not followed
     #[arg(long, value_name = "FOLDER", help_heading = SAFETY)]
     pub(crate) media_dir: Option<PathBuf>,
 
@@ -110,11 +109,11 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) strict: bool,
 
-    /// Let ffmpeg of this machine read videos that clients send and that are no GIF, WebP or PNG
+    /// Let this machine's ffmpeg read videos from clients that are not GIF, WebP or PNG
     #[arg(long, help_heading = SAFETY)]
     pub(crate) video_ffmpeg: bool,
 
-    /// Host that pictures are fetched from; repeatable. Default: every public one
+    /// Host that pictures may be fetched from; repeatable. Default: every public one
     #[arg(long, value_name = "HOST", requires = "image_urls", help_heading = SAFETY)]
     pub(crate) image_url_host: Vec<String>,
 
@@ -125,23 +124,23 @@ pub(crate) struct ServeArgs {
 /// What happens to a conversation that does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ContextPolicy {
-    /// An error with the sum
+    /// An error that lists what the tokens are for
     Error,
-    /// The oldest turns and pictures go
+    /// Its oldest turns and pictures are dropped, and the answer says which
     DropOldest,
 }
 
 /// Which pictures of the web may be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ImageUrls {
-    /// By https
+    /// Only by https
     #[value(alias = "public")]
     Https,
     /// By https or http
     Http,
 }
 
-const SAFETY: &str = "Who may come in";
+const SAFETY: &str = "Access";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -149,5 +148,5 @@ Examples:
   ocelli serve -m Qwen3VL-2B-Instruct-Q4_K_M.gguf --port 11434
   ocelli serve -m small=a.gguf,mmproj-a.gguf -m large=b.gguf --keep-alive 10m
 
-When requests can be answered, one line on standard error says where:
+When the server is ready, one line on standard error says where:
 listening on http://127.0.0.1:8080";

@@ -11,11 +11,11 @@ use super::{named, values};
 /// What every writing command takes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WriteArgs {
-    /// Replace files that are there already
+    /// Replace files that already exist
     #[arg(short, long)]
     pub(crate) force: bool,
 
-    /// Threads; as many as the process may use by default
+    /// Threads to compute with; by default as many as the process may use
     #[arg(short, long, value_name = "N", value_parser = values::threads)]
     pub(crate) threads: Option<usize>,
 
@@ -43,7 +43,7 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = named::file_type())]
     pub(crate) mmproj_type: FileType,
 
-    /// Name of the model and of its files; the folder's name by default
+    /// Name of the model and of its files; by default the folder's name
     #[arg(long, value_name = "NAME", value_parser = values::file_stem)]
     pub(crate) name: Option<String>,
 
@@ -70,7 +70,7 @@ pub(crate) struct QuantizeArgs {
     #[arg(long)]
     pub(crate) mmproj: bool,
 
-    /// Text model that answers before and after, for the report about a projector; found beside IN by default
+    /// Text model that answers before and after, for the report on a projector; by default the one beside IN
     #[arg(long, value_name = "TEXT")]
     pub(crate) text: Option<PathBuf>,
 
@@ -78,7 +78,7 @@ pub(crate) struct QuantizeArgs {
     #[arg(long)]
     pub(crate) no_report: bool,
 
-    /// Print one JSON object: the file, notes, and the report about a projector
+    /// Print one JSON object: the file, notes, and the report on a projector
     #[arg(long)]
     pub(crate) json: bool,
 
