@@ -124,7 +124,7 @@ mod shorten;
 pub mod trace;
 mod video;
 
-pub use answer::{Answer, Timings, Usage};
+pub use answer::{Answer, Preview, Timings, Usage};
 pub use error::{Error, ErrorKind};
 pub use model::Model;
 /// Writing models: converting, quantising, merging, splitting, repairing.

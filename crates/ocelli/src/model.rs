@@ -11,10 +11,10 @@ use ocelli_text::RenderOptions;
 
 use crate::prepare::{Asked, Preparer, Seeing};
 use crate::trace::{Recorder, Trace};
-use crate::{Answer, Error, Options, Request, Sampling, Source, Timings, Usage, load};
+use crate::{Answer, Error, Options, Preview, Request, Sampling, Source, Timings, Usage, load};
 
-/// A text model with its projector, ready to answer. One request runs at a time; what consecutive
-/// requests begin with in common is not computed again.
+/// A text model with its projector, ready to answer. It runs one request at a time. What a request has in common
+/// with the beginning of an earlier one is not computed again.
 pub struct Model {
     parts: Parts,
     grammars: Grammars,
@@ -50,15 +50,15 @@ impl Model {
         self.parts
     }
 
-    /// The built-in model with default settings.
+    /// The built-in demo model with default settings.
     ///
     /// # Errors
-    /// When this build has none, or memory is short.
+    /// When this build has none (feature `demo`), or memory is short.
     pub fn demo() -> Result<Self, Error> {
         Self::load(&Source::Demo, &Options::default(), &mut |_, _| {})
     }
 
-    /// A model file with default settings; its projector is looked for beside it.
+    /// A model file with default settings; its projector is found beside it.
     ///
     /// # Errors
     /// When the file is missing or bad, the pair does not fit, or memory is short.
@@ -67,7 +67,7 @@ impl Model {
         Self::load(&source, &Options::default(), &mut |_, _| {})
     }
 
-    /// A model with settings. `progress` gets the bytes of weights read so far, and of all.
+    /// A model with settings. `progress` is told the bytes of weights read so far, and of all weights.
     ///
     /// # Errors
     /// When a file is missing or bad, the pair does not fit, or memory is short.
@@ -99,12 +99,12 @@ impl Model {
         self.parts.engine.context()
     }
 
-    /// What the model file recommends, else greedy.
+    /// How tokens are chosen unless a request says otherwise: as the model file recommends, else greedily.
     pub fn default_sampling(&self) -> Sampling {
         self.parts.preparer.default_sampling.clone()
     }
 
-    /// Finds out whether answers can be bound to this, before anything is asked.
+    /// Checks that answers can be bound to this grammar, before anything is asked.
     ///
     /// # Errors
     /// When it is wrong, asks for what cannot be enforced, or is too expensive.
@@ -113,15 +113,15 @@ impl Model {
         Ok(())
     }
 
-    /// Answers.
+    /// Answers a request.
     ///
     /// # Errors
-    /// When a picture is bad, the request does not fit, or its grammar is wrong. The model stays usable.
+    /// When a picture is bad, the request does not fit the context, or its grammar is wrong. The model stays usable.
     pub fn ask(&mut self, request: Request) -> Result<Answer, Error> {
         self.ask_with(request, &mut |_| ControlFlow::Continue(()))
     }
 
-    /// Answers, telling `observe` of encoding, prefill and new text; it can stop the answer.
+    /// Answers a request, reporting encoding, prefill and new text to `observe`, which can stop the answer.
     ///
     /// # Errors
     /// As [`Model::ask`].
@@ -211,20 +211,17 @@ impl Model {
         Ok(recorder.finish(traced))
     }
 
-    /// What the model will see of a request's pictures, without running it.
+    /// What the model would see of a request, and how many tokens that takes, without running it.
     ///
     /// # Errors
-    /// When a picture is bad.
-    pub fn look(&self, request: &Request) -> Result<Vec<ImageRecord>, Error> {
-        Ok(self.prepare(request)?.prepared.records)
-    }
-
-    /// What the model will see of a request's videos, without running it.
-    ///
-    /// # Errors
-    /// When a picture or video is bad.
-    pub fn look_at_videos(&self, request: &Request) -> Result<Vec<VideoRecord>, Error> {
-        Ok(self.prepare(request)?.videos)
+    /// When a picture or video is bad, or the model cannot see.
+    pub fn look(&self, request: &Request) -> Result<Preview, Error> {
+        let asked = self.prepare(request)?;
+        Ok(Preview {
+            prompt_tokens: asked.prompt.tokens.len(),
+            images: asked.prepared.records,
+            videos: asked.videos,
+        })
     }
 
     fn prepare(&self, request: &Request) -> Result<Asked, Error> {

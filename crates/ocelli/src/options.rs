@@ -16,7 +16,7 @@ pub enum Source {
     File(PathBuf),
 }
 
-/// A backend of the caller's: of a crate of its own, or one that fails on purpose, for tests.
+/// A backend that the caller brings along: one from another crate, or one that fails on purpose, for tests.
 #[derive(Clone)]
 pub struct OwnBackend(pub Arc<dyn Backend>);
 
@@ -28,16 +28,17 @@ impl std::fmt::Debug for OwnBackend {
     }
 }
 
-/// What is about to be done to the text of a request.
+/// What is about to be done to the text of a request; for [`Witness`].
 #[derive(Clone, Copy, Debug)]
 pub enum Work<'a> {
-    /// The template makes a prompt of a conversation.
+    /// A conversation is rendered with the chat template.
     Render(&'a [Message]),
-    /// A prompt, whole, is cut into tokens.
+    /// A rendered prompt is cut into tokens.
     Tokenize(&'a str),
 }
 
-/// Is told of [`Work`] before it is done, on the thread that does it. One that panics stands for a fault there, for tests.
+/// Is called before each piece of [`Work`], on the thread that does it. For tests: a witness that panics stands for a
+/// fault in that work.
 #[derive(Clone)]
 pub struct Witness(pub Arc<dyn Fn(Work<'_>) + Send + Sync>);
 
@@ -47,45 +48,44 @@ impl std::fmt::Debug for Witness {
     }
 }
 
-/// Settings of a loaded model. The default is right for most.
+/// Settings of a loaded model. The defaults suit most uses.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The projector; `None` to look for it beside the text model.
     pub projector: Option<PathBuf>,
-    /// Tokens that prompt and answer may have together; `None` for the least of the model's own, 32768,
-    /// and what half of the free memory holds.
+    /// Tokens that prompt and answer may have together; `None` for the smallest of: the model's own, 32768, what half
+    /// of the free memory holds.
     pub context: Option<usize>,
     /// Requests that run at the same time, 1 to 544; `None` for one.
     pub sequences: Option<usize>,
     /// Tokens that the cache holds for all of them, at least `context`; `None` for `sequences` times the
     /// context, if half of the free memory holds that.
     pub cache_tokens: Option<usize>,
-    /// Threads that compute; `None` for as many as the process may use.
+    /// Threads to compute with; `None` for as many as the process may use.
     pub threads: Option<usize>,
-    /// Instruction set; `None` for the fastest there is.
+    /// Instruction set; `None` for the fastest of this machine.
     pub isa: Option<Isa>,
-    /// Arithmetic.
+    /// How the operands of matrix products are rounded.
     pub precision: Precision,
-    /// What keys and values are kept in; `None` for halves, or singles with [`Precision::F32`].
+    /// Type in which keys and values are kept; `None` for F16, or F32 with [`Precision::F32`].
     pub kv: Option<KvElement>,
-    /// What computes, in place of the processor with these threads, set and arithmetic.
+    /// What computes in place of the CPU backend. `threads`, `isa` and `precision` then have no effect on products.
     pub backend: Option<OwnBackend>,
-    /// Smaller pictures are scaled up to this many tokens; `None` for the family's own.
+    /// Smaller pictures are enlarged to this many tokens; `None` for the family's own.
     pub image_min_tokens: Option<u32>,
-    /// Larger pictures are scaled down to this many tokens; `None` for the smaller of the family's own
-    /// and 4096.
+    /// Larger pictures are shrunk to this many tokens; `None` for the family's own, at most 4096.
     pub image_max_tokens: Option<u32>,
-    /// Smaller videos are scaled up to this many tokens; `None` for the family's own size of a frame.
+    /// Smaller videos are enlarged to this many tokens; `None` for the family's own size of a frame.
     pub video_min_tokens: Option<u32>,
-    /// Larger videos are scaled down to this many tokens; `None` for 12288, or three quarters of the context
-    /// if that is less, unless frames would become smaller than the family wants them.
+    /// Larger videos are shrunk to this many tokens; `None` for 12288, or three quarters of the context if that is
+    /// less, unless frames would become smaller than the family wants them.
     pub video_max_tokens: Option<u32>,
     /// The programs that read video files.
     pub ffmpeg: Ffmpeg,
-    /// Folder in which outputs of the vision encoder are kept over restarts, and most bytes of it.
+    /// Folder in which outputs of the vision encoder are kept across restarts, and its most bytes.
     pub image_cache: Option<(PathBuf, u64)>,
-    /// Reads every weight once at load and refuses files with values that are not finite.
+    /// Reads every weight once when loading, and refuses files with values that are not finite.
     pub check: bool,
-    /// Sees what is done to the texts of requests.
+    /// Is told what is done to the texts of requests; for tests.
     pub witness: Option<Witness>,
 }

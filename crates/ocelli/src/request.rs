@@ -7,16 +7,16 @@ use ocelli_text::ToolCall;
 
 use crate::Video;
 
-/// Who speaks.
+/// Who speaks in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Sets the model's task.
+    /// Instructions about the model's task.
     System,
-    /// Asks.
+    /// Whoever asks.
     User,
-    /// Answered.
+    /// The model.
     Assistant,
-    /// A tool's result.
+    /// A tool that the model called.
     Tool,
 }
 
@@ -103,7 +103,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Texts that end the answer.
     pub stop: Vec<String>,
-    /// Shows crops of long pictures behind them, for families that know crops (Gemma 3). Default false.
+    /// Also shows crops of long pictures, after each of them; for families that were trained for it (Gemma 3). Default
+    /// false.
     pub pan_and_scan: bool,
     /// What the answer must look like. Default `None`: anything.
     pub grammar: Option<GrammarSource>,

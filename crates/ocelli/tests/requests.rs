@@ -93,6 +93,21 @@ fn the_record_of_each_picture_tells_what_the_model_saw() {
 }
 
 #[test]
+fn a_look_says_what_an_answer_takes() {
+    let mut model = open(None);
+    let request = || {
+        Request::new("What is it?")
+            .image(picture("photo.png"))
+            .max_tokens(1)
+    };
+    let seen = model.look(&request()).unwrap();
+    let answer = model.ask(request()).unwrap();
+    assert_eq!(seen.prompt_tokens, answer.usage.prompt_tokens);
+    assert_eq!(seen.images, answer.images);
+    assert_eq!((seen.images.len(), seen.videos.len()), (1, 0));
+}
+
+#[test]
 fn a_prompt_over_the_context_is_an_error_with_the_sum_of_each_image() {
     let mut request = Request::new("What is it?")
         .image(picture("photo.png"))
