@@ -40,7 +40,7 @@ class Run:
 
     def __init__(self, path, rate, decay=0.05):
         self.path, self.step, self.pictures = path, 0, 0
-        self.model, self.heads = Model(Config()), None
+        self.model = Model(Config())
         self.heads = Heads(self.model.c)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         named = [(n, p) for m in (self.model, self.heads) for n, p in m.named_parameters()]
