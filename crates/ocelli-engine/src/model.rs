@@ -48,6 +48,6 @@ impl Model {
 
     /// The token that stands for a video, if the model can see videos.
     pub fn video_token(&self) -> Option<u32> {
-        self.tokenizer.token_id(self.join?.video()?.token)
+        self.tokenizer.token_id(self.join?.video?.token)
     }
 }

@@ -238,6 +238,7 @@ mod tests {
         lay_out: rows_only,
         boxes: None,
         crops: None,
+        video: None,
     };
 
     static WITH_MARKS: Join = Join {

@@ -69,6 +69,8 @@ pub struct Join {
     pub boxes: Option<Convention>,
     /// The crops that can be shown beside a picture of a width and height, if the family was trained for crops.
     pub crops: Option<fn(u32, u32) -> Vec<Crop>>,
+    /// How videos are seen, if the family was trained for videos.
+    pub video: Option<VideoRules>,
 }
 
 impl Join {
@@ -80,29 +82,18 @@ impl Join {
         };
         (self.lay_out)(grid).iter().map(count).sum()
     }
-
-    /// How videos are seen; none for a family that was trained for pictures alone.
-    pub fn video(&self) -> Option<VideoRules> {
-        let (time, size) = match self.projector {
-            "qwen2vl_merger" => (TimeRule::Patches, VideoRule::Frames),
-            // `tokens_per_second` of every released model; files may state another.
-            "qwen2.5vl_merger" => (TimeRule::Seconds { positions: 2.0 }, VideoRule::Frames),
-            "qwen3vl_merger" => (TimeRule::Timestamps, VideoRule::Volume),
-            _ => return None,
-        };
-        Some(VideoRules {
-            token: "<|video_pad|>",
-            time,
-            size,
-        })
-    }
 }
 
 fn rows_only(grid: &Grid) -> Vec<LaidOut> {
     vec![LaidOut::Rows(grid.tokens())]
 }
 
-const fn qwen(text: &'static str, projector: &'static str, boxes: Convention) -> Join {
+const fn qwen(
+    text: &'static str,
+    projector: &'static str,
+    boxes: Convention,
+    video: VideoRules,
+) -> Join {
     Join {
         text,
         projector,
@@ -112,6 +103,7 @@ const fn qwen(text: &'static str, projector: &'static str, boxes: Convention) ->
         lay_out: rows_only,
         boxes: Some(boxes),
         crops: None,
+        video: Some(video),
     }
 }
 
@@ -134,6 +126,7 @@ const fn pixtral(text: &'static str) -> Join {
         lay_out: rows_with_breaks,
         boxes: None,
         crops: None,
+        video: None,
     }
 }
 
@@ -147,6 +140,7 @@ const LLAVA: Join = Join {
     lay_out: rows_only,
     boxes: None,
     crops: None,
+    video: None,
 };
 
 fn one_block(grid: &Grid) -> Vec<LaidOut> {
@@ -162,16 +156,51 @@ const GEMMA3: Join = Join {
     lay_out: one_block,
     boxes: None,
     crops: Some(pan_and_scan),
+    video: None,
 };
+
+const QWEN2_VL_VIDEO: VideoRules = qwen_video(TimeRule::Patches, VideoRule::Frames);
+/// Two is the `tokens_per_second` of every released model; files may state another.
+const QWEN25_VL_VIDEO: VideoRules =
+    qwen_video(TimeRule::Seconds { positions: 2.0 }, VideoRule::Frames);
+const QWEN3_VL_VIDEO: VideoRules = qwen_video(TimeRule::Timestamps, VideoRule::Volume);
+
+const fn qwen_video(time: TimeRule, size: VideoRule) -> VideoRules {
+    VideoRules {
+        token: "<|video_pad|>",
+        time,
+        size,
+    }
+}
 
 const JOINS: [Join; 8] = [
     pixtral("mistral3"),
     pixtral("llama"),
     LLAVA,
-    qwen("qwen2vl", "qwen2vl_merger", Convention::Tagged1000),
-    qwen("qwen2vl", "qwen2.5vl_merger", Convention::ResizedPixels),
-    qwen("qwen3vl", "qwen3vl_merger", Convention::Relative1000),
-    qwen("qwen3vlmoe", "qwen3vl_merger", Convention::Relative1000),
+    qwen(
+        "qwen2vl",
+        "qwen2vl_merger",
+        Convention::Tagged1000,
+        QWEN2_VL_VIDEO,
+    ),
+    qwen(
+        "qwen2vl",
+        "qwen2.5vl_merger",
+        Convention::ResizedPixels,
+        QWEN25_VL_VIDEO,
+    ),
+    qwen(
+        "qwen3vl",
+        "qwen3vl_merger",
+        Convention::Relative1000,
+        QWEN3_VL_VIDEO,
+    ),
+    qwen(
+        "qwen3vlmoe",
+        "qwen3vl_merger",
+        Convention::Relative1000,
+        QWEN3_VL_VIDEO,
+    ),
     GEMMA3,
 ];
 
@@ -325,7 +354,7 @@ mod tests {
     fn each_generation_places_a_video_by_its_own_rule() {
         let step = |projector: &str| {
             let join = JOINS.iter().find(|join| join.projector == projector);
-            join.and_then(|join| join.video()?.time.step(0.5))
+            join.and_then(|join| join.video?.time.step(0.5))
         };
         assert_eq!(step("qwen2vl_merger"), Some(1.0));
         assert_eq!(step("qwen2.5vl_merger"), Some(1.0));

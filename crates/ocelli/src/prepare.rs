@@ -285,7 +285,7 @@ impl Preparer {
                 why: self.why_blind.clone(),
             });
         };
-        let rules = model.join.and_then(|join| join.video());
+        let rules = model.join.and_then(|join| join.video);
         let rules = rules.map(|rules| rules.stated_by(vision.as_ref()));
         let (Some(rules), Some(budget), Some(_)) = (rules, &self.video, model.video_token()) else {
             return Err(Error::NoVideo {

@@ -71,7 +71,7 @@ pub(crate) fn video_budget(
     Some(VideoBudget {
         factor: pictures.factor,
         moments: vision.shape().moments,
-        rule: join.video()?.size,
+        rule: join.video?.size,
         min_tokens: options.video_min_tokens.map(u64::from),
         max_tokens: options.video_max_tokens.map_or(own, u64::from),
         keeps_to_max: options.video_max_tokens.is_some(),

@@ -55,7 +55,7 @@ impl Screen {
         let context = context_tokens(text, options)?;
         let budget = join.and_then(|join| video_budget(vision, join, pictures, (options, context)));
         Ok(Self {
-            rules: join.and_then(Join::video).zip(budget),
+            rules: join.and_then(|join| join.video).zip(budget),
             ffmpeg: options.ffmpeg.clone(),
             tokenizer: read_text(&files.text, text, join)?.0,
         })
