@@ -329,12 +329,6 @@ impl Scheduler {
         }
         found.is_some()
     }
-
-    /// Sequences of a client that run or wait.
-    pub fn of_client(&self, client: ClientId) -> usize {
-        let running = self.running.values().filter(|r| r.client == client).count();
-        running + self.waiting.get(&client).map_or(0, VecDeque::len)
-    }
 }
 
 /// About `count` tokens behind `done`, so that no block is cut: fewer, to end where the next block starts, or more,

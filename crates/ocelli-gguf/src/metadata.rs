@@ -203,31 +203,6 @@ impl Metadata {
             .ok_or_else(|| self.missing(key, "an integer"))
     }
 
-    /// [`Metadata::u64`], which must be there.
-    ///
-    /// # Errors
-    /// The key is missing or has another type or value.
-    pub fn required_u64(&self, key: &str) -> Result<u64, Error> {
-        self.u64(key)?
-            .ok_or_else(|| self.missing(key, "an integer"))
-    }
-
-    /// [`Metadata::f32`], which must be there.
-    ///
-    /// # Errors
-    /// The key is missing or has another type.
-    pub fn required_f32(&self, key: &str) -> Result<f32, Error> {
-        self.f32(key)?.ok_or_else(|| self.missing(key, "a number"))
-    }
-
-    /// [`Metadata::bool`], which must be there.
-    ///
-    /// # Errors
-    /// The key is missing or has another type or value.
-    pub fn required_bool(&self, key: &str) -> Result<bool, Error> {
-        self.bool(key)?.ok_or_else(|| self.missing(key, "a bool"))
-    }
-
     /// [`Metadata::str`], which must be there.
     ///
     /// # Errors

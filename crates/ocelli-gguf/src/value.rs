@@ -109,11 +109,6 @@ impl StringArray {
             string
         })
     }
-
-    /// Bytes of all strings together.
-    pub fn text_bytes(&self) -> usize {
-        self.text.len()
-    }
 }
 
 impl fmt::Debug for StringArray {

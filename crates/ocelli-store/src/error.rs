@@ -256,9 +256,4 @@ impl Error {
             Self::Stopped => ErrorKind::Stopped,
         }
     }
-
-    /// True when each file may be fine and the choice of files is wrong (exit code 4 of the command).
-    pub fn is_pair_mismatch(&self) -> bool {
-        self.kind() == ErrorKind::Pair
-    }
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::path::Path;
 
-use ocelli_store::{Error, open};
+use ocelli_store::{Error, ErrorKind, open};
 use support::{Folder, projector, projector_of, text, text_of, with};
 
 fn refused(text: &Path, projector: Option<&Path>) -> Error {
@@ -52,7 +52,7 @@ fn a_text_model_with_part_of_a_projector_is_refused_with_and_without_one() {
             "model.gguf is a text model with the projector's tensor 'mm.0.weight' but no vision encoder (v.*), \
              so neither alone nor whole; -m needs a text model"
         );
-        assert!(error.is_pair_mismatch());
+        assert_eq!(error.kind(), ErrorKind::Pair);
     }
     // No projector takes it for its text model either.
     assert!(matches!(refused(&mmproj, None), Error::NoTextModel { .. }));
@@ -81,7 +81,7 @@ fn a_text_model_given_as_projector_is_named_and_the_reverse() {
         two.to_string(),
         "b.gguf is a vision projector; -m needs a text model"
     );
-    assert!(two.is_pair_mismatch());
+    assert_eq!(two.kind(), ErrorKind::Pair);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_pair_that_does_not_fit_is_refused_with_both_numbers_and_names() {
         error.to_string(),
         "mmproj outputs 96, model expects 64: wrong mmproj for this model (files wide.gguf, model.gguf)"
     );
-    assert!(error.is_pair_mismatch());
+    assert_eq!(error.kind(), ErrorKind::Pair);
     let three = folder.add("three.gguf", &text_of("qwen3vl", 64, Some(3)));
     let fits_two = folder.add("two.gguf", &projector(64));
     let error = refused(&three, Some(&fits_two)).to_string();
@@ -183,7 +183,7 @@ fn a_folder_stands_for_the_one_text_model_in_it() {
             .contains("found model.gguf, second.gguf, need one"),
         "{error}"
     );
-    assert!(!error.is_pair_mismatch());
+    assert_eq!(error.kind(), ErrorKind::Usage);
 }
 
 #[test]

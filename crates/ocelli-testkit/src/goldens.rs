@@ -35,7 +35,7 @@ pub fn suites() -> Vec<String> {
 pub struct Suite {
     /// The folder's name.
     pub name: String,
-    /// `qwen3vl`, `qwen3vl-moe`, `qwen2vl`, `qwen2.5vl`, `qwen2`, `qwen3`, `llama`, `gemma3` or `gemma3-text`.
+    /// What its `cases.json` says, for example `qwen3vl` or `gemma3-text`.
     pub family: String,
     /// The text model's GGUF.
     pub text: PathBuf,
