@@ -143,9 +143,9 @@ fn plan_json(plan: &Plan, failures: &[Option<Failure>]) -> Value {
             "prepare_s": total.prepare.as_secs_f64(),
             "encode_s": total.encode.as_secs_f64(),
             "prefill_s": total.prefill.as_secs_f64(),
-            "fits_one_prompt": total.too_much.is_none(),
-            "why_not": total.too_much,
-            "prefill_of_one_prompt_s": total.together.map(|time| time.as_secs_f64()),
+            "fits_one_prompt": total.one_prompt.is_ok(),
+            "why_not": total.one_prompt.as_ref().err(),
+            "prefill_of_one_prompt_s": total.one_prompt.as_ref().ok().map(Duration::as_secs_f64),
         },
     })
 }
@@ -291,15 +291,15 @@ fn short(time: Duration) -> String {
 }
 
 fn verdict(total: &Total, context: usize) -> String {
-    match (&total.too_much, total.together) {
+    match &total.one_prompt {
         _ if total.pictures + total.videos == 0 => String::new(),
-        (Some(why), _) => format!("too much for one prompt: {why}\n"),
-        (None, Some(time)) if total.pictures + total.videos > 1 => format!(
+        Err(why) => format!("too much for one prompt: {why}\n"),
+        Ok(time) if total.pictures + total.videos > 1 => format!(
             "one prompt holds all, with {} tokens left; its prefill takes {} s\n",
             context - total.tokens,
-            short(time)
+            short(*time)
         ),
-        (None, _) => format!("{} tokens are left for text\n", context - total.tokens),
+        Ok(_) => format!("{} tokens are left for text\n", context - total.tokens),
     }
 }
 

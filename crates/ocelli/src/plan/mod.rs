@@ -89,7 +89,7 @@ pub struct Seen {
 }
 
 /// Pictures and videos together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Total {
     /// Pictures that can be seen.
     pub pictures: usize,
@@ -107,10 +107,8 @@ pub struct Total {
     pub encode: Duration,
     /// Estimated prefill of all, each in a prompt of its own.
     pub prefill: Duration,
-    /// Estimated prefill of one prompt with all of them; `None` when they do not fit one.
-    pub together: Option<Duration>,
-    /// Why they do not fit one prompt; `None` when they do.
-    pub too_much: Option<String>,
+    /// Estimated prefill of one prompt with all of them, or why they do not fit one.
+    pub one_prompt: Result<Duration, String>,
 }
 
 /// Plans pictures and videos. Nothing is run, and the first pictures and the first frames of videos are all that is
@@ -261,7 +259,17 @@ impl Planner<'_> {
         videos: &[PlannedVideo],
         context: usize,
     ) -> Total {
-        let mut total = Total::default();
+        let mut total = Total {
+            pictures: 0,
+            videos: 0,
+            failed: 0,
+            tokens: 0,
+            kv_bytes: 0,
+            prepare: Duration::ZERO,
+            encode: Duration::ZERO,
+            prefill: Duration::ZERO,
+            one_prompt: Ok(Duration::ZERO),
+        };
         for picture in pictures {
             let Ok(seen) = &picture.seen else {
                 total.failed += 1;
@@ -286,19 +294,23 @@ impl Planner<'_> {
             total.encode += seen.encode;
             total.prefill += seen.prefill;
         }
-        // The question and the answer need tokens too.
-        if total.tokens >= context {
-            let found = total.tokens;
-            total.too_much = Some(format!("{found} tokens, the context holds {context}"));
-        } else if total.pictures > MOST_IMAGES {
-            let found = total.pictures;
-            total.too_much = Some(format!("{found} images, limit {MOST_IMAGES}"));
-        } else if total.videos > MOST_VIDEOS {
-            let found = total.videos;
-            total.too_much = Some(format!("{found} videos, limit {MOST_VIDEOS}"));
-        } else {
-            total.together = Some(self.rates.text.time(&self.prefill.of(total.tokens)));
-        }
+        total.one_prompt = self.one_prompt(&total, context);
         total
+    }
+
+    /// The prefill of one prompt with all pictures and videos, or why they do not fit one.
+    fn one_prompt(&mut self, total: &Total, context: usize) -> Result<Duration, String> {
+        let (tokens, pictures, videos) = (total.tokens, total.pictures, total.videos);
+        // The question and the answer need tokens too.
+        if tokens >= context {
+            return Err(format!("{tokens} tokens, the context holds {context}"));
+        }
+        if pictures > MOST_IMAGES {
+            return Err(format!("{pictures} images, limit {MOST_IMAGES}"));
+        }
+        if videos > MOST_VIDEOS {
+            return Err(format!("{videos} videos, limit {MOST_VIDEOS}"));
+        }
+        Ok(self.rates.text.time(&self.prefill.of(tokens)))
     }
 }
