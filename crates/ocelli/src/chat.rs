@@ -14,7 +14,8 @@ pub(crate) type Places = Vec<(usize, Media)>;
 pub(crate) fn tokenize(
     preparer: &Preparer,
     messages: &[Message],
-    (options, times): (&RenderOptions, &[Vec<String>]),
+    options: &RenderOptions,
+    times: &[Vec<String>],
 ) -> Result<(Vec<u32>, Places), Error> {
     let (model, template) = (&preparer.model, &preparer.template);
     let most_bytes = preparer.most_bytes();

@@ -118,7 +118,7 @@ impl Preparer {
             crops: prepared.crops.clone(),
             ..options.clone()
         };
-        let (ids, places) = tokenize(self, messages, (&options, &clips.times()))?;
+        let (ids, places) = tokenize(self, messages, &options, &clips.times())?;
         let arranged = arrange(&places, prepared.pictures.clone(), clips)?;
         let layout = self.model.layout();
         let prompt = Prompt::with_media(&ids, &arranged.slots, &arranged.media, layout.as_ref())?;

@@ -9,7 +9,7 @@ use ocelli_tensor::Measure;
 use serde::Serialize;
 
 use super::Cache;
-use crate::load::{DEFAULT_CONTEXT, cache_bytes, picture_budget};
+use crate::load::{CacheSize, DEFAULT_CONTEXT, cache_bytes, picture_budget};
 use crate::memory::available;
 use crate::{Error, Options};
 
@@ -57,7 +57,7 @@ fn add_up(text: &dyn TextModel, vision: Option<&dyn VisionModel>, cache: Cache) 
     const FLOAT: u64 = size_of::<f32>() as u64;
     let own = || text.context_length().min(DEFAULT_CONTEXT);
     let context = cache.context.unwrap_or_else(own);
-    let cache = cache_bytes(text, cache.kv, (context, 1, context));
+    let cache = cache_bytes(text, cache.kv, CacheSize::of_one(context));
     let deepstack = vision.map_or(0, |vision| vision.deepstack());
     let text_step = text_memory(text, deepstack, 1) as u64 * FLOAT;
     let largest = vision.and_then(|vision| {

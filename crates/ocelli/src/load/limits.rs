@@ -65,7 +65,8 @@ pub(crate) fn video_budget(
     vision: &dyn VisionModel,
     join: &Join,
     pictures: &Budget,
-    (options, context): (&Options, usize),
+    options: &Options,
+    context: usize,
 ) -> Option<VideoBudget> {
     let own = DEFAULT_VIDEO_TOKENS.min(context as u64 * 3 / 4).max(1);
     Some(VideoBudget {
@@ -100,7 +101,14 @@ pub(super) fn engine_settings(
         .zip(budget)
         .map(|(vision, budget)| vision.largest_grid(&budget));
     let sequences = sequences(options)?;
-    let bytes = |tokens| cache_bytes(text, kv_element(options), (context, sequences, tokens));
+    let bytes = |tokens| {
+        let size = CacheSize {
+            context,
+            sequences,
+            tokens,
+        };
+        cache_bytes(text, kv_element(options), size)
+    };
     let cache_tokens = match options.cache_tokens {
         None => most_that_fit(context.saturating_mul(sequences), bytes).max(context),
         Some(stated) => {
@@ -143,16 +151,33 @@ pub(crate) fn kept_in(wanted: Option<KvElement>, precision: Precision) -> KvElem
     wanted.unwrap_or(own)
 }
 
-/// Bytes of keys and values: a context of so many tokens, for so many sequences, in a cache of so many tokens.
-pub(crate) fn cache_bytes(
-    text: &dyn TextModel,
-    element: KvElement,
-    (context, sequences, cache_tokens): (usize, usize, usize),
-) -> u64 {
+/// How much a cache of keys and values holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CacheSize {
+    /// Most tokens of one sequence.
+    context: usize,
+    sequences: usize,
+    /// Tokens of all sequences together.
+    tokens: usize,
+}
+
+impl CacheSize {
+    /// One sequence of so many tokens.
+    pub(crate) fn of_one(context: usize) -> Self {
+        Self {
+            context,
+            sequences: 1,
+            tokens: context,
+        }
+    }
+}
+
+/// Bytes of keys and values.
+pub(crate) fn cache_bytes(text: &dyn TextModel, element: KvElement, size: CacheSize) -> u64 {
     let settings = Settings {
-        context,
-        sequences,
-        cache_tokens,
+        context: size.context,
+        sequences: size.sequences,
+        cache_tokens: size.tokens,
         kv_element: element,
         feature_bytes: 0,
         largest_picture: None,
@@ -176,7 +201,7 @@ fn most_that_fit(wanted: usize, bytes: impl Fn(usize) -> u64) -> usize {
 
 /// Tokens that prompt and answer may have together.
 pub(crate) fn context_tokens(text: &dyn TextModel, options: &Options) -> Result<usize, Error> {
-    let bytes = |tokens| cache_bytes(text, kv_element(options), (tokens, 1, tokens));
+    let bytes = |tokens| cache_bytes(text, kv_element(options), CacheSize::of_one(tokens));
     match options.context {
         Some(0) => Err(Error::Settings("context is 0, need at least 1".to_owned())),
         Some(context) => {

@@ -25,8 +25,8 @@ mod limits;
 
 pub(crate) use files::Files;
 pub(crate) use limits::{
-    DEFAULT_CONTEXT, WEIGHTS_HINT, cache_bytes, check_memory, context_tokens, kept_in, kv_element,
-    picture_budget, video_budget,
+    CacheSize, DEFAULT_CONTEXT, WEIGHTS_HINT, cache_bytes, check_memory, context_tokens, kept_in,
+    kv_element, picture_budget, video_budget,
 };
 use limits::{engine_settings, reserve_for_videos};
 
@@ -60,12 +60,7 @@ pub(crate) fn load(
         .transpose()?;
     let mut settings = engine_settings(text.as_ref(), vision.as_deref(), budget, options)?;
     let video = join.zip(budget).and_then(|(join, budget)| {
-        video_budget(
-            vision.as_deref()?,
-            join,
-            &budget,
-            (options, settings.context),
-        )
+        video_budget(vision.as_deref()?, join, &budget, options, settings.context)
     });
     reserve_for_videos(&mut settings, video.as_ref());
     let default_sampling = default_sampling(&files.text)?;

@@ -53,7 +53,7 @@ impl Screen {
         (pictures, options): (&Budget, &Options),
     ) -> Result<Self, Error> {
         let context = context_tokens(text, options)?;
-        let budget = join.and_then(|join| video_budget(vision, join, pictures, (options, context)));
+        let budget = join.and_then(|join| video_budget(vision, join, pictures, options, context));
         Ok(Self {
             rules: join.and_then(|join| join.video).zip(budget),
             ffmpeg: options.ffmpeg.clone(),
