@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::args::{BatchArgs, Precision};
 use crate::failure::{Code, Failure, one_line};
 use crate::load::load;
-use crate::output;
+use crate::output::{self, counted};
 use crate::pictures::{expand, is_video, name, walk};
 use crate::prompt::{conversation, file, utf8};
 use crate::rows::{Rows, Written, error_code};
@@ -67,7 +67,11 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    eprintln!("{done} answers written to {}", args.out.display());
+    eprintln!(
+        "{} written to {}",
+        counted(done, "answer"),
+        args.out.display()
+    );
     failures.end(pictures.len(), &args.out)
 }
 

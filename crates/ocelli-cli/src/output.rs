@@ -87,6 +87,12 @@ impl Output {
     }
 }
 
+/// `1 answer`, `2 answers`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// Finds out before minutes of work whether a file can be written at all.
 ///
 /// # Errors

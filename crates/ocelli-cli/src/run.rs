@@ -10,7 +10,7 @@ use crate::chat::Chat;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::load::{load, report_assumed};
-use crate::output::{self, Output, refuse_bad_target};
+use crate::output::{self, Output, counted, refuse_bad_target};
 use crate::progress::Progress;
 use crate::prompt::{self, Task};
 
@@ -115,7 +115,7 @@ fn draw(path: &Path, picture: &ImageSource, answer: &Answer) -> Result<(), Failu
     let drawn = ocelli::draw(picture, &answer.boxes)?;
     ocelli::write_bytes(path, &drawn).map_err(|error| Failure::path("write", path, &error))?;
     let count = answer.boxes.len();
-    eprintln!("{count} places drawn on {}", path.display());
+    eprintln!("{} drawn on {}", counted(count, "place"), path.display());
     Ok(())
 }
 

@@ -70,7 +70,7 @@ fn pictures_whose_names_are_no_utf8_are_asked_about_and_told_apart() {
         let kept: Vec<&str> = text.lines().filter(|line| !line.contains("xE9")).collect();
         std::fs::write(&out, format!("{}\n", kept.join("\n"))).unwrap();
         let again = batch(&model, inputs, &out);
-        assert!(again.stderr.contains("1 answers written"), "{again:?}");
+        assert!(again.stderr.contains("1 answer written"), "{again:?}");
         assert_eq!(rows(&out).len(), 3);
     }
 }
