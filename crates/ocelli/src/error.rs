@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Everything that can go wrong.
+/// Everything that can go wrong. [`Error::kind`] sorts the variants; [`errors`](crate::errors) names what they hold.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -112,7 +112,7 @@ pub enum Error {
         /// Tokens of the vocabulary.
         vocabulary: usize,
     },
-    /// As many requests as may wait wait already.
+    /// The queue is full.
     #[error("{waiting} requests run or wait already, limit {limit}. Try again later")]
     Busy {
         /// Requests that run or wait.
@@ -139,7 +139,7 @@ pub enum Error {
         /// The names there are.
         known: String,
     },
-    /// A fault of our own in the work for one request.
+    /// A bug of Ocelli in the work for one request.
     #[error("internal: {0}")]
     Internal(String),
     /// A picture for a model that cannot see.

@@ -5,14 +5,14 @@ use serde_json::{Map, Value};
 
 use crate::{Message, PictureBudget, Sampling};
 
-/// What an answer goes on from.
+/// What an answer continues.
 #[derive(Clone, Debug)]
 pub enum AskedFor {
-    /// The next turn of a conversation.
+    /// A conversation: the answer is its next turn.
     Chat(Vec<Message>),
-    /// More of this text. Control tokens in it are plain text.
+    /// A text. Control tokens in it are plain text.
     Text(String),
-    /// More of these tokens.
+    /// Tokens of the model's vocabulary.
     Tokens(Vec<u32>),
 }
 
@@ -22,20 +22,20 @@ pub enum Calls {
     /// As many as the model wants.
     #[default]
     Many,
-    /// One: the answer ends behind it.
+    /// One: the answer ends after it.
     One,
 }
 
-/// A request: what is asked, how it is answered, and whose it is.
+/// A request to a [`Service`](super::Service): what is asked, how it is to be answered, and for whom.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// What the answer goes on from.
+    /// What the answer continues.
     pub asked: AskedFor,
-    /// Descriptions of tools for the template, as JSON schemas in OpenAI's form.
+    /// Descriptions of tools for the chat template, as JSON schemas in OpenAI's form.
     pub tools: Vec<Value>,
     /// How many of them an answer may call.
     pub calls: Calls,
-    /// Extra arguments of the template, such as `enable_thinking`.
+    /// Extra arguments for the chat template, such as `enable_thinking`.
     pub arguments: Map<String, Value>,
     /// How tokens are chosen; `None` for the model's own default.
     pub sampling: Option<Sampling>,
@@ -49,21 +49,21 @@ pub struct Ask {
     pub stop_tokens: Vec<u32>,
     /// Never chooses a token that ends the answer.
     pub ignore_end: bool,
-    /// Reports the probability of each token of the answer and of so many alternatives.
+    /// Reports the probability of each token of the answer, and of this many alternatives.
     pub logprobs: Option<usize>,
-    /// Reports the same of each token of a prompt of text or tokens.
+    /// Reports the same for each token of the prompt, which must be text or tokens.
     pub prompt_logprobs: Option<usize>,
     /// What the answer must look like; compiled before the request is queued.
     pub grammar: Option<GrammarSource>,
-    /// What becomes of reasoning before the answer.
+    /// What happens to reasoning before the answer.
     pub thinking: Thinking,
     /// The budget of each picture, in order; those without one have the model's.
     pub budgets: Vec<PictureBudget>,
-    /// Also shows crops of large pictures; an error where the model was not trained for that.
+    /// Also shows crops of large pictures; an error if the model was not trained for that.
     pub pan_and_scan: bool,
-    /// Whose it is; clients take turns.
+    /// For whom it is answered; clients take turns.
     pub client: ClientId,
-    /// Prompts and pictures are shared only with requests of equal salt.
+    /// Cached prompts and pictures are shared only between requests with equal salt.
     pub salt: [u8; 32],
 }
 

@@ -21,7 +21,7 @@ use crate::prepare::Preparer;
 use crate::recognised::Files;
 use crate::{Error, Message, Model, Sampling, Work};
 
-/// What becomes of videos that this program cannot read itself.
+/// What happens to videos that Ocelli cannot read itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OtherVideos {
     /// They are an error.
@@ -52,10 +52,10 @@ pub struct ServiceOptions {
     pub video_time: Duration,
     /// Videos that are no GIF, WebP or PNG (default: refused).
     pub other_videos: OtherVideos,
-    /// Most memory for decoding pictures, over all requests (default 512 MiB). More wait for their turn.
+    /// Most memory for decoding pictures, over all requests (default 512 MiB). Pictures beyond that wait for their turn.
     pub decoding_bytes: u64,
-    /// Bytes of pictures that wait for the encoder, over all requests, from which on no further one is decoded
-    /// (default 1 GiB).
+    /// Once decoded pictures that wait for the encoder take this many bytes, over all requests, no further picture is
+    /// decoded (default 1 GiB).
     pub waiting_picture_bytes: u64,
 }
 
@@ -161,7 +161,7 @@ impl Service {
         })
     }
 
-    /// Hands in a request. What is wrong with it comes as [`super::Update::Failed`].
+    /// Hands in a request. If something is wrong with it, that comes as [`super::Update::Failed`].
     ///
     /// # Errors
     /// [`Error::Busy`] when as many requests as allowed run or wait.
@@ -170,8 +170,7 @@ impl Service {
         all.pop().ok_or(Error::Ending)
     }
 
-    /// Hands in a request that wants several answers, with seeds that count up from its own. The prompt is prepared
-    /// once.
+    /// Hands in a request for several answers, whose seeds count up from the request's own. The prompt is prepared once.
     ///
     /// # Errors
     /// [`Error::Busy`] when as many requests as allowed run or wait.
@@ -190,7 +189,7 @@ impl Service {
         Ok(answering)
     }
 
-    /// Prepares a request without answering it: [`super::Update::Prepared`] says what it would take.
+    /// Prepares a request without answering it: [`super::Update::Prepared`] says what an answer would take.
     ///
     /// # Errors
     /// [`Error::Busy`] when as many requests as allowed run or wait.
@@ -275,7 +274,7 @@ impl Service {
         Some((budget.min_tokens(), budget.max_tokens()))
     }
 
-    /// What the model file recommends, else greedy.
+    /// How tokens are chosen unless a request says otherwise: as the model file recommends, else greedily.
     pub fn default_sampling(&self) -> Sampling {
         self.preparer.default_sampling.clone()
     }
@@ -285,7 +284,8 @@ impl Service {
         self.preparer.template.source()
     }
 
-    /// Whether the template shows descriptions of tools. If not, a request with tools is an error, unless a call is forced.
+    /// Whether the chat template shows tools to the model. If not, a request with tools is an error, unless a call is
+    /// forced.
     pub fn shows_tools(&self) -> bool {
         self.preparer.template.shows_tools()
     }
@@ -315,7 +315,7 @@ impl Service {
         self.status.counters()
     }
 
-    /// How the engine's thread is.
+    /// Whether the engine's thread makes progress.
     pub fn health(&self) -> Health {
         self.status.health()
     }
@@ -363,7 +363,7 @@ impl Service {
     }
 }
 
-/// What a template gets beside the conversation.
+/// What a chat template gets besides the conversation.
 #[derive(Clone, Debug, Default)]
 pub struct RenderedWith {
     /// Descriptions of tools, as JSON schemas in OpenAI's form.

@@ -17,7 +17,7 @@ pub struct ModelEntry {
 }
 
 impl ModelEntry {
-    /// Bytes of its files, as far as they can be seen without opening them.
+    /// Bytes of its files, as far as that can be told without opening them.
     pub fn file_bytes(&self) -> u64 {
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
         let text = match &self.source {
@@ -27,8 +27,8 @@ impl ModelEntry {
         text + self.options.projector.as_deref().map_or(0, size)
     }
 
-    /// Its files as they would be opened now, the projector found beside the text model among them; of a split one the first
-    /// part. Those that are named where they cannot be opened; none of the model that is a part of the program.
+    /// The files that would be opened now, including a projector that is found beside the text model; of a split model,
+    /// the first part. If they cannot be opened, the files that were named. Empty for the built-in model.
     pub fn files(&self) -> Vec<PathBuf> {
         let Source::File(path) = &self.source else {
             return Vec::new();
@@ -47,7 +47,7 @@ impl ModelEntry {
             .collect()
     }
 
-    /// When its file was last changed; the program, of the model that is a part of it.
+    /// When its file was last changed; for the built-in model, when the program was.
     pub fn modified(&self) -> Option<SystemTime> {
         let file = match &self.source {
             Source::Demo => std::env::current_exe().ok()?,
