@@ -1,14 +1,15 @@
-//! Request bodies: JSON only, bounded in bytes, in time, and in bytes of all together.
+//! Request bodies: JSON, bounded in bytes, in time, and in bytes of all together.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 
+use super::kind;
 use crate::app::App;
 use crate::failure::Failure;
 
@@ -59,10 +60,10 @@ impl Share {
 /// Reads the body of a request.
 ///
 /// # Errors
-/// 415 for anything but JSON, 413 when too large, 408 when too slow, 503 when too much is being read already.
+/// 415 for what is not called JSON (see [`kind`]), 413 when too large, 408 when too slow, 503 when too much is being read already.
 async fn receive(app: &App, request: Request<Body>) -> Result<Received, Failure> {
     let (parts, mut body) = request.into_parts();
-    check_type(&parts.headers)?;
+    kind::check(&parts.headers)?;
     let limits = &app.settings.limits;
     let too_large = || {
         let limit = limits.body_bytes;
@@ -106,23 +107,6 @@ async fn receive(app: &App, request: Request<Body>) -> Result<Received, Failure>
         bytes: bytes.into(),
         share,
     })
-}
-
-fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
-    let unsupported = |message| {
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        Err(Failure::new(status, "unsupported_media_type", message))
-    };
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return unsupported("Content-Encoding is not supported, send the body as it is");
-    }
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    match kind.eq_ignore_ascii_case("application/json") {
-        true => Ok(()),
-        false => unsupported("Content-Type must be application/json"),
-    }
 }
 
 /// Reads a body and makes something of it, away from the threads that serve others if it is large. What is made has

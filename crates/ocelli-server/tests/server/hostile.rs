@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::client::{CHAT, Reply, Server, picture_chat, request, text_chat};
 
-const JSON: &str = "Content-Type: application/json\r\n";
+/// What a body is called.
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
 
 /// A short chat with something changed.
 fn with(change: impl FnOnce(&mut Value)) -> String {
@@ -16,8 +17,9 @@ fn with(change: impl FnOnce(&mut Value)) -> String {
     chat.to_string()
 }
 
+/// Checks an error's status, and that its text holds this.
 #[track_caller]
-fn expect(reply: &Reply, status: u16, message: &str) {
+pub(crate) fn expect(reply: &Reply, status: u16, message: &str) {
     assert_eq!(reply.status, status, "{message}: {}", reply.text());
     let body = reply.json();
     let said = body["error"]["message"].as_str().unwrap_or_default();
@@ -174,71 +176,6 @@ fn text_that_looks_like_control_tokens_stays_text() {
     let tokens = server.post("/tokenize", &json!({"content": marks})).ok()["tokens"].clone();
     let back = server.post("/detokenize", &json!({"tokens": tokens})).ok();
     assert_eq!(back["content"], marks);
-}
-
-#[test]
-fn whoever_thinks_to_speak_to_another_host_or_comes_from_another_page_is_turned_away() {
-    let server = Server::with(|setup| {
-        setup.settings.allowed_hosts = vec!["vision.example".to_owned()];
-        setup.settings.allowed_origins = vec!["https://good.example".to_owned()];
-    });
-    let body = text_chat("Hello").to_string();
-    let port = server.address.port();
-    for (headers, status) in [
-        ("Host: evil.example\r\n".to_owned(), 421),
-        ("Host: localhost.evil.example\r\n".to_owned(), 421),
-        ("Host: localhost\r\nHost: localhost\r\n".to_owned(), 421),
-        (format!("Host: 127.0.0.1:{port}\r\n"), 200),
-        (format!("Host: [::1]:{port}\r\n"), 200),
-        ("Host: vision.example\r\n".to_owned(), 200),
-        (
-            "Host: localhost\r\nOrigin: https://evil.example\r\n".to_owned(),
-            403,
-        ),
-        ("Host: localhost\r\nOrigin: null\r\n".to_owned(), 403),
-        (
-            "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n".to_owned(),
-            403,
-        ),
-        (
-            "Host: localhost\r\nOrigin: https://good.example\r\n".to_owned(),
-            200,
-        ),
-    ] {
-        let reply = server.request("POST", CHAT, &format!("{headers}{JSON}"), &body);
-        assert_eq!(reply.status, status, "{headers}: {}", reply.text());
-        let allowed = reply.header("access-control-allow-origin");
-        assert_eq!(allowed.is_some(), headers.contains("good"), "{headers}");
-    }
-    let absolute = "GET http://evil.example/v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    assert_eq!(server.send(absolute.as_bytes()).status, 421);
-}
-
-#[test]
-fn bodies_must_be_json_and_not_packed() {
-    let server = Server::start();
-    let body = text_chat("Hello").to_string();
-    expect(
-        &server.request("POST", CHAT, "", &body),
-        415,
-        "Content-Type",
-    );
-    expect(
-        &server.request("POST", CHAT, "Content-Type: text/plain\r\n", &body),
-        415,
-        "Content-Type",
-    );
-    let packed = format!("{JSON}Content-Encoding: gzip\r\n");
-    expect(
-        &server.request("POST", CHAT, &packed, &body),
-        415,
-        "Content-Encoding",
-    );
-    let with_charset = "Content-Type: application/json; charset=utf-8\r\n";
-    assert_eq!(
-        server.request("POST", CHAT, with_charset, &body).status,
-        200
-    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod life;
 mod models;
 mod ollama;
 mod openai;
+mod pages;
 mod readme;
 mod responses;
 mod toolless;
