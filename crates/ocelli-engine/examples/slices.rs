@@ -52,7 +52,8 @@ fn main() {
     };
     for round in 0..2 {
         for (name, slices) in [("whole", whole), ("in slices", Slices::default())] {
-            let mut engine = Engine::new(Arc::clone(&model), Arc::clone(&backend), settings);
+            let mut engine =
+                Engine::new(Arc::clone(&model), Arc::clone(&backend), settings).unwrap();
             engine.set_slices(slices);
             let (encoding, gap) = measure(&mut engine, &model, &picture);
             println!(

@@ -56,6 +56,26 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Refuses what nothing could run with.
+    fn check(&self) -> Result<(), Error> {
+        let rows = ("sequences at the same time", self.sequences, STEP_ROWS);
+        let context = ("tokens of the context", self.context, usize::MAX);
+        for (what, found, most) in [rows, context] {
+            if !(1..=most).contains(&found) {
+                let least = 1;
+                return Err(Error::Setting {
+                    what,
+                    found,
+                    least,
+                    most,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A small picture has at most one in so many of the largest one's tokens.
 const SMALL: u32 = 4;
 /// The largest pictures of the encoder for all, and of the encoder for small ones if the model has any:
@@ -115,7 +135,15 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     /// Reserves memory for the worst step, the largest picture and the whole cache.
-    pub fn new(model: Arc<Model>, backend: Arc<dyn Backend>, settings: Settings) -> Self {
+    ///
+    /// # Errors
+    /// When the engine could run nothing, or more sequences than a step has rows.
+    pub fn new(
+        model: Arc<Model>,
+        backend: Arc<dyn Backend>,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        settings.check()?;
         let deepstack = model.vision.as_ref().map_or(0, |v| v.deepstack());
         let text = text_memory(model.text.as_ref(), deepstack, settings.sequences);
         let lanes = settings
@@ -124,7 +152,7 @@ impl Engine {
             .flat_map(|largest| lanes(&model, largest));
         let encoders = lanes.filter_map(|largest| Encoder::new(&model, &backend, largest));
         let layout = settings.kv_layout(model.text.caches());
-        Self {
+        Ok(Self {
             text_memory: Memory::reserve(backend.as_ref(), text),
             encoders: encoders.collect(),
             next_lane: 0,
@@ -148,7 +176,7 @@ impl Engine {
             model,
             backend,
             settings,
-        }
+        })
     }
 
     /// The model that this engine runs.

@@ -95,6 +95,18 @@ pub enum Error {
         /// Tokens that fit.
         most: usize,
     },
+    /// A setting that no engine can have.
+    #[error("{what}: found {found}, need {least}..={most}")]
+    Setting {
+        /// What it counts.
+        what: &'static str,
+        /// What was asked for.
+        found: usize,
+        /// The least that can be.
+        least: usize,
+        /// The most that can be.
+        most: usize,
+    },
     /// There is nothing to answer.
     #[error("the prompt is empty, need at least one token")]
     EmptyPrompt,

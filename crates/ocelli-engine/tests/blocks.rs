@@ -61,7 +61,7 @@ impl Bench {
             feature_bytes: 1 << 20,
             largest_picture: Some(vision.largest_grid(&vision.budget())),
         };
-        Engine::new(Arc::clone(&self.model), Arc::clone(&self.backend), settings)
+        Engine::new(Arc::clone(&self.model), Arc::clone(&self.backend), settings).unwrap()
     }
 
     /// Some tokens, each picture behind them, some more tokens.

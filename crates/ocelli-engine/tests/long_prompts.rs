@@ -43,7 +43,7 @@ fn every_text_model_has_memory_for_whole_steps_far_into_its_context() {
         let ids: Vec<u32> = (0..PROMPT as u32).map(|i| 20 + i % 200).collect();
         let layout = model.layout();
         let prompt = Prompt::new(&ids, &[], &[], layout.as_ref()).unwrap();
-        let mut engine = Engine::new(Arc::new(model), Arc::clone(&backend), settings);
+        let mut engine = Engine::new(Arc::new(model), Arc::clone(&backend), settings).unwrap();
         let id = engine.submit(Generate::new(prompt, Vec::new(), 4)).unwrap();
         let outcome = finish_all(&mut engine).remove(&id).unwrap();
         let outcome = outcome.unwrap_or_else(|error| panic!("{name}: {error}"));

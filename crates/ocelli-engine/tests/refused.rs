@@ -6,15 +6,15 @@ mod common;
 
 use std::sync::Arc;
 
-use ocelli_engine::{Engine, Error, Settings};
+use ocelli_engine::{Engine, Error, STEP_ROWS, Settings};
 use ocelli_image::Grid;
 use ocelli_tensor::KvElement;
 
 use common::{Bench, CONTEXT, finish};
 
-/// An engine for pictures of up to 16 patches.
-fn small_engine(bench: &Bench) -> Engine {
-    let settings = Settings {
+/// Settings for pictures of up to 16 patches.
+fn small() -> Settings {
+    Settings {
         context: CONTEXT,
         sequences: 2,
         cache_tokens: CONTEXT,
@@ -26,18 +26,42 @@ fn small_engine(bench: &Bench) -> Engine {
             w: 8,
             merge: 2,
         }),
+    }
+}
+
+/// An engine with settings, if there can be one.
+fn engine(bench: &Bench, settings: Settings) -> Result<Engine, Error> {
+    let (model, backend) = (Arc::clone(&bench.model), Arc::clone(&bench.backend));
+    Engine::new(model, backend, settings)
+}
+
+#[test]
+fn an_engine_that_could_run_nothing_or_too_much_is_refused() {
+    let bench = Bench::new(1);
+    let sequences = |sequences| Settings {
+        sequences,
+        ..small()
     };
-    Engine::new(
-        Arc::clone(&bench.model),
-        Arc::clone(&bench.backend),
-        settings,
-    )
+    let no_context = Settings {
+        context: 0,
+        ..small()
+    };
+    for (settings, expected) in [
+        (sequences(0), "sequences at the same time: found 0"),
+        (sequences(STEP_ROWS + 1), "sequences at the same time"),
+        (no_context, "tokens of the context: found 0"),
+    ] {
+        let error = engine(&bench, settings).unwrap_err();
+        assert!(matches!(error, Error::Setting { .. }), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    assert!(engine(&bench, sequences(1)).is_ok());
 }
 
 #[test]
 fn a_picture_that_no_encoder_takes_is_refused_with_both_sizes() {
     let bench = Bench::new(1);
-    let mut engine = small_engine(&bench);
+    let mut engine = engine(&bench, small()).unwrap();
     let request = bench.request("What is it?", Some("photo.png"));
     let own = request.pictures[0].patches.grid.patches();
     match engine.submit(request).unwrap_err() {

@@ -79,7 +79,7 @@ impl Bench {
             feature_bytes: 1 << 20,
             largest_picture: Some(largest),
         };
-        Engine::new(Arc::clone(&self.model), Arc::clone(&self.backend), settings)
+        Engine::new(Arc::clone(&self.model), Arc::clone(&self.backend), settings).unwrap()
     }
 
     /// A picture of the goldens.

@@ -121,7 +121,7 @@ impl Loaded {
         let cases = cases(options, model.vision.is_some());
         let settings = settings(options, &cases, &model, budget.as_ref())?;
         Ok(Self {
-            engine: Engine::new(Arc::new(model), backend, settings),
+            engine: Engine::new(Arc::new(model), backend, settings)?,
             budget,
             cases,
             repeats: options.repeats,

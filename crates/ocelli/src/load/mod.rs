@@ -87,7 +87,7 @@ pub(crate) fn load(
             witness: options.witness.clone(),
         },
         engine: {
-            let engine = Engine::new(model, backend, settings);
+            let engine = Engine::new(model, backend, settings)?;
             with_image_cache(engine, &files, &arithmetic, options)?
         },
         assumed: files.assumed(),
