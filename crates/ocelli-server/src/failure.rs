@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use axum::http::StatusCode;
+use ocelli::errors::{EngineError, LeftOut};
 use ocelli::{Error, ErrorKind};
 
 /// See the module.
@@ -79,6 +80,24 @@ impl Failure {
             }
         }
     }
+
+    /// What is not told apart further than by its kind.
+    fn of_kind(error: &Error) -> Self {
+        let bad = |code| Self {
+            code,
+            ..Self::bad(error)
+        };
+        match error.kind() {
+            ErrorKind::Image => bad("invalid_image"),
+            // What a template or a pair says about this request is in the last two.
+            ErrorKind::Usage | ErrorKind::Pair | ErrorKind::BadModel => bad("invalid_request"),
+            ErrorKind::Memory => Self::busy("no_memory", error, 5),
+            _ => {
+                log(error);
+                Self::internal("internal error; the server's log says what happened")
+            }
+        }
+    }
 }
 
 impl From<&Error> for Failure {
@@ -103,35 +122,21 @@ impl From<&Error> for Failure {
             },
             Error::NoTools { left_out, .. } => Self {
                 // Which field holds calls and results differs from API to API.
-                param: left_out
-                    .contains("descriptions")
-                    .then(|| "tools".to_owned()),
+                param: (*left_out == LeftOut::Descriptions).then(|| "tools".to_owned()),
                 ..bad("tools_not_supported")
             },
             Error::Video { .. } if matches!(error.kind(), ErrorKind::Image | ErrorKind::Usage) => {
                 bad("invalid_video")
             }
-            _ => match error.kind() {
-                ErrorKind::Image => bad("invalid_image"),
-                ErrorKind::Usage if begins(error, "invalid_schema") => bad("invalid_schema"),
-                ErrorKind::Usage if begins(error, "grammar_dead_end") => bad("grammar_dead_end"),
-                ErrorKind::Usage if begins(error, "grammar_too_expensive") => {
-                    bad("grammar_too_expensive")
-                }
-                ErrorKind::Usage if is_too_long(error) => bad("context_length_exceeded"),
-                ErrorKind::Usage => bad("invalid_request"),
-                // What a template or a pair says about this request.
-                ErrorKind::Pair | ErrorKind::BadModel => bad("invalid_request"),
-                ErrorKind::Memory => Self::busy("no_memory", error, 5),
-                ErrorKind::Internal if begins(error, "numerical_error") => Self {
-                    code: "numerical_error",
-                    ..Self::internal(error)
-                },
-                _ => {
-                    log(error);
-                    Self::internal("internal error; the server's log says what happened")
-                }
+            Error::Engine(EngineError::Grammar(_)) => bad("invalid_schema"),
+            Error::Engine(EngineError::GrammarDeadEnd) => bad("grammar_dead_end"),
+            Error::Engine(EngineError::GrammarTooExpensive) => bad("grammar_too_expensive"),
+            Error::Engine(EngineError::ContextFull { .. }) => bad("context_length_exceeded"),
+            Error::Engine(EngineError::NonFinite { .. }) => Self {
+                code: "numerical_error",
+                ..Self::internal(error)
             },
+            _ => Self::of_kind(error),
         }
     }
 }
@@ -139,15 +144,6 @@ impl From<&Error> for Failure {
 /// Tells whoever runs the server. Nobody may be listening any more: that ends no request.
 fn log(what: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "error: {what}");
-}
-
-/// Texts decide what variants of inner crates this crate cannot name.
-fn is_too_long(error: &Error) -> bool {
-    error.to_string().contains("does not fit the context")
-}
-
-fn begins(error: &Error, word: &str) -> bool {
-    error.to_string().starts_with(word)
 }
 
 impl From<Error> for Failure {

@@ -1,5 +1,6 @@
 //! JSON of strangers: bounded depth, no key twice, an object at the top.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -22,13 +23,13 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Failure> {
         )));
     }
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = Strict.deserialize(&mut json).map_err(|error| {
-        let text = error.to_string();
-        match text.starts_with("duplicate key") {
-            true => Failure::bad(text.split(" at line").next().unwrap_or_default()),
-            false => no_object(),
-        }
-    })?;
+    let twice = RefCell::new(None);
+    let read = Strict(&twice).deserialize(&mut json);
+    if let Some(key) = twice.take() {
+        let key: String = key.escape_default().take(64).collect();
+        return Err(Failure::bad(format_args!("duplicate key '{key}'")));
+    }
+    let value = read.map_err(|_| no_object())?;
     json.end().map_err(|_| no_object())?;
     match value {
         Value::Object(object) => Ok(object),
@@ -62,10 +63,11 @@ fn depth(text: &[u8]) -> usize {
     deepest
 }
 
-/// A value without keys that occur twice.
-struct Strict;
+/// A value without keys that occur twice: the first that does is put here, and reading ends.
+#[derive(Clone, Copy)]
+struct Strict<'a>(&'a RefCell<Option<String>>);
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -73,7 +75,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,7 +113,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Strict)? {
+        while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -121,10 +123,10 @@ impl<'de> Visitor<'de> for Strict {
         let mut object = Map::new();
         while let Some(key) = fields.next_key::<String>()? {
             if object.contains_key(&key) {
-                let key: String = key.escape_default().take(64).collect();
-                return Err(A::Error::custom(format!("duplicate key '{key}'")));
+                self.0.replace(Some(key));
+                return Err(A::Error::custom("a key twice"));
             }
-            object.insert(key, fields.next_value_seed(Strict)?);
+            object.insert(key, fields.next_value_seed(self)?);
         }
         Ok(Value::Object(object))
     }

@@ -158,7 +158,7 @@ pub enum Error {
         /// The model.
         model: String,
         /// What the template would drop.
-        left_out: &'static str,
+        left_out: LeftOut,
         /// What to do.
         instead: &'static str,
     },
@@ -221,6 +221,28 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+}
+
+/// What a chat template would drop of tools without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// Which tools there are.
+    Descriptions,
+    /// Calls that an answer made.
+    Calls,
+    /// What calls gave.
+    Results,
+}
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Descriptions => "their descriptions",
+            Self::Calls => "calls of tools",
+            Self::Results => "results of tools",
+        })
+    }
 }
 
 /// What kind of trouble an error is; each has an exit code of the command line.

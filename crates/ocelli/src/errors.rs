@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+pub use crate::error::LeftOut;
 pub use ocelli_engine::Error as EngineError;
 pub use ocelli_gguf::{Error as GgufError, Problem as GgufProblem};
 pub use ocelli_image::Error as ImageError;

@@ -12,6 +12,7 @@ use ocelli_text::{ChatTemplate, ControlTokens, Piece, RenderOptions};
 use serde_json::Value;
 
 use crate::chat::tokenize;
+use crate::error::LeftOut;
 use crate::pictures::{Crops, Prepared, Viewing};
 use crate::recognised::Recognised;
 use crate::video::{Clips, Extent, Films, Viewer, arrange};
@@ -166,11 +167,11 @@ impl Preparer {
             .any(|message| !message.tool_calls.is_empty());
         let results = messages.iter().any(|message| message.role == Role::Tool);
         let left_out = if !tools.is_empty() && !template.shows_tools() {
-            "their descriptions"
+            LeftOut::Descriptions
         } else if calls && template.drops_calls() {
-            "calls of tools"
+            LeftOut::Calls
         } else if results && template.drops_results() {
-            "results of tools"
+            LeftOut::Results
         } else {
             return Ok(());
         };
