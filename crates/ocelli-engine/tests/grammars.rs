@@ -104,6 +104,34 @@ fn expressions_and_both_notations_of_grammars_are_followed() {
 }
 
 #[test]
+fn between_tokens_of_json_is_one_space_or_one_new_line_with_its_indentation() {
+    let bench = Bench::new(2);
+    let schema = json!({
+        "type": "object",
+        "properties": {"a": {"enum": [true, false]}, "b": {"type": "array", "items": {"enum": [1, 2]}, "maxItems": 3}},
+        "required": ["a", "b"],
+        "additionalProperties": false,
+    });
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": schema.clone()}});
+    let sources = [
+        GrammarSource::JsonSchema(schema),
+        GrammarSource::ToolCalls(vec![tool]),
+    ];
+    let mut spaces = 0;
+    for outcome in sources.iter().flat_map(|source| answers(&bench, source)) {
+        let mut lines = outcome.text.trim_end().split('\n');
+        let first = lines.next().unwrap();
+        let inner = lines.map(|line| line.trim_start_matches([' ', '\t']));
+        for line in std::iter::once(first).chain(inner) {
+            let is_plain = !line.is_empty() && !line.contains("  ") && !line.contains('\t');
+            assert!(is_plain, "{:?}", outcome.text);
+            spaces += line.matches(' ').count();
+        }
+    }
+    assert!(spaces > 0, "the model writes white space where it may");
+}
+
+#[test]
 fn any_object_is_json() {
     let bench = Bench::new(2);
     for outcome in answers(&bench, &GrammarSource::JsonObject) {

@@ -11,9 +11,9 @@ use crate::Error;
 pub const GRAMMAR_BYTES: usize = 256 << 10;
 /// Deepest nesting of a schema, or of parentheses.
 pub(super) const DEPTH: usize = 64;
-/// White space that a JSON answer may hold between two tokens of JSON: enough to indent, not to go on
-/// for ever.
-const JSON_SPACE: &str = r"[ \n\t]{1,40}";
+/// White space that a JSON answer may hold between two tokens of JSON: a space, or one new line with its
+/// indentation. With any more a model that is unsure fills its answer with empty lines and never ends it.
+const JSON_SPACE: &str = r" |\n[ \t]{0,40}";
 
 /// What an answer must look like.
 #[derive(Clone, Debug, PartialEq)]
