@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt as _;
 
+use super::lingering::Lingering;
 use super::stalling::Stalling;
 use crate::app::App;
 use crate::clients::Shares;
@@ -110,7 +111,7 @@ async fn serve(
     let ends = Ends { peer, local };
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ends);
-        router.clone().oneshot(request)
+        router.clone().oneshot(Lingering::wrap(request))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

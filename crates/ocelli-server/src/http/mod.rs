@@ -2,5 +2,6 @@
 
 pub(crate) mod body;
 mod kind;
+mod lingering;
 pub(crate) mod listen;
 mod stalling;

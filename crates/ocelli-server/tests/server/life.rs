@@ -1,6 +1,6 @@
 //! Clients that leave, queues that are full, and a server that ends.
 
-use std::io::{BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -194,4 +194,57 @@ fn health_is_told_to_those_who_ask() {
     ] {
         assert!(page.contains(name), "{name} is not in {page}");
     }
+}
+
+#[test]
+fn a_request_that_is_refused_before_its_body_came_gets_its_answer_and_its_connection_goes_on() {
+    let server = Server::with(|setup| setup.settings.limits.body_bytes = 10_000);
+    let body = vec![b'x'; 8 << 20];
+    let json = "Content-Type: application/json";
+    for (head, status) in [
+        (format!("POST /nosuch HTTP/1.1\r\n{json}"), 404),
+        (format!("POST {CHAT} HTTP/1.1\r\n{json}"), 413),
+        (
+            format!("POST {CHAT} HTTP/1.1\r\nContent-Type: image/png"),
+            415,
+        ),
+    ] {
+        let mut stream = server.connect();
+        let length = body.len();
+        let head = format!("{head}\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        // All of it must be taken: a client that is cut off while it writes does not read the answer.
+        stream.write_all(&body).unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        assert_eq!(Reply::read(&mut reader).status, status, "{head}");
+        let next = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(next).unwrap();
+        assert_eq!(Reply::read(&mut reader).status, 200, "{head}");
+    }
+}
+
+#[test]
+fn a_client_that_asks_before_it_sends_is_not_told_to_send_what_is_refused() {
+    let server = Server::start();
+    for _ in 0..20 {
+        let mut stream = server.connect();
+        let head = "POST /nosuch HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 8000000\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream);
+        assert_eq!(Reply::read(&mut reader).status, 404);
+    }
+    let body = text_chat("Hello").to_string();
+    let length = body.len();
+    let mut stream = server.connect();
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "HTTP/1.1 100 Continue\r\n");
+    reader.read_line(&mut line).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    assert_eq!(Reply::read(&mut reader).status, 200);
 }
