@@ -18,6 +18,47 @@ pub(crate) struct Fields<'a> {
     known: RefCell<Vec<&'a str>>,
 }
 
+/// What a field holds with which nothing is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Flag,
+    Number,
+    Object,
+}
+
+impl Kind {
+    fn is(self, value: &Value) -> bool {
+        match self {
+            Self::Text => value.is_string(),
+            Self::Flag => value.is_boolean(),
+            Self::Number => value.is_number(),
+            Self::Object => value.is_object(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Flag => "true or false",
+            Self::Number => "a number",
+            Self::Object => "an object",
+        }
+    }
+}
+
+/// False for what asks for nothing.
+fn asks(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+    }
+}
+
 impl<'a> Fields<'a> {
     pub(crate) fn new(object: &'a Map<String, Value>) -> Self {
         Self {
@@ -54,9 +95,37 @@ impl<'a> Fields<'a> {
         (!value.is_null()).then_some(value)
     }
 
-    /// Notes that a field is known though nothing is done with it.
-    pub(crate) fn ignore(&self, keys: &[&str]) {
+    /// Notes that fields are known though nothing is done with them. What they hold is looked at all the same, so that
+    /// a mistake is told.
+    ///
+    /// # Errors
+    /// When one holds something of another kind.
+    pub(crate) fn ignore(&self, kind: Kind, keys: &[&str]) -> Result<(), Failure> {
         for key in keys {
+            if let Some(value) = self.get(key)
+                && !kind.is(value)
+            {
+                return Err(self.wrong(key, format_args!("must be {}", kind.name())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses fields that would change the answer and are not there. What asks for nothing (`false`, 0, empty) may
+    /// come: some clients send every field they know.
+    ///
+    /// # Errors
+    /// When one of them asks for something.
+    pub(crate) fn refuse(&self, keys: &[&str]) -> Result<(), Failure> {
+        match keys.iter().find(|key| self.get(key).is_some_and(asks)) {
+            Some(key) => Err(self.wrong(key, "is not supported")),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that a field is known if it holds what is done anyway. With anything else it stays unknown.
+    pub(crate) fn expect(&self, key: &str, usual: f64) {
+        if self.object.get(key).and_then(Value::as_f64) == Some(usual) {
             self.get(key);
         }
     }
@@ -265,6 +334,25 @@ mod tests {
         assert_eq!(message(fields.string("model")), "model must be a string");
         let object = fields.object("model").map(|_| ());
         assert_eq!(message(object), "model must be an object");
+    }
+
+    #[test]
+    fn fields_that_change_nothing_are_looked_at_and_those_that_would_are_refused() {
+        let value = json!({"user": "u", "store": "maybe", "echo": false, "best_of": 0, "bad_words": [], "audio": {"a": 1},
+            "mirostat": 2, "tfs_z": 1});
+        let fields = Fields::new(value.as_object().unwrap());
+        fields.ignore(Kind::Text, &["user", "absent"]).unwrap();
+        let store = message(fields.ignore(Kind::Flag, &["store"]));
+        assert_eq!(store, "store must be true or false");
+        fields
+            .refuse(&["echo", "best_of", "bad_words", "absent"])
+            .unwrap();
+        let audio = message(fields.refuse(&["echo", "audio"]));
+        assert_eq!(audio, "audio is not supported");
+        fields.expect("tfs_z", 1.0);
+        fields.expect("mirostat", 0.0);
+        let warnings = fields.warnings(UnknownFields::Named).unwrap();
+        assert_eq!(warnings, ["unknown field 'mirostat' was ignored"]);
     }
 
     #[test]

@@ -152,12 +152,29 @@ pub(crate) async fn look(
     Err(Failure::internal("the request was not counted"))
 }
 
+/// Ways of other servers to choose tokens, and to change what is said of them.
+const OTHER_SAMPLING: [&str; 12] = [
+    "use_beam_search",
+    "logits_processors",
+    "bad_words",
+    "allowed_token_ids",
+    "mirostat",
+    "dry_multiplier",
+    "xtc_probability",
+    "dynatemp_range",
+    "include_stop_str_in_output",
+    "truncate_prompt_tokens",
+    "return_tokens_as_token_ids",
+    "prompt_logprobs",
+];
+
 /// Sampling fields as OpenAI and its kin name them. Without any of them the model's own default is used.
 pub(crate) fn sampling(
     app: &App,
     fields: &Fields<'_>,
     most_temperature: f64,
 ) -> Result<Asking, Failure> {
+    fields.refuse(&OTHER_SAMPLING)?;
     let logit_bias = logit_bias(fields)?;
     let repeat_penalty = fields.number("repeat_penalty", 0.01..=10.0)?;
     let repetition_penalty = fields.number("repetition_penalty", 0.01..=10.0)?;

@@ -1,11 +1,13 @@
 //! Which tools an answer calls: none of them, those the model wants, any, or one.
 
-use ocelli::GrammarSource;
+use std::collections::HashSet;
+
 use ocelli::service::Ask;
+use ocelli::{GrammarSource, ToolCall};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Kind};
 
 /// Most tools of a request.
 pub(crate) const TOOLS: usize = 128;
@@ -19,13 +21,59 @@ pub(crate) fn read(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
     if tools.len() > TOOLS {
         return Err(fields.wrong("tools", format_args!("must have at most {TOOLS} tools")));
     }
-    let is_nameless = |tool: &Value| !tool["function"]["name"].is_string();
-    match tools.iter().position(is_nameless) {
-        Some(index) => {
-            let place = format!("tools[{index}].function.name");
-            Err(Failure::field(place, "missing, need a string"))
+    for (index, tool) in tools.iter().enumerate() {
+        let place = format!("tools[{index}]");
+        if !tool["function"]["name"].is_string() {
+            let place = format!("{place}.function.name");
+            return Err(Failure::field(place, "missing, need a string"));
         }
-        None => Ok(tools),
+        let tool = Fields::at(tool, &place)?;
+        if tool.string("type")?.is_some_and(|kind| kind != "function") {
+            return Err(tool.wrong("type", "must be function"));
+        }
+        if let Some(function) = tool.object("function")? {
+            function.ignore(Kind::Text, &["description"])?;
+            function.ignore(Kind::Flag, &["strict"])?;
+        }
+    }
+    Ok(tools)
+}
+
+/// Ids of the calls of a conversation, to see that every result belongs to one.
+#[derive(Debug, Default)]
+pub(crate) struct CallIds {
+    ids: HashSet<String>,
+    /// A call came without one.
+    has_nameless: bool,
+}
+
+impl CallIds {
+    /// Takes in a call.
+    pub(crate) fn made(&mut self, call: &ToolCall) {
+        match &call.id {
+            Some(id) => drop(self.ids.insert(id.clone())),
+            None => self.has_nameless = true,
+        }
+    }
+
+    /// Reads the id of the call that a result belongs to.
+    ///
+    /// # Errors
+    /// When there was no such call.
+    pub(crate) fn answered(
+        &self,
+        fields: &Fields<'_>,
+        key: &str,
+    ) -> Result<Option<String>, Failure> {
+        let id = fields.string(key)?;
+        match id {
+            Some(id) if !self.has_nameless && !self.ids.contains(id) => {
+                let id: String = id.escape_default().take(64).collect();
+                let what = format!("'{id}' is the id of no call before it in this conversation");
+                Err(fields.wrong(key, what))
+            }
+            id => Ok(id.map(str::to_owned)),
+        }
     }
 }
 

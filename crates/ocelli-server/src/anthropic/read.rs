@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Kind};
 use crate::images::{Fetch, Found, from_base64, from_url};
 use crate::job::{self, Job};
-use crate::tools::{Choice, TOOLS};
+use crate::tools::{CallIds, Choice, TOOLS};
 
 /// Most messages of a request.
 const MESSAGES: usize = 4096;
@@ -72,12 +72,9 @@ pub(super) fn read(
     job.asking = job::sampling(app, &fields, 1.0)?;
     job.fetch = reader.fetch;
     let stream = fields.bool("stream")?.unwrap_or(false);
-    fields.ignore(&[
-        "metadata",
-        "service_tier",
-        "container",
-        "context_management",
-    ]);
+    fields.refuse(&["mcp_servers"])?;
+    fields.ignore(Kind::Object, &["metadata", "context_management"])?;
+    fields.ignore(Kind::Text, &["service_tier"])?;
     job.warnings = fields.warnings(app.settings.unknown_fields)?;
     Ok((job, stream))
 }
@@ -164,6 +161,8 @@ struct Reader {
     messages: Vec<Message>,
     budgets: Vec<PictureBudget>,
     fetch: Vec<Fetch>,
+    /// Calls so far.
+    calls: CallIds,
 }
 
 impl Reader {
@@ -172,7 +171,11 @@ impl Reader {
             None => return Ok(()),
             Some(Value::String(text)) => text.clone(),
             Some(Value::Array(blocks)) => {
-                let text = |block: &Value| block["text"].as_str().map(str::to_owned);
+                let is_text = |block: &Value| block["type"] == "text";
+                let text = |block: &Value| {
+                    let text = block["text"].as_str().filter(|_| is_text(block));
+                    text.map(str::to_owned)
+                };
                 let texts: Option<Vec<String>> = blocks.iter().map(text).collect();
                 let need = || fields.wrong("system", "must be a string or a list of text blocks");
                 texts.ok_or_else(need)?.join("\n")
@@ -236,11 +239,18 @@ impl Reader {
                 message.reasoning = fields.string("thinking")?.map(str::to_owned);
             }
             Some("redacted_thinking") => {}
-            Some("tool_use") => message.tool_calls.push(ToolCall {
-                id: fields.string("id")?.map(str::to_owned),
-                name: fields.string("name")?.unwrap_or_default().to_owned(),
-                arguments: fields.get("input").cloned().unwrap_or_else(|| json!({})),
-            }),
+            Some("tool_use") => {
+                let name = fields.string("name")?;
+                let name = name.ok_or_else(|| fields.wrong("name", "missing"))?;
+                fields.ignore(Kind::Object, &["input"])?;
+                let call = ToolCall {
+                    id: fields.string("id")?.map(str::to_owned),
+                    name: name.to_owned(),
+                    arguments: fields.get("input").cloned().unwrap_or_else(|| json!({})),
+                };
+                self.calls.made(&call);
+                message.tool_calls.push(call);
+            }
             Some("tool_result") => self.tool_result(&fields)?,
             Some(other) => {
                 let other: String = other.escape_default().take(64).collect();
@@ -257,7 +267,7 @@ impl Reader {
     /// A tool's result is a message of its own; it may hold pictures.
     fn tool_result(&mut self, fields: &Fields<'_>) -> Result<(), Failure> {
         let mut message = Message::new(Role::Tool, Vec::new());
-        message.tool_call_id = fields.string("tool_use_id")?.map(str::to_owned);
+        message.tool_call_id = self.calls.answered(fields, "tool_use_id")?;
         match fields.get("content") {
             None => message.parts.push(Part::Text(String::new())),
             Some(Value::String(text)) => message.parts.push(Part::Text(text.clone())),
@@ -290,6 +300,7 @@ impl Reader {
             .ok_or_else(|| fields.wrong("source", "missing"))?;
         let source = Fields::at(source, &fields.place("source"))?;
         self.budgets.push(PictureBudget::default());
+        source.ignore(Kind::Text, &["media_type"])?;
         match source.string("type")? {
             Some("base64") => {
                 let data = source.string("data")?;

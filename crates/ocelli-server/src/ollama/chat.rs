@@ -14,7 +14,7 @@ use super::lines::{Form, Lines, finish, object, put_logprobs, think, tool_call};
 use super::options::{self, Common};
 use crate::app::App;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Kind};
 use crate::flow::Flow;
 use crate::guard::Caller;
 use crate::http::body::{self, Share};
@@ -140,7 +140,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Wanted, Failure> {
         let keep = common.keep;
         return Ok(Wanted::Load { model, keep });
     }
-    fields.ignore(&["truncate", "shift"]);
+    fields.ignore(Kind::Flag, &["truncate", "shift"])?;
     let warnings = fields.warnings(app.settings.unknown_fields)?;
     common.job.warnings.extend(warnings);
     Ok(Wanted::Answer(Box::new(common)))
@@ -201,14 +201,17 @@ fn read_message(value: &Value, place: &str) -> Result<Message, Failure> {
     message.reasoning = fields.string("thinking")?.map(str::to_owned);
     message.tool_call_id = fields.string("tool_call_id")?.map(str::to_owned);
     for (index, call) in fields.list("tool_calls")?.into_iter().flatten().enumerate() {
-        let function = &call["function"];
-        let name = function["name"].as_str().ok_or_else(|| {
-            fields.wrong(&format!("tool_calls[{index}].function.name"), "missing")
-        })?;
+        let call = Fields::at(call, &fields.place(&format!("tool_calls[{index}]")))?;
+        let function = call.object("function")?;
+        let function = function.ok_or_else(|| call.wrong("function", "missing"))?;
+        let name = function.string("name")?;
+        let name = name.ok_or_else(|| function.wrong("name", "missing"))?;
+        function.ignore(Kind::Object, &["arguments"])?;
+        let arguments = function.get("arguments").cloned();
         message.tool_calls.push(ToolCall {
-            id: call["id"].as_str().map(str::to_owned),
+            id: call.string("id")?.map(str::to_owned),
             name: name.to_owned(),
-            arguments: function["arguments"].clone(),
+            arguments: arguments.unwrap_or_else(|| json!({})),
         });
     }
     Ok(message)

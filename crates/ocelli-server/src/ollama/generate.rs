@@ -14,7 +14,7 @@ use super::lines::Form;
 use super::options;
 use crate::app::App;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Kind};
 use crate::guard::Caller;
 use crate::http::body;
 
@@ -47,13 +47,20 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Wanted, Failure> {
     if fields.get("suffix").is_some_and(|suffix| suffix != "") {
         return Err(fields.wrong("suffix", "is not supported"));
     }
+    if fields.list("context")?.is_some_and(|list| !list.is_empty()) {
+        let what = "is not supported: send the conversation to /api/chat";
+        return Err(fields.wrong("context", what));
+    }
+    let system = fields.string("system")?.filter(|text| !text.is_empty());
+    if is_raw && system.is_some() {
+        return Err(fields.wrong("raw", "must be false with system: the template places it"));
+    }
     if is_raw && count > 0 {
         return Err(fields.wrong("raw", "must be false with images: the template places them"));
     }
     let mut ask = match is_raw {
         true => Ask::new(AskedFor::Text(prompt.to_owned())),
         false => {
-            let system = fields.string("system")?.filter(|text| !text.is_empty());
             let system = system.map(|text| Message::text(Role::System, text));
             let is_empty = |parts: &[Part]| parts.is_empty();
             let parts = with_images(prompt, images);
@@ -68,7 +75,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Wanted, Failure> {
         let keep = common.keep;
         return Ok(Wanted::Load { model, keep });
     }
-    fields.ignore(&["context", "system", "truncate", "shift"]);
+    fields.ignore(Kind::Flag, &["truncate", "shift"])?;
     let warnings = fields.warnings(app.settings.unknown_fields)?;
     common.job.warnings.extend(warnings);
     Ok(Wanted::Answer(Box::new(common)))

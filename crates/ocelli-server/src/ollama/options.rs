@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::app::{App, keep_alive};
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Kind};
 use crate::job::{Asking, Job, TooManyTokens};
 
 /// Reads the fields that chats and prompts have in common into a job.
@@ -39,24 +39,7 @@ pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Commo
         ask.logprobs = Some(top.unwrap_or(0) as usize);
     }
     let keep = keep(fields)?;
-    options.ignore(&[
-        "num_ctx",
-        "num_batch",
-        "num_gpu",
-        "main_gpu",
-        "num_thread",
-        "use_mmap",
-        "use_mlock",
-        "num_keep",
-        "numa",
-        "low_vram",
-        "penalize_newline",
-        "mirostat",
-        "mirostat_tau",
-        "mirostat_eta",
-        "tfs_z",
-        "typical_p",
-    ]);
+    ignore_usual(&options)?;
     let mut job = Job::new(Some(model.to_owned()), ask);
     job.asking = sampling(app, &options)?;
     job.too_many_tokens = TooManyTokens::Cut;
@@ -66,6 +49,33 @@ pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Commo
         keep,
         stream: fields.bool("stream")?.unwrap_or(true),
     })
+}
+
+/// Options that say how to work, and ways to choose tokens that change nothing as long as they are off.
+fn ignore_usual(options: &Fields<'_>) -> Result<(), Failure> {
+    let numbers = [
+        "num_ctx",
+        "num_batch",
+        "num_gpu",
+        "main_gpu",
+        "num_thread",
+        "num_keep",
+        "mirostat_tau",
+        "mirostat_eta",
+    ];
+    options.ignore(Kind::Number, &numbers)?;
+    let flags = [
+        "use_mmap",
+        "use_mlock",
+        "numa",
+        "low_vram",
+        "penalize_newline",
+    ];
+    options.ignore(Kind::Flag, &flags)?;
+    options.expect("mirostat", 0.0);
+    options.expect("tfs_z", 1.0);
+    options.expect("typical_p", 1.0);
+    Ok(())
 }
 
 /// Reads `keep_alive`.

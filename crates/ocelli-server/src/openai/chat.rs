@@ -15,7 +15,7 @@ use super::form;
 use super::messages::{self, Conversation};
 use crate::app::App;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Kind};
 use crate::flow::{Begun, Flow};
 use crate::guard::Caller;
 use crate::http::body;
@@ -120,24 +120,47 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, Style), Failure>
     job.answers = fields.integer("n", 1..=ANSWERS)?.unwrap_or(1) as usize;
     job.cache_salt = cache_salt(&fields)?;
     let style = style(&fields)?;
-    fields.ignore(&[
+    heed_others(&fields)?;
+    job.warnings = fields.warnings(app.settings.unknown_fields)?;
+    Ok((job, style))
+}
+
+/// Fields that change nothing here, and those that would and are not there.
+fn heed_others(fields: &Fields<'_>) -> Result<(), Failure> {
+    fields.refuse(&["continue_final_message", "echo", "audio"])?;
+    if fields.get("web_search_options").is_some() {
+        return Err(fields.wrong("web_search_options", "is not supported"));
+    }
+    if fields.integer("best_of", 1..=ANSWERS)?.unwrap_or(1) > 1 {
+        return Err(fields.wrong("best_of", "is not supported, send n"));
+    }
+    if fields.bool("add_generation_prompt")? == Some(false) {
+        return Err(fields.wrong("add_generation_prompt", "must be true"));
+    }
+    if let Some(modalities) = fields.list("modalities")?
+        && modalities.iter().any(|modality| modality != "text")
+    {
+        return Err(fields.wrong("modalities", "must be [\"text\"]: answers are text"));
+    }
+    ignore_usual(fields)?;
+    fields.ignore(Kind::Text, &["verbosity"])?;
+    fields.ignore(Kind::Object, &["prediction"])?;
+    fields.ignore(Kind::Flag, &["timings_per_token"])
+}
+
+/// Fields of all of OpenAI's routes, and those that say to llama-server and vLLM how to work.
+pub(super) fn ignore_usual(fields: &Fields<'_>) -> Result<(), Failure> {
+    let texts = [
         "user",
-        "store",
-        "metadata",
         "service_tier",
         "safety_identifier",
         "prompt_cache_key",
-        "verbosity",
-        "modalities",
-        "prediction",
-        "skip_special_tokens",
-        "timings_per_token",
-        "cache_prompt",
-        "id_slot",
-        "add_generation_prompt",
-    ]);
-    job.warnings = fields.warnings(app.settings.unknown_fields)?;
-    Ok((job, style))
+    ];
+    fields.ignore(Kind::Text, &texts)?;
+    let flags = ["store", "skip_special_tokens", "cache_prompt"];
+    fields.ignore(Kind::Flag, &flags)?;
+    fields.ignore(Kind::Object, &["metadata"])?;
+    fields.ignore(Kind::Number, &["id_slot"])
 }
 
 pub(super) fn cache_salt(fields: &Fields<'_>) -> Result<String, Failure> {

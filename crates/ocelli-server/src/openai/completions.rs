@@ -10,7 +10,7 @@ use ocelli::service::{Ask, AskedFor, Finished};
 use ocelli::{PromptLogprobs, TokenLogprob};
 use serde_json::{Map, Value, json};
 
-use super::chat::cache_salt;
+use super::chat::{cache_salt, ignore_usual};
 use super::completions_stream::TextWriter;
 use super::form;
 use crate::app::App;
@@ -105,6 +105,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Read, Failure> {
     // What is repeated is told as what is new.
     ask.prompt_logprobs = ask.logprobs.filter(|_| is_echo);
     form::ends(&fields, &mut ask)?;
+    ask.grammar = form::grammar(&fields)?;
     if fields.get("suffix").is_some_and(|suffix| suffix != "") {
         return Err(fields.wrong("suffix", "is not supported"));
     }
@@ -127,7 +128,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Read, Failure> {
             options.bool("include_usage")?.unwrap_or(false)
         }
     };
-    fields.ignore(&["user", "skip_special_tokens", "cache_prompt", "id_slot"]);
+    ignore_usual(&fields)?;
     job.warnings = fields.warnings(app.settings.unknown_fields)?;
     Ok(Read {
         job,

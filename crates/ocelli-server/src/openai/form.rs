@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::UnknownFields;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Kind};
 use crate::report;
 use crate::tools::{self, Choice};
 
@@ -19,20 +19,20 @@ pub(super) fn read(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
     ask.thinking.separate = true;
     let budget = fields.integer("thinking_budget", 0..=1 << 31)?;
     ask.thinking.budget = budget.map(|tokens| tokens as usize);
-    match fields.string("reasoning_effort")? {
+    effort(fields, "reasoning_effort", ask)
+}
+
+/// Reads how much the model is to think; only whether it does is ours to choose.
+pub(super) fn effort(fields: &Fields<'_>, key: &str, ask: &mut Ask) -> Result<(), Failure> {
+    match fields.string(key)? {
         Some("none") => {
-            ask.arguments
-                .insert("enable_thinking".to_owned(), Value::Bool(false));
+            let thinks = "enable_thinking".to_owned();
+            ask.arguments.insert(thinks, Value::Bool(false));
+            Ok(())
         }
-        Some("minimal" | "low" | "medium" | "high" | "xhigh") | None => {}
-        Some(_) => {
-            return Err(fields.wrong(
-                "reasoning_effort",
-                "must be none, minimal, low, medium or high",
-            ));
-        }
+        Some("minimal" | "low" | "medium" | "high" | "xhigh" | "max") | None => Ok(()),
+        Some(_) => Err(fields.wrong(key, "must be none, minimal, low, medium, high or xhigh")),
     }
-    Ok(())
 }
 
 /// Reads what may end an answer, beside stop strings.
@@ -66,7 +66,10 @@ pub(super) fn choose_tools(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Fai
             tools::allow(ask, &names.unwrap_or_default()).map_err(wrong)?;
             of("mode").and_then(Value::as_str).and_then(mode_of)
         }
-        value @ Value::Object(_) => {
+        value @ Value::Object(choice) => {
+            if choice.get("type").is_some_and(|kind| kind != "function") {
+                return Err(fields.wrong("tool_choice.type", "must be function or allowed_tools"));
+            }
             let name = name_of(value);
             let name = name.ok_or_else(|| fields.wrong("tool_choice.function.name", "missing"))?;
             Some(Choice::One(name.to_owned()))
@@ -134,7 +137,7 @@ fn logprobs(fields: &Fields<'_>) -> Result<Option<usize>, Failure> {
 }
 
 /// OpenAI's `response_format`, and what others call the same.
-fn grammar(fields: &Fields<'_>) -> Result<Option<GrammarSource>, Failure> {
+pub(super) fn grammar(fields: &Fields<'_>) -> Result<Option<GrammarSource>, Failure> {
     let mut found = Vec::new();
     if let Some(value) = fields.get("response_format") {
         found.extend(response_format(&Fields::at(value, "response_format")?)?);
@@ -151,7 +154,11 @@ fn grammar(fields: &Fields<'_>) -> Result<Option<GrammarSource>, Failure> {
         // A form that is not known must not be left out.
         inner.warnings(UnknownFields::Refused)?;
     }
-    if let Some(text) = fields.string("grammar")? {
+    // llama-server's words.
+    if let Some(value) = fields.get("json_schema") {
+        found.push(schema(value, "json_schema")?);
+    }
+    if let Some(text) = fields.string("grammar")?.filter(|text| !text.is_empty()) {
         found.push(GrammarSource::Grammar(text.to_owned()));
     }
     match found.len() {
@@ -222,8 +229,11 @@ pub(super) fn response_format(fields: &Fields<'_>) -> Result<Option<GrammarSourc
         },
         Some("json_schema") => {
             // Nested in chats, flat in responses.
-            let nested = fields.get("json_schema").map(|value| &value["schema"]);
-            let value = nested.or(fields.get("schema")).unwrap_or(&Value::Null);
+            let nested = fields.object("json_schema")?;
+            let inner = nested.as_ref().unwrap_or(fields);
+            inner.ignore(Kind::Text, &["name", "description"])?;
+            inner.ignore(Kind::Flag, &["strict"])?;
+            let value = inner.get("schema").unwrap_or(&Value::Null);
             schema(value, &fields.place("json_schema.schema")).map(Some)
         }
         Some("regex") => Ok(Some(GrammarSource::Regex(text("pattern")?))),

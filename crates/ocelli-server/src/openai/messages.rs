@@ -7,6 +7,7 @@ use super::videos;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::images::{Fetch, Found, from_url};
+use crate::tools::CallIds;
 
 /// Most messages of a request.
 const MESSAGES: usize = 4096;
@@ -19,6 +20,8 @@ pub(super) struct Conversation {
     pub(super) messages: Vec<Message>,
     pub(super) budgets: Vec<PictureBudget>,
     pub(super) fetch: Vec<Fetch>,
+    /// Calls so far.
+    pub(super) calls: CallIds,
 }
 
 impl Conversation {
@@ -54,7 +57,9 @@ impl Conversation {
         };
         let mut message = Message::new(role, parts);
         message.tool_calls = tool_calls(&fields)?;
-        message.tool_call_id = fields.string("tool_call_id")?.map(str::to_owned);
+        message.tool_call_id = self.calls.answered(&fields, "tool_call_id")?;
+        let calls = message.tool_calls.iter();
+        calls.for_each(|call| self.calls.made(call));
         let reasoning = fields.string("reasoning_content")?;
         message.reasoning = reasoning.or(fields.string("reasoning")?).map(str::to_owned);
         self.messages.push(message);
@@ -110,6 +115,10 @@ impl Conversation {
         part: usize,
         default: PictureBudget,
     ) -> Result<ImageSource, Failure> {
+        if fields.get("file_id").is_some() {
+            let what = "is not supported: send the picture as image_url, a data URI";
+            return Err(fields.wrong("file_id", what));
+        }
         let missing = || fields.wrong("image_url.url", "missing");
         let mut budget = image_budget(fields, default)?;
         let (url, place) = match fields.get("image_url") {

@@ -10,12 +10,13 @@ use ocelli::service::{Ask, Calls, Finished};
 use ocelli::{FinishReason, Message, Part, PictureBudget, Role, ToolCall};
 use serde_json::{Map, Value, json};
 
+use super::chat::ignore_usual;
 use super::form;
 use super::messages::{self, Conversation};
 use super::responses_stream::ResponseWriter;
 use crate::app::App;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Kind};
 use crate::flow::Flow;
 use crate::guard::Caller;
 use crate::http::body;
@@ -77,18 +78,16 @@ fn read(
     ask.budgets = conversation.budgets;
     ask.tools = tools(&fields)?;
     ask.max_tokens = fields.max_tokens("max_output_tokens")?;
-    if let Some(text) = fields.object("text")?
-        && let Some(format) = text.object("format")?
-    {
-        ask.grammar = form::response_format(&format)?;
+    if let Some(text) = fields.object("text")? {
+        text.ignore(Kind::Text, &["verbosity"])?;
+        if let Some(format) = text.object("format")? {
+            ask.grammar = form::response_format(&format)?;
+        }
     }
     form::choose_tools(&fields, &mut ask)?;
     ask.thinking.separate = true;
-    if let Some(reasoning) = fields.object("reasoning")?
-        && reasoning.string("effort")? == Some("none")
-    {
-        ask.arguments
-            .insert("enable_thinking".to_owned(), Value::Bool(false));
+    if let Some(reasoning) = fields.object("reasoning")? {
+        form::effort(&reasoning, "effort", &mut ask)?;
     }
     let mut job = Job::new(model, ask);
     job.asking = job::sampling(app, &fields, 2.0)?;
@@ -96,17 +95,8 @@ fn read(
     job.too_many_tokens = TooManyTokens::Refused("max_output_tokens");
     let stream = fields.bool("stream")?.unwrap_or(false);
     fields.object("stream_options")?;
-    fields.ignore(&[
-        "store",
-        "metadata",
-        "user",
-        "include",
-        "truncation",
-        "service_tier",
-        "safety_identifier",
-        "prompt_cache_key",
-        "max_tool_calls",
-    ]);
+    ignore_usual(&fields)?;
+    fields.ignore(Kind::Number, &["max_tool_calls"])?;
     job.warnings = fields.warnings(app.settings.unknown_fields)?;
     let said = said(object, &job);
     Ok((job, stream, said))
@@ -162,17 +152,26 @@ fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), Failure> {
             return Err(fields.wrong(key, format_args!("is not supported: {instead}")));
         }
     }
-    if fields
-        .integer("top_logprobs", 0..=form::ALTERNATIVES)?
-        .unwrap_or(0)
-        > 0
-    {
-        return Err(fields.wrong(
-            "top_logprobs",
-            "is not supported here, but in chat completions",
-        ));
+    let elsewhere = "is not supported here, but in chat completions";
+    let top = fields.integer("top_logprobs", 0..=form::ALTERNATIVES)?;
+    if top.is_some_and(|top| top > 0) {
+        return Err(fields.wrong("top_logprobs", elsewhere));
     }
-    Ok(())
+    // What else could be included is not there, and so never in an answer.
+    let include = fields.list("include")?.map(Vec::as_slice);
+    for value in include.unwrap_or_default() {
+        match value.as_str() {
+            None => return Err(fields.wrong("include", "must be a list of strings")),
+            Some(name @ "message.output_text.logprobs") => {
+                return Err(fields.wrong("include", format_args!("{name} {elsewhere}")));
+            }
+            Some(_) => {}
+        }
+    }
+    match fields.string("truncation")? {
+        None | Some("auto" | "disabled") => Ok(()),
+        Some(_) => Err(fields.wrong("truncation", "must be auto or disabled")),
+    }
 }
 
 /// Reads `instructions` and `input`.
@@ -204,14 +203,16 @@ fn tools(fields: &Fields<'_>) -> Result<Vec<Value>, Failure> {
         return Err(fields.wrong("tools", what));
     }
     let tool = |(index, tool): (usize, &Value)| {
+        let place = format!("tools[{index}]");
         if tool["type"] != "function" || !tool["name"].is_string() {
-            let place = format!("tools[{index}]");
             return Err(Failure::field(place, "must be a function with a name"));
         }
+        let tool = Fields::at(tool, &place)?;
+        tool.ignore(Kind::Flag, &["strict"])?;
         Ok(json!({"type": "function", "function": {
-            "name": tool["name"],
-            "description": tool["description"].as_str().unwrap_or_default(),
-            "parameters": tool["parameters"],
+            "name": tool.string("name")?,
+            "description": tool.string("description")?.unwrap_or_default(),
+            "parameters": tool.get("parameters"),
         }}))
     };
     list.iter().enumerate().map(tool).collect()
@@ -230,12 +231,16 @@ fn read_item(
         "function_call" => {
             let mut message = Message::new(Role::Assistant, Vec::new());
             let arguments = fields.string("arguments")?.unwrap_or("{}");
-            message.tool_calls.push(ToolCall {
+            let name = fields.string("name")?;
+            let name = name.ok_or_else(|| fields.wrong("name", "missing"))?;
+            let call = ToolCall {
                 id: fields.string("call_id")?.map(str::to_owned),
-                name: fields.string("name")?.unwrap_or_default().to_owned(),
+                name: name.to_owned(),
                 arguments: serde_json::from_str(arguments)
                     .unwrap_or_else(|_| Value::String(arguments.to_owned())),
-            });
+            };
+            conversation.calls.made(&call);
+            message.tool_calls.push(call);
             conversation.messages.push(message);
             Ok(())
         }
@@ -248,7 +253,7 @@ fn read_item(
                 _ => return Err(fields.wrong("output", "must be a string or a list of parts")),
             };
             let mut message = Message::new(Role::Tool, parts);
-            message.tool_call_id = fields.string("call_id")?.map(str::to_owned);
+            message.tool_call_id = conversation.calls.answered(&fields, "call_id")?;
             conversation.messages.push(message);
             Ok(())
         }

@@ -14,6 +14,7 @@ mod forms;
 mod hostile;
 mod isolation;
 mod life;
+mod meant;
 mod models;
 mod ollama;
 mod openai;
