@@ -64,6 +64,9 @@ async function openai(url) {
   assert.equal((await stream.finalResponse()).output_text, response.output_text);
   await assert.rejects(client.chat.completions.create({ ...asked, model: "nosuch" }), OpenAI.NotFoundError);
   await assert.rejects(client.chat.completions.create({ ...asked, max_tokens: -1 }), OpenAI.BadRequestError);
+  // Refused before its body came: the client must see the answer, not a broken connection.
+  const file = new File([new Uint8Array(8 << 20)], "large.png");
+  await assert.rejects(client.files.create({ file, purpose: "vision" }), OpenAI.NotFoundError);
 }
 
 async function ollama(url) {
@@ -80,6 +83,10 @@ async function ollama(url) {
   const formed = await client.chat({ model: MODEL, messages, options, format: PARAMETERS });
   assert("color" in JSON.parse(formed.message.content));
   assert((await client.show({ model: MODEL })).capabilities.includes("vision"));
+  // As Ollama's examples ask: without saying that it is JSON.
+  const body = JSON.stringify({ model: MODEL, prompt: QUESTION, stream: false, options });
+  assert.equal((await fetch(`${url}/api/generate`, { method: "POST", body })).status, 200);
+  await assert.rejects(client.embed({ model: MODEL, input: "x" }), /no embeddings/);
   await assert.rejects(client.chat({ model: "nosuch", messages }), /not found/);
   await assert.rejects(client.generate({ model: MODEL, prompt: "x", images: ["@"] }), /base64/);
 }

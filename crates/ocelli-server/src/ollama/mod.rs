@@ -10,4 +10,4 @@ mod options;
 pub(crate) use chat::chat;
 pub(crate) use error::render;
 pub(crate) use generate::generate;
-pub(crate) use models::{list, manage, running, show, version};
+pub(crate) use models::{embed, list, manage, running, show, version};

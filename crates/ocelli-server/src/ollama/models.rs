@@ -139,6 +139,12 @@ pub(crate) async fn show(app: Arc<App>, request: Request<Body>) -> Result<Respon
     Ok(Json(shown).into_response())
 }
 
+/// Routes for embeddings, which models that answer do not make.
+pub(crate) fn embed() -> Failure {
+    let message = "this server makes no embeddings: its models answer chats and prompts";
+    Failure::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", message)
+}
+
 /// Routes that would change which models there are.
 pub(crate) fn manage() -> Failure {
     let message = "models are not managed over HTTP; use the ocelli command";

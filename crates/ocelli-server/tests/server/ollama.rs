@@ -109,6 +109,8 @@ fn errors_have_the_shape_that_clients_know() {
     assert_eq!(reply.status, 400);
     assert!(reply.json()["error"].as_str().unwrap().contains("base64"));
     for (method, path) in [
+        ("POST", "/api/embed"),
+        ("POST", "/api/embeddings"),
         ("POST", "/api/pull"),
         ("POST", "/api/create"),
         ("POST", "/api/push"),
