@@ -69,6 +69,8 @@ async fn with_model(
 pub(crate) async fn tokenize(app: Arc<App>, request: Request<Body>) -> Result<Response, Failure> {
     let work = |service: &Service, object: &Map<String, Value>| {
         let fields = Fields::new(object);
+        // Only the text itself is cut: nothing is put before it, and control tokens in it are plain text.
+        fields.refuse(&["add_special", "add_special_tokens", "parse_special"])?;
         let text = fields.string("content")?.or(fields.string("prompt")?);
         let text = text.ok_or_else(|| Failure::field("content", "missing, need a string"))?;
         let tokens = service.tokenize(text)?;

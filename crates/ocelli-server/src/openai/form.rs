@@ -30,7 +30,7 @@ pub(super) fn effort(fields: &Fields<'_>, key: &str, ask: &mut Ask) -> Result<()
             ask.arguments.insert(thinks, Value::Bool(false));
             Ok(())
         }
-        Some("minimal" | "low" | "medium" | "high" | "xhigh" | "max") | None => Ok(()),
+        Some("minimal" | "low" | "medium" | "high" | "xhigh") | None => Ok(()),
         Some(_) => Err(fields.wrong(key, "must be none, minimal, low, medium, high or xhigh")),
     }
 }

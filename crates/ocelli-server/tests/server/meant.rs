@@ -20,6 +20,7 @@ fn with(path: &str, fields: &Value) -> Value {
             json!({"model": "ocelli-demo", "stream": false, "options": {"num_predict": 8},
             "messages": [{"role": "user", "content": "Hi"}]})
         }
+        "/tokenize" => json!({"content": "red"}),
         "/api/generate" => {
             json!({"model": "ocelli-demo", "stream": false, "options": {"num_predict": 8}, "prompt": "Hi"})
         }
@@ -84,6 +85,7 @@ fn what_would_change_the_answer_and_is_not_there_is_refused_by_name() {
             json!({"mcp_servers": [{"name": "x"}]}),
             "mcp_servers",
         ),
+        ("/tokenize", json!({"add_special": true}), "add_special"),
         ("/api/generate", json!({"context": [1, 2]}), "context"),
         (
             "/api/generate",
