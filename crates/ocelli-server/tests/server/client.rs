@@ -315,7 +315,8 @@ pub(crate) fn scene() -> String {
 
 /// A grey BMP of this side.
 pub(crate) fn square(side: u32) -> String {
-    let bytes = side * side * 3;
+    // Rows begin at multiples of four bytes.
+    let bytes = side * (side * 3).next_multiple_of(4);
     let mut file = b"BM".to_vec();
     for value in [54 + bytes, 0, 54, 40, side, side] {
         file.extend(value.to_le_bytes());

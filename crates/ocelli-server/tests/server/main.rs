@@ -16,6 +16,7 @@ mod isolation;
 mod life;
 mod meant;
 mod models;
+mod mutations;
 mod ollama;
 mod openai;
 mod pages;
