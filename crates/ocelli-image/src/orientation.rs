@@ -89,7 +89,8 @@ impl Orientation {
     /// with spoilt metadata is still a picture. Only the first directory is looked at, so that
     /// cyclic directories cannot matter.
     pub fn from_exif(block: &[u8]) -> Option<Self> {
-        let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
+        let unprefixed = |block| <[u8]>::strip_prefix(block, b"Exif\0\0").unwrap_or(block);
+        let block = unprefixed(unprefixed(block));
         let big_endian = match block.get(..4)? {
             b"MM\0*" => true,
             b"II*\0" => false,
@@ -115,17 +116,49 @@ impl Orientation {
             })
         };
         const ORIENTATION: u16 = 0x0112;
-        const SHORT: u16 = 3;
         let directory = u32_at(4)? as usize;
         let entries = usize::from(u16_at(directory)?);
         for entry in 0..entries {
             let at = directory.checked_add(2 + entry * 12)?;
             if u16_at(at)? == ORIENTATION {
-                let is_one_short = u16_at(at + 2)? == SHORT && u32_at(at + 4)? == 1;
-                return Self::from_exif_value(u16_at(at + 8)?).filter(|_| is_one_short);
+                // Not all writers store it as the standard has it, one short: the first of any whole numbers counts, as for the
+                // reference.
+                let bytes = match u16_at(at + 2)? {
+                    6 => 1,
+                    3 | 8 => 2,
+                    4 | 9 | 13 => 4,
+                    _ => return None,
+                };
+                let at = match u32_at(at + 4)? as usize {
+                    0 => return None,
+                    count if count.saturating_mul(bytes) <= 4 => at + 8,
+                    _ => u32_at(at + 8)? as usize,
+                };
+                let value = match bytes {
+                    1 => u16::from(*block.get(at)?),
+                    2 => u16_at(at)?,
+                    _ => u16::try_from(u32_at(at)?).ok()?,
+                };
+                return Self::from_exif_value(value);
             }
         }
         None
+    }
+
+    /// The orientation that an XMP packet states, as an attribute or an element: what counts where there is no EXIF tag.
+    ///
+    /// The packet is searched as text, as the reference does it.
+    pub fn from_xmp(packet: &[u8]) -> Option<Self> {
+        const NAME: &[u8] = b"tiff:Orientation";
+        let digit = packet
+            .windows(NAME.len())
+            .enumerate()
+            .find_map(|(at, window)| {
+                let rest = packet.get(at + NAME.len()..).filter(|_| window == NAME)?;
+                let value = rest.strip_prefix(b"=\"").or(rest.strip_prefix(b">"))?;
+                value.first().copied().filter(u8::is_ascii_digit)
+            })?;
+        Self::from_exif_value(u16::from(digit - b'0'))
     }
 }
 

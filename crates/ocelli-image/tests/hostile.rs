@@ -24,7 +24,9 @@ fn a_file_cut_anywhere_is_an_error() {
                 whole.len()
             );
         }
-        message(&whole[..whole.len() - 1]);
+        // All that a GIF may lack is its last byte, which says that no frame follows.
+        let least = if name.ends_with(".gif") { 2 } else { 1 };
+        message(&whole[..whole.len() - least]);
     }
 }
 

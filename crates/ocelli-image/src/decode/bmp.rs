@@ -94,6 +94,8 @@ struct Header {
 const FILE_HEADER_BYTES: usize = 14;
 const CORE_HEADER_BYTES: usize = 12;
 const INFO_HEADER_BYTES: usize = 40;
+/// Five bits for each colour, where a header names no masks.
+const MASKS_OF_16_BITS: [u32; 4] = [0x7c00, 0x03e0, 0x001f, 0];
 
 impl Header {
     fn parse(bytes: &[u8]) -> Result<Self, Error> {
@@ -109,7 +111,10 @@ impl Header {
                 height,
                 top_down: false,
                 bits,
-                packing: Packing::Plain,
+                packing: match bits {
+                    16 => Packing::Masks(MASKS_OF_16_BITS),
+                    _ => Packing::Plain,
+                },
                 palette,
                 data,
             };
@@ -179,13 +184,14 @@ impl Header {
 fn packing(bytes: &[u8], size: usize, bits: u32) -> Result<Packing, Error> {
     let compression = double_word(bytes, 30)?;
     match (compression, bits) {
-        (0, 16) => Ok(Packing::Masks([0x7c00, 0x03e0, 0x001f, 0])),
+        (0, 16) => Ok(Packing::Masks(MASKS_OF_16_BITS)),
         (0, _) => Ok(Packing::Plain),
         (1, 8) | (2, 4) if size != 64 => Ok(Packing::Runs),
         (3 | 6, 16 | 32) if size != 64 => {
             let mut masks = [0; 4];
-            // Only the longer headers and kind 6 name opacity.
-            let count = if size >= 56 || compression == 6 { 4 } else { 3 };
+            // Only the longer headers and kind 6 name opacity; the reference leaves that of 16 bits out.
+            let has_opacity = bits == 32 && (size >= 56 || compression == 6);
+            let count = if has_opacity { 4 } else { 3 };
             for (i, mask) in masks.iter_mut().enumerate().take(count) {
                 *mask = double_word(bytes, FILE_HEADER_BYTES + INFO_HEADER_BYTES + 4 * i)?;
             }

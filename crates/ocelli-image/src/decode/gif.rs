@@ -1,6 +1,6 @@
 //! GIF: the first frame, or all of them one after the other, on their canvas.
 //!
-//! The blocks are walked to the trailer first, so that a file cut anywhere is known as such; a frame is
+//! The blocks are walked to the end first, so that a file cut inside one is known as such; a frame is
 //! unpacked only when it is wanted.
 
 use std::ops::ControlFlow;
@@ -96,7 +96,13 @@ impl<'a> File<'a> {
         let mut control = Control::default();
         let mut frames = Vec::new();
         loop {
-            match blocks.take(1)?[0] {
+            // Not all writers end a file as they should. One that is cut inside a frame is cut.
+            let introducer = match blocks.take(1) {
+                Ok(byte) => byte[0],
+                Err(_) if !frames.is_empty() => break,
+                Err(truncated) => return Err(truncated),
+            };
+            match introducer {
                 0x21 => {
                     if let Some(found) = blocks.extension()? {
                         control = found;
@@ -117,9 +123,8 @@ impl<'a> File<'a> {
                     check_frames(frames.len(), width, height)?;
                 }
                 0x3b => break,
-                // Stray terminators between blocks are common and harmless.
-                0 => {}
-                _ => return Err(corrupt("an unknown block")),
+                // Stray bytes between blocks are passed over, as the reference does.
+                _ => {}
             }
         }
         if frames.is_empty() {
@@ -136,14 +141,25 @@ impl<'a> File<'a> {
     /// frame has a transparent colour, else its first colour, as the reference has it.
     fn canvas(&self, options: &DecodeOptions) -> Result<RgbImage, Error> {
         let (frame, control) = &self.frames[0];
-        let first = || frame.colours?.first_chunk::<3>().copied();
-        let colour = match control.transparent {
-            Some(_) => options.background,
-            None => first().unwrap_or(options.background),
+        let first = frame.colours.first_chunk::<3>();
+        let colour = match (control.transparent, first) {
+            (None, Some(first)) => *first,
+            _ => options.background,
         };
         RgbImage::filled(self.width, self.height, colour)
     }
 }
+
+/// The colours of a file that names none: its indices are taken for shades, as the reference has it.
+static GREYS: [[u8; 3]; 256] = {
+    let mut greys = [[0; 3]; 256];
+    let mut index = 0;
+    while index < 256 {
+        greys[index] = [index as u8; 3];
+        index += 1;
+    }
+    greys
+};
 
 /// How a frame is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -225,7 +241,7 @@ struct Frame<'a> {
     width: u32,
     height: u32,
     interlaced: bool,
-    colours: Option<&'a [u8]>,
+    colours: &'a [u8],
     code_bits: u8,
     data: Vec<&'a [u8]>,
 }
@@ -234,6 +250,7 @@ impl<'a> Frame<'a> {
     fn parse(blocks: &mut Blocks<'a>, global: Option<&'a [u8]>) -> Result<Self, Error> {
         let head = blocks.take(9)?;
         let colours = blocks.colour_table(head[8])?.or(global);
+        let colours = colours.unwrap_or(GREYS.as_flattened());
         let code_bits = blocks.take(1)?[0];
         let mut data = Vec::new();
         while let Some(block) = blocks.sub_block()? {
@@ -265,7 +282,7 @@ impl<'a> Frame<'a> {
         indices: &[u8],
         transparent: Option<u8>,
     ) -> Result<(), Error> {
-        let table = self.colours.ok_or(corrupt("no palette"))?;
+        let table = self.colours;
         let columns = self.columns(image);
         if columns == 0 {
             return Ok(());

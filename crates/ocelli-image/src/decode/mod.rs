@@ -11,6 +11,7 @@ mod jpeg;
 mod lzw;
 mod png;
 mod png_frames;
+mod png_text;
 mod sniff;
 mod webp;
 

@@ -3,6 +3,7 @@
 //! The chunks are walked here first. Only those that make the picture go on to the decoder,
 //! so text, profile and animation chunks cost nothing, whatever they claim to unpack to.
 
+use super::png_text::Held;
 use super::{DecodeOptions, Stated, Stored, check_size, flatten, working_bytes};
 use crate::{Error, Format, Orientation, RgbImage};
 
@@ -44,7 +45,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     }
     Ok(Stored {
         image: RgbImage::new(header.width, header.height, pixels)?,
-        orientation: chunks.orientation,
+        orientation: chunks.held.orientation(),
     })
 }
 
@@ -55,7 +56,7 @@ pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Er
     Ok(Stated {
         width: header.width,
         height: header.height,
-        orientation: Chunks::parse(bytes)?.orientation,
+        orientation: Chunks::parse(bytes)?.held.orientation(),
         working_bytes: working_bytes((header.width, header.height), 3),
     })
 }
@@ -113,8 +114,7 @@ struct Chunks<'a> {
     picture: Vec<u8>,
     /// The body of `tRNS`.
     opacity: Option<&'a [u8]>,
-    /// From `eXIf`.
-    orientation: Option<Orientation>,
+    held: Held,
 }
 
 impl<'a> Chunks<'a> {
@@ -124,7 +124,7 @@ impl<'a> Chunks<'a> {
         let mut found = Self {
             picture: bytes[..SIGNATURE_BYTES].to_vec(),
             opacity: None,
-            orientation: None,
+            held: Held::default(),
         };
         let mut rest = &bytes[SIGNATURE_BYTES..];
         loop {
@@ -144,7 +144,8 @@ impl<'a> Chunks<'a> {
                     return Ok(found);
                 }
                 b"tRNS" => found.opacity = Some(&body[..length]),
-                b"eXIf" => found.orientation = Orientation::from_exif(&body[..length]),
+                b"eXIf" => found.held.exif = Orientation::from_exif(&body[..length]),
+                b"tEXt" | b"zTXt" | b"iTXt" => found.held.read(whole),
                 // An upper-case first letter says that the picture cannot be shown without this chunk.
                 [b'A'..=b'Z', ..] => return Err(corrupt("an unknown critical chunk")),
                 _ => {}

@@ -28,7 +28,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     options.check_time()?;
     Ok(Stored {
         image: flattened(&decoder, pixels, (width, height), options)?,
-        orientation: survey.orientation,
+        orientation: survey.exif.or(survey.xmp),
     })
 }
 
@@ -39,7 +39,7 @@ pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Er
     Ok(Stated {
         width,
         height,
-        orientation: survey.orientation,
+        orientation: survey.exif.or(survey.xmp),
         // The picture with its opacity, once inside the decoder and once as its result.
         working_bytes: working_bytes((width, height), 8),
     })
@@ -159,7 +159,8 @@ fn open<'a>(
 ) -> Result<(Decoder<'a>, Survey<'a>), Error> {
     let mut survey = Survey {
         options,
-        orientation: None,
+        exif: None,
+        xmp: None,
         frames: Vec::new(),
     };
     let size = word(bytes, 4)? as usize;
@@ -226,7 +227,9 @@ fn refused(error: &image_webp::DecodingError) -> Error {
 /// What is looked for in the chunks.
 struct Survey<'a> {
     options: &'a DecodeOptions,
-    orientation: Option<Orientation>,
+    /// How the camera was held, by each of the two that may say it.
+    exif: Option<Orientation>,
+    xmp: Option<Orientation>,
     frames: Vec<Frame<'a>>,
 }
 
@@ -270,7 +273,11 @@ impl<'a> Survey<'a> {
                 self.chunks(&body[16..], depth + 1)
             }
             b"EXIF" => {
-                self.orientation = self.orientation.or(Orientation::from_exif(body));
+                self.exif = self.exif.or(Orientation::from_exif(body));
+                Ok(())
+            }
+            b"XMP " => {
+                self.xmp = self.xmp.or(Orientation::from_xmp(body));
                 Ok(())
             }
             b"VP8X" | b"VP8 " | b"VP8L" | b"ANMF" => Err(corrupt("a chunk is too short")),

@@ -71,14 +71,14 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Stored, Er
     let space = ColourSpace::of(&frame, decoder.jfif, decoder.adobe_transform)?;
     Ok(Stored {
         image: render::to_rgb(&frame, space)?,
-        orientation: decoder.orientation,
+        orientation: decoder.held.orientation(),
     })
 }
 
 /// The size, and how the camera was held, as far as the first scan; no pixel is unpacked.
 pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Error> {
     let mut rest = Bytes { rest: bytes };
-    let (mut size, mut orientation) = (None, None);
+    let (mut size, mut held) = (None, Held::default());
     loop {
         match rest.marker()? {
             marker::START | 0x01 | marker::FIRST_RESTART..=marker::LAST_RESTART => {}
@@ -87,9 +87,7 @@ pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Er
                 let body = rest.segment()?;
                 match marker {
                     0xc0..=0xc2 => size = Some(frame::Header::parse(body, marker == 0xc2)?),
-                    0xe1 if body.starts_with(b"Exif\0\0") => {
-                        orientation = orientation.or(Orientation::from_exif(body));
-                    }
+                    0xe1 => held.read(body),
                     _ => {
                         if let Some(feature) = unsupported_coding(marker) {
                             return Err(unsupported(feature));
@@ -104,7 +102,7 @@ pub(super) fn stated(bytes: &[u8], options: &DecodeOptions) -> Result<Stated, Er
     Ok(Stated {
         width: frame.width,
         height: frame.height,
-        orientation,
+        orientation: held.orientation(),
         working_bytes: frame.working_bytes(),
     })
 }
@@ -170,7 +168,29 @@ struct Decoder {
     scans: usize,
     jfif: bool,
     adobe_transform: Option<u8>,
-    orientation: Option<Orientation>,
+    held: Held,
+}
+
+/// How the camera was held, by the first segment of each kind that says it.
+#[derive(Default)]
+struct Held {
+    exif: Option<Orientation>,
+    xmp: Option<Orientation>,
+}
+
+impl Held {
+    /// Reads the body of an `APP1` segment.
+    fn read(&mut self, body: &[u8]) {
+        if body.starts_with(b"Exif\0\0") {
+            self.exif = self.exif.or(Orientation::from_exif(body));
+        } else if let Some(packet) = body.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0") {
+            self.xmp = self.xmp.or(Orientation::from_xmp(packet));
+        }
+    }
+
+    fn orientation(&self) -> Option<Orientation> {
+        self.exif.or(self.xmp)
+    }
 }
 
 impl Decoder {
@@ -210,9 +230,7 @@ impl Decoder {
     fn application(&mut self, marker: u8, body: &[u8]) {
         match marker {
             0xe0 if body.starts_with(b"JFIF\0") => self.jfif = true,
-            0xe1 if body.starts_with(b"Exif\0\0") => {
-                self.orientation = self.orientation.or(Orientation::from_exif(body));
-            }
+            0xe1 => self.held.read(body),
             0xee if body.starts_with(b"Adobe") => self.adobe_transform = body.get(11).copied(),
             _ => {}
         }

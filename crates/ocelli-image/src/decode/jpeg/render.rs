@@ -35,8 +35,9 @@ impl ColourSpace {
             ([_, _, _], Some(0)) if !jfif => Self::Rgb,
             ([b'R', b'G', b'B'], None) if !jfif => Self::Rgb,
             ([_, _, _], _) => Self::YCbCr,
-            ([_, _, _, _], Some(2)) => Self::Ycck,
-            ([_, _, _, _], _) => Self::Cmyk,
+            ([_, _, _, _], None | Some(0)) => Self::Cmyk,
+            // 2, and what the reference takes for it.
+            ([_, _, _, _], Some(_)) => Self::Ycck,
             _ => return Err(unsupported("a number of colours other than 1, 3 or 4")),
         })
     }

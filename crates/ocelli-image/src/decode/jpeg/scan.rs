@@ -53,14 +53,12 @@ impl Scan {
         let listed = header.get(1..1 + 2 * count).ok_or_else(wrong)?;
         let mut members: Vec<Member> = Vec::new();
         for entry in listed.chunks_exact(2) {
-            let component = frame
-                .components
-                .iter()
-                .position(|c| c.id == entry[0])
+            // Some writers give all components one identifier: they are meant in order then.
+            let is_taken = |at| members.iter().any(|member| member.component == at);
+            let mut components = frame.components.iter().enumerate();
+            let (component, _) = components
+                .find(|&(at, component)| component.id == entry[0] && !is_taken(at))
                 .ok_or_else(wrong)?;
-            if members.iter().any(|member| member.component == component) {
-                return Err(wrong());
-            }
             let (dc_table, ac_table) = (usize::from(entry[1] >> 4), usize::from(entry[1] & 15));
             members.push(Member {
                 component,
