@@ -5,10 +5,29 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind};
 
 use crate::Error;
 use crate::vocabulary::{TokenKind, Vocabulary};
+
+/// Bytes that a token which is cut out of text may have. Those of real models have fewer than 100.
+const LONGEST: usize = 4096;
+/// Bytes of a text up to which searching for it may be prepared in full.
+const LONGEST_PREPARED: usize = 64;
+
+/// Searches for texts. Preparing it takes a time that grows with their length, also where a text repeats itself: in full it
+/// would grow with the square of it.
+pub(crate) fn searcher<T: AsRef<[u8]>>(
+    texts: &[T],
+    kind: MatchKind,
+) -> Result<AhoCorasick, BuildError> {
+    let longest = texts.iter().map(|text| text.as_ref().len()).max();
+    let plain = longest > Some(LONGEST_PREPARED);
+    AhoCorasick::builder()
+        .match_kind(kind)
+        .kind(plain.then_some(AhoCorasickKind::ContiguousNFA))
+        .build(texts)
+}
 
 /// One token that was found as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,13 +62,21 @@ impl Searcher {
                 ids,
             });
         }
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(&texts)
-            .map_err(|error| {
-                let found = format!("{} control and user-defined tokens: {error}", texts.len());
-                Error::vocabulary("tokenizer.ggml.tokens", found, "fewer or shorter ones")
-            })?;
+        if let Some((id, text)) = ids
+            .iter()
+            .zip(&texts)
+            .find(|(_, text)| text.len() > LONGEST)
+        {
+            return Err(Error::vocabulary(
+                format!("tokenizer.ggml.tokens[{id}]"),
+                format!("a control or user-defined token of {} bytes", text.len()),
+                format!("at most {LONGEST}"),
+            ));
+        }
+        let automaton = searcher(&texts, MatchKind::LeftmostLongest).map_err(|error| {
+            let found = format!("{} control and user-defined tokens: {error}", texts.len());
+            Error::vocabulary("tokenizer.ggml.tokens", found, "fewer or shorter ones")
+        })?;
         Ok(Self {
             automaton: Some(automaton),
             ids,

@@ -20,6 +20,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
+use crate::cut::searcher;
 use crate::pieces::{Origin, Piece, Source};
 
 /// Control tokens with more bytes in total are not split up into their parts.
@@ -101,7 +102,7 @@ impl Marker {
             .filter(|&c| markable(c))
             .collect();
         let joined = reserved.join("\n");
-        let whole = AhoCorasick::new(&reserved).ok();
+        let whole = searcher(&reserved, MatchKind::Standard).ok();
         let harmless = |text: &&String| {
             !text.is_empty()
                 && !joined.contains(text.as_str())
@@ -113,10 +114,7 @@ impl Marker {
         };
         let spared = match spared.is_empty() {
             true => None,
-            false => AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(spared)
-                .ok(),
+            false => searcher(&spared, MatchKind::LeftmostLongest).ok(),
         };
         Self {
             reserved,
@@ -231,7 +229,7 @@ impl Dangers {
                 .collect()
         };
         Some(Self {
-            whole: AhoCorasick::new(reserved).ok(),
+            whole: searcher(reserved, MatchKind::Standard).ok(),
             starts: each(&|text, at| text[..at].to_owned()),
             ends: each(&|text, at| text[at..].to_owned()),
             longest: reserved.iter().map(String::len).max().unwrap_or(0),
