@@ -205,3 +205,27 @@ fn videos_that_cannot_be_seen_are_told_beside_pictures_that_can() {
     assert_eq!(ran.code, Some(8), "{ran:?}");
     assert!(ran.stderr.contains("gone.mp4"), "{ran:?}");
 }
+
+/// Families that resize pictures can be asked for other sizes, also where the file's least and most are one number.
+#[test]
+fn a_file_with_one_number_for_least_and_most_pixels_still_resizes_as_asked() {
+    let folder = Folder::new();
+    let model = folder.model(|pair| {
+        for key in ["image_min_pixels", "image_max_pixels"] {
+            let pixels = ocelli_gguf::Value::U32(1 << 16);
+            pair.mmproj.set(&format!("clip.vision.{key}"), pixels);
+        }
+    });
+    let scene = picture("photo.png");
+    let tokens = |options: &[&str]| {
+        let all = [&[&scene[..], "--json"][..], options].concat();
+        let printed = ocelli(&model.arguments("plan", &all)).ok();
+        let planned = json(&printed);
+        planned["images"][0]["tokens"].as_u64().unwrap()
+    };
+    let own = tokens(&[]);
+    let fewer = tokens(&["--image-min-tokens", "1", "--image-max-tokens", "9"]);
+    assert!(fewer <= 9 && own > 9, "{fewer} of {own}");
+    let more = tokens(&["--image-max-tokens", "200", "--image-min-tokens", "150"]);
+    assert!((150..=200).contains(&more), "{more} after {own}");
+}

@@ -175,6 +175,11 @@ pub trait VisionModel: Send + Sync {
         }
     }
 
+    /// Whether every picture has the same grid, whatever the budget.
+    fn has_one_size(&self) -> bool {
+        false
+    }
+
     /// The grid of a picture of this size under `budget`: the one place where it is computed. Unless a
     /// family says otherwise, sides are stretched to multiples of a token.
     ///

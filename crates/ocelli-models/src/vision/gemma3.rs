@@ -80,6 +80,10 @@ impl VisionModel for Gemma3Vision {
         &self.shape
     }
 
+    fn has_one_size(&self) -> bool {
+        true
+    }
+
     fn largest_grid(&self, _: &Budget) -> Grid {
         self.encoder.grid
     }

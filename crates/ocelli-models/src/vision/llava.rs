@@ -79,6 +79,10 @@ impl VisionModel for LlavaVision {
         &self.shape
     }
 
+    fn has_one_size(&self) -> bool {
+        true
+    }
+
     fn largest_grid(&self, _: &Budget) -> Grid {
         self.encoder.grid
     }

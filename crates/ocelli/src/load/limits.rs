@@ -24,7 +24,7 @@ const FEATURE_BYTES: usize = 512 << 20;
 
 pub(crate) fn picture_budget(vision: &dyn VisionModel, options: &Options) -> Result<Budget, Error> {
     let own = vision.budget();
-    if own.min_pixels == own.max_pixels {
+    if vision.has_one_size() {
         return fixed_budget(own, options);
     }
     let area = u64::from(own.factor) * u64::from(own.factor);
