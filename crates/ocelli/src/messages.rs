@@ -1,12 +1,14 @@
 //! OpenAI message lists from JSON, for conversations that a command line cannot spell.
 
+mod address;
+
 use std::path::Path;
 
-use base64::Engine as _;
 use ocelli_text::ToolCall;
 use serde_json::{Map, Value};
 
 use crate::{Error, Fps, ImageSource, MOST_FRAMES, Message, Part, Role, Video, VideoSource};
+use address::{read_data, read_url};
 
 /// Reads `[{"role", "content"}, ...]`, or an object with such a list as `messages`.
 ///
@@ -238,32 +240,6 @@ fn read_video(
         sampled: fps.unwrap_or(Fps::USUAL),
         most_frames,
     })
-}
-
-/// The bytes of a `data:` URL of this kind.
-fn read_data(url: &str, kind: &str, place: &str) -> Result<Vec<u8>, Error> {
-    let need = || wrong(place, format!("data URI must be {kind}*;base64"));
-    let rest = url.strip_prefix("data:").unwrap_or(url);
-    let (head, data) = rest.split_once(',').ok_or_else(need)?;
-    if !head.starts_with(kind) || !head.ends_with(";base64") {
-        return Err(need());
-    }
-    let decoded = base64::engine::general_purpose::STANDARD.decode(data.trim());
-    decoded.map_err(|_| need())
-}
-
-fn read_url(url: &str, place: &str, base: &Path) -> Result<ImageSource, Error> {
-    if url.starts_with("data:") {
-        return Ok(ImageSource::Bytes(read_data(url, "image/", place)?));
-    }
-    if url.starts_with("http://") || url.starts_with("https://") {
-        return Err(wrong(
-            place,
-            "pictures and videos are not fetched; give a file or a data URI",
-        ));
-    }
-    let path = url.strip_prefix("file://").unwrap_or(url);
-    Ok(ImageSource::File(base.join(path)))
 }
 
 #[cfg(test)]
