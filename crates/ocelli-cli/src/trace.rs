@@ -11,7 +11,7 @@ use crate::prompt;
 /// Runs the command.
 ///
 /// # Errors
-/// As the library, and when the file cannot be written.
+/// As the library, when the file cannot be written, and, once it is, when it holds values that are not finite.
 pub(crate) fn trace(args: &TraceArgs) -> Result<(), Failure> {
     refuse_bad_target("--out", &args.out)?;
     let (mut model, request) = prepare(&args.stages, Precision::F32)?;
@@ -22,6 +22,8 @@ pub(crate) fn trace(args: &TraceArgs) -> Result<(), Failure> {
         trace.stages.len(),
         args.out.display()
     );
+    // They are in the file all the same: there one sees what spoilt them.
+    trace.check_finite()?;
     Ok(())
 }
 

@@ -178,6 +178,19 @@ fn a_trace_verifies_against_itself_and_names_its_stages() {
 }
 
 #[test]
+fn a_trace_of_numbers_that_are_none_is_written_and_ends_with_70() {
+    let folder = Folder::new();
+    let model = folder.model(|pair| pair.text.tensor("blk.1.ffn_down.weight").values[0] = f32::NAN);
+    let out = folder.path("spoilt.safetensors");
+    let traced = ocelli(&model.arguments("trace", &["-p", "x", "--out", &out]));
+    assert_eq!(traced.code, Some(70), "{traced:?}");
+    let expected = "error: numerical_error: non-finite values at text.layer.1.";
+    assert!(traced.stderr.contains(expected), "{traced:?}");
+    assert!(traced.stderr.contains("stages written"), "{traced:?}");
+    assert!(std::fs::metadata(&out).is_ok_and(|file| file.len() > 1000));
+}
+
+#[test]
 fn bad_targets_and_references_are_found_before_the_work() {
     let folder = Folder::new();
     let model = folder.model(|_| {});

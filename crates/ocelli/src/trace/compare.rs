@@ -76,7 +76,7 @@ fn difference(got: &Entry, expected: &Entry) -> f64 {
 }
 
 /// Where a stage comes in a run, so that the first one that is wrong comes first.
-fn order(name: &str) -> (usize, Vec<usize>, String) {
+pub(super) fn order(name: &str) -> (usize, Vec<usize>, String) {
     const STAGES: [&str; 17] = [
         "image.grid",
         "image.pixels",

@@ -7,6 +7,7 @@
 //! patches one below the other. `docs/verify.md` has the shapes.
 
 mod compare;
+mod finite;
 mod record;
 
 pub use compare::{StageReport, compare};
