@@ -5,8 +5,8 @@
 
 mod common;
 
-use common::{Folder, ocelli, picture};
-use ocelli_gguf::Value;
+use common::{Folder, Model, ocelli, picture};
+use ocelli_gguf::{Array, Value};
 use ocelli_testkit::tiny::TinyFile;
 
 /// What a test breaks in a file.
@@ -16,13 +16,19 @@ fn string(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
-/// Each change makes a text model that ends with 3 and these words.
+/// Each change makes a text model that ends with 3 and these words, and of which `inspect` does not say that it runs.
 fn no_text_model(cases: &[(&str, Change)]) {
     for (message, change) in cases {
         let folder = Folder::new();
         let model = folder.model(|pair| change(&mut pair.text));
         std::fs::remove_file(&model.mmproj).unwrap();
         ocelli(&["run", "-m", &model.text, "-n", "1", "x"]).fails(3, message);
+        let seen = ocelli(&["inspect", &model.text]);
+        let says = |line: &str| line.starts_with("  runs         no: ") && line.contains(message);
+        assert!(
+            seen.code == Some(3) || seen.stdout.lines().any(says),
+            "{message}: {seen:?}"
+        );
     }
 }
 
@@ -111,6 +117,92 @@ fn tensors_and_vocabularies_that_make_no_text_model_end_with_3() {
 }
 
 #[test]
+fn what_would_make_answers_without_sense_where_it_is_missing_is_not_guessed() {
+    no_text_model(&[
+        ("'qwen3vl.rope.freq_base' is missing", |text| {
+            text.remove("qwen3vl.rope.freq_base");
+        }),
+        ("token_type: found none, need one number", |text| {
+            text.remove("tokenizer.ggml.token_type");
+        }),
+        ("token_type: found none, need one number", |text| {
+            text.set("tokenizer.ggml.token_type", Value::from(Vec::<i32>::new()));
+        }),
+        ("tokenizer.ggml.merges: found none, need", |text| {
+            text.set("tokenizer.ggml.merges", Value::from(Vec::<String>::new()));
+        }),
+        (
+            "bos_token_id: found nothing, need the begin token",
+            |text| {
+                text.set("tokenizer.ggml.add_bos_token", Value::Bool(true));
+            },
+        ),
+        (
+            "rope.scaling.type is missing beside rope.scaling.yarn_beta_fast, need 'yarn'",
+            |text| {
+                text.set("qwen3vl.rope.scaling.factor", Value::F32(4.0));
+                text.set("qwen3vl.rope.scaling.yarn_beta_fast", Value::F32(32.0));
+            },
+        ),
+    ]);
+}
+
+/// `plan` and `inspect` run nothing, but what they say of a model that cannot be run would be wrong.
+#[test]
+fn a_model_that_cannot_be_run_is_neither_planned_for_nor_said_to_run() {
+    let folder = Folder::new();
+    let cases: [(i32, &str, Change); 2] = [
+        (3, "token_type: found none", |text| {
+            text.remove("tokenizer.ggml.token_type");
+        }),
+        (
+            4,
+            "token '<|image_pad|>' not in this model's vocabulary",
+            |text| {
+                let Some(Value::Array(Array::String(tokens))) = text.get("tokenizer.ggml.tokens")
+                else {
+                    panic!("a list of tokens");
+                };
+                let renamed = |text: &str| match text {
+                    "<|image_pad|>" => "<|other|>".to_owned(),
+                    other => other.to_owned(),
+                };
+                let tokens: Vec<String> = tokens.iter().map(renamed).collect();
+                text.set("tokenizer.ggml.tokens", Value::from(tokens));
+            },
+        ),
+    ];
+    for (code, message, change) in cases {
+        let model = folder.model(|pair| change(&mut pair.text));
+        not_run(&model, code, message);
+    }
+    // The same bytes under another type of as many: behind the name stand the rank and two dimensions.
+    let model = folder.model(|_| {});
+    let mut bytes = std::fs::read(&model.text).unwrap();
+    let name = b"blk.0.attn_q.weight";
+    let at = bytes.windows(name.len()).position(|window| window == name);
+    let ty = &mut bytes[at.unwrap() + name.len() + 4 + 2 * 8..][..4];
+    assert_eq!(ty, 0u32.to_le_bytes(), "F32");
+    ty.copy_from_slice(&26u32.to_le_bytes());
+    std::fs::write(&model.text, bytes).unwrap();
+    not_run(
+        &model,
+        3,
+        "type I32 cannot be run by this backend; take the model in another",
+    );
+}
+
+fn not_run(model: &Model, code: i32, message: &str) {
+    let scene = picture("photo.png");
+    let run = model.run(&["--image", &scene, "-n", "1", "x"]);
+    run.fails(code, message);
+    ocelli(&model.arguments("plan", &[&scene])).fails(code, message);
+    let seen = ocelli(&["inspect", &model.text, &model.mmproj]).ok();
+    let says = |line: &str| line.starts_with("  runs         no: ") && line.contains(message);
+    assert!(seen.lines().any(says), "{seen}");
+}
+
+#[test]
 fn a_context_that_is_longer_than_any_machine_holds_is_no_error_of_the_file() {
     let folder = Folder::new();
     let model = folder.model(|pair| {
@@ -122,7 +214,7 @@ fn a_context_that_is_longer_than_any_machine_holds_is_no_error_of_the_file() {
 
 #[test]
 fn metadata_and_tensors_that_make_no_projector_end_with_3() {
-    let cases: [(&str, Change); 13] = [
+    let cases: [(&str, Change); 14] = [
         ("'nosuch_merger' not supported; supported: ", |mmproj| {
             mmproj.set("clip.projector_type", string("nosuch_merger"));
         }),
@@ -132,6 +224,9 @@ fn metadata_and_tensors_that_make_no_projector_end_with_3() {
         ("image_mean[0] is NaN", |mmproj| {
             let mean = vec![f32::NAN, 0.5, 0.5];
             mmproj.set("clip.vision.image_mean", Value::from(mean));
+        }),
+        ("image_mean has 4 values, need 3", |mmproj| {
+            mmproj.set("clip.vision.image_mean", Value::from(vec![0.5f32; 4]));
         }),
         ("image_std has 2 values", |mmproj| {
             mmproj.set("clip.vision.image_std", Value::from(vec![0.5f32, 0.5]));

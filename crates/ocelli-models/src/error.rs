@@ -84,7 +84,9 @@ pub enum Error {
         more: String,
     },
     /// A tensor type without arithmetic.
-    #[error("bad model file: {file}: tensor '{name}': {source}")]
+    #[error(
+        "bad model file: {file}: tensor '{name}': {source}; take the model in another quantisation"
+    )]
     Pack {
         /// File that was opened.
         file: String,

@@ -128,6 +128,10 @@ impl<'a> Loader<'a> {
                 expected,
             });
         }
+        // Backends that compute nothing would take any type: what cannot be run shall be known before.
+        if !info.ty().is_runnable() {
+            return Err(self.pack_error(info.name(), PackError::UnsupportedType(info.ty().name())));
+        }
         Ok(info)
     }
 
@@ -136,9 +140,6 @@ impl<'a> Loader<'a> {
         info: &TensorInfo,
         rows: std::ops::Range<usize>,
     ) -> Result<Vec<f32>, Error> {
-        if !info.ty().is_runnable() {
-            return Err(self.pack_error(info.name(), PackError::UnsupportedType(info.ty().name())));
-        }
         let row_bytes = info.ty().row_bytes(info.row_elements()).unwrap_or(0);
         let mut values = vec![0.0; rows.len() * info.row_elements()];
         let data = &self.gguf.data(info)[rows.start * row_bytes..rows.end * row_bytes];

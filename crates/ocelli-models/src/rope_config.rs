@@ -6,12 +6,13 @@ use crate::parts::{AxisOfFrequency, Rotary, Scaling, Temperature};
 use crate::{Error, Scope};
 
 impl Rotary {
-    /// Reads the `rope.*` keys and, if the file has them, the factors of `rope_freqs.weight`.
+    /// Reads the `rope.*` keys and, if the file has them, the factors of `rope_freqs.weight`. The base is only guessed where
+    /// all models that leave it out have the `usual` one.
     pub(crate) fn load(
         keys: &Keys<'_>,
         root: &Scope<'_>,
         config: &TextConfig,
-        axes: AxisOfFrequency,
+        (axes, usual): (AxisOfFrequency, Option<f32>),
     ) -> Result<Self, Error> {
         let head = config.heads.dim;
         let dim = keys.u32("rope.dimension_count")?.unwrap_or(head as u32) as usize;
@@ -20,7 +21,7 @@ impl Rotary {
                 "rope.dimension_count is {dim}, need an even number up to {head} (a head)"
             )));
         }
-        let theta = keys.positive("rope.freq_base", Some(10_000.0))?;
+        let theta = keys.positive("rope.freq_base", usual)?;
         let mut rotary = Self::new(dim, theta, axes).scaled(scaling(keys, config)?);
         if root.has("rope_freqs.weight") {
             let factors = root.values("rope_freqs.weight", &[dim / 2])?;
@@ -31,6 +32,20 @@ impl Rotary {
         }
         Ok(rotary)
     }
+}
+
+/// Keys that only YaRN has: current files', then Ollama's.
+const YARN_ONLY: [&str; 6] = [
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_log_multiplier",
+    "rope.scaling.beta_fast",
+    "rope.scaling.beta_slow",
+    "rope.scaling.mscale_all_dim",
+];
+
+fn has(keys: &Keys<'_>, name: &str) -> bool {
+    keys.metadata().get(&keys.key(name)).is_some()
 }
 
 /// How the `rope.scaling.*` keys stretch frequencies.
@@ -45,6 +60,13 @@ pub(crate) fn scaling(keys: &Keys<'_>, config: &TextConfig) -> Result<Scaling, E
     // Writers put 0 or 1 where nothing is scaled.
     let factor = factor.filter(|f| *f != 0.0).unwrap_or(1.0);
     let factor = keys.sensible("rope.scaling.factor", factor)?;
+    if kind.is_none()
+        && let Some(name) = YARN_ONLY.iter().find(|name| has(keys, name))
+    {
+        return Err(keys.invalid(format!(
+            "rope.scaling.type is missing beside {name}, need 'yarn'"
+        )));
+    }
     match kind.unwrap_or("linear") {
         "none" => Ok(Scaling::None),
         _ if factor == 1.0 => Ok(Scaling::None),
@@ -67,7 +89,7 @@ pub(crate) fn scaling(keys: &Keys<'_>, config: &TextConfig) -> Result<Scaling, E
 /// A number under the first of two names that the file has: current files', then Ollama's.
 fn yarn_number(keys: &Keys<'_>, names: [&str; 2], default: f32) -> Result<f32, Error> {
     for name in names.map(|name| format!("rope.scaling.{name}")) {
-        if keys.metadata().get(&keys.key(&name)).is_some() {
+        if has(keys, &name) {
             return keys.positive(&name, None);
         }
     }

@@ -148,7 +148,15 @@ impl Vocabulary {
             Model::BytePair => {
                 vocabulary.merges = metadata
                     .required_str_array("tokenizer.ggml.merges")?
-                    .clone()
+                    .clone();
+                // Every text would fall apart into single bytes, which models answer without sense.
+                if vocabulary.merges.is_empty() {
+                    return Err(Error::vocabulary(
+                        "tokenizer.ggml.merges",
+                        "none",
+                        "at least 1",
+                    ));
+                }
             }
         }
         vocabulary.bos = id("bos")?;
@@ -233,13 +241,25 @@ impl Vocabulary {
                 ));
             }
         }
+        if self.add_bos == Some(true) && self.bos.is_none() {
+            return Err(Error::vocabulary(
+                "tokenizer.ggml.bos_token_id",
+                "nothing",
+                "the begin token that tokenizer.ggml.add_bos_token asks for",
+            ));
+        }
         Ok(())
     }
 }
 
 fn kinds(metadata: &Metadata) -> Result<Vec<TokenKind>, Error> {
     let key = "tokenizer.ggml.token_type";
+    // Without kinds, what steers a model would be read as plain text: an answer, and no sense in it.
     let numbers = metadata.i32_array(key)?.unwrap_or_default();
+    if numbers.is_empty() {
+        let need = "one number for each token, which tells control tokens from text";
+        return Err(metadata.error(key, "none".to_owned(), need).into());
+    }
     let mut kinds = Vec::with_capacity(numbers.len());
     for (id, &number) in numbers.iter().enumerate() {
         let Some(kind) = TokenKind::from_number(number) else {

@@ -15,6 +15,9 @@ use crate::rope_config::temperature;
 use crate::window_config::caches;
 use crate::{Error, Loader, Positions, Segment, Step, TextModel, TextShape, one_axis_positions};
 
+/// Base of the frequencies of the first models, whose files leave it out.
+const USUAL_THETA: f32 = 10_000.0;
+
 /// See the module.
 #[derive(Debug)]
 pub struct LlamaText {
@@ -44,7 +47,12 @@ impl LlamaText {
                     config.load_layer(&scope, attention, mlp_hidden)
                 })
                 .collect::<Result<_, Error>>()?,
-            rotary: Rotary::load(&keys, &root, &config, AxisOfFrequency::One)?,
+            rotary: Rotary::load(
+                &keys,
+                &root,
+                &config,
+                (AxisOfFrequency::One, Some(USUAL_THETA)),
+            )?,
             temperature: temperature(&keys, &config)?,
             shape: {
                 let name = loader.names().prefix().to_owned();

@@ -38,7 +38,7 @@ impl Qwen2Text {
                     config.load_layer(&scope, attention, mlp_hidden)
                 })
                 .collect::<Result<_, Error>>()?,
-            rotary: Rotary::load(&keys, &root, &config, AxisOfFrequency::One)?,
+            rotary: Rotary::load(&keys, &root, &config, (AxisOfFrequency::One, None))?,
             shape: config.shape(loader.finish("qwen2")?),
         })
     }

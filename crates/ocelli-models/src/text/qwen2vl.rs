@@ -42,7 +42,7 @@ impl Qwen2VlText {
                     config.load_layer(&scope, attention, mlp_hidden)
                 })
                 .collect::<Result<_, Error>>()?,
-            rotary: Rotary::load(&keys, &root, &config, axes)?,
+            rotary: Rotary::load(&keys, &root, &config, (axes, None))?,
             shape: config.shape(loader.finish("qwen2vl")?),
         })
     }

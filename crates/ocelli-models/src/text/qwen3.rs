@@ -39,7 +39,7 @@ impl Qwen3Text {
                     config.load_layer(&scope, attention, mlp_hidden)
                 })
                 .collect::<Result<_, Error>>()?,
-            rotary: Rotary::load(&keys, &root, &config, AxisOfFrequency::One)?,
+            rotary: Rotary::load(&keys, &root, &config, (AxisOfFrequency::One, None))?,
             shape: config.shape(loader.finish("qwen3")?),
         })
     }

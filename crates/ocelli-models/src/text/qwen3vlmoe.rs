@@ -50,7 +50,7 @@ impl Qwen3VlMoeText {
                     DecoderLayer::load(&scope, norms, attention, DecoderMlp::Experts(mlp))
                 })
                 .collect::<Result<_, Error>>()?,
-            rotary: Rotary::load(&keys, &root, &config, axes)?,
+            rotary: Rotary::load(&keys, &root, &config, (axes, None))?,
             shape: config.shape(loader.finish("qwen3vlmoe")?),
         })
     }

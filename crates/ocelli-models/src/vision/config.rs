@@ -199,7 +199,7 @@ pub(super) fn read_normalization(keys: &Keys<'_>) -> Result<Normalization, Error
             .metadata()
             .f32_array(&keys.key(name))?
             .ok_or_else(|| keys.invalid(format!("{name} is missing")))?;
-        let Some(&[r, g, b]) = values.first_chunk::<3>() else {
+        let &[r, g, b] = &values[..] else {
             return Err(keys.invalid(format!("{name} has {} values, need 3", values.len())));
         };
         Ok([r, g, b])

@@ -9,7 +9,7 @@ use ocelli_tensor::Measure;
 use serde::Serialize;
 
 use super::Cache;
-use crate::load::{CacheSize, DEFAULT_CONTEXT, cache_bytes, picture_budget};
+use crate::load::{CacheSize, DEFAULT_CONTEXT, cache_bytes, picture_budget, read_text};
 use crate::memory::available;
 use crate::{Error, Options};
 
@@ -41,15 +41,18 @@ pub(super) fn report(
     cache: Cache,
 ) -> Result<MemoryReport, Error> {
     let decoder = load_text(text, &Measure, &|_| {})?;
+    let mut row = None;
     let encoder = match vision {
         None => None,
         Some(file) => {
-            join(text, file)?;
+            row = Some(join(text, file)?);
             let encoder = load_vision(file, &Measure, &|_| {})?;
             check_fit((text, decoder.as_ref()), (file, encoder.as_ref()))?;
             Some(encoder)
         }
     };
+    // A model without words answers nothing.
+    read_text(text, decoder.as_ref(), row)?;
     Ok(add_up(decoder.as_ref(), encoder.as_deref(), cache))
 }
 

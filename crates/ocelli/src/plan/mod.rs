@@ -36,7 +36,8 @@ use ocelli_models::{Join, TextModel, VisionModel};
 use ocelli_tensor::{Backend, KvLayout, Measure, Work};
 
 use crate::load::{
-    Files, check_pair, context_tokens, kv_element, model_name, picture_budget, read_weights,
+    Files, check_pair, context_tokens, kv_element, model_name, picture_budget, read_text,
+    read_weights,
 };
 use crate::pictures::MOST_IMAGES;
 use crate::video::MOST_VIDEOS;
@@ -127,6 +128,7 @@ pub fn plan(
     let (text, vision) = read_weights(&files, &Measure, &mut |_, _| {})?;
     let join = check_pair(&files, text.as_ref(), vision.as_deref())?;
     let name = model_name(&files.text);
+    read_text(&files.text, text.as_ref(), join)?;
     let Some(vision) = vision else {
         return Err(Error::NoVision {
             model: name,
