@@ -175,6 +175,10 @@ pub enum Problem {
         offset: u64,
         alignment: u32,
     },
+    #[error(
+        "the {tensors} tensors that the header lists are followed by bytes that are neither data nor zero: the list goes on, or the file is damaged"
+    )]
+    Padding { tensors: u64 },
     #[error("tensor '{name}': data range {start}..{end} outside file (size {size})")]
     DataRange {
         name: String,

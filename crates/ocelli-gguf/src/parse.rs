@@ -53,6 +53,11 @@ pub(crate) fn parse(file: &Arc<str>, bytes: &[u8]) -> Result<Content, Problem> {
         tensors.push(parse_tensor(&mut cursor, index)?);
     }
     let data_start = cursor.position().next_multiple_of(alignment.into());
+    check_padding(
+        &bytes[cursor.position() as usize..],
+        data_start - cursor.position(),
+        tensor_count,
+    )?;
     place_tensors(&mut tensors, data_start, alignment, bytes.len() as u64)?;
     Ok(Content {
         version,
@@ -213,6 +218,16 @@ fn parse_tensor(cursor: &mut Cursor<'_>, index: u64) -> Result<TensorInfo, Probl
         offset,
         bytes,
     })
+}
+
+/// Checks that what fills up the header to its alignment is zero, as the format has it: a header that lists fewer tensors than
+/// there are would otherwise shift the data of all.
+fn check_padding(rest: &[u8], bytes: u64, tensors: u64) -> Result<(), Problem> {
+    let padding = &rest[..rest.len().min(bytes as usize)];
+    match padding.iter().any(|byte| *byte != 0) {
+        true => Err(Problem::Padding { tensors }),
+        false => Ok(()),
+    }
 }
 
 /// Makes offsets absolute and checks that all data is inside the file, aligned and without overlap.

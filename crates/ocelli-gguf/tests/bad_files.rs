@@ -284,6 +284,20 @@ fn a_file_cut_anywhere_is_refused_and_a_cut_in_the_data_says_so() {
     Gguf::from_bytes("model.gguf", Cow::Owned(whole[..need].to_vec())).expect("all data is there");
 }
 
+/// The data would be looked for where the rest of the list stands, and read without a complaint.
+#[test]
+fn a_list_of_fewer_tensors_than_there_are_is_refused() {
+    let whole = small_model();
+    let count = u64::from_le_bytes(whole[8..16].try_into().unwrap());
+    for fewer in 0..count {
+        let mut bytes = whole.clone();
+        bytes[8..16].copy_from_slice(&fewer.to_le_bytes());
+        let expected = format!("the {fewer} tensors that the header lists are followed by bytes");
+        let error = Gguf::from_bytes("model.gguf", Cow::Owned(bytes)).unwrap_err();
+        assert!(error.to_string().contains(&expected), "{error}");
+    }
+}
+
 #[test]
 fn paths_that_cannot_be_read_are_told_from_bad_files() {
     let folder = support::folder("unreadable");
