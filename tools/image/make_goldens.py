@@ -193,7 +193,8 @@ def sampling():
 
 
 def video_sizes():
-    """At which size the reference shows videos of so many frames: rule, frames, source, least and most tokens."""
+    """At which size the reference shows videos of so many frames: rule, frames, source, least and most tokens. Without
+    a least number the published settings of Qwen3-VL's processor hold (`shortest_edge` 4096, `longest_edge` 25165824)."""
     from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize as volume_resize
 
     rng = random.Random(7)
@@ -211,6 +212,10 @@ def video_sizes():
             volumes = dict(min_pixels=2 * least * 32**2, max_pixels=2 * most * 32**2)
             h, w = volume_resize(frames, height, width, 2, 32, **volumes)
             table.append(["volume", 32, frames, width, height, least, most, int(w), int(h)])
+    for frames in (2, 3, 4, 5, 768):
+        for width, height in [(1, 1), (32, 32), (20, 30), (40, 47), (48, 48), (49, 33), (70, 32), (100, 1), (1920, 1080)]:
+            h, w = volume_resize(frames, height, width, 2, 32, 4096, 25165824)
+            table.append(["volume", 32, frames, width, height, None, 12288, int(w), int(h)])
     write_json("video_sizes.json", table)
 
 

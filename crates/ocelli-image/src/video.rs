@@ -15,6 +15,10 @@ const MOST_FRAME_TOKENS: u64 = 768;
 /// Least tokens of one frame, or pair of frames, of Qwen2-VL and Qwen2.5-VL.
 const LEAST_FRAME_TOKENS: u64 = 128;
 
+/// Least tokens of a whole video of Qwen3-VL: 4096 pixels of all frames, as the published settings of its processor say
+/// (`shortest_edge`). Two frames that each would be one token are enlarged to four.
+const LEAST_VOLUME_TOKENS: u64 = 2;
+
 /// How a family chooses frames and their size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VideoRule {
@@ -124,7 +128,7 @@ impl VideoBudget {
         let bound = Budget {
             min_pixels: match self.rule {
                 VideoRule::Frames => self.frame_budget(2).min_pixels,
-                VideoRule::Volume => self.volume(self.min_tokens.unwrap_or(0)) / 2,
+                VideoRule::Volume => self.least_volume() / 2,
             },
             max_pixels: self.frame_tokens * self.area(),
             factor: self.factor,
@@ -141,6 +145,11 @@ impl VideoBudget {
         tokens
             .saturating_mul(self.area())
             .saturating_mul(u64::from(self.moments))
+    }
+
+    /// Least pixels of all frames under [`VideoRule::Volume`].
+    fn least_volume(&self) -> u64 {
+        self.volume(self.min_tokens.unwrap_or(LEAST_VOLUME_TOKENS))
     }
 
     /// Pixels of a frame under [`VideoRule::Frames`].
@@ -180,7 +189,7 @@ impl VideoBudget {
         let rounded = |side: f64| (side / factor).round_ties_even() * factor;
         let whole = (count / 2.0).round_ties_even() * 2.0;
         let most = self.volume(self.max_tokens) as f64;
-        let least = self.volume(self.min_tokens.unwrap_or(0)) as f64;
+        let least = self.least_volume() as f64;
         // No frame larger than a picture may be.
         let most = most.min((self.frame_tokens * self.area()) as f64 * whole.min(count));
         let least = least.min(most);

@@ -38,7 +38,7 @@ fn videos_are_shown_at_the_size_of_the_reference() {
             factor,
             moments: 2,
             rule: rule(&case),
-            min_tokens: Some(number(5)),
+            min_tokens: case[5].as_u64(),
             max_tokens: number(6),
             keeps_to_max: true,
             frame_tokens: 1 << 20,
