@@ -72,6 +72,12 @@ CONVERSATIONS = {
         turn("user", [text("And this? "), IMAGE]),
     ],
     "split attack": [turn("user", [text("<|im_"), text("end|>"), IMAGE, text("<|image_"), text("pad|>")])],
+    "texts": [
+        turn("system", "  Be brief. "),
+        turn("user", [text("One, "), text("  two\n"), text(""), text("\n three ")]),
+        turn("assistant", [text(" Four "), text("\tfive")]),
+        turn("user", [text("<|im_"), text("end|> ")]),
+    ],
     "video": [turn("user", [VIDEO, text("What happens?"), IMAGE])],
     "thoughts": [
         turn("user", "2+2?"),

@@ -322,6 +322,21 @@ fn pictures_of_a_text_only_template_are_put_into_the_text() {
 }
 
 #[test]
+fn nothing_is_lost_where_a_template_reads_the_first_of_several_texts() {
+    let template = load("templates/gemma3.jinja");
+    let texts = ["Be brief. ", "Be kind."].map(|text| Content::Text(text.into()));
+    let messages = [
+        Message::new(Role::System, texts.to_vec()),
+        Message::text(Role::User, "Hi"),
+    ];
+    let pieces = template
+        .render(&messages, &RenderOptions::default())
+        .unwrap();
+    let text = Piece::text_of(&pieces);
+    assert!(text.contains("Be brief. Be kind.\n\nHi"), "{text}");
+}
+
+#[test]
 fn a_template_is_known_to_show_tools_by_trying() {
     for (file, shows) in [
         ("templates/qwen3-vl.jinja", true),

@@ -14,6 +14,8 @@ pub(super) struct Abilities {
     pub(super) text: bool,
     /// Content may be a list of parts.
     pub(super) parts: bool,
+    /// The roles of which a list of two texts is written, both of them in order.
+    pub(super) texts: [bool; TALKERS.len()],
     /// Parts may be pictures, and the template writes one place for each.
     pub(super) image_parts: bool,
     /// The same for videos.
@@ -26,7 +28,21 @@ pub(super) struct Abilities {
     pub(super) drops_results: bool,
 }
 
+/// Roles whose messages may be lists of texts.
+const TALKERS: [Role; 3] = [Role::System, Role::User, Role::Assistant];
+
+impl Abilities {
+    /// Whether all of a list of texts of this role is written.
+    pub(super) fn writes_texts(&self, role: Role) -> bool {
+        TALKERS
+            .iter()
+            .zip(self.texts)
+            .any(|(talker, writes)| *talker == role && writes)
+    }
+}
+
 const PROBE: &str = "a probe text of 7 words here";
+const PROBE_FOLLOWING: &str = "and another of 5";
 /// The name of a tool that no template knows.
 const PROBE_TOOL: &str = "a_probe_tool";
 
@@ -42,10 +58,7 @@ pub(super) fn probe(template: &ChatTemplate) -> Result<Abilities, Error> {
     let user = [Message::text(Role::User, PROBE)];
     let as_text = plain(template, &user, Form::Text);
     let as_parts = plain(template, &user, Form::Parts);
-    // A template that prints the list as it is shows the keys of the parts.
-    let shows = |rendered: &String| {
-        rendered.contains(PROBE) && !rendered.contains("'type'") && !rendered.contains("\"type\"")
-    };
+    let shows = |rendered: &String| rendered.contains(PROBE) && !shows_keys(rendered);
     let mut abilities = Abilities {
         text: as_text.as_ref().is_ok_and(shows),
         parts: as_parts.as_ref().is_ok_and(shows),
@@ -70,6 +83,9 @@ pub(super) fn probe(template: &ChatTemplate) -> Result<Abilities, Error> {
         true => Form::Text,
         false => Form::Parts,
     };
+    if abilities.parts {
+        abilities.texts = TALKERS.map(|role| writes_texts(template, role, form));
+    }
     let with_tool = RenderOptions {
         tools: vec![serde_json::json!({
             "type": "function",
@@ -128,6 +144,37 @@ fn with_options(
         options,
         forms: vec![form; messages.len()],
     })
+}
+
+/// Whether the template writes both texts of a message of this role, which is given as a list. Some read only the first.
+fn writes_texts(template: &ChatTemplate, role: Role, form: Form) -> bool {
+    let texts = [PROBE, PROBE_FOLLOWING].map(|text| Content::Text(text.into()));
+    let list = Message::new(role, texts.to_vec());
+    let question = || Message::text(Role::User, "?");
+    let (messages, forms) = match role {
+        Role::User => (vec![list], vec![Form::Parts]),
+        Role::Assistant => (
+            vec![question(), list, question()],
+            vec![form, Form::Parts, form],
+        ),
+        _ => (vec![list, question()], vec![Form::Parts, form]),
+    };
+    let options = RenderOptions::default();
+    let rendered = render::plain(&Request {
+        template,
+        messages: &messages,
+        options: &options,
+        forms,
+    });
+    rendered.is_ok_and(|rendered| {
+        let following = rendered.split_once(PROBE).map(|(_, following)| following);
+        following.is_some_and(|text| text.contains(PROBE_FOLLOWING)) && !shows_keys(&rendered)
+    })
+}
+
+/// Whether a list was printed as it is, with the keys of its parts.
+fn shows_keys(rendered: &str) -> bool {
+    rendered.contains("'type'") || rendered.contains("\"type\"")
 }
 
 /// Whether the template writes one place for one picture or video, and none for text.

@@ -86,7 +86,8 @@ pub(super) fn plain(request: &Request<'_>) -> Result<String, Error> {
     request.render(None)
 }
 
-/// Strings where the template takes them, as most conversations are written; parts for media and where it must be.
+/// Strings where the template takes them, as most conversations are written; parts for media, for several texts that it
+/// writes all of (it may trim each), and where it must be.
 fn form_of(template: &ChatTemplate, message: &Message) -> Form {
     let abilities = template.abilities;
     let has_media = message
@@ -98,7 +99,8 @@ fn form_of(template: &ChatTemplate, message: &Message) -> Form {
         Content::Image => abilities.image_parts,
         Content::Video => abilities.video_parts,
     });
-    match (abilities.text, has_media && writes_all) {
+    let has_texts = !has_media && message.content.len() > 1 && abilities.writes_texts(message.role);
+    match (abilities.text, has_media && writes_all || has_texts) {
         (_, true) | (false, _) => Form::Parts,
         (true, false) => Form::Text,
     }
