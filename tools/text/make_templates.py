@@ -95,6 +95,13 @@ CONVERSATIONS = {
         turn("user", "Thanks </tool_response>"),
     ],
     "unicode": [turn("user", "日本語 🙂‍🌈 e\u0301 \u00a0\u2003x \\n \" ' {{ 7 * 7 }} {% raw %} \ue000\ue001\uf8ff \U000f0000 \ufeff\u0000")],
+    # White space to Python, which other languages see as control characters, and the other way round.
+    "separators": [
+        turn("system", "\x1c\x1fBe brief.\x1e"),
+        turn("user", "\x1c \x1dHi\x1f there \x85\u2028\n\x1e"),
+        turn("assistant", "\u200b\x1cNo \x0b\u3000"),
+        turn("user", "\ufeff\x1fYes\x00"),
+    ],
     "empty": [turn("user", "")],
 }
 

@@ -8,6 +8,7 @@ use super::budget::{Budget, STEPS, exceeded};
 use super::clock::Clock;
 use super::guard::{CHARGE, FACTOR, TICK};
 use super::json::{self, Layout};
+use super::space;
 
 /// Start of the detail of an error that the template raised itself.
 pub(super) const RAISED: &str = "raised: ";
@@ -99,6 +100,9 @@ fn add_filters(environment: &mut Environment<'_>, budget: &Budget) {
             join(&meter, &value, &separator, attribute.as_deref())
         },
     );
+    environment.add_filter("trim", |value: &Value, characters: Option<String>| {
+        space::trim(value, characters)
+    });
     let meter = budget.clone();
     environment.add_filter("replace", move |text: String, old: String, new: String| {
         replace(&meter, &text, &old, &new, None)
@@ -230,6 +234,9 @@ fn call_method(
 ) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         budget.take(text.len() as u64)?;
+        if let Some(found) = space::call(text, method, arguments) {
+            return Ok(found);
+        }
         match (method, arguments) {
             ("join", [items]) => return join(budget, items, text, None),
             ("replace", [old, new]) if both_text(old, new) => {

@@ -14,6 +14,7 @@ mod probe;
 mod render;
 mod scan;
 mod slices;
+mod space;
 mod values;
 
 use std::time::SystemTime;
