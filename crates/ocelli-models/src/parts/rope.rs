@@ -108,20 +108,28 @@ impl Rotary {
                 beta_slow,
                 attention,
             } => {
-                let dim = 2.0 * self.frequencies.len() as f32;
-                // The index whose frequency makes so many turns in the original context.
+                let dim = 2.0 * self.frequencies.len() as f64;
+                let theta = f64::from(self.theta);
+                // The index whose frequency makes so many turns in the original context. In double precision as in
+                // the reference: what is rounded to a whole index may lie next to one.
                 let index = |turns: f32| {
-                    dim * (original_context / (turns * std::f32::consts::TAU)).ln()
-                        / (2.0 * self.theta.ln())
+                    let wave = f64::from(turns) * std::f64::consts::TAU;
+                    dim * (f64::from(original_context) / wave).ln() / (2.0 * theta.ln())
                 };
                 let low = index(beta_fast).floor().max(0.0);
                 let high = index(beta_slow).ceil().min(dim - 1.0);
-                for (i, (frequency, _)) in self.frequencies.iter_mut().enumerate() {
-                    let ramp = (i as f32 - low) / (high - low).max(0.001);
-                    let share = ramp.clamp(0.0, 1.0);
-                    *frequency = *frequency * (1.0 - share) + *frequency / factor * share;
+                // Below 0 for contexts of less than a turn: nothing is stretched then, as in the reference.
+                let span = if low == high { 0.001 } else { high - low };
+                let powers = powers(2 * self.frequencies.len(), self.theta);
+                for (i, ((frequency, _), power)) in
+                    self.frequencies.iter_mut().zip(powers).enumerate()
+                {
+                    let ramp = (i as f32 - low as f32) / span as f32;
+                    let kept = 1.0 - ramp.clamp(0.0, 1.0);
+                    let stretched = 1.0 / (factor * power);
+                    *frequency = stretched * (1.0 - kept) + *frequency * kept;
                 }
-                self.magnitude = attention * (0.1 * factor.ln() + 1.0);
+                self.magnitude = attention * (0.1 * f64::from(factor).ln() + 1.0) as f32;
                 self
             }
         }
@@ -194,12 +202,17 @@ impl Temperature {
     }
 }
 
-/// `theta^(-2 i / dim)` for `i < dim / 2`, rounded where the reference rounds.
-fn inverse_frequencies(dim: usize, theta: f32) -> impl Iterator<Item = f32> {
+/// `theta^(2 i / dim)` for `i < dim / 2`, rounded where the reference rounds.
+fn powers(dim: usize, theta: f32) -> impl Iterator<Item = f32> {
     (0..dim / 2).map(move |i| {
         let exponent = (2 * i) as f32 / dim as f32;
-        1.0 / (f64::from(theta).powf(f64::from(exponent)) as f32)
+        f64::from(theta).powf(f64::from(exponent)) as f32
     })
+}
+
+/// `theta^(-2 i / dim)` for `i < dim / 2`.
+fn inverse_frequencies(dim: usize, theta: f32) -> impl Iterator<Item = f32> {
+    powers(dim, theta).map(|power| 1.0 / power)
 }
 
 /// Angles of a picture's patches, in the order of the encoder (2 x 2 blocks): `[patches, dim]`.
@@ -327,6 +340,11 @@ mod tests {
             );
         }
         assert!((rotary.magnitude - 1.109_861_2).abs() < 1e-6);
+
+        // A context of less than one turn of the slowest frequencies: no index is left to stretch.
+        let rotary = yarn(16, 10.0, 4.0, 1.0);
+        let plain = Rotary::new(16, 10.0, AxisOfFrequency::One);
+        assert_eq!(rotary.frequencies, plain.frequencies);
     }
 
     #[test]
