@@ -20,12 +20,13 @@ fn total(media: &[(Owner, usize)]) -> usize {
 
 /// What to do about a full context.
 fn hint(media: &[(Owner, usize)]) -> &'static str {
-    match media
+    let has_videos = media
         .iter()
-        .any(|(owner, _)| matches!(owner, Owner::Video(_)))
-    {
-        true => "Raise the context, or lower --fps, --max-frames or --video-max-tokens",
-        false => "Raise the context or lower --image-max-tokens",
+        .any(|(owner, _)| matches!(owner, Owner::Video(_)));
+    match (media.is_empty(), has_videos) {
+        (true, _) => "Raise the context or shorten the prompt",
+        (_, true) => "Raise the context, or lower --fps, --max-frames or --video-max-tokens",
+        (_, false) => "Raise the context or lower --image-max-tokens",
     }
 }
 
@@ -134,4 +135,26 @@ pub enum Error {
         /// What was being done.
         what: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_context_without_pictures_is_not_blamed_on_them() {
+        let full = |media: Vec<(Owner, usize)>| {
+            let (text, context) = (90, 64);
+            let error = Error::ContextFull {
+                media,
+                text,
+                context,
+            };
+            error.to_string()
+        };
+        let plain = full(Vec::new());
+        assert!(plain.ends_with("need at least 91 with one token for the answer. Raise the context or shorten the prompt"), "{plain}");
+        assert!(full(vec![(Owner::Image(0), 9)]).ends_with("lower --image-max-tokens"));
+        assert!(full(vec![(Owner::Video(0), 9)]).ends_with("--video-max-tokens"));
+    }
 }
