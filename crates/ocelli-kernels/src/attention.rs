@@ -1,13 +1,13 @@
 //! Attention of some query rows to the keys of one head: online softmax over blocks of keys, memory linear in tokens.
 //!
 //! ```text
-//! for each block of 128 keys, in order:
+//! for each block of keys, in order:
 //!     s = q k^T                      (0 weight where a query does not see a key)
 //!     m' = max(m, s);  p = exp(s - m');  a = exp(m - m')
 //!     total = a total + sum(p);  sums = a sums + p v
 //! out = sums / total
 //! ```
-//! Blocks start at multiples of 128 tokens of the sequence or segment, so a row's result does not depend on which
+//! Blocks start at multiples of their size in the sequence or segment, so a row's result does not depend on which
 //! rows are computed beside it.
 
 use std::ops::Range;
@@ -19,8 +19,17 @@ use crate::{
     Workspace,
 };
 
-/// Keys of one step of the online softmax.
+/// Keys of one step of the online softmax, for rows of prompts and pictures: as `f32` they stay in a cache, with their values, while many rows
+/// read them.
 const BLOCK: usize = 128;
+
+/// The same for generated rows, which read keys and values from memory as they come: while a step ends, memory rests.
+const BLOCK_OF_GENERATED: usize = 256;
+
+const _: () = assert!(
+    BLOCK_OF_GENERATED <= ROW_STRIDE,
+    "a block's scores fit a row of them"
+);
 
 /// Query rows that share one pass over a block: a multiple of every register tile.
 const TILE: usize = 12;
@@ -61,8 +70,8 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// Keys and values.
     pub keys_values: KeyValues<'a>,
-    /// Whether keys and values in 8 bits are decoded as they are read, which suits generated rows, or once for all rows. The two
-    /// differ in the last bits.
+    /// Whether keys and values in 8 bits are decoded as they are read, as generated rows do it, which also take longer steps, or once for
+    /// all rows. The two differ in the last bits.
     pub decode: Decode,
     /// Tokens that a row sees; never none.
     pub visible: &'a dyn Fn(usize) -> QueryRow,
@@ -118,8 +127,9 @@ impl Attention<'_> {
 
         let Range { start: first, end } = self.seen_by_all();
         self.ask_for_first(kernels, first..end);
-        for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
-            let tokens = start..(start + BLOCK).min(end);
+        let size = self.block_tokens();
+        for start in (first / size * size..end).step_by(size) {
+            let tokens = start..(start + size).min(end);
             let block = self.block(
                 kernels,
                 (tokens, end),
@@ -198,6 +208,14 @@ impl Attention<'_> {
         Matrix::new(queries, count, stride).part(0..count, 0..dim)
     }
 
+    /// Keys of one step of the online softmax.
+    fn block_tokens(&self) -> usize {
+        match self.decode {
+            Decode::Before => BLOCK,
+            Decode::Reading => BLOCK_OF_GENERATED,
+        }
+    }
+
     /// Asks memory for the first values, while keys are read: later ones are asked for when those before them are read.
     fn ask_for_first(&self, kernels: &dyn Kernels, tokens: Range<usize>) {
         if let KeyValues::Paged(head) = &self.keys_values {
@@ -238,9 +256,10 @@ impl Attention<'_> {
                 )
             }
             KeyValues::Paged(head) => {
+                let size = self.block_tokens();
                 let aligned = head.page_tokens.is_multiple_of(LANES)
-                    && (BLOCK.is_multiple_of(head.page_tokens)
-                        || head.page_tokens.is_multiple_of(BLOCK));
+                    && (size.is_multiple_of(head.page_tokens)
+                        || head.page_tokens.is_multiple_of(size));
                 let as_it_is = match head.keys {
                     Element::F32(_) => true,
                     Element::F16(_) => !many_rows,

@@ -132,6 +132,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         self.prefetch(bytes, offset);
     }
 
+    /// Whether the first-level cache has room for the keys or values that are read and for those behind them, on their way.
+    #[inline(always)]
+    fn first_level_holds_runs(self) -> bool {
+        false
+    }
+
     /// [`Simd::prefetch`] of a line that will be written: no other core keeps it, so that the first store need not wait for theirs.
     #[inline(always)]
     fn prefetch_to_write(self, bytes: &[u8], offset: usize) {

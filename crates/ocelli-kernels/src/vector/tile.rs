@@ -11,6 +11,8 @@
     reason = "bounds are checked once for a tile, not in its inner loop"
 )]
 
+use std::ops::Range;
+
 use crate::LANES;
 use crate::vector::Simd;
 use crate::vector::ahead::LINE;
@@ -146,8 +148,8 @@ pub(crate) fn tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
     tile_of::<S, L, ROWS, PANELS, false>(s, job, row, panel);
 }
 
-/// [`tile`] of elements that come from memory, and that asks it for its share of what follows them. The second-level cache takes
-/// it: the first has places for few lines that are under way.
+/// [`tile`] of elements that come from memory, and that asks it for its share of what follows them. The first-level cache takes it where it
+/// is large enough, else the second.
 #[inline(always)]
 pub(crate) fn stream_tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
     s: S,
@@ -190,14 +192,11 @@ fn tile_of<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize, const ASKS
     };
     let pairs = share.len().div_ceil(2 * LINE).div_ceil(job.depth.max(1));
     let mut asked = 0;
+    let is_near = ASKS && s.first_level_holds_runs();
     for k in 0..job.depth {
         if ASKS {
             let end = share.len().min(asked + pairs * 2 * LINE);
-            while asked < end {
-                s.prefetch_second(share, asked);
-                s.prefetch_second(share, asked + LINE);
-                asked += 2 * LINE;
-            }
+            asked = ask_for_later(s, share, asked..end, is_near);
         }
         let mut weights = [s.splat(0.0); PANELS];
         for (p, weights) in weights.iter_mut().enumerate() {
@@ -223,6 +222,23 @@ fn tile_of<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize, const ASKS
             );
         }
     }
+}
+
+/// Asks for pairs of lines of what follows, into the first-level cache or the second; where the next pair begins.
+#[inline(always)]
+fn ask_for_later<S: Simd>(s: S, share: &[u8], range: Range<usize>, is_near: bool) -> usize {
+    let Range { mut start, end } = range;
+    while start < end {
+        for line in [start, start + LINE] {
+            if is_near {
+                s.prefetch(share, line);
+            } else {
+                s.prefetch_second(share, line);
+            }
+        }
+        start += 2 * LINE;
+    }
+    start
 }
 
 #[inline(always)]

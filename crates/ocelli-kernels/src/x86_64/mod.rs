@@ -3,6 +3,7 @@
 mod amx;
 mod avx2;
 mod avx512;
+mod caches;
 mod pairs;
 pub(crate) mod peak;
 mod transpose;

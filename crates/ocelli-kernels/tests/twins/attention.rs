@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use crate::support::{all_sets, assert_close, assert_same, guarded, random, scores, vector_sets};
+use crate::support::{
+    all_sets, assert_close, assert_same, guarded, halves, random, scores, vector_sets,
+};
 use ocelli_kernels::Kernels;
 use ocelli_kernels::{
     Attention, Decode, Element, KeyValues, LANES, Matrix, MatrixMut, Scalar, Softmax, ValueRows,
@@ -10,12 +12,6 @@ use ocelli_kernels::{
 };
 
 const DIMS: [usize; 8] = [1, 7, 12, 18, 64, 72, 80, 300];
-
-fn halves(values: &[f32]) -> Vec<u16> {
-    let mut bits = vec![0; values.len()];
-    Scalar.narrow(values, &mut bits);
-    bits
-}
 
 #[test]
 fn keys_become_panels_with_zeros_behind_the_last() {

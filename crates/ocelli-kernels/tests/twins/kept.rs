@@ -1,7 +1,7 @@
 //! Keys and values in 8 bits: every set against the scalar twin, and the twin against what was rounded.
 
 use crate::support::{
-    all_sets, assert_close, assert_same, guarded, random, score_stride, scores, vector_sets,
+    all_sets, assert_close, assert_same, guarded, halves, random, score_stride, scores, vector_sets,
 };
 use ocelli_kernels::{
     Attention, Decode, Element, KEPT_GROUP, Kept, Kernels, KeyValues, LANES, Matrix, MatrixMut,
@@ -202,16 +202,30 @@ fn codes_are_widened_as_the_twin_does() {
 }
 
 #[test]
-fn codes_are_attended_to_with_the_same_bits_beside_other_rows_and_decoded_before_with_nearly_the_same()
+fn a_cache_is_attended_to_with_the_same_bits_beside_other_rows_and_decoded_before_with_nearly_the_same()
  {
-    let (dim, tokens) = (72, 200);
-    let keys = kept(&random(1, 256 * dim), dim, true);
-    let values = kept(&random(2, 256 * dim), dim, false);
-    let queries = random(3, 20 * dim);
-    for kernels in vector_sets() {
+    // More than two steps of generated rows, and of prompts.
+    let tokens = 600;
+    let [keys, values] = [1, 2].map(|seed| random(seed, 640 * 80));
+    // Of heads of 72, whose values are padded to 80.
+    let codes =
+        [(&keys, true), (&values, false)].map(|(x, is_keys)| kept(&x[..640 * 72], 72, is_keys));
+    let numbers = [&keys, &values].map(|x| halves(x));
+    let queries = random(3, 20 * 80);
+    let caches = [
+        ("bytes", 72, codes.each_ref().map(|x| Element::Q8(x))),
+        ("halves", 80, numbers.each_ref().map(|x| Element::F16(x))),
+        ("singles", 80, [&keys, &values].map(|x| Element::F32(x))),
+    ];
+    let sets = vector_sets();
+    for (kernels, (cache, dim, [keys, values])) in sets
+        .iter()
+        .flat_map(|set| caches.iter().map(move |cache| (set, cache)))
+    {
+        let dim = *dim;
         let head = PagedHead {
-            keys: Element::Q8(&keys),
-            values: Element::Q8(&values),
+            keys: *keys,
+            values: *values,
             page: &|page| page,
             heads: 1,
             head: 0,
@@ -228,13 +242,14 @@ fn codes_are_attended_to_with_the_same_bits_beside_other_rows_and_decoded_before
                 visible: &|row| row..tokens,
             };
             let mut target = MatrixMut::new(&mut out, rows, dim);
-            attention.run(&*kernels, &mut target, &mut Workspace::new());
+            attention.run(&**kernels, &mut target, &mut Workspace::new());
             out
         };
+        let name = format!("{}, {cache}", kernels.name());
         let [read, before] = [Decode::Reading, Decode::Before].map(|decode| run(20, decode));
-        assert_close(kernels.name(), &read, &before, (2e-6, 1.0));
+        assert_close(&name, &read, &before, (2e-6, 1.0));
         for rows in [1, 2, 7] {
-            let name = format!("{}, {rows} rows", kernels.name());
+            let name = format!("{name}, {rows} rows");
             assert_same(&name, &run(rows, Decode::Reading), &read[..rows * dim]);
             assert_same(&name, &run(rows, Decode::Before), &before[..rows * dim]);
         }

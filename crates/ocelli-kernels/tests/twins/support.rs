@@ -277,3 +277,10 @@ pub(crate) fn scores(
     kernels.scores(queries, keys, &mut scores, stride);
     scores.to_vec()
 }
+
+/// Numbers as IEEE halves.
+pub(crate) fn halves(values: &[f32]) -> Vec<u16> {
+    let mut bits = vec![0; values.len()];
+    Scalar.narrow(values, &mut bits);
+    bits
+}

@@ -17,6 +17,7 @@ use crate::vector::{
     run_tiles, tile_loop,
 };
 use crate::x86_64::amx::Amx;
+use crate::x86_64::caches::first_level_bytes;
 use crate::x86_64::pairs::{attend_pairs, attend_tiles, pair_tiles, unpack_pairs};
 use crate::x86_64::transpose::transpose_block;
 use crate::{Attention, CHUNK, Code, Kernels, LANES, MatrixMut, Product, Workspace};
@@ -247,6 +248,13 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
     fn transpose_block(self, rows: [&[f32; LANES]; LANES], out: &mut [[f32; LANES]; LANES]) {
         // SAFETY: `self` exists only if the processor has these features.
         unsafe { transpose_block(rows, out) }
+    }
+
+    /// Two runs of keys take 32 KB: in a cache of that size lines on their way displace each other (Zen 4), in 48 KB they save 8 % of
+    /// attention to 8192 tokens (Zen 5).
+    #[inline(always)]
+    fn first_level_holds_runs(self) -> bool {
+        first_level_bytes() >= 48 << 10
     }
 
     /// 12 rows of 32 outputs: 24 sums, 2 weights and an activation of the 32 registers.
