@@ -149,12 +149,14 @@ impl Vocabulary {
                 vocabulary.merges = metadata
                     .required_str_array("tokenizer.ggml.merges")?
                     .clone();
-                // Every text would fall apart into single bytes, which models answer without sense.
-                if vocabulary.merges.is_empty() {
+                if vocabulary.merges.is_empty()
+                    && let Some(token) = vocabulary.first_of_several_bytes()
+                {
+                    // Every text would fall apart into single bytes, which models answer without sense.
                     return Err(Error::vocabulary(
                         "tokenizer.ggml.merges",
                         "none",
-                        "at least 1",
+                        format!("what makes tokens of several bytes, such as {token}"),
                     ));
                 }
             }
@@ -189,6 +191,15 @@ impl Vocabulary {
             .get(id as usize)
             .copied()
             .unwrap_or(TokenKind::Normal)
+    }
+
+    /// A piece of text that only merges make: each byte is one character of a byte-level vocabulary.
+    fn first_of_several_bytes(&self) -> Option<&str> {
+        let is_text = |id: &usize| self.kinds.get(*id) == Some(&TokenKind::Normal);
+        let texts = (0..self.tokens.len()).filter(is_text);
+        texts
+            .filter_map(|id| self.tokens.get(id))
+            .find(|token| token.chars().nth(1).is_some())
     }
 
     /// Checks that lists are of equal length and that ids are in range.
@@ -270,4 +281,20 @@ fn kinds(metadata: &Metadata) -> Result<Vec<TokenKind>, Error> {
         kinds.push(kind);
     }
     Ok(kinds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_texts_of_several_bytes_need_merges() {
+        let tokens: StringArray = ["a", "Ġ", "<|im_end|>", "aĠ"].into_iter().collect();
+        let mut vocabulary = Vocabulary::new(Model::BytePair, tokens);
+        vocabulary.kinds = vec![TokenKind::Normal; 4];
+        vocabulary.kinds[2] = TokenKind::Control;
+        assert_eq!(vocabulary.first_of_several_bytes(), Some("aĠ"));
+        vocabulary.kinds[3] = TokenKind::Unused;
+        assert_eq!(vocabulary.first_of_several_bytes(), None);
+    }
 }
