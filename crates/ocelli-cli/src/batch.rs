@@ -1,8 +1,9 @@
 //! `ocelli batch`: one answer for every picture of a folder, a line of JSON each.
 //!
-//! The file of answers is the memory of the work: it is only ever appended to, one whole line at a time, and a line
-//! that a kill cut in two is taken back. So the same command again goes on where it stopped, and no picture is
-//! answered twice or left out. It comes into being when model and schema are known to be good.
+//! The file of answers is the memory of the work: it is only ever appended to, one whole line at a
+//! time, and a line that a kill cut in two is taken back. So the same command again goes on where
+//! it stopped, and no picture is answered twice or left out. It comes into being when model and
+//! schema are known to be good.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -204,8 +205,8 @@ impl Schema {
         })
     }
 
-    /// The value that an answer is. Every token was one that the schema allows, so only an answer that did not come to its end
-    /// is none.
+    /// The value that an answer is. Every token was one that the schema allows, so only an answer
+    /// that did not come to its end is none.
     fn value(&self, answer: &Answer) -> Result<Value, Failure> {
         let found = match serde_json::from_str(&answer.text) {
             Ok(value) if answer.finish_reason == FinishReason::Stop => return Ok(value),

@@ -1,8 +1,8 @@
 //! Ctrl-C and termination. The only owner of signal handlers in the process.
 //!
-//! Outside an answer of a chat, the first Ctrl-C ends the process with 130. During such an answer the first one
-//! only asks the answer to stop, and the second ends the process. Termination ends it with 143 at once. A server ends its
-//! work at the first of either, and at once at the second.
+//! Outside an answer of a chat, the first Ctrl-C ends the process with 130. During such an answer
+//! the first one only asks the answer to stop, and the second ends the process. Termination ends it
+//! with 143 at once. A server ends its work at the first of either, and at once at the second.
 
 use std::io;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The `ocelli` command: reads arguments, environment and terminal, and leaves all thinking to the library.
 //!
-//! Standard output carries the answer and nothing else. Every way out has its exit code (`failure.rs`), and one line
-//! on standard error says why.
+//! Standard output carries the answer and nothing else. Every way out has its exit code
+//! (`failure.rs`), and one line on standard error says why.
 #![forbid(unsafe_code)]
 
 mod args;

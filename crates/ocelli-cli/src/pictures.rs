@@ -1,7 +1,8 @@
 //! Pictures and videos that arguments name: files, folders with all below them, and patterns.
 //!
-//! Nothing that was asked for is left out without a word: names need not be UTF-8, a folder that cannot be listed is an error, and
-//! what cannot be read is named here all the same, for its own error where it is read.
+//! Nothing that was asked for is left out without a word: names need not be UTF-8, a folder that
+//! cannot be listed is an error, and what cannot be read is named here all the same, for its own
+//! error where it is read.
 
 use std::ffi::OsString;
 use std::fs::DirEntry;
@@ -37,7 +38,8 @@ fn has_ending(path: &Path, endings: &[&str]) -> bool {
         .any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-/// A picture's name in JSON: its path as it was found. Bytes that are no UTF-8 stand as `\xE9`, so that two such names differ.
+/// A picture's name in JSON: its path as it was found. Bytes that are no UTF-8 stand as `\xE9`, so
+/// that two such names differ.
 pub(crate) fn name(path: &Path) -> String {
     let mut name = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
@@ -66,7 +68,8 @@ pub(crate) fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failur
     Ok(())
 }
 
-/// Files of a pattern such as `scans/**/*.png`, by name, for shells that leave it as it is. None when nothing is there.
+/// Files of a pattern such as `scans/**/*.png`, by name, for shells that leave it as it is. None
+/// when nothing is there.
 ///
 /// # Errors
 /// When it is no pattern, or a folder that it leads into cannot be listed.
@@ -147,7 +150,8 @@ fn follow(base: &Path, steps: &[Step], found: &mut Vec<PathBuf>) -> Result<(), F
     }
 }
 
-/// Takes a path that the steps so far lead to, or goes on from it. What is there and cannot be read is taken too.
+/// Takes a path that the steps so far lead to, or goes on from it. What is there and cannot be read
+/// is taken too.
 fn arrive(path: PathBuf, rest: &[Step], found: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let metadata = match rest.is_empty() {
         true => std::fs::symlink_metadata(&path),

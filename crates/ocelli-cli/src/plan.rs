@@ -18,7 +18,8 @@ use crate::prompt::videos;
 /// Runs the command.
 ///
 /// # Errors
-/// When the model cannot be opened, or, after all others were planned, when a picture or video cannot be read.
+/// When the model cannot be opened, or, after all others were planned, when a picture or video
+/// cannot be read.
 pub(crate) fn plan(args: &PlanArgs) -> Result<(), Failure> {
     let (source, options) = resolve(&args.model, Precision::Auto)?;
     let mut videos = videos(&args.video)?;

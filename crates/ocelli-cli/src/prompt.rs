@@ -167,8 +167,8 @@ impl Stdin {
         Ok(text.trim_end_matches(['\n', '\r']).to_owned())
     }
 
-    /// Text that was piped in beside a prompt. Scripts often run with a pipe that nobody writes to or closes; such a
-    /// one must not stop an answer for which everything is there.
+    /// Text that was piped in beside a prompt. Scripts often run with a pipe that nobody writes to
+    /// or closes; such a one must not stop an answer for which everything is there.
     fn text_beside_prompt(&mut self) -> Result<String, Failure> {
         if !self.is_free || io::stdin().is_terminal() {
             return Ok(String::new());

@@ -11,7 +11,8 @@ use crate::prompt;
 /// Runs the command.
 ///
 /// # Errors
-/// As the library, when the file cannot be written, and, once it is, when it holds values that are not finite.
+/// As the library, when the file cannot be written, and, once it is, when it holds values that are
+/// not finite.
 pub(crate) fn trace(args: &TraceArgs) -> Result<(), Failure> {
     refuse_bad_target("--out", &args.out)?;
     let (mut model, request) = prepare(&args.stages, Precision::F32)?;

@@ -1,5 +1,6 @@
-//! Files that are sound containers and make no model: each ends with its exit code and one line that names what is wrong. The
-//! messages of every value are tests of `ocelli-models`; these are that the command tells them and ends as it should.
+//! Files that are sound containers and make no model: each ends with its exit code and one line
+//! that names what is wrong. The messages of every value are tests of `ocelli-models`; these are
+//! that the command tells them and ends as it should.
 
 #![allow(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
 
@@ -16,7 +17,8 @@ fn string(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
-/// Each change makes a text model that ends with 3 and these words, and of which `inspect` does not say that it runs.
+/// Each change makes a text model that ends with 3 and these words, and of which `inspect` does not
+/// say that it runs.
 fn no_text_model(cases: &[(&str, Change)]) {
     for (message, change) in cases {
         let folder = Folder::new();

@@ -1,5 +1,5 @@
-//! Every command that writes or reads model files, on each family of pairs: what is written gives the stages that the
-//! reference has for the pair it was made of.
+//! Every command that writes or reads model files, on each family of pairs: what is written gives
+//! the stages that the reference has for the pair it was made of.
 
 #![allow(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
 

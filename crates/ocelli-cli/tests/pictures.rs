@@ -167,7 +167,8 @@ fn a_link_that_leads_in_a_circle_is_named() {
     ocelli(&["plan", &format!("{scans}/*/a.png")]).fails(8, "scans/circle");
 }
 
-/// The command for one whom permissions bind, which they do not for root; `own` is a copy of it that all may run.
+/// The command for one whom permissions bind, which they do not for root; `own` is a copy of it
+/// that all may run.
 fn unprivileged(own: &str, arguments: &[&str]) -> Ran {
     let is_root = std::fs::metadata(own).unwrap().uid() == 0;
     let mut command = Command::new(own);

@@ -206,7 +206,8 @@ fn videos_that_cannot_be_seen_are_told_beside_pictures_that_can() {
     assert!(ran.stderr.contains("gone.mp4"), "{ran:?}");
 }
 
-/// Families that resize pictures can be asked for other sizes, also where the file's least and most are one number.
+/// Families that resize pictures can be asked for other sizes, also where the file's least and most
+/// are one number.
 #[test]
 fn a_file_with_one_number_for_least_and_most_pixels_still_resizes_as_asked() {
     let folder = Folder::new();

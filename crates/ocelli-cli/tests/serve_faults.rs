@@ -1,5 +1,5 @@
-//! `ocelli serve` where the system fails it: a full disk, no memory, no descriptors, nobody who reads what it says, and a
-//! death in the middle of an answer.
+//! `ocelli serve` where the system fails it: a full disk, no memory, no descriptors, nobody who
+//! reads what it says, and a death in the middle of an answer.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
 

@@ -11,8 +11,8 @@ use crate::recipe::{Recipe, is_kept, kept_type};
 use crate::text::Tensor;
 use crate::{Error, FileType, projector, still, text};
 
-/// Whether a file that is there already may be replaced. Replacing is safe: the new file takes the name when it is
-/// complete.
+/// Whether a file that is there already may be replaced. Replacing is safe: the new file takes the
+/// name when it is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Existing {
     /// An existing file is an error.
@@ -58,12 +58,13 @@ pub struct Converted {
     pub projector: Option<PathBuf>,
 }
 
-/// Writes `{name}-{TYPE}.gguf` and, for models that see, `mmproj-{name}-{TYPE}.gguf` into `out_dir`. Every name and
-/// shape is checked before the first byte is written; both files appear when both are complete.
+/// Writes `{name}-{TYPE}.gguf` and, for models that see, `mmproj-{name}-{TYPE}.gguf` into
+/// `out_dir`. Every name and shape is checked before the first byte is written; both files appear
+/// when both are complete.
 ///
 /// # Errors
-/// When the folder is no complete checkpoint of a known family, when files exist, when reading or writing fails, or when
-/// `on_progress` stops it.
+/// When the folder is no complete checkpoint of a known family, when files exist, when reading or
+/// writing fails, or when `on_progress` stops it.
 pub fn convert(
     checkpoint: &Path,
     out_dir: &Path,

@@ -1,5 +1,5 @@
-//! Writing files tensor by tensor: runs of elements are read and encoded on all cores and written in order, so that
-//! memory stays at some megabytes for each core whatever the size of a tensor.
+//! Writing files tensor by tensor: runs of elements are read and encoded on all cores and written
+//! in order, so that memory stays at some megabytes for each core whatever the size of a tensor.
 
 use std::num::NonZero;
 use std::ops::{ControlFlow, Range};
@@ -29,8 +29,8 @@ pub struct Progress<'a> {
     pub bytes_total: u64,
 }
 
-/// Called after each written run of elements; `ControlFlow::Break` ends the work with [`Error::Stopped`] and leaves no
-/// file behind.
+/// Called after each written run of elements; `ControlFlow::Break` ends the work with
+/// [`Error::Stopped`] and leaves no file behind.
 pub type OnProgress<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
 
 /// A tensor to be written.
@@ -80,7 +80,8 @@ impl Output<'_> {
         if matches!(self.ty, TensorType::F32 | TensorType::BF16) {
             return Ok(());
         }
-        // A half's largest value is 65504; everything from the middle to the next power of two on becomes infinite.
+        // A half's largest value is 65504; everything from the middle to the next power of two on
+        // becomes infinite.
         const TOO_LARGE: f32 = 65520.0;
         let is_half = self.ty == TensorType::F16;
         let need = match is_half {
@@ -88,7 +89,8 @@ impl Output<'_> {
             false => "finite values",
         };
         let limit = if is_half { TOO_LARGE } else { f32::INFINITY };
-        // NaN is below nothing. All values are compared without a branch; only then is the bad one looked for.
+        // NaN is below nothing. All values are compared without a branch; only then is the bad one
+        // looked for.
         let is_good = |x: &f32| x.abs() < limit;
         if values.iter().fold(true, |good, x| good & is_good(x)) {
             return Ok(());
@@ -125,8 +127,8 @@ impl OutputFile<'_> {
     }
 }
 
-/// Writes all files or none: they get their names when all are complete and the GGUF files they were read from are
-/// still what they were.
+/// Writes all files or none: they get their names when all are complete and the GGUF files they
+/// were read from are still what they were.
 ///
 /// # Errors
 /// When reading, encoding or writing fails, an input changed, or `on_progress` says stop.
@@ -210,7 +212,8 @@ fn encode_all(
     let available = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let threads = threads.unwrap_or_else(available).get().min(runs.len());
     thread::scope(|scope| {
-        // Run i is thread i % threads' work, so that results are taken in order from one channel after the other.
+        // Run i is thread i % threads' work, so that results are taken in order from one channel
+        // after the other.
         let channels: Vec<Receiver<_>> = (0..threads)
             .map(|number| {
                 let (sender, receiver) = sync_channel(1);

@@ -1,5 +1,5 @@
-//! Experts of a mixture, in the three layouts that checkpoints have: one tensor for each expert, or all in one, either
-//! transposed (the hub) or as the modelling code computes (saved again by it).
+//! Experts of a mixture, in the three layouts that checkpoints have: one tensor for each expert, or
+//! all in one, either transposed (the hub) or as the modelling code computes (saved again by it).
 
 use crate::Error;
 use crate::hub::{Experts, Shelf};

@@ -5,9 +5,10 @@
 //! - [`merge`] and [`split`]: text model and projector as one file and back, and models in numbered parts.
 //! - [`repair`]: files of old converters under current names and keys.
 //!
-//! Files are written tensor by tensor on all cores: memory is some megabytes for each core, whatever the model's size.
-//! A file gets its name when it is complete and flushed to disk; after an error nothing is left under any name. Nothing is
-//! printed: progress goes to a callback, which can also stop the work, and what was assumed comes back as notes.
+//! Files are written tensor by tensor on all cores: memory is some megabytes for each core,
+//! whatever the model's size. A file gets its name when it is complete and flushed to disk; after
+//! an error nothing is left under any name. Nothing is printed: progress goes to a callback, which
+//! can also stop the work, and what was assumed comes back as notes.
 
 #![forbid(unsafe_code)]
 

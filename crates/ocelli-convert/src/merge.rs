@@ -1,8 +1,9 @@
 //! Text model and projector in one file, and back.
 //!
-//! A merged file has the text model's metadata and tensors as they were, then those of the projector. Projector keys that
-//! the text model could have too (all but `clip.*`) get a prefix; a list of the projector's keys and the number of text
-//! tensors are all that is needed to take both apart again, in their old order.
+//! A merged file has the text model's metadata and tensors as they were, then those of the
+//! projector. Projector keys that the text model could have too (all but `clip.*`) get a prefix; a
+//! list of the projector's keys and the number of text tensors are all that is needed to take both
+//! apart again, in their old order.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -123,9 +124,9 @@ pub fn merge(
     })
 }
 
-/// Takes a merged file apart into `{name}.gguf` and `mmproj-{name}.gguf` in `out_dir`, exactly as they were if
-/// [`merge`] made it, with current names if another tool did. With [`RewriteOptions::part_bytes`], any file is also cut
-/// into numbered parts.
+/// Takes a merged file apart into `{name}.gguf` and `mmproj-{name}.gguf` in `out_dir`, exactly as
+/// they were if [`merge`] made it, with current names if another tool did. With
+/// [`RewriteOptions::part_bytes`], any file is also cut into numbered parts.
 ///
 /// # Errors
 /// When there is nothing to split, and as for every writing.
@@ -181,7 +182,8 @@ pub fn split(
 /// Writes a text model or projector with current names and keys.
 ///
 /// # Errors
-/// When it is a merged file (see [`split`]) or of no family whose old layouts are known, and as for every writing.
+/// When it is a merged file (see [`split`]) or of no family whose old layouts are known, and as for
+/// every writing.
 pub fn repair(
     input: &Path,
     output: &Path,

@@ -26,7 +26,8 @@ pub(crate) fn base_name(path: &Path) -> String {
     name.strip_suffix("-merged").unwrap_or(&name).to_owned()
 }
 
-/// Cuts a file into numbered parts with at most `most` bytes of tensors each, or one tensor; the first has the metadata.
+/// Cuts a file into numbered parts with at most `most` bytes of tensors each, or one tensor; the
+/// first has the metadata.
 pub(crate) fn numbered_parts(
     file: OutputFile<'_>,
     most: u64,

@@ -48,12 +48,13 @@ pub struct Quantized {
     pub notes: Vec<String>,
 }
 
-/// Writes `input` (a text model, a projector, or a merged file; all parts of a split one) as `file_type` to `output`.
-/// All metadata is kept but that of parts. A type that only floats are in (`F16`, ...) makes a file larger again.
+/// Writes `input` (a text model, a projector, or a merged file; all parts of a split one) as
+/// `file_type` to `output`. All metadata is kept but that of parts. A type that only floats are in
+/// (`F16`, ...) makes a file larger again.
 ///
 /// # Errors
-/// When the input is no sound GGUF, the output exists, values cannot be written as the type, reading or writing fails, or
-/// `on_progress` stops it.
+/// When the input is no sound GGUF, the output exists, values cannot be written as the type,
+/// reading or writing fails, or `on_progress` stops it.
 pub fn quantize(
     input: &Path,
     output: &Path,

@@ -50,7 +50,8 @@ impl Recipe {
         if !self.file_type.is_quantized() {
             return self.file_type.base();
         }
-        // Stored with rows and columns exchanged. llama.cpp turns it back when it runs, which it can do to no blocks: it aborts.
+        // Stored with rows and columns exchanged. llama.cpp turns it back when it runs, which it
+        // can do to no blocks: it aborts.
         if name == "mm.input_projection.weight" {
             return TensorType::F16;
         }

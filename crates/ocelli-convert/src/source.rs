@@ -1,5 +1,6 @@
-//! Where the values of a tensor to be written come from: slices of a checkpoint's tensors, tensors of a GGUF file, or
-//! numbers at hand. Everything is read in runs of elements, so that no tensor must fit memory.
+//! Where the values of a tensor to be written come from: slices of a checkpoint's tensors, tensors
+//! of a GGUF file, or numbers at hand. Everything is read in runs of elements, so that no tensor
+//! must fit memory.
 
 use std::ops::Range;
 
@@ -45,7 +46,8 @@ impl Source for Numbers {
     }
 }
 
-/// Groups of `length` elements of a checkpoint's tensor, the first at `start`, each `stride` after the one before.
+/// Groups of `length` elements of a checkpoint's tensor, the first at `start`, each `stride` after
+/// the one before.
 pub(crate) struct Strided {
     pub(crate) tensor: HubTensor,
     pub(crate) start: usize,

@@ -79,8 +79,8 @@ pub(crate) fn tensors(
     Ok(tower.tensors)
 }
 
-/// The embedding of the token that ends a row of a picture. It stands in the text model too, but llama.cpp lays pictures out with
-/// the projector's file alone.
+/// The embedding of the token that ends a row of a picture. It stands in the text model too, but
+/// llama.cpp lays pictures out with the projector's file alone.
 pub(crate) fn row_end(
     text: &TextConfig,
     id: Option<usize>,
@@ -205,8 +205,8 @@ impl Tower<'_> {
             &[rows, width],
         )?;
         self.both(&own("pre_layrnorm"), "v.pre_ln", &[width])?;
-        // Old readers of LLaVA's files expect the two under each other's name; all others tell them by shape, and take
-        // names as they are where shapes do not tell.
+        // Old readers of LLaVA's files expect the two under each other's name; all others tell them
+        // by shape, and take names as they are where shapes do not tell.
         let (first, second) = match width == middle {
             true => ("ffn_up", "ffn_down"),
             false => ("ffn_down", "ffn_up"),

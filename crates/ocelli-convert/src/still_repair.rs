@@ -1,6 +1,7 @@
-//! Encoders of still pictures under current names and keys. Ollama's merged `mistral3` files: rows of the encoder's
-//! queries and keys in pairs, sizes under `clip.vision.`, and the text model's keys as llama.cpp's converter writes
-//! them. Projectors of LLaVA-1.5 of any age: each product of the MLPs under its own name, no layers that are not run.
+//! Encoders of still pictures under current names and keys. Ollama's merged `mistral3` files: rows
+//! of the encoder's queries and keys in pairs, sizes under `clip.vision.`, and the text model's
+//! keys as llama.cpp's converter writes them. Projectors of LLaVA-1.5 of any age: each product of
+//! the MLPs under its own name, no layers that are not run.
 
 use ocelli_gguf::{Gguf, TensorInfo, Value};
 use ocelli_models::NameTable;

@@ -60,8 +60,8 @@ fn compare(path: &Path, expected: &Json) {
     }
     for (key, value) in expected["metadata"].as_object().expect("metadata") {
         match key.as_str() {
-            // A name is free; the reference repeats a wrong size of a converter; tokens like <|fim_pad|> are control
-            // tokens for llama.cpp though the checkpoint does not say so.
+            // A name is free; the reference repeats a wrong size of a converter; tokens like
+            // <|fim_pad|> are control tokens for llama.cpp though the checkpoint does not say so.
             "general.name" | "clip.vision.feed_forward_length" | "tokenizer.ggml.token_type" => {}
             _ => {
                 let found = file

@@ -1,4 +1,5 @@
-//! Settings of the processors of pictures and videos: each is in the file, does nothing in the reference, or is refused.
+//! Settings of the processors of pictures and videos: each is in the file, does nothing in the
+//! reference, or is refused.
 
 use std::fs;
 

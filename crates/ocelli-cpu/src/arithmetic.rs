@@ -12,8 +12,8 @@ pub(crate) struct Arithmetic {
     plain: Operand,
     /// Prompt rows against weights that are blocks of codes.
     coded: Operand,
-    /// Generated rows against weights that are blocks of codes, or bytes. Those against numbers stay in `f32`: reading the weights
-    /// bounds them.
+    /// Generated rows against weights that are blocks of codes, or bytes. Those against numbers
+    /// stay in `f32`: reading the weights bounds them.
     generated: Operand,
     /// Whether attention of prompt rows and pictures rounds its operands to pairs.
     pub(crate) attends_in_pairs: bool,
@@ -54,8 +54,8 @@ impl Numbers {
         ..Self::HALVES_IN_PAIRS
     };
 
-    /// Those of 16 bits as bytes. Patch embeddings and routers of experts, which have 32, are a small part of the work, and where
-    /// an error does most harm.
+    /// Those of 16 bits as bytes. Patch embeddings and routers of experts, which have 32, are a
+    /// small part of the work, and where an error does most harm.
     const BYTES: Self = Self {
         halves: PanelFormat::Bytes,
         upper_halves: PanelFormat::Bytes,

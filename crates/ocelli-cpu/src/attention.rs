@@ -137,8 +137,9 @@ impl CpuBackend {
         });
     }
 
-    /// Query heads of a tile: all that share a key/value head, or an even part of them where a generated row has fewer of those than
-    /// there are threads. Then several threads read the same keys and values, of which memory is asked once.
+    /// Query heads of a tile: all that share a key/value head, or an even part of them where a
+    /// generated row has fewer of those than there are threads. Then several threads read the same
+    /// keys and values, of which memory is asked once.
     fn heads_together(&self, attend: &Attend) -> usize {
         let heads = attend.heads;
         let group = heads.query / heads.key_value;
@@ -173,12 +174,13 @@ impl CpuBackend {
             true => (LEAST_QUERIES_OF_PAIRS, TILE_QUERIES_OF_PAIRS),
             false => (0, TILE_QUERIES),
         };
-        // Many tiles share the work evenly, but not so many that making keys ready takes longer than using them.
+        // Many tiles share the work evenly, but not so many that making keys ready takes longer
+        // than using them.
         let even = rows(4).max((least / group).min(rows(1)));
         let rows = (most / group).min(even).max(24_usize.div_ceil(group));
         let rows = self.shared_evenly((out.rows(), count), (rows, most / group));
-        // A low last tile would make keys ready for few queries, and be an uneven share of the work. Tiles of whole windows, where
-        // those have 64 rows, make the keys of each ready once.
+        // A low last tile would make keys ready for few queries, and be an uneven share of the
+        // work. Tiles of whole windows, where those have 64 rows, make the keys of each ready once.
         let bands = out.rows().div_ceil(rows).max(1);
         let height = out.rows().div_ceil(bands).max(1);
         let rows = height.next_multiple_of(64).min(rows);
@@ -189,7 +191,8 @@ impl CpuBackend {
             });
     }
 
-    /// Rows of a tile, near `wanted` and at most `most`, so that few tiles are as many for each thread. `all` are the rows and heads.
+    /// Rows of a tile, near `wanted` and at most `most`, so that few tiles are as many for each
+    /// thread. `all` are the rows and heads.
     fn shared_evenly(&self, (all, heads): (usize, usize), (wanted, most): (usize, usize)) -> usize {
         let threads = self.pool.threads();
         let tiles = all.div_ceil(wanted) * heads;

@@ -128,7 +128,8 @@ impl Backend for CpuBackend {
     }
 
     fn pace(&self) -> u64 {
-        // A matrix unit does in five times what others do in one, and starting its threads costs a larger part of it.
+        // A matrix unit does in five times what others do in one, and starting its threads costs a
+        // larger part of it.
         if self.kernels.rates().tiles { 5 } else { 1 }
     }
 

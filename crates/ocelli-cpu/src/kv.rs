@@ -68,8 +68,8 @@ impl Elements {
     }
 }
 
-/// Elements of a step below which one thread writes them: for a few tokens, as keys of a token lie in a line of each of their elements, none of which is in
-/// a cache.
+/// Elements of a step below which one thread writes them: for a few tokens, as keys of a token lie
+/// in a line of each of their elements, none of which is in a cache.
 const SMALL: usize = 1 << 12;
 
 /// What a head's part of a page holds.
@@ -90,7 +90,8 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Parts of `pages`, which is `[groups][heads][pages of a group][size]`, that a thread writes, and the size of a head's part of a page.
+    /// Parts of `pages`, which is `[groups][heads][pages of a group][size]`, that a thread writes,
+    /// and the size of a head's part of a page.
     fn tiles<'a, W: Write>(&self, pages: &'a mut [W::Element]) -> (Tiles<'a, W::Element>, usize) {
         let KvLayer { heads, dim, .. } = self.layer;
         let size = match self.order {
@@ -120,7 +121,8 @@ impl Rows<'_> {
         }
     }
 
-    /// All rows of a head, whose parts of the pages of a group, of `size` elements each, are a row of `groups`.
+    /// All rows of a head, whose parts of the pages of a group, of `size` elements each, are a row
+    /// of `groups`.
     fn write_head<W: Write>(
         &self,
         kernels: &dyn Kernels,

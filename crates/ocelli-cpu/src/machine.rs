@@ -64,8 +64,8 @@ impl Machine {
 }
 
 impl CpuBackend {
-    /// Measures the machine on this backend's threads, which takes about two seconds. `None` when there is no memory
-    /// to read.
+    /// Measures the machine on this backend's threads, which takes about two seconds. `None` when
+    /// there is no memory to read.
     pub fn measure_machine(&self) -> Option<Machine> {
         Some(Machine {
             read_gbps: self.read_rate(PATIENCE[0])? / 1e9,
@@ -84,8 +84,8 @@ impl CpuBackend {
         })
     }
 
-    /// [`Machine::read_gbps`] as it is now: where others share the memory, it is not what it was a minute ago. Takes about 0.2
-    /// seconds; `None` when there is no memory to read.
+    /// [`Machine::read_gbps`] as it is now: where others share the memory, it is not what it was a
+    /// minute ago. Takes about 0.2 seconds; `None` when there is no memory to read.
     pub fn measure_read_gbps(&self) -> Option<f64> {
         self.read_rate(PATIENCE[1]).map(|rate| rate / 1e9)
     }

@@ -1,4 +1,5 @@
-//! Blocks of memory: aligned to cache lines, committed by the system only when touched, in huge pages where it has them.
+//! Blocks of memory: aligned to cache lines, committed by the system only when touched, in huge
+//! pages where it has them.
 //!
 //! Memory near a processor belongs here.
 
@@ -28,8 +29,8 @@ const SHARED: usize = 64 << 20;
 /// Bytes of a piece at least: what is smaller is no matter.
 const SMALL: usize = 64 << 10;
 
-/// Memory for weights and caches: pieces of large blocks, so that small ones lie in huge pages, too. A block goes back to the system with
-/// its last piece.
+/// Memory for weights and caches: pieces of large blocks, so that small ones lie in huge pages,
+/// too. A block goes back to the system with its last piece.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     /// The block that is being cut, and its bytes that are given out.
@@ -60,7 +61,8 @@ impl Pieces {
 /// Memory from the system, in huge pages where it has them.
 fn mapped(len: usize) -> Option<MmapMut> {
     let map = MmapOptions::new().len(len).map_anon().ok()?;
-    // One entry of the processor's tables for 2 MiB rather than 4 KiB; without them all works the same, slower.
+    // One entry of the processor's tables for 2 MiB rather than 4 KiB; without them all works the
+    // same, slower.
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::HugePage);
     Some(map)
@@ -94,7 +96,8 @@ impl AlignedBytes {
                 len,
             });
         }
-        // `vec!` takes zeroed pages, which cost nothing until touched; this only finds out that it would abort.
+        // `vec!` takes zeroed pages, which cost nothing until touched; this only finds out that it
+        // would abort.
         Vec::<u8>::new().try_reserve_exact(padded).ok()?;
         let bytes = vec![0; padded];
         let start = bytes.as_ptr().align_offset(LINE).min(LINE);
@@ -143,8 +146,8 @@ mod pieces {
 
     /// The bytes of a piece; only its owner may call this.
     pub(super) fn of(map: &MmapRaw, start: usize, len: usize) -> &[u8] {
-        // SAFETY: the bytes lie in the mapping, which is borrowed; `Pieces` gave them to no other owner, and this one is
-        // borrowed, so that nobody writes them.
+        // SAFETY: the bytes lie in the mapping, which is borrowed; `Pieces` gave them to no other
+        // owner, and this one is borrowed, so that nobody writes them.
         unsafe { std::slice::from_raw_parts(first(map, start, len), len) }
     }
 

@@ -25,7 +25,8 @@ pub enum Precision {
     F32,
     /// Activations of prompts and weights rounded to BF16, sums in `f32`.
     Bf16,
-    /// Activations rounded to bytes, and weights to bytes that the file has in 16 bits; [`Precision::Bf16`] against weights of 32.
+    /// Activations rounded to bytes, and weights to bytes that the file has in 16 bits;
+    /// [`Precision::Bf16`] against weights of 32.
     Int8,
     /// What this machine is fast at and what holds the error bounds of `docs/numerics.md`.
     #[default]

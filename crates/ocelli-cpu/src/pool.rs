@@ -1,11 +1,13 @@
 //! A fork-join pool: threads that look for the next piece of work for a while, then sleep.
 //!
-//! [`Pool::run`] calls a function for each index of a range, on the calling thread and the workers, and returns when
-//! all calls have returned. Indices are claimed one by one, so a worker that the system has put aside delays only
-//! the index it holds, and one that wakes late finds nothing to do.
+//! [`Pool::run`] calls a function for each index of a range, on the calling thread and the workers,
+//! and returns when all calls have returned. Indices are claimed one by one, so a worker that the
+//! system has put aside delays only the index it holds, and one that wakes late finds nothing to
+//! do.
 //!
-//! A thread takes the index with its own number first, if there are enough of them: so it knows which tile of the next product is its
-//! own, and reads ahead in that one while it waits ([`Upcoming`]).
+//! A thread takes the index with its own number first, if there are enough of them: so it knows
+//! which tile of the next product is its own, and reads ahead in that one while it waits
+//! ([`Upcoming`]).
 #![allow(
     unsafe_code,
     reason = "a borrowed function is lent to threads that live longer; `run` waits for them"
@@ -25,8 +27,9 @@ use crate::upcoming::{Cursor, FirstTiles, Upcoming};
 /// How long a thread looks for work without a pause: longer than most gaps between the operations of a step.
 const SPIN: Duration = Duration::from_micros(30);
 
-/// How long it looks for work at all, letting others run between looks, before it sleeps: longer than the gap between two steps.
-/// Falling asleep and waking up takes longer than many a product of one row.
+/// How long it looks for work at all, letting others run between looks, before it sleeps: longer
+/// than the gap between two steps. Falling asleep and waking up takes longer than many a product of
+/// one row.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// What a thread that looks for work does next.
@@ -55,11 +58,11 @@ type Task<'a> = dyn Fn(usize, &mut Workspace) + Sync + 'a;
 
 /// What all threads see.
 struct Shared {
-    /// Upper half: number of the job. Lower half: indices not yet claimed. Claiming is a decrement, so a claim can
-    /// only succeed on the job that is running.
+    /// Upper half: number of the job. Lower half: indices not yet claimed. Claiming is a decrement,
+    /// so a claim can only succeed on the job that is running.
     ticket: AtomicU64,
-    /// Whether the index with a thread's own number is not yet claimed: each thread takes its own first, for which it has read ahead. They are
-    /// not in the ticket.
+    /// Whether the index with a thread's own number is not yet claimed: each thread takes its own
+    /// first, for which it has read ahead. They are not in the ticket.
     own: Box<[Own]>,
     job: UnsafeCell<Job>,
     /// Indices of the running job that have returned.
@@ -86,7 +89,8 @@ struct Job {
     count: usize,
 }
 
-// SAFETY: `job` is written only while no claim can succeed (see `run`), and read only after a claim; all else is Sync.
+// SAFETY: `job` is written only while no claim can succeed (see `run`), and read only after a
+// claim; all else is Sync.
 unsafe impl Sync for Shared {}
 
 /// See the module.
@@ -161,7 +165,8 @@ impl Pool {
         assert!(u32::try_from(count).is_ok(), "{count} indices");
         caller.jobs = caller.jobs.wrapping_add(1);
         let shared = &*self.shared;
-        // SAFETY: the reference is used only by claimed indices, and this function returns after all have finished.
+        // SAFETY: the reference is used only by claimed indices, and this function returns after
+        // all have finished.
         let task = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
         // SAFETY: the last job is finished and nothing is left to claim, so no thread reads the job.
         unsafe {
@@ -206,7 +211,8 @@ impl Pool {
         self.tiles_of(&[tiles], |_, tile, workspace| task(tile, workspace));
     }
 
-    /// Calls `task` once for each tile of some matrices, with the index of its matrix, and waits for all of them.
+    /// Calls `task` once for each tile of some matrices, with the index of its matrix, and waits
+    /// for all of them.
     pub(crate) fn tiles_of<T: Send>(
         &self,
         all: &[Tiles<'_, T>],
@@ -288,7 +294,8 @@ impl Shared {
     fn sleep(&self) {
         let mut guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
-        // The caller stores the ticket, then reads `sleepers`; here it is the other way round, so one sees the other.
+        // The caller stores the ticket, then reads `sleepers`; here it is the other way round, so
+        // one sees the other.
         while !self.has_work() && !self.stopping.load(Ordering::SeqCst) {
             guard = self
                 .wake
@@ -299,7 +306,8 @@ impl Shared {
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// What is left of the running job: a thread's own index, else one from the ticket, counted from the end, else another's own.
+    /// What is left of the running job: a thread's own index, else one from the ticket, counted
+    /// from the end, else another's own.
     fn claim(&self, thread: usize) -> Option<Claim> {
         let take = |own: &Own| own.0.load(Ordering::Relaxed) && own.0.swap(false, Ordering::AcqRel);
         if take(&self.own[thread]) {
@@ -318,7 +326,8 @@ impl Shared {
         let Some(claim) = self.claim(thread) else {
             return false;
         };
-        // SAFETY: the claim holds the job open: `run` waits for this index and only then may write another job.
+        // SAFETY: the claim holds the job open: `run` waits for this index and only then may write
+        // another job.
         let Job { task, count } = unsafe { *self.job.get() };
         let index = match claim {
             Claim::First(index) => index,

@@ -164,8 +164,8 @@ impl<'a> SideBySide<'a> {
 }
 
 impl Engine<'_> {
-    /// Products of the same rows. Those that share a result are done in order, others side by side; rows are rounded once for
-    /// all of them.
+    /// Products of the same rows. Those that share a result are done in order, others side by side;
+    /// rows are rounded once for all of them.
     pub(crate) fn run(&self, storage: &mut dyn Storage, products: &[Multiply<'_>]) {
         let Some(first) = products.first() else {
             return;
@@ -215,7 +215,8 @@ impl Engine<'_> {
         }
     }
 
-    /// How many of the first products can run at once: of weights in one part that take rows in the same form.
+    /// How many of the first products can run at once: of weights in one part that take rows in the
+    /// same form.
     fn together(&self, kind: Kind, products: &[Multiply<'_>]) -> usize {
         let whole = |product: &Multiply<'_>| match &*CpuWeight::of(product.weight).parts {
             [part] => Some(self.operand(kind, part)),
@@ -252,8 +253,9 @@ impl Engine<'_> {
             for (row, index) in tile.rows.enumerate() {
                 let out = tile.out.row(row);
                 if copies {
-                    // All threads have read what was here, and rounding writes here and there: one row of 6144 took 20 us in place
-                    // where caches lie apart, of which 13 were spent waiting for them.
+                    // All threads have read what was here, and rounding writes here and there: one
+                    // row of 6144 took 20 us in place where caches lie apart, of which 13 were
+                    // spent waiting for them.
                     let rounded = room(&mut workspace.spare, words);
                     self.kernels.round(operand, x.row(index), rounded);
                     past_caches.copy(rounded, out);
@@ -264,9 +266,10 @@ impl Engine<'_> {
         });
     }
 
-    /// Whether threads may have different third-level caches, so that a line which one writes and others read is handed on slowly. Not on
-    /// processors with a matrix unit: a socket of theirs has one for all cores, and their products are so short that results on their
-    /// way through memory would be waited for.
+    /// Whether threads may have different third-level caches, so that a line which one writes and
+    /// others read is handed on slowly. Not on processors with a matrix unit: a socket of theirs
+    /// has one for all cores, and their products are so short that results on their way through
+    /// memory would be waited for.
     fn may_lie_apart(&self) -> bool {
         !self.kernels.rates().tiles
     }

@@ -1,7 +1,8 @@
 //! What is read next, fetched while threads wait: so memory does not rest between the operations of a step.
 //!
-//! Generated tokens read the same weights in the same order, step by step. [`Order`] remembers which followed which, and a thread that
-//! finds no work reads the beginning of its first tile of the next product into its cache.
+//! Generated tokens read the same weights in the same order, step by step. [`Order`] remembers
+//! which followed which, and a thread that finds no work reads the beginning of its first tile of
+//! the next product into its cache.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -85,7 +86,8 @@ impl Upcoming {
     }
 }
 
-/// Reads a byte of each line. Processors drop requests for lines that need not be answered when many wait; reads they keep.
+/// Reads a byte of each line. Processors drop requests for lines that need not be answered when
+/// many wait; reads they keep.
 fn touch(bytes: &[u8]) {
     let firsts = bytes.iter().step_by(LINE);
     black_box(firsts.fold(0, |all, byte| all ^ byte));

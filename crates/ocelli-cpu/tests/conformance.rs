@@ -1,4 +1,5 @@
-//! The contract of `Backend`, for every instruction set of this machine, every precision and several numbers of threads.
+//! The contract of `Backend`, for every instruction set of this machine, every precision and
+//! several numbers of threads.
 
 use ocelli_cpu::{CpuBackend, CpuOptions, Isa, Precision};
 use ocelli_quant::TensorType;
@@ -108,8 +109,8 @@ fn no_threads_and_too_many_are_errors() {
     }
 }
 
-/// The largest number rounds to infinity; without rounding its product with a small one is a number, whatever the
-/// weight was packed for.
+/// The largest number rounds to infinity; without rounding its product with a small one is a
+/// number, whatever the weight was packed for.
 #[test]
 fn the_exact_twin_multiplies_packed_weights_with_what_rounding_cannot_hold() {
     let options = |precision| CpuOptions {

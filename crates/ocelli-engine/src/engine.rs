@@ -247,8 +247,8 @@ impl Engine {
         Ok(id)
     }
 
-    /// Queues `answers` answers to one prompt, with the seeds that follow the request's. The prompt is run once
-    /// and its pages are shared, as with all requests that begin alike.
+    /// Queues `answers` answers to one prompt, with the seeds that follow the request's. The prompt
+    /// is run once and its pages are shared, as with all requests that begin alike.
     ///
     /// # Errors
     /// As [`Engine::submit`]; then none is queued.
@@ -272,8 +272,8 @@ impl Engine {
         self.end(id, FinishReason::Cancelled.into())
     }
 
-    /// Answers a request, telling `observe` what happens; it can stop the request at each event. Other requests that run
-    /// go on beside it, but what they bring meanwhile is told to nobody.
+    /// Answers a request, telling `observe` what happens; it can stop the request at each event.
+    /// Other requests that run go on beside it, but what they bring meanwhile is told to nobody.
     ///
     /// # Errors
     /// When the request does not fit or the arithmetic fails. The engine stays usable.

@@ -8,8 +8,8 @@ use ocelli_models::ImageFeatures;
 use crate::ImageKey;
 use crate::keys::Keys;
 
-/// The kept features of an engine, for those who prepare its requests on other threads: a picture whose features are kept need
-/// not be decoded.
+/// The kept features of an engine, for those who prepare its requests on other threads: a picture
+/// whose features are kept need not be decoded.
 #[derive(Clone, Debug)]
 pub struct KnownPictures {
     pub(crate) features: Arc<Mutex<FeatureCache>>,

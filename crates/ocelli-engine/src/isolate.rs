@@ -50,8 +50,9 @@ impl Engine {
         self.fail(id, Error::Panicked { what }, outputs);
     }
 
-    /// Lets a request whose logits are not finite go on without rounding, if it was rounded: a prompt from its beginning,
-    /// since any of its rows may be the one that is not finite, an answer from the token that is.
+    /// Lets a request whose logits are not finite go on without rounding, if it was rounded: a
+    /// prompt from its beginning, since any of its rows may be the one that is not finite, an
+    /// answer from the token that is.
     pub(crate) fn repeat_without_rounding(&mut self, id: SequenceId, single: &Plan) -> bool {
         let Some(sequence) = self.sequences.get_mut(&id) else {
             return false;

@@ -1,8 +1,9 @@
-//! Prompts that begin alike and come at the same time are run once: the later ones wait for the first one's pages, and for
-//! the rows of its last page where they end as it does.
+//! Prompts that begin alike and come at the same time are run once: the later ones wait for the
+//! first one's pages, and for the rows of its last page where they end as it does.
 //!
-//! A request waits only for one that goes on by itself, and only as long as that one runs exactly the page that
-//! comes next in its own prompt. So nobody waits in a circle, and when the one in front goes away or turns off, the next goes on.
+//! A request waits only for one that goes on by itself, and only as long as that one runs exactly
+//! the page that comes next in its own prompt. So nobody waits in a circle, and when the one in
+//! front goes away or turns off, the next goes on.
 
 use crate::step::Outputs;
 use crate::{Engine, Output, PAGE_TOKENS, Sequence, SequenceId};

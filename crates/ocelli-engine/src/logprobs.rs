@@ -18,8 +18,9 @@ impl Scores {
         }
     }
 
-    /// Takes in the logits `[tokens, vocabulary]` (finite) of the next tokens of the prompt: each says how likely the
-    /// one behind it was, whose ids are `next`. The last token of a prompt has none behind it.
+    /// Takes in the logits `[tokens, vocabulary]` (finite) of the next tokens of the prompt: each
+    /// says how likely the one behind it was, whose ids are `next`. The last token of a prompt has
+    /// none behind it.
     pub(crate) fn take(
         &mut self,
         tokenizer: &Tokenizer,

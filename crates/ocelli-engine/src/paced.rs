@@ -46,8 +46,9 @@ impl<'a> Paced<'a> {
         piece.saturating_mul(self.inner.pace())
     }
 
-    /// Rows of the next piece of so many that cost `row` multiplications each. All pieces are of about the same length: a short one at
-    /// the end would cost a thread as much waiting as a long one.
+    /// Rows of the next piece of so many that cost `row` multiplications each. All pieces are of
+    /// about the same length: a short one at the end would cost a thread as much waiting as a long
+    /// one.
     fn rows_of_piece(&self, rows: usize, row: usize) -> usize {
         let piece = self.piece();
         let most = usize::try_from(piece / row.max(1) as u64).unwrap_or(usize::MAX);

@@ -3,8 +3,8 @@
 //! A page is free, in use by one or more sequences, or idle: in use by nobody, but its content is known
 //! by key and can be shared until the room is needed. The pages' contents are the backend's.
 //!
-//! A prompt that goes its own way in the middle of a page, or ends there, cannot share that page: it takes over a copy of
-//! the rows up to there, which are known one by one.
+//! A prompt that goes its own way in the middle of a page, or ends there, cannot share that page:
+//! it takes over a copy of the rows up to there, which are known one by one.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -80,8 +80,9 @@ impl PagePool {
         Some(page)
     }
 
-    /// Forgets the longest unused pages, some together so that they are handed out in the order of memory: they were given back
-    /// last first, and one by one a prompt would get them backwards. Attention reads long runs nearly twice as fast.
+    /// Forgets the longest unused pages, some together so that they are handed out in the order of
+    /// memory: they were given back last first, and one by one a prompt would get them backwards.
+    /// Attention reads long runs nearly twice as fast.
     fn make_room(&mut self) {
         let count = (self.pages.len() / FORGOTTEN).clamp(1, MOST_AT_ONCE);
         for _ in 0..count {
@@ -124,7 +125,8 @@ impl PagePool {
         }
     }
 
-    /// Says what the first rows of a page in use are, behind what `before` stands for, so that others can copy them.
+    /// Says what the first rows of a page in use are, behind what `before` stands for, so that
+    /// others can copy them.
     pub fn describe(&mut self, page: PageId, before: PageKey, rows: Vec<RowKey>) {
         let alike = self.behind.entry(before).or_default();
         let has_all = |other: &PageId| {
@@ -144,7 +146,8 @@ impl PagePool {
         self.page(page).rows = Some((before, rows));
     }
 
-    /// The page behind `before` that begins with the most of `rows`, with one more user, and how many these are.
+    /// The page behind `before` that begins with the most of `rows`, with one more user, and how
+    /// many these are.
     pub fn share_rows(&mut self, before: &PageKey, rows: &[RowKey]) -> Option<(PageId, usize)> {
         let alike = self.behind.get(before)?;
         let common = |page: &PageId| {

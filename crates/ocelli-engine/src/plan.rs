@@ -1,5 +1,5 @@
-//! Memory for the worst step and the largest picture, and the arithmetic of prompts and pictures, found by running the
-//! model on a backend that computes nothing.
+//! Memory for the worst step and the largest picture, and the arithmetic of prompts and pictures,
+//! found by running the model on a backend that computes nothing.
 
 use ocelli_image::{Grid, Patches};
 use ocelli_models::{ImageFeatures, ImageRows, Progress, Step, TextModel, VisionModel, run_step};
@@ -7,19 +7,22 @@ use ocelli_tensor::{
     Backend as _, KvElement, KvLayout, Measure, Memory, PageId, Pass, Probe, Span, Work,
 };
 
-/// Most rows of a step. Longer prompts are cut; results do not depend on where. A picture of 1024 tokens and a short question are two
-/// steps, not two and a little one that reads all weights for a few rows.
+/// Most rows of a step. Longer prompts are cut; results do not depend on where. A picture of 1024
+/// tokens and a short question are two steps, not two and a little one that reads all weights for a
+/// few rows.
 pub const STEP_ROWS: usize = 544;
 
-/// A position behind all that a model was first trained for: there queries of some grow, which takes more memory.
+/// A position behind all that a model was first trained for: there queries of some grow, which
+/// takes more memory.
 const FAR: u32 = 1 << 30;
 
-/// Most rows of prompts in a step, each of whose tokens is to have its probability: the logits of every such row are held
-/// at once. Each step reads all weights for them, so that fewer rows would cost more time.
+/// Most rows of prompts in a step, each of whose tokens is to have its probability: the logits of
+/// every such row are held at once. Each step reads all weights for them, so that fewer rows would
+/// cost more time.
 pub const SCORED_ROWS: usize = 32;
 
-/// Elements that a text step of [`STEP_ROWS`] rows needs, image rows with `deepstack` extras included, where so many
-/// sequences run.
+/// Elements that a text step of [`STEP_ROWS`] rows needs, image rows with `deepstack` extras
+/// included, where so many sequences run.
 pub fn text_memory(model: &dyn TextModel, deepstack: usize, sequences: usize) -> usize {
     let rows = STEP_ROWS;
     // One row of each sequence has logits, and all of those that are scored.

@@ -1,5 +1,5 @@
-//! Tokens by their probability, likeliest first, put in order only as far as they are looked at: an answer's next token
-//! is nearly always among the first few of a hundred thousand.
+//! Tokens by their probability, likeliest first, put in order only as far as they are looked at: an
+//! answer's next token is nearly always among the first few of a hundred thousand.
 
 /// See the module.
 pub(crate) struct Ranked {

@@ -28,8 +28,8 @@ pub struct Generate {
     pub ignore_end: bool,
     /// Reports the probability of each token of the answer and of so many alternatives. Default `None`.
     pub logprobs: Option<usize>,
-    /// Reports the same of each token of the prompt but the first. Such a prompt is run whole and shares no pages
-    /// with others; it has no pictures. Default `None`.
+    /// Reports the same of each token of the prompt but the first. Such a prompt is run whole and
+    /// shares no pages with others; it has no pictures. Default `None`.
     pub prompt_logprobs: Option<usize>,
     /// Ends answers that run in circles. On unless `ignore_end`.
     pub repetition: Option<Repetition>,

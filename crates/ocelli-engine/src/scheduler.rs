@@ -122,9 +122,9 @@ impl Scheduler {
         }
     }
 
-    /// Changes the rows of a step, to at most those that it began with; half of them are for prompts while
-    /// others generate. Sequences that generate, one row of a prompt beside them, and a block of rows that no step cuts
-    /// may take more.
+    /// Changes the rows of a step, to at most those that it began with; half of them are for
+    /// prompts while others generate. Sequences that generate, one row of a prompt beside them, and
+    /// a block of rows that no step cuts may take more.
     pub fn set_step_rows(&mut self, rows: usize) {
         self.limits.step_rows = rows;
         self.limits.prompt_rows_beside_generating = rows.div_ceil(2);
@@ -149,16 +149,16 @@ impl Scheduler {
         true
     }
 
-    /// Names runs of a sequence's prompt tokens, in order, that a step takes whole or not at all. Each must fit
-    /// beside one token of every other sequence.
+    /// Names runs of a sequence's prompt tokens, in order, that a step takes whole or not at all.
+    /// Each must fit beside one token of every other sequence.
     pub fn keep_whole(&mut self, id: SequenceId, blocks: Vec<Range<usize>>) {
         if !blocks.is_empty() {
             self.blocks.insert(id, blocks);
         }
     }
 
-    /// Says that every row of a sequence's prompt has logits: a step takes at most [`SCORED_ROWS`] of such rows. The prompt
-    /// has no runs that must stay whole.
+    /// Says that every row of a sequence's prompt has logits: a step takes at most [`SCORED_ROWS`]
+    /// of such rows. The prompt has no runs that must stay whole.
     pub fn score(&mut self, id: SequenceId) {
         self.scored.insert(id);
     }
@@ -331,8 +331,8 @@ impl Scheduler {
     }
 }
 
-/// About `count` tokens behind `done`, so that no block is cut: fewer, to end where the next block starts, or more,
-/// up to `most`, to take a block that comes first. None when that does not fit.
+/// About `count` tokens behind `done`, so that no block is cut: fewer, to end where the next block
+/// starts, or more, up to `most`, to take a block that comes first. None when that does not fit.
 pub(crate) fn whole_blocks(
     blocks: &[Range<usize>],
     done: usize,

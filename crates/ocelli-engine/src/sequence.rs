@@ -115,15 +115,16 @@ impl Sequence {
             && self.keys.get(page) == Some(key)
     }
 
-    /// Notes that tokens up to `cached` were run: others can share the prompt's pages that are full, and pages that no
-    /// later token sees are given back.
+    /// Notes that tokens up to `cached` were run: others can share the prompt's pages that are
+    /// full, and pages that no later token sees are given back.
     pub(crate) fn ran(&mut self, pools: &mut Pools, cached: usize) {
         let before = std::mem::replace(&mut self.cached, cached);
         self.table.ran(pools, &self.keys, cached);
         self.describe(pools, before, cached);
     }
 
-    /// Says what the prompt's rows are in each page that was filled since, and in the one that the prompt ends in.
+    /// Says what the prompt's rows are in each page that was filled since, and in the one that the
+    /// prompt ends in.
     fn describe(&self, pools: &mut Pools, before: usize, cached: usize) {
         let end = self.prompt.tokens.len();
         let is_over = cached >= end;
@@ -153,8 +154,8 @@ impl Sequence {
         }
     }
 
-    /// The rows of the prompt from here to the end of the page, the last one of the prompt left out, and what stands before
-    /// the page. None in the middle of a page.
+    /// The rows of the prompt from here to the end of the page, the last one of the prompt left
+    /// out, and what stands before the page. None in the middle of a page.
     fn next_rows(&self) -> Option<(PageKey, Vec<RowKey>)> {
         let page = self.cached / PAGE_TOKENS;
         let end = (self.prompt.tokens.len() - 1).min((page + 1) * PAGE_TOKENS);
@@ -163,7 +164,8 @@ impl Sequence {
         Some((before, self.prompt.rows(self.cached..end)))
     }
 
-    /// Takes over rows of the page that is run next from one that begins with the same: which page is to be copied where.
+    /// Takes over rows of the page that is run next from one that begins with the same: which page
+    /// is to be copied where.
     pub(crate) fn reuse_rows(&mut self, pools: &mut Pools) -> Option<(PageId, PageId)> {
         let (before, rows) = self.next_rows()?;
         let (from, to, count) = self.table.take_rows(pools, &before, &rows)?;
@@ -172,8 +174,8 @@ impl Sequence {
         Some((from, to))
     }
 
-    /// True when this sequence goes on by itself and will have run everything that another one's prompt still needs but its
-    /// last row: the rest of the page that both end in.
+    /// True when this sequence goes on by itself and will have run everything that another one's
+    /// prompt still needs but its last row: the rest of the page that both end in.
     pub(crate) fn is_about_to_end_as(&self, other: &Self) -> bool {
         let Some((before, rows)) = other.next_rows() else {
             return false;
@@ -190,8 +192,8 @@ impl Sequence {
             && self.prompt.rows(start..end) == rows
     }
 
-    /// Goes on without rounding. Its pages are not shared any more: others' are rounded, so that what they say does not
-    /// depend on who came before.
+    /// Goes on without rounding. Its pages are not shared any more: others' are rounded, so that
+    /// what they say does not depend on who came before.
     pub(crate) fn stop_rounding(&mut self) {
         self.rounding = Rounding::Without;
         self.keys.clear();
@@ -226,7 +228,8 @@ impl Sequence {
         (!self.on_disk[image]).then_some(image)
     }
 
-    /// Prompt tokens that can be run: all before the first picture that is not encoded, none while another runs them.
+    /// Prompt tokens that can be run: all before the first picture that is not encoded, none while
+    /// another runs them.
     pub(crate) fn ready(&self) -> usize {
         if self.pace != Pace::Own {
             return self.cached;
@@ -261,7 +264,8 @@ impl Sequence {
             .collect()
     }
 
-    /// Those of the prompt's `tokens` whose logits are wanted: all where they are scored, else the last one of the prompt.
+    /// Those of the prompt's `tokens` whose logits are wanted: all where they are scored, else the
+    /// last one of the prompt.
     pub(crate) fn output_rows(&self, tokens: &Range<usize>) -> Range<usize> {
         match &self.scores {
             Some(_) => tokens.clone(),

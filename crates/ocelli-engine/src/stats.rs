@@ -25,7 +25,8 @@ pub struct Stats {
     pub feature_hits_total: u64,
     /// Pictures that had to be encoded.
     pub feature_misses_total: u64,
-    /// Pictures that were encoded a second time without rounding, since the first time gave what is not finite.
+    /// Pictures that were encoded a second time without rounding, since the first time gave what is
+    /// not finite.
     pub encodings_repeated_total: u64,
     /// Requests that go on without rounding, since their logits were not finite.
     pub requests_repeated_total: u64,

@@ -92,7 +92,8 @@ impl Engine {
         self.choose(chosen, outputs);
     }
 
-    /// Notes what a step brought to one prompt, whose rows have these logits: true when its first token is to be chosen.
+    /// Notes what a step brought to one prompt, whose rows have these logits: true when its first
+    /// token is to be chosen.
     fn take_in_prompt(
         &mut self,
         (id, tokens): (SequenceId, &Range<usize>),

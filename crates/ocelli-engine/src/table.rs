@@ -1,10 +1,11 @@
 //! Which pages a sequence has, in each of the two groups of layers.
 //!
-//! Layers that look at every earlier token keep all pages of a sequence. Layers that look back over a window give
-//! back the pages that lie wholly behind it, as soon as no later row can see them.
+//! Layers that look at every earlier token keep all pages of a sequence. Layers that look back over
+//! a window give back the pages that lie wholly behind it, as soon as no later row can see them.
 //!
-//! The pool of the second group is never short: it has, for each sequence that may run, the pages that a window can touch,
-//! and beside them those that a step's rows can add ([`near_pages`]). So the scheduler promises pages of the first group only.
+//! The pool of the second group is never short: it has, for each sequence that may run, the pages
+//! that a window can touch, and beside them those that a step's rows can add ([`near_pages`]). So
+//! the scheduler promises pages of the first group only.
 
 use ocelli_tensor::PageId;
 
@@ -21,10 +22,12 @@ pub(crate) struct Pools {
     window: Option<usize>,
 }
 
-/// Pages that layers with a window need for `sequences` of at most `context` tokens each, where the others have `pages`.
+/// Pages that layers with a window need for `sequences` of at most `context` tokens each, where the
+/// others have `pages`.
 ///
-/// A run of `n` tokens touches at most `(n + 14) / 16 + 1` pages of 16; here `n` is what the first row of a step sees behind
-/// itself, and the step's rows. As many pages again as all windows touch keep what finished requests left.
+/// A run of `n` tokens touches at most `(n + 14) / 16 + 1` pages of 16; here `n` is what the first
+/// row of a step sees behind itself, and the step's rows. As many pages again as all windows touch
+/// keep what finished requests left.
 pub(crate) fn near_pages(
     window: Option<usize>,
     (pages, context, sequences): (usize, usize, usize),
@@ -64,8 +67,8 @@ impl Pools {
         (cached + 1).saturating_sub(window) / PAGE_TOKENS
     }
 
-    /// How many of a prompt's first pages can be taken over: all of them where every token is looked at, and the last
-    /// ones that the next row sees where the window ends.
+    /// How many of a prompt's first pages can be taken over: all of them where every token is
+    /// looked at, and the last ones that the next row sees where the window ends.
     fn known(&self, keys: &[PageKey]) -> usize {
         let wide = keys.iter().take_while(|key| self.wide.has(key)).count();
         if self.window.is_none() {
@@ -124,8 +127,8 @@ impl PageTable {
         known * PAGE_TOKENS
     }
 
-    /// Takes over a copy of the rows that another page behind the same beginning begins with: the page to copy, to be given
-    /// back to the first pool then, where to, and how many rows that is.
+    /// Takes over a copy of the rows that another page behind the same beginning begins with: the
+    /// page to copy, to be given back to the first pool then, where to, and how many rows that is.
     pub(crate) fn take_rows(
         &mut self,
         pools: &mut Pools,
@@ -144,7 +147,8 @@ impl PageTable {
         Some((from, to, count))
     }
 
-    /// Says what the rows of page number `page` are, behind what `before` stands for, if no other page holds the same.
+    /// Says what the rows of page number `page` are, behind what `before` stands for, if no other
+    /// page holds the same.
     pub(crate) fn describe(
         &self,
         pools: &mut Pools,
@@ -170,8 +174,8 @@ impl PageTable {
         }
     }
 
-    /// Notes that tokens up to `cached` were run, the first pages of which hold what `keys` say: others can share those
-    /// that are full, and what no later row sees is given back.
+    /// Notes that tokens up to `cached` were run, the first pages of which hold what `keys` say:
+    /// others can share those that are full, and what no later row sees is given back.
     pub(crate) fn ran(&mut self, pools: &mut Pools, keys: &[PageKey], cached: usize) {
         let full = keys.len().min(cached / PAGE_TOKENS);
         for (page, key) in keys.iter().enumerate().take(full).skip(self.published) {

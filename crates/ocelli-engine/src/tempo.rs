@@ -1,7 +1,7 @@
 //! How many prompt rows a step takes beside those who generate, from how long steps took.
 //!
-//! Answers do not depend on where a prompt is cut, so that only waiting does: fewer rows make the others wait less for
-//! their next token, more rows use the kernels better.
+//! Answers do not depend on where a prompt is cut, so that only waiting does: fewer rows make the
+//! others wait less for their next token, more rows use the kernels better.
 
 use std::time::Duration;
 
@@ -40,9 +40,10 @@ impl Tempo {
         *mean = Some(mean.map_or(value, |mean| mean + NEW * (value - mean)));
     }
 
-    /// How long a slice of encoding takes beside those who generate: as it is, or as long as a step of theirs where that takes
-    /// longer, up to two and a half times as long. Where every step is slow, pictures would wait for tokens otherwise, each
-    /// of which reads all weights for few sequences.
+    /// How long a slice of encoding takes beside those who generate: as it is, or as long as a step
+    /// of theirs where that takes longer, up to two and a half times as long. Where every step is
+    /// slow, pictures would wait for tokens otherwise, each of which reads all weights for few
+    /// sequences.
     pub(crate) fn slice(&self, time: Duration) -> Duration {
         let step = Duration::try_from_secs_f64(self.generating.unwrap_or(0.0));
         step.unwrap_or(time).clamp(time, time.mul_f64(2.5))

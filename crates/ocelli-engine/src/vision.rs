@@ -4,7 +4,8 @@
 //! steps the engine grants it a slice of time and waits until the slice is used up. So a picture can
 //! stop in the middle of a layer, models need not know of it, and only one of the two ever computes.
 //!
-//! A picture whose features are not finite is encoded once more by a backend that rounds nothing, if there is one.
+//! A picture whose features are not finite is encoded once more by a backend that rounds nothing,
+//! if there is one.
 
 mod worker;
 
@@ -24,14 +25,14 @@ use worker::{Shared, Slice, Turn};
 /// How encoding is divided, so that a large picture hardly delays others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slices {
-    /// How long a slice may take; a piece that was begun is finished. Default 20 ms; up to two and a half times as long
-    /// where a step of those who generate takes that long.
+    /// How long a slice may take; a piece that was begun is finished. Default 20 ms; up to two and
+    /// a half times as long where a step of those who generate takes that long.
     pub time: Duration,
     /// Multiplications of a piece, which is never divided. Default 2000 million: a few milliseconds.
     pub piece: u64,
-    /// The same while nobody generates and no other picture is on its way: threads that are not equally fast share a long piece
-    /// better. Default 40 000 million, a tenth of a second, which a request that comes meanwhile waits once: less than for a step
-    /// of a prompt.
+    /// The same while nobody generates and no other picture is on its way: threads that are not
+    /// equally fast share a long piece better. Default 40 000 million, a tenth of a second, which a
+    /// request that comes meanwhile waits once: less than for a step of a prompt.
     pub long_piece: u64,
 }
 

@@ -137,8 +137,9 @@ fn pictures_in_blocks_answer_alike_alone_beside_others_and_from_inside_a_cached_
     }
 }
 
-/// Layers that look back over 12 tokens keep a few pages of a long prompt, and answers are those of a prompt that was run
-/// from nothing: alone, beside others, from the cache, and behind a prompt that only begins alike.
+/// Layers that look back over 12 tokens keep a few pages of a long prompt, and answers are those of
+/// a prompt that was run from nothing: alone, beside others, from the cache, and behind a prompt
+/// that only begins alike.
 #[test]
 fn long_prompts_keep_few_pages_in_layers_with_a_window_and_answer_alike() {
     let bench = Bench::new();

@@ -1,4 +1,5 @@
-//! Prompts of several whole steps: memory that is reserved at load is enough however far into its context a model is.
+//! Prompts of several whole steps: memory that is reserved at load is enough however far into its
+//! context a model is.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

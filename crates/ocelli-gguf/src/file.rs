@@ -13,7 +13,8 @@ use crate::parse::{Content, parse};
 use crate::shards;
 use crate::tensor::TensorInfo;
 
-/// A GGUF model: metadata, tensors and their bytes. Split files appear as one. Immutable and shareable between threads.
+/// A GGUF model: metadata, tensors and their bytes. Split files appear as one. Immutable and
+/// shareable between threads.
 #[derive(Debug)]
 pub struct Gguf {
     parts: Vec<Source>,
@@ -159,8 +160,8 @@ impl Gguf {
     /// Opens a model file. For a part of a split model, all parts are opened, whichever one is given.
     ///
     /// # Errors
-    /// [`Error::Io`] when a path cannot be read, [`Error::BadFile`] or [`Error::Metadata`] when a file is no sound GGUF,
-    /// [`Error::Shards`] when parts are missing or do not belong together.
+    /// [`Error::Io`] when a path cannot be read, [`Error::BadFile`] or [`Error::Metadata`] when a
+    /// file is no sound GGUF, [`Error::Shards`] when parts are missing or do not belong together.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let source = Source::map(path)?;
         let content = source.parse()?;
@@ -274,8 +275,9 @@ impl Gguf {
         &self.parts[tensor.shard()].bytes()[start..start + tensor.bytes]
     }
 
-    /// Tells the system that a tensor's bytes were copied and their memory can be used for something else. Reading them
-    /// again works and reads the file again. Does nothing for bytes in memory.
+    /// Tells the system that a tensor's bytes were copied and their memory can be used for
+    /// something else. Reading them again works and reads the file again. Does nothing for bytes in
+    /// memory.
     ///
     /// # Errors
     /// [`Error::Io`] when the system refuses.
@@ -309,8 +311,9 @@ impl Gguf {
         })
     }
 
-    /// Checks that no file was written or cut since it was opened: call it when everything needed was copied. A file
-    /// that was replaced by another one under its name does not count: the opened one is still there.
+    /// Checks that no file was written or cut since it was opened: call it when everything needed
+    /// was copied. A file that was replaced by another one under its name does not count: the
+    /// opened one is still there.
     ///
     /// # Errors
     /// [`Error::Changed`], or [`Error::Io`] when a file cannot be examined.

@@ -1,12 +1,14 @@
 //! GGUF container: metadata, tensors, shards, writing.
 //!
-//! [`Gguf::open`] maps a file (and the other parts of a split one), checks everything that can be checked without
-//! knowing the model, and gives [`Metadata`], [`TensorInfo`]s and their bytes. After it returned `Ok`, every tensor's
-//! bytes are inside the file, so [`Gguf::data`] cannot fail. A tensor type that this engine cannot run is no error here:
-//! such files can still be inspected. [`Writer`] writes version 3 files that this and other readers accept.
+//! [`Gguf::open`] maps a file (and the other parts of a split one), checks everything that can be
+//! checked without knowing the model, and gives [`Metadata`], [`TensorInfo`]s and their bytes.
+//! After it returned `Ok`, every tensor's bytes are inside the file, so [`Gguf::data`] cannot fail.
+//! A tensor type that this engine cannot run is no error here: such files can still be inspected.
+//! [`Writer`] writes version 3 files that this and other readers accept.
 //!
-//! Nothing in a file is trusted: counts are bounded by the bytes that remain before anything is allocated, sizes are
-//! computed with checked arithmetic, and no byte string makes the reader panic.
+//! Nothing in a file is trusted: counts are bounded by the bytes that remain before anything is
+//! allocated, sizes are computed with checked arithmetic, and no byte string makes the reader
+//! panic.
 //!
 //! ```
 //! use ocelli_gguf::{Gguf, Writer};

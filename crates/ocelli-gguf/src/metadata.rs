@@ -1,7 +1,7 @@
 //! The key-value section, with lenient typed access.
 //!
-//! Writers disagree on the width of integers, so any non-negative integer is accepted as a count. Every error names the
-//! file, the key, what was found and what is needed.
+//! Writers disagree on the width of integers, so any non-negative integer is accepted as a count.
+//! Every error names the file, the key, what was found and what is needed.
 
 use std::sync::Arc;
 

@@ -19,10 +19,11 @@ impl MappedFile {
     /// Maps `file`, which must not be empty.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
         let options = MmapOptions::new();
-        // SAFETY: The view is read-only and private. Another process can still change or truncate the file under it: the
-        // bytes are only ever read as plain numbers, so changed bytes give wrong values but no undefined layout, and
-        // loaders copy what they keep and then call `Gguf::unchanged`. Truncation can end the process by a signal; that
-        // window is the load only.
+        // SAFETY: The view is read-only and private. Another process can still change or truncate
+        // the file under it: the bytes are only ever read as plain numbers, so changed bytes give
+        // wrong values but no undefined layout, and loaders copy what they keep and then call
+        // `Gguf::unchanged`. Truncation can end the process by a signal; that window is the load
+        // only.
         let map = unsafe { options.map_copy_read_only(file)? };
         Ok(Self(map))
     }
@@ -33,7 +34,8 @@ impl MappedFile {
         if bytes == 0 {
             return Ok(());
         }
-        // SAFETY: The map is never written, so dropping its pages loses nothing: the next read maps the file's bytes again.
+        // SAFETY: The map is never written, so dropping its pages loses nothing: the next read maps
+        // the file's bytes again.
         unsafe {
             self.0
                 .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes)

@@ -220,8 +220,8 @@ fn parse_tensor(cursor: &mut Cursor<'_>, index: u64) -> Result<TensorInfo, Probl
     })
 }
 
-/// Checks that what fills up the header to its alignment is zero, as the format has it: a header that lists fewer tensors than
-/// there are would otherwise shift the data of all.
+/// Checks that what fills up the header to its alignment is zero, as the format has it: a header
+/// that lists fewer tensors than there are would otherwise shift the data of all.
 fn check_padding(rest: &[u8], bytes: u64, tensors: u64) -> Result<(), Problem> {
     let padding = &rest[..rest.len().min(bytes as usize)];
     match padding.iter().any(|byte| *byte != 0) {
@@ -241,7 +241,8 @@ fn place_tensors(
     let end = |tensor: &TensorInfo| {
         u128::from(data_start) + u128::from(tensor.offset) + tensor.bytes as u128
     };
-    // Offsets exactly as a writer lays them out: then bytes missing at the end mean a cut file, not a wrong offset.
+    // Offsets exactly as a writer lays them out: then bytes missing at the end mean a cut file, not
+    // a wrong offset.
     let mut next = 0u128;
     let dense = tensors.iter().all(|tensor| {
         let here = next;

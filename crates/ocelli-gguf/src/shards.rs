@@ -131,8 +131,8 @@ fn part_in(path: &Path, count_needed: u32) -> Option<u32> {
     is_one_of.then(|| number(&content.metadata, count_needed).ok())?
 }
 
-/// What to say of part `found` of `count` under the name of part `named`. What lies under its own name tells two that were
-/// exchanged from a copy.
+/// What to say of part `found` of `count` under the name of part `named`. What lies under its own
+/// name tells two that were exchanged from a copy.
 fn misnamed(
     (named, found, count): (u32, u32, u32),
     own_name: &str,

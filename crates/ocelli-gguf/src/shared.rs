@@ -1,5 +1,5 @@
-//! A model without a file whose tensors share their bytes: what a benchmark measures takes the memory of its largest
-//! tensors instead of all of them.
+//! A model without a file whose tensors share their bytes: what a benchmark measures takes the
+//! memory of its largest tensors instead of all of them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -54,10 +54,12 @@ impl SharedTensor {
 }
 
 impl Gguf {
-    /// A model of these metadata and tensors, which may share bytes. `name` stands for a file name in messages.
+    /// A model of these metadata and tensors, which may share bytes. `name` stands for a file name
+    /// in messages.
     ///
     /// # Errors
-    /// [`Error::Write`] when a key or a tensor is there twice, a name is bad, or a tensor leaves its byte string.
+    /// [`Error::Write`] when a key or a tensor is there twice, a name is bad, or a tensor leaves
+    /// its byte string.
     pub fn from_shared(
         name: impl Into<String>,
         metadata: Vec<(String, Value)>,

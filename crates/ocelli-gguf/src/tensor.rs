@@ -5,7 +5,8 @@ use ocelli_quant::TensorType;
 use crate::error::{Problem, shown};
 use crate::limits::{self, DIMENSIONS};
 
-/// One tensor: name, shape, type and where its bytes are. The reader checked all of it against the file's size.
+/// One tensor: name, shape, type and where its bytes are. The reader checked all of it against the
+/// file's size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
     pub(crate) name: Box<str>,
@@ -24,7 +25,8 @@ impl TensorInfo {
         &self.name
     }
 
-    /// The dimensions as the file gives them (`ne`): 1 to 4, fastest-varying first. The reverse of a PyTorch shape.
+    /// The dimensions as the file gives them (`ne`): 1 to 4, fastest-varying first. The reverse of
+    /// a PyTorch shape.
     pub fn shape(&self) -> &[u64] {
         &self.dimensions[..usize::from(self.rank)]
     }

@@ -24,7 +24,8 @@ pub enum Value {
     F64(f64),
 }
 
-/// An array of metadata values of one type. The format allows arrays of arrays; no model has them and they are refused.
+/// An array of metadata values of one type. The format allows arrays of arrays; no model has them
+/// and they are refused.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(
     missing_docs,
@@ -60,8 +61,8 @@ impl StringArray {
         ends: Vec::new(),
     };
 
-    /// Takes the strings' bytes one after the other and where each one ends, in increasing order, the last at the end
-    /// of the text. `Err` is the index of a string that is not UTF-8.
+    /// Takes the strings' bytes one after the other and where each one ends, in increasing order,
+    /// the last at the end of the text. `Err` is the index of a string that is not UTF-8.
     pub(crate) fn from_parts(text: Vec<u8>, ends: Vec<u32>) -> Result<Self, usize> {
         // One pass over all bytes, then a look at each boundary: the same as checking each string by itself.
         let broken_at = match String::from_utf8(text) {

@@ -19,8 +19,9 @@ pub use stream::StreamWriter;
 
 /// Collects metadata and tensors and writes them as one file.
 ///
-/// Tensors come with their bytes ([`Writer::add_tensor`]) for [`Writer::write_to`] and [`Writer::to_bytes`], or are only
-/// declared ([`Writer::declare_tensor`]) for [`Writer::start`], which takes the bytes afterwards, in pieces.
+/// Tensors come with their bytes ([`Writer::add_tensor`]) for [`Writer::write_to`] and
+/// [`Writer::to_bytes`], or are only declared ([`Writer::declare_tensor`]) for [`Writer::start`],
+/// which takes the bytes afterwards, in pieces.
 #[derive(Debug, Clone, Default)]
 pub struct Writer<'a> {
     metadata: Vec<(String, Value)>,
@@ -49,7 +50,8 @@ impl<'a> Writer<'a> {
         Self::default()
     }
 
-    /// Sets a metadata value; a key that is there already keeps its place. `general.alignment` must be a `u32`.
+    /// Sets a metadata value; a key that is there already keeps its place. `general.alignment` must
+    /// be a `u32`.
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<Value>) -> &mut Self {
         let (key, value) = (key.into(), value.into());
         match self.metadata.iter_mut().find(|(known, _)| *known == key) {
@@ -96,7 +98,8 @@ impl<'a> Writer<'a> {
     /// Writes the file: to a temporary name beside `path`, flushed to disk, then renamed.
     ///
     /// # Errors
-    /// [`Error::Write`] when the content is no valid file or a tensor has no bytes, [`Error::Io`] when writing fails.
+    /// [`Error::Write`] when the content is no valid file or a tensor has no bytes, [`Error::Io`]
+    /// when writing fails.
     pub fn write_to(&self, path: &Path) -> Result<(), Error> {
         let mut stream = self.start(path)?;
         for tensor in &self.tensors {
@@ -122,8 +125,8 @@ impl<'a> Writer<'a> {
         Ok(bytes)
     }
 
-    /// Writes everything before the tensors' bytes; these are then given to [`StreamWriter::write`] in the order in
-    /// which the tensors were added.
+    /// Writes everything before the tensors' bytes; these are then given to [`StreamWriter::write`]
+    /// in the order in which the tensors were added.
     ///
     /// # Errors
     /// [`Error::Write`] when the content is no valid file, [`Error::Io`] when writing fails.

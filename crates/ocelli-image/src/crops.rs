@@ -1,5 +1,5 @@
-//! Crops that are shown beside a long picture, so that small things in it are not lost when the whole is squeezed
-//! into a square.
+//! Crops that are shown beside a long picture, so that small things in it are not lost when the
+//! whole is squeezed into a square.
 //!
 //! Source: HF `image_processing_gemma3.py` (`pan_and_scan`), with its default settings.
 

@@ -10,7 +10,8 @@ use crate::{Budget, Error, Filter, Grid, RgbImage, resize_with};
 /// Source: HF `image_processing_pixtral.py`, `get_resize_output_image_size`; the budget is Ocelli's own.
 ///
 /// # Errors
-/// [`Error::NoPixels`] if a side is zero, [`Error::Aspect`] if the sides differ by more than [`crate::MAX_ASPECT`].
+/// [`Error::NoPixels`] if a side is zero, [`Error::Aspect`] if the sides differ by more than
+/// [`crate::MAX_ASPECT`].
 pub fn edge_resize(
     width: u32,
     height: u32,
@@ -74,7 +75,8 @@ impl Grid {
 /// Source: HF `image_processing_clip.py` (`shortest_edge`, `center_crop`).
 ///
 /// # Errors
-/// [`Error::NoPixels`] if a side is zero, [`Error::Aspect`] if the sides differ by more than [`crate::MAX_ASPECT`].
+/// [`Error::NoPixels`] if a side is zero, [`Error::Aspect`] if the sides differ by more than
+/// [`crate::MAX_ASPECT`].
 pub fn middle_square(image: &RgbImage, side: u32, filter: Filter) -> Result<RgbImage, Error> {
     check_sides(image.width, image.height)?;
     let (long, short) = (image.width.max(image.height), image.width.min(image.height));

@@ -1,5 +1,5 @@
-//! Whole files: the bytes of whatever a path names, bounded in size and, where no byte may ever come, in time; and bytes
-//! that are written all or not at all.
+//! Whole files: the bytes of whatever a path names, bounded in size and, where no byte may ever
+//! come, in time; and bytes that are written all or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -10,15 +10,16 @@ use std::time::Duration;
 /// How long a pipe may be without anybody who writes to it.
 const NOBODY: Duration = Duration::from_secs(3);
 
-/// How long somebody who writes may take for the next bytes: a download or a conversion is no reason to give up.
+/// How long somebody who writes may take for the next bytes: a download or a conversion is no
+/// reason to give up.
 const SILENCE: Duration = Duration::from_secs(60);
 
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// The first `most` + 1 bytes that a path names, so that a longer file is known by its length.
 ///
-/// Pipes and devices are read too (`<(command)` of a shell is one), unless nobody writes to them within three seconds, or what
-/// is written pauses for a minute.
+/// Pipes and devices are read too (`<(command)` of a shell is one), unless nobody writes to them
+/// within three seconds, or what is written pauses for a minute.
 ///
 /// # Errors
 /// When the path cannot be read, or stays silent.
@@ -34,8 +35,9 @@ pub fn read_bytes(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     read_patiently(path.to_owned(), most)
 }
 
-/// Writes a file whole: under a name beside its own, flushed to disk and renamed, so that neither a full disk nor a kill leaves a
-/// part of it, or nothing of what was there before. What is no file on a disk (`/dev/stdout`) is written to as it is.
+/// Writes a file whole: under a name beside its own, flushed to disk and renamed, so that neither a
+/// full disk nor a kill leaves a part of it, or nothing of what was there before. What is no file
+/// on a disk (`/dev/stdout`) is written to as it is.
 ///
 /// # Errors
 /// When writing or renaming fails; then nothing is left.
@@ -87,7 +89,8 @@ fn read_patiently(path: PathBuf, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// A part of the bytes (the first is empty and says that the path is open), or why there are no more; none at the end.
+/// A part of the bytes (the first is empty and says that the path is open), or why there are no
+/// more; none at the end.
 type Chunk = Option<io::Result<Vec<u8>>>;
 
 fn send_chunks(path: &Path, most: u64, send: &SyncSender<Chunk>) -> io::Result<()> {

@@ -121,8 +121,8 @@ impl Orientation {
         for entry in 0..entries {
             let at = directory.checked_add(2 + entry * 12)?;
             if u16_at(at)? == ORIENTATION {
-                // Not all writers store it as the standard has it, one short: the first of any whole numbers counts, as for the
-                // reference.
+                // Not all writers store it as the standard has it, one short: the first of any
+                // whole numbers counts, as for the reference.
                 let bytes = match u16_at(at + 2)? {
                     6 => 1,
                     3 | 8 => 2,
@@ -145,7 +145,8 @@ impl Orientation {
         None
     }
 
-    /// The orientation that an XMP packet states, as an attribute or an element: what counts where there is no EXIF tag.
+    /// The orientation that an XMP packet states, as an attribute or an element: what counts where
+    /// there is no EXIF tag.
     ///
     /// The packet is searched as text, as the reference does it.
     pub fn from_xmp(packet: &[u8]) -> Option<Self> {

@@ -38,8 +38,9 @@ impl Normalization {
 /// A picture as the encoder reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Patches {
-    /// `[patches, 3 * temporal_patch_size * patch_size * patch_size]`. Rows go frame by frame, block row, block
-    /// column, then row and column inside the merge block; a row is channel, frame, y, x.
+    /// `[patches, 3 * temporal_patch_size * patch_size * patch_size]`. Rows go frame by frame,
+    /// block row, block column, then row and column inside the merge block; a row is channel,
+    /// frame, y, x.
     pub pixels: Vec<f32>,
     /// The number of patches along each axis.
     pub grid: Grid,
@@ -47,8 +48,9 @@ pub struct Patches {
 
 /// Cuts pictures whose sides are multiples of `patch_size * merge` into normalised rows.
 ///
-/// `frames` is one still picture, which stands for all `temporal_patch_size` moments of its patches, or
-/// several frames of equal size; the last is repeated until their number is a multiple of `temporal_patch_size`.
+/// `frames` is one still picture, which stands for all `temporal_patch_size` moments of its
+/// patches, or several frames of equal size; the last is repeated until their number is a multiple
+/// of `temporal_patch_size`.
 ///
 /// Panics if there is no frame, if sizes differ or if they are not such multiples:
 /// [`Grid::for_image`] and [`crate::resize`] come first.

@@ -13,7 +13,8 @@ pub const MAX_IMAGE_TOKENS: u32 = 65_536;
 /// The least and most pixels a picture may have when it enters the encoder, in steps of `factor` a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
-    /// Both sides are multiples of this: patch size times merge size. One token is `factor` x `factor` pixels.
+    /// Both sides are multiples of this: patch size times merge size. One token is `factor` x
+    /// `factor` pixels.
     pub factor: u32,
     /// Smaller pictures are scaled up to at least this many pixels.
     pub min_pixels: u64,

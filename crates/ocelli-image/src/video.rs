@@ -15,8 +15,9 @@ const MOST_FRAME_TOKENS: u64 = 768;
 /// Least tokens of one frame, or pair of frames, of Qwen2-VL and Qwen2.5-VL.
 const LEAST_FRAME_TOKENS: u64 = 128;
 
-/// Least tokens of a whole video of Qwen3-VL: 4096 pixels of all frames, as the published settings of its processor say
-/// (`shortest_edge`). Two frames that each would be one token are enlarged to four.
+/// Least tokens of a whole video of Qwen3-VL: 4096 pixels of all frames, as the published settings
+/// of its processor say (`shortest_edge`). Two frames that each would be one token are enlarged to
+/// four.
 const LEAST_VOLUME_TOKENS: u64 = 2;
 
 /// How a family chooses frames and their size.

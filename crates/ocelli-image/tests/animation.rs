@@ -1,5 +1,5 @@
-//! Animated GIF, WebP and APNG files against the frames that Pillow shows (`tools/image/make_goldens.py`), and
-//! files that are cut, wrong or hostile.
+//! Animated GIF, WebP and APNG files against the frames that Pillow shows
+//! (`tools/image/make_goldens.py`), and files that are cut, wrong or hostile.
 #![allow(
     clippy::unwrap_used,
     reason = "a helper that fails is a test that fails"

@@ -75,7 +75,8 @@ fn a_header_says_the_size_and_orientation_that_decoding_gives() {
     }
 }
 
-/// Exif data that says how the camera was held counts before the first scan only, for a header as for a picture.
+/// Exif data that says how the camera was held counts before the first scan only, for a header as
+/// for a picture.
 #[test]
 fn exif_behind_the_first_scan_of_a_jpeg_turns_nothing() {
     let case = cases("decode/cases.json")
@@ -175,7 +176,8 @@ fn an_orientation_counts_in_every_whole_number_that_the_reference_reads() {
     for kind in [3, 4, 6, 8, 9, 13] {
         assert_eq!(six(kind, 1), Some(Orientation::Rotate90), "type {kind}");
     }
-    // The first of two shorts; two longs lie elsewhere in the block, here on its first directory's last bytes.
+    // The first of two shorts; two longs lie elsewhere in the block, here on its first directory's
+    // last bytes.
     assert_eq!(six(3, 2), Some(Orientation::Rotate90));
     assert_eq!(six(4, 2), Orientation::from_exif_value(0));
     for (kind, count) in [(1, 1), (2, 1), (5, 1), (7, 1), (12, 1), (3, 0)] {

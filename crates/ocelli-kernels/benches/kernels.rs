@@ -1,8 +1,9 @@
-//! Hot kernels of every instruction set of this machine, on one thread and on data that a second-level cache holds:
-//! `cargo bench -p ocelli-kernels [-- avx512vnni/product/Q4_K]`.
+//! Hot kernels of every instruction set of this machine, on one thread and on data that a
+//! second-level cache holds: `cargo bench -p ocelli-kernels [-- avx512vnni/product/Q4_K]`.
 //!
-//! A name is `set/kernel/what`; rates are multiplications and additions (products, attention) or elements (rows) a second.
-//! What all threads and memory make of them: `cargo run --release -p ocelli-cpu --example products`.
+//! A name is `set/kernel/what`; rates are multiplications and additions (products, attention) or
+//! elements (rows) a second. What all threads and memory make of them: `cargo run --release -p
+//! ocelli-cpu --example products`.
 #![allow(
     missing_docs,
     reason = "the macros of criterion make undocumented items"
@@ -177,7 +178,8 @@ fn attention(criterion: &mut Criterion) {
     }
 }
 
-/// Attention of one generated token to a long context in pages, behind the caches: what counts is how near it comes to reading.
+/// Attention of one generated token to a long context in pages, behind the caches: what counts is
+/// how near it comes to reading.
 fn generated(criterion: &mut Criterion) {
     const TOKENS: usize = 8192;
     const PAGE: usize = 16;

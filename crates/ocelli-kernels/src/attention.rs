@@ -1,4 +1,5 @@
-//! Attention of some query rows to the keys of one head: online softmax over blocks of keys, memory linear in tokens.
+//! Attention of some query rows to the keys of one head: online softmax over blocks of keys, memory
+//! linear in tokens.
 //!
 //! ```text
 //! for each block of keys, in order:
@@ -7,8 +8,8 @@
 //!     total = a total + sum(p);  sums = a sums + p v
 //! out = sums / total
 //! ```
-//! Blocks start at multiples of their size in the sequence or segment, so a row's result does not depend on which
-//! rows are computed beside it.
+//! Blocks start at multiples of their size in the sequence or segment, so a row's result does not
+//! depend on which rows are computed beside it.
 
 use std::ops::Range;
 
@@ -19,11 +20,12 @@ use crate::{
     Workspace,
 };
 
-/// Keys of one step of the online softmax, for rows of prompts and pictures: as `f32` they stay in a cache, with their values, while many rows
-/// read them.
+/// Keys of one step of the online softmax, for rows of prompts and pictures: as `f32` they stay in
+/// a cache, with their values, while many rows read them.
 const BLOCK: usize = 128;
 
-/// The same for generated rows, which read keys and values from memory as they come: while a step ends, memory rests.
+/// The same for generated rows, which read keys and values from memory as they come: while a step
+/// ends, memory rests.
 const BLOCK_OF_GENERATED: usize = 256;
 
 const _: () = assert!(
@@ -70,8 +72,8 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// Keys and values.
     pub keys_values: KeyValues<'a>,
-    /// Whether keys and values in 8 bits are decoded as they are read, as generated rows do it, which also take longer steps, or once for
-    /// all rows. The two differ in the last bits.
+    /// Whether keys and values in 8 bits are decoded as they are read, as generated rows do it,
+    /// which also take longer steps, or once for all rows. The two differ in the last bits.
     pub decode: Decode,
     /// Tokens that a row sees; never none.
     pub visible: &'a dyn Fn(usize) -> QueryRow,
@@ -161,7 +163,8 @@ impl Attention<'_> {
         self.divide(sums, total, out);
     }
 
-    /// The last step: weighted sums of all queries, each row as wide as whole vectors, by the sums of their weights.
+    /// The last step: weighted sums of all queries, each row as wide as whole vectors, by the sums
+    /// of their weights.
     #[inline(always)]
     pub(crate) fn divide(&self, sums: &[f32], total: &[f32], out: &mut MatrixMut<'_>) {
         let group = out.columns() / self.dim;
@@ -216,7 +219,8 @@ impl Attention<'_> {
         }
     }
 
-    /// Asks memory for the first values, while keys are read: later ones are asked for when those before them are read.
+    /// Asks memory for the first values, while keys are read: later ones are asked for when those
+    /// before them are read.
     fn ask_for_first(&self, kernels: &dyn Kernels, tokens: Range<usize>) {
         if let KeyValues::Paged(head) = &self.keys_values {
             head.ask_for_first(kernels, tokens, self.dim);

@@ -5,7 +5,8 @@
 //! 16 tokens' values of a head:   codes [16][width],    scales [groups][16]
 //! element = code scale                                 one scale for 32 elements of a token's head
 //! ```
-//! `width` is the head size rounded up to 16. Codes are signed bytes, two of them in a word; scales are IEEE halves.
+//! `width` is the head size rounded up to 16. Codes are signed bytes, two of them in a word; scales
+//! are IEEE halves.
 
 use crate::{Element, LANES};
 

@@ -116,7 +116,8 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Keys of one head as panels: `[dim][16]` each, so that 16 tokens are the lanes of a vector, with scales behind codes.
+/// Keys of one head as panels: `[dim][16]` each, so that 16 tokens are the lanes of a vector, with
+/// scales behind codes.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyPanels<'a> {
     /// Elements, from the first panel to the end of the last.
@@ -144,8 +145,8 @@ impl<'a> KeyPanels<'a> {
     }
 }
 
-/// Value rows of one head: `[tokens, columns]`, rows `stride` elements apart and readable up to a multiple of 16; or, in 8 bits,
-/// the runs of 16 tokens in which they are.
+/// Value rows of one head: `[tokens, columns]`, rows `stride` elements apart and readable up to a
+/// multiple of 16; or, in 8 bits, the runs of 16 tokens in which they are.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueRows<'a> {
     /// Elements.
@@ -203,11 +204,12 @@ pub struct Rates {
     pub few_bytes: bool,
     /// [`Operand::Int8Groups`] for rows of prompts; faster than [`Operand::Bf16`], too.
     pub many_bytes: bool,
-    /// Most rows of prompts in [`Operand::Int8Groups`] for which [`Kernels::product_few`], which gives the same bits, takes less
-    /// time than [`Kernels::product`]: codes are decoded in registers for some rows at a time, not once in memory for all.
+    /// Most rows of prompts in [`Operand::Int8Groups`] for which [`Kernels::product_few`], which
+    /// gives the same bits, takes less time than [`Kernels::product`]: codes are decoded in
+    /// registers for some rows at a time, not once in memory for all.
     pub few_rows: usize,
-    /// Whether products of prompts run on a matrix unit: in tiles of 32 rows, and so fast that rows and weights have to be read from
-    /// far away less often.
+    /// Whether products of prompts run on a matrix unit: in tiles of 32 rows, and so fast that rows
+    /// and weights have to be read from far away less often.
     pub tiles: bool,
 }
 
@@ -229,15 +231,15 @@ pub trait Kernels: Send + Sync {
     /// `inputs` starts at a multiple of [`crate::CHUNK`] and is at most that long.
     fn unpack(&self, weight: Panels<'_>, panel: usize, inputs: Range<usize>, out: &mut [f32]);
 
-    /// A product for rows of prompts: weights are unpacked to what the rows are rounded to, once for many rows, and each sum runs
-    /// over the inputs in order.
+    /// A product for rows of prompts: weights are unpacked to what the rows are rounded to, once
+    /// for many rows, and each sum runs over the inputs in order.
     ///
     /// # Panics
     /// When rows are rounded to bytes and the weight has no codes.
     fn product(&self, product: Product<'_>, workspace: &mut Workspace);
 
-    /// A product for generated rows: weights are read once and decoded in registers. Rows are not rounded, or to
-    /// [`Operand::Int8Groups`].
+    /// A product for generated rows: weights are read once and decoded in registers. Rows are not
+    /// rounded, or to [`Operand::Int8Groups`].
     ///
     /// # Panics
     /// When rows are rounded in another way, or to bytes and the weight has no codes.
@@ -302,7 +304,8 @@ pub trait Kernels: Send + Sync {
         workspace: &mut Workspace,
     );
 
-    /// [`Kernels::attend_pairs`] with operands rounded to bytes, where a set multiplies those faster and all rows see the same keys.
+    /// [`Kernels::attend_pairs`] with operands rounded to bytes, where a set multiplies those
+    /// faster and all rows see the same keys.
     fn attend_bytes(
         &self,
         attention: &Attention<'_>,
@@ -312,6 +315,7 @@ pub trait Kernels: Send + Sync {
         self.attend_pairs(attention, out, workspace);
     }
 
-    /// `sums[r] += weights[r][t] * values[t]`, tokens in order. `weights` is `[rows, tokens]`, `sums` is `[rows, width]`.
+    /// `sums[r] += weights[r][t] * values[t]`, tokens in order. `weights` is `[rows, tokens]`,
+    /// `sums` is `[rows, width]`.
     fn weigh(&self, weights: Matrix<'_>, values: ValueRows<'_>, sums: &mut [f32]);
 }

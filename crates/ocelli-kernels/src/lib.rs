@@ -1,8 +1,8 @@
 //! SIMD kernels on plain slices, one folder an instruction set.
 //!
-//! A backend takes a proof token ([`Scalar`], or one that detects an instruction set) for a `&dyn Kernels` and calls whole loops
-//! on it. Kernels know slices and small views ([`Matrix`], [`MatrixMut`], [`Panels`]); they know nothing of tensors,
-//! threads or files.
+//! A backend takes a proof token ([`Scalar`], or one that detects an instruction set) for a `&dyn
+//! Kernels` and calls whole loops on it. Kernels know slices and small views ([`Matrix`],
+//! [`MatrixMut`], [`Panels`]); they know nothing of tensors, threads or files.
 //!
 //! - `scalar/` is the twin a student can read: each operation by its formula.
 //! - `vector/` holds the algorithms of all vector instruction sets, written once on a vector of 16 `f32`.

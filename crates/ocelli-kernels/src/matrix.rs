@@ -6,8 +6,8 @@ use std::ptr::NonNull;
 
 use crate::LANES;
 
-/// Elements from one row of activations to the next, as register tiles take them: a chunk, and a cache line so that the rows
-/// of a tile do not fall on the same lines of a cache.
+/// Elements from one row of activations to the next, as register tiles take them: a chunk, and a
+/// cache line so that the rows of a tile do not fall on the same lines of a cache.
 pub(crate) const ROW_STRIDE: usize = crate::CHUNK + 16;
 
 /// Rows of `f32` to read: `[rows, columns]`, rows `stride` elements apart.
@@ -191,7 +191,8 @@ impl<'a, T> MatrixMut<'a, T> {
     }
 }
 
-/// Runs of tiles of one width: the last ones of a token's largest products are 64 times as narrow as the first.
+/// Runs of tiles of one width: the last ones of a token's largest products are 64 times as narrow
+/// as the first.
 const RUNS: usize = 7;
 
 /// A matrix cut into a grid of tiles, each of which is given out once.
@@ -231,8 +232,9 @@ impl<'a, T> Tiles<'a, T> {
         }
     }
 
-    /// Cuts the last columns, as many as `count` tiles have but at most half of all, into narrower tiles: the first half of them
-    /// into tiles half as wide, and so on, but not below `least` columns. Threads that take tiles one by one end closer together so.
+    /// Cuts the last columns, as many as `count` tiles have but at most half of all, into narrower
+    /// tiles: the first half of them into tiles half as wide, and so on, but not below `least`
+    /// columns. Threads that take tiles one by one end closer together so.
     #[must_use]
     pub fn with_narrow_end(mut self, count: usize, least: usize) -> Self {
         let wide = self.matrix.columns / self.columns;

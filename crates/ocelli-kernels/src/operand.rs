@@ -19,7 +19,8 @@ pub enum Operand {
     F32,
     /// Rounds them to the upper halves of singles, to nearest even.
     Bf16,
-    /// Rounds them to bytes, with a scale for each [`CHUNK`] of inputs; weights are recoded to bytes in the same chunks.
+    /// Rounds them to bytes, with a scale for each [`CHUNK`] of inputs; weights are recoded to
+    /// bytes in the same chunks.
     Int8Chunks,
     /// Rounds them to bytes, with a scale for each 32 inputs; weights stay in their own codes.
     Int8Groups,
@@ -35,8 +36,8 @@ pub(crate) const SUM: usize = 16;
 pub(crate) const LINE: usize = 16;
 
 impl Operand {
-    /// Words of a rounded row: an odd number of cache lines, so that neighbouring rows do not fall on the same lines of a cache.
-    /// The row itself for [`Operand::F32`].
+    /// Words of a rounded row: an odd number of cache lines, so that neighbouring rows do not fall
+    /// on the same lines of a cache. The row itself for [`Operand::F32`].
     pub fn row_words(self, inputs: usize) -> usize {
         let words = match self {
             Self::F32 => return inputs,

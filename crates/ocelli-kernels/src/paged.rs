@@ -7,18 +7,21 @@ use half::f16;
 use crate::kept::{code_of, scales_of};
 use crate::{Element, KEPT_GROUP, Kept, Kernels, KeyPanels, LANES, ValueRows};
 
-/// Tokens in one call of a kernel at most, and how far ahead of them memory is asked: it answers within the time that so many take.
+/// Tokens in one call of a kernel at most, and how far ahead of them memory is asked: it answers
+/// within the time that so many take.
 const RUN: usize = 64;
 
-/// Tokens whose keys, or values, of one head lie together at least, where their pages have been handed out in order: hardware and
-/// the processor's tables of memory follow long runs, and memory is touched only as pages are first used.
+/// Tokens whose keys, or values, of one head lie together at least, where their pages have been
+/// handed out in order: hardware and the processor's tables of memory follow long runs, and memory
+/// is touched only as pages are first used.
 const TOGETHER: usize = 256;
 
 /// One head of one layer of a paged cache.
 ///
-/// A head's keys of a page are `[panels][dim][16]`, so that 16 tokens are the lanes of a vector; its values are
-/// `[page_tokens][width]` with `width` the head size rounded up to 16 and zeros behind it. [`Kept`] says how they are in 8 bits.
-/// Pages are stored by the group, `[groups][heads][`[`PagedHead::group_pages`]`]`.
+/// A head's keys of a page are `[panels][dim][16]`, so that 16 tokens are the lanes of a vector;
+/// its values are `[page_tokens][width]` with `width` the head size rounded up to 16 and zeros
+/// behind it. [`Kept`] says how they are in 8 bits. Pages are stored by the group,
+/// `[groups][heads][`[`PagedHead::group_pages`]`]`.
 #[derive(Clone, Copy)]
 pub struct PagedHead<'a> {
     /// Keys of all pages of the layer.
@@ -54,8 +57,9 @@ impl PagedHead<'_> {
         self.keys.part(start..start + size)
     }
 
-    /// Cuts `tokens`, from a multiple of 16, into runs whose panels of keys follow each other in memory, each with the keys that
-    /// are read [`RUN`] tokens later, where there are any before `end`.
+    /// Cuts `tokens`, from a multiple of 16, into runs whose panels of keys follow each other in
+    /// memory, each with the keys that are read [`RUN`] tokens later, where there are any before
+    /// `end`.
     pub(crate) fn key_runs(
         &self,
         tokens: Range<usize>,
@@ -71,7 +75,8 @@ impl PagedHead<'_> {
         })
     }
 
-    /// Cuts `tokens` into runs whose values follow each other in memory, each with those that are read [`RUN`] tokens later.
+    /// Cuts `tokens` into runs whose values follow each other in memory, each with those that are
+    /// read [`RUN`] tokens later.
     pub(crate) fn value_runs(
         &self,
         tokens: Range<usize>,

@@ -1,8 +1,8 @@
-//! What the processor could do at most: loops that keep one arithmetic unit busy and touch no memory, and a loop that
-//! reads memory and does nothing with it.
+//! What the processor could do at most: loops that keep one arithmetic unit busy and touch no
+//! memory, and a loop that reads memory and does nothing with it.
 //!
-//! A rate is operations (a multiplication and an addition are two) by the time they took; a caller takes the time and
-//! runs one loop on each thread.
+//! A rate is operations (a multiplication and an addition are two) by the time they took; a caller
+//! takes the time and runs one loop on each thread.
 
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64::peak as vectors;

@@ -67,7 +67,8 @@ pub(crate) fn round_group<T>(_: T, x: &[f32], codes: &mut [i8]) -> u16 {
         scale => 1.0 / scale,
     };
     for (code, x) in codes.iter_mut().zip(x) {
-        // Adding 1.5 * 2^23 leaves no bits behind the point; the rounded scale may be too small for the largest element.
+        // Adding 1.5 * 2^23 leaves no bits behind the point; the rounded scale may be too small for
+        // the largest element.
         const WHOLE: f32 = 12_582_912.0;
         let rounded = (x * factor).clamp(-MOST, MOST) + WHOLE - WHOLE;
         *code = rounded as i8;

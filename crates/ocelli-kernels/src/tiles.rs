@@ -6,10 +6,11 @@
 //!         load 2 tiles of rows, 2 tiles of weights     16 rows of 16 words; 16 words of 16 outputs
 //!         4 tile products
 //! ```
-//! Weights lie in the order of a tile already: 16 words of 16 outputs are 16 consecutive lines. The loops are written over
-//! [`TileUnit`], which has two implementations: the instructions, and [`Emulated`], which does the same in plain Rust. So what
-//! surrounds the instructions is tested on every machine, and a machine that has them is checked against the emulation when the
-//! program starts.
+//! Weights lie in the order of a tile already: 16 words of 16 outputs are 16 consecutive lines. The
+//! loops are written over [`TileUnit`], which has two implementations: the instructions, and
+//! [`Emulated`], which does the same in plain Rust. So what surrounds the instructions is tested on
+//! every machine, and a machine that has them is checked against the emulation when the program
+//! starts.
 
 mod bytes;
 mod emulated;
@@ -48,7 +49,8 @@ pub(crate) trait TileUnit {
     fn store<const T: usize>(&mut self, to: &mut [i32], stride: usize);
     /// `C[m][n] += sum over k of A[m][k] . B[k][n]` on words of two halves, sums in `f32`.
     fn dot_pairs<const C: usize, const A: usize, const B: usize>(&mut self);
-    /// `C[m][n] += sum over k of A[m][k] . B[k][n]` on words of four bytes, those of `A` signed, those of `B` unsigned.
+    /// `C[m][n] += sum over k of A[m][k] . B[k][n]` on words of four bytes, those of `A` signed,
+    /// those of `B` unsigned.
     fn dot_bytes<const C: usize, const A: usize, const B: usize>(&mut self);
 }
 
@@ -57,12 +59,13 @@ pub(crate) fn span(stride: usize) -> usize {
     (ROWS - 1) * stride + DEPTH
 }
 
-/// Other work, of which some is done after each step of the unit: it multiplies on its own once it has an instruction, but a
-/// processor looks only a few hundred instructions ahead for it.
+/// Other work, of which some is done after each step of the unit: it multiplies on its own once it
+/// has an instruction, but a processor looks only a few hundred instructions ahead for it.
 pub(crate) trait Meanwhile {
     /// Does a part of `all`; parts follow each other.
     fn run(&mut self, part: Range<usize>, all: usize);
-    /// Does what is left to do with sums that the job will not change any more: of some rows and panels, rows `stride` apart.
+    /// Does what is left to do with sums that the job will not change any more: of some rows and
+    /// panels, rows `stride` apart.
     fn finish(
         &mut self,
         sums_and_stride: (&mut [f32], usize),
@@ -167,8 +170,9 @@ pub(crate) fn share(count: usize, part: Range<usize>, all: usize) -> Range<usize
     count * part.start / all..count * part.end / all
 }
 
-/// Asks for a part of what comes next, so that it is in the second-level cache when its turn comes: the words of these rows behind
-/// the job's depth, an equal share for each of the panels, and the next panels, an equal share for each of the rows.
+/// Asks for a part of what comes next, so that it is in the second-level cache when its turn comes:
+/// the words of these rows behind the job's depth, an equal share for each of the panels, and the
+/// next panels, an equal share for each of the rows.
 #[inline(always)]
 fn ask_ahead<U: TileUnit>(
     unit: &mut U,
@@ -265,14 +269,14 @@ fn ragged<U: TileUnit, const PT: usize>(
     }
 }
 
-/// Rows before the last ones, from `row` on, that fill a tile with them, if there are any rows before: then nothing is copied, and
-/// what the unit computes for them once more is thrown away.
+/// Rows before the last ones, from `row` on, that fill a tile with them, if there are any rows
+/// before: then nothing is copied, and what the unit computes for them once more is thrown away.
 fn rows_above(job: &WordJob<'_>, row: usize) -> usize {
     row.min(ROWS - (job.rows - row))
 }
 
-/// 16 words of the last rows, from `row` and word `k` on, below [`rows_above`] or in a copy with zeros behind them; and the words
-/// from one to the next.
+/// 16 words of the last rows, from `row` and word `k` on, below [`rows_above`] or in a copy with
+/// zeros behind them; and the words from one to the next.
 #[inline(always)]
 fn last_rows<'j>(
     job: &'j WordJob<'_>,
@@ -299,7 +303,8 @@ fn weights_at<'j>(job: &'j WordJob<'_>, panel: usize, k: usize) -> (&'j [i32], u
     (&job.b[panel * job.panel_step + k * LANES..], job.panel_step)
 }
 
-/// 16 words of depth: tiles `0..4` of `RT` by `PT` sums, of rows `a_stride` and panels `panel_step` words apart.
+/// 16 words of depth: tiles `0..4` of `RT` by `PT` sums, of rows `a_stride` and panels `panel_step`
+/// words apart.
 #[inline(always)]
 pub(crate) fn step<U: TileUnit, const RT: usize, const PT: usize, const BYTES: bool>(
     unit: &mut U,

@@ -13,7 +13,8 @@ pub struct Workspace {
     pub(crate) terms: Buffer<i32>,
     pub(crate) scales: Buffer<f32>,
     pub(crate) attention: AttentionSpace,
-    /// Numbers of the caller's own, which kernels leave alone: taken out, they can be held while a kernel has the rest.
+    /// Numbers of the caller's own, which kernels leave alone: taken out, they can be held while a
+    /// kernel has the rest.
     pub spare: Vec<f32>,
 }
 

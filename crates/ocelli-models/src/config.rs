@@ -9,7 +9,8 @@ use crate::{Error, Scope, TextShape};
 const MOST_LAYERS: u32 = 1024;
 const MOST_HEADS: u32 = 1024;
 const WIDEST: u32 = 65_536;
-/// What bases, factors and deviations can be. Far beyond any model's, and so that what is computed with them stays finite.
+/// What bases, factors and deviations can be. Far beyond any model's, and so that what is computed
+/// with them stays finite.
 const SENSIBLE: std::ops::RangeInclusive<f32> = 1e-6..=1e12;
 
 /// Metadata below one prefix: `qwen3vl.` or `clip.vision.`.
@@ -99,8 +100,8 @@ impl<'a> Keys<'a> {
         Ok(value)
     }
 
-    /// What keeps a norm from dividing by zero: from 0 to below 1. Families differ in it, so it is only guessed where all models
-    /// that leave it out have the `usual` one.
+    /// What keeps a norm from dividing by zero: from 0 to below 1. Families differ in it, so it is
+    /// only guessed where all models that leave it out have the `usual` one.
     pub(crate) fn eps(&self, key: &str, shown: &str, usual: Option<f32>) -> Result<f32, Error> {
         let found = self.metadata().f32(&self.key(key))?;
         let value = found.or(usual).ok_or_else(|| self.missing(key))?;
@@ -130,8 +131,8 @@ impl TextConfig {
         Self::read_or(keys, (None, None))
     }
 
-    /// [`TextConfig::read`] for families whose files may leave out heads and the norms' epsilon, which all released models of their
-    /// size have alike.
+    /// [`TextConfig::read`] for families whose files may leave out heads and the norms' epsilon,
+    /// which all released models of their size have alike.
     pub(crate) fn read_or(
         keys: &Keys<'_>,
         (usual_heads, usual_eps): (Option<Heads>, Option<f32>),

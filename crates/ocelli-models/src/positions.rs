@@ -46,7 +46,8 @@ impl Positions {
     fn push_grid(&mut self, grid: &Grid, step: f64) {
         let (rows, columns) = (grid.merged_h(), grid.merged_w());
         let start = self.next;
-        // Whole positions, cut and not rounded, from the reference's single precision; the conversion saturates.
+        // Whole positions, cut and not rounded, from the reference's single precision; the
+        // conversion saturates.
         let time_of = |patch: u32| start.saturating_add((patch as f32 * step as f32) as u32);
         for patch in 0..grid.t {
             let time = time_of(patch);

@@ -61,13 +61,15 @@ pub struct Join {
     pub image_token: &'static str,
     /// Control tokens in and around a picture's rows; the vocabulary must have them.
     pub marks: &'static [&'static str],
-    /// Tokens of other families with this architecture: a vocabulary that has one was trained with another projector.
+    /// Tokens of other families with this architecture: a vocabulary that has one was trained with
+    /// another projector.
     pub foreign: &'static [&'static str],
     /// What takes the image token's place.
     pub lay_out: fn(&Grid) -> Vec<LaidOut>,
     /// How boxes come back, if the family was trained for boxes.
     pub boxes: Option<Convention>,
-    /// The crops that can be shown beside a picture of a width and height, if the family was trained for crops.
+    /// The crops that can be shown beside a picture of a width and height, if the family was
+    /// trained for crops.
     pub crops: Option<fn(u32, u32) -> Vec<Crop>>,
     /// How videos are seen, if the family was trained for videos.
     pub video: Option<VideoRules>,

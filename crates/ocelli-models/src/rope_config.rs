@@ -6,8 +6,8 @@ use crate::parts::{AxisOfFrequency, Rotary, Scaling, Temperature};
 use crate::{Error, Scope};
 
 impl Rotary {
-    /// Reads the `rope.*` keys and, if the file has them, the factors of `rope_freqs.weight`. The base is only guessed where
-    /// all models that leave it out have the `usual` one.
+    /// Reads the `rope.*` keys and, if the file has them, the factors of `rope_freqs.weight`. The
+    /// base is only guessed where all models that leave it out have the `usual` one.
     pub(crate) fn load(
         keys: &Keys<'_>,
         root: &Scope<'_>,

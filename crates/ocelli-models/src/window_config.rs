@@ -5,8 +5,8 @@ use ocelli_tensor::{KvLayer, LayerCache};
 use crate::Error;
 use crate::config::{Keys, TextConfig};
 
-/// The cache of each layer: a window, if the file has one, in all layers but every `period`th, unless the file says in
-/// which ones.
+/// The cache of each layer: a window, if the file has one, in all layers but every `period`th,
+/// unless the file says in which ones.
 ///
 /// # Errors
 /// When the file's list is not one value for each layer.

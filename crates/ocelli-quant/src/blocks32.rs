@@ -1,7 +1,7 @@
 //! Blocks of 32 elements with one scale: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
 //!
-//! `d` and `m` are halves. In the 4- and 5-bit formats byte j of the codes holds element j in its low nibble and element
-//! j + 16 in its high nibble.
+//! `d` and `m` are halves. In the 4- and 5-bit formats byte j of the codes holds element j in its
+//! low nibble and element j + 16 in its high nibble.
 
 /// `y = d * (q - 8)`, q of 4 bits.
 pub mod q4_0 {

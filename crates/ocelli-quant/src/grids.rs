@@ -1,7 +1,9 @@
-//! Types whose codes are indices into a grid of 4 or 8 elements: IQ1_S to IQ3_S. Blocks of 256, worked in 8 groups of 32.
+//! Types whose codes are indices into a grid of 4 or 8 elements: IQ1_S to IQ3_S. Blocks of 256,
+//! worked in 8 groups of 32.
 //!
-//! The 2- and 3-bit grids hold magnitudes; signs come as bytes (bit set = negative) or as 7-bit indices whose eighth sign
-//! makes the number of minus signs even. The 1-bit grid holds -1, 0, 1, shifted by an eighth of the scale.
+//! The 2- and 3-bit grids hold magnitudes; signs come as bytes (bit set = negative) or as 7-bit
+//! indices whose eighth sign makes the number of minus signs even. The 1-bit grid holds -1, 0, 1,
+//! shifted by an eighth of the scale.
 
 mod tables_1;
 mod tables_2;
@@ -138,7 +140,8 @@ pub mod iq3_xxs {
     }
 }
 
-/// `y = d * (2 s + 1) * grid[q]`: 9-bit indices of 4 elements, all signs stored, s of 4 bits for each 32 elements.
+/// `y = d * (2 s + 1) * grid[q]`: 9-bit indices of 4 elements, all signs stored, s of 4 bits for
+/// each 32 elements.
 pub mod iq3_s {
     use super::put_signed_4;
     use crate::float::read_f16;
@@ -176,7 +179,8 @@ pub mod iq3_s {
     }
 }
 
-/// `y = d * (2 s + 1) * (grid[q] + delta)`: 11-bit indices, s of 3 bits and delta of 1/8 for each 32 elements.
+/// `y = d * (2 s + 1) * (grid[q] + delta)`: 11-bit indices, s of 3 bits and delta of 1/8 for each
+/// 32 elements.
 pub mod iq1_s {
     use super::{delta, put_shifted};
     use crate::float::read_f16;
@@ -212,7 +216,8 @@ pub mod iq1_s {
     }
 }
 
-/// `y = d * (2 s + 1) * (grid[q] + delta)`: 11-bit indices, s of 3 bits for each 16 elements, delta of 1/8 for each 8.
+/// `y = d * (2 s + 1) * (grid[q] + delta)`: 11-bit indices, s of 3 bits for each 16 elements, delta
+/// of 1/8 for each 8.
 pub mod iq1_m {
     use super::{delta, put_shifted};
     use crate::float::read_f16;
@@ -225,7 +230,8 @@ pub mod iq1_m {
     pub const QS: usize = 0;
     /// Offset of 16 bytes: in each nibble, high index bits (3) and sign of delta.
     pub const QH: usize = 32;
-    /// Offset of 4 `u16`: four scales of 3 bits each; the top nibbles are the half-precision scale, lowest first.
+    /// Offset of 4 `u16`: four scales of 3 bits each; the top nibbles are the half-precision scale,
+    /// lowest first.
     pub const SCALES: usize = 48;
 
     /// The values of one block.

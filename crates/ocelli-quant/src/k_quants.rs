@@ -1,7 +1,7 @@
 //! K-quants: blocks of 256 elements with quantised scales for groups of 16 or 32: Q2_K to Q6_K.
 //!
-//! Element e lies in half `e / 128`; in a half, 32 consecutive bytes hold several elements each, `e % 32` is the byte and
-//! `(e % 128) / 32` which bits of it.
+//! Element e lies in half `e / 128`; in a half, 32 consecutive bytes hold several elements each, `e
+//! % 32` is the byte and `(e % 128) / 32` which bits of it.
 
 /// Elements of a block of every K-quant.
 const ELEMENTS_K: usize = 256;
@@ -46,7 +46,8 @@ pub mod q3_k {
     pub const ELEMENTS: usize = super::ELEMENTS_K;
     /// Bytes of a block.
     pub const BYTES: usize = 110;
-    /// Offset of 32 bytes of high bits: bit `e / 32` of byte `e % 32`; a set bit means that 4 is not subtracted.
+    /// Offset of 32 bytes of high bits: bit `e / 32` of byte `e % 32`; a set bit means that 4 is
+    /// not subtracted.
     pub const HMASK: usize = 0;
     /// Offset of 64 bytes of low bits.
     pub const QS: usize = 32;
@@ -55,7 +56,8 @@ pub mod q3_k {
     /// Offset of the scale of scales, a half.
     pub const D: usize = 108;
 
-    /// The 16 scales, 0..64; 32 is to be subtracted. Eight bytes have two low nibbles each, four have the high bits.
+    /// The 16 scales, 0..64; 32 is to be subtracted. Eight bytes have two low nibbles each, four
+    /// have the high bits.
     pub fn scales(block: &[u8; BYTES]) -> [u8; 16] {
         let packed = &block[SCALES..SCALES + 12];
         std::array::from_fn(|k| {
@@ -97,7 +99,8 @@ pub mod q4_k {
     pub const DMIN: usize = 2;
     /// Offset of 12 bytes of packed scales and minima, see [`super::scale_and_min`].
     pub const SCALES: usize = 4;
-    /// Offset of 128 bytes of codes: each 32 bytes hold a group of 32 in the low nibbles and the next in the high ones.
+    /// Offset of 128 bytes of codes: each 32 bytes hold a group of 32 in the low nibbles and the
+    /// next in the high ones.
     pub const QS: usize = 16;
 
     /// The values of one block.
@@ -185,8 +188,9 @@ pub mod q6_k {
     }
 }
 
-/// Scale and minimum, 6 bits each, of group `group` (0..8) of a Q4_K or Q5_K block: groups 0..4 have theirs in bytes of
-/// their own, groups 4..8 have nibbles in the last four bytes and their high bits above those of groups 0..4.
+/// Scale and minimum, 6 bits each, of group `group` (0..8) of a Q4_K or Q5_K block: groups 0..4
+/// have theirs in bytes of their own, groups 4..8 have nibbles in the last four bytes and their
+/// high bits above those of groups 0..4.
 ///
 /// # Panics
 /// When `group` is not in 0..8.

@@ -1,9 +1,10 @@
 //! Block formats of quantised tensors: layout, scalar reference, quantisation.
 //!
-//! A tensor is stored as rows of `ne0` elements; each row is a whole number of blocks, and a block is plain bytes without
-//! padding or alignment. Every format has a module with its byte offsets ([`q4_k::D`], ...), the one-block reference
-//! `dequantize_block(&[u8; BYTES], &mut [f32; ELEMENTS])`, and nothing else. Byte slices become blocks with
-//! `bytes.as_chunks::<BYTES>().0`, so no `unsafe` is needed to view a file.
+//! A tensor is stored as rows of `ne0` elements; each row is a whole number of blocks, and a block
+//! is plain bytes without padding or alignment. Every format has a module with its byte offsets
+//! ([`q4_k::D`], ...), the one-block reference `dequantize_block(&[u8; BYTES], &mut [f32;
+//! ELEMENTS])`, and nothing else. Byte slices become blocks with `bytes.as_chunks::<BYTES>().0`, so
+//! no `unsafe` is needed to view a file.
 //!
 //! - [`TensorType`]: all types a GGUF file can name, their sizes, and whether this engine can run them.
 //! - [`dequantize`]: any run of whole blocks to `f32`; the formula that faster kernels are tested against.

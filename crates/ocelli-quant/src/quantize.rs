@@ -1,8 +1,8 @@
 //! `f32` rows to blocks by the reference rules, without importance data.
 //!
-//! The result is byte for byte that of the reference C code compiled without fused multiply-add. Two habits of it matter:
-//! blocks of 32 compute codes from the scale before it is rounded to a half, K-quants from the rounded one; and the order
-//! of every sum and product is kept.
+//! The result is byte for byte that of the reference C code compiled without fused multiply-add.
+//! Two habits of it matter: blocks of 32 compute codes from the scale before it is rounded to a
+//! half, K-quants from the rounded one; and the order of every sum and product is kept.
 
 mod blocks32;
 mod fit;

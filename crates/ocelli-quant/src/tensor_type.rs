@@ -98,7 +98,8 @@ impl TensorType {
     /// The type with this id in a GGUF file.
     ///
     /// # Errors
-    /// [`QuantError::RemovedType`] for ids that once had a meaning, [`QuantError::UnknownType`] for all others.
+    /// [`QuantError::RemovedType`] for ids that once had a meaning, [`QuantError::UnknownType`] for
+    /// all others.
     pub fn from_gguf_id(id: u32) -> Result<Self, QuantError> {
         if let Some(ty) = Self::ALL.into_iter().find(|ty| ty.gguf_id() == id) {
             return Ok(ty);

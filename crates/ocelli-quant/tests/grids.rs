@@ -2,8 +2,8 @@
 
 use ocelli_quant::{TensorType, dequantize};
 
-/// Type; elements 0, 1, 15, 16, 31, 32, 100, 127, 128, 255 of the first block; the FNV-1a hash of all values of
-/// [`random_blocks`] as bytes.
+/// Type; elements 0, 1, 15, 16, 31, 32, 100, 127, 128, 255 of the first block; the FNV-1a hash of
+/// all values of [`random_blocks`] as bytes.
 const EXPECTED: [(TensorType, [f32; 10], u64); 7] = [
     (
         TensorType::IQ1_S,

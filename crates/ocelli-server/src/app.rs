@@ -171,8 +171,8 @@ impl Drop for Active {
     }
 }
 
-/// Serves models until `stop` becomes true, and then until what runs is answered or its time is over. `ready` is told the
-/// address once requests can be answered: when the first model is loaded.
+/// Serves models until `stop` becomes true, and then until what runs is answered or its time is
+/// over. `ready` is told the address once requests can be answered: when the first model is loaded.
 ///
 /// # Errors
 /// When the settings are unsafe, the address is not free, or the first model cannot be loaded.
@@ -198,8 +198,9 @@ pub fn serve(
     served
 }
 
-/// Whether the system gives the threads without which the runtime panics: those that move bytes, and the first of those
-/// that work for them. It never ends while the server looks after its models; more only make requests wait less.
+/// Whether the system gives the threads without which the runtime panics: those that move bytes,
+/// and the first of those that work for them. It never ends while the server looks after its
+/// models; more only make requests wait less.
 fn check_threads() -> std::io::Result<()> {
     let (keep, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);

@@ -95,8 +95,8 @@ impl<'a> Fields<'a> {
         (!value.is_null()).then_some(value)
     }
 
-    /// Notes that fields are known though nothing is done with them. What they hold is looked at all the same, so that
-    /// a mistake is told.
+    /// Notes that fields are known though nothing is done with them. What they hold is looked at
+    /// all the same, so that a mistake is told.
     ///
     /// # Errors
     /// When one holds something of another kind.
@@ -111,8 +111,8 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// Refuses fields that would change the answer and are not there. What asks for nothing (`false`, 0, empty) may
-    /// come: some clients send every field they know.
+    /// Refuses fields that would change the answer and are not there. What asks for nothing
+    /// (`false`, 0, empty) may come: some clients send every field they know.
     ///
     /// # Errors
     /// When one of them asks for something.

@@ -17,7 +17,8 @@ use crate::guard::Caller;
 use crate::http::body::Share;
 use crate::job::{Job, prepare};
 
-/// How often those who wait look whether the engine goes on, and whether there is a place for the next of a list.
+/// How often those who wait look whether the engine goes on, and whether there is a place for the
+/// next of a list.
 const PULSE: Duration = Duration::from_millis(500);
 
 /// Most answers at once to a request that asks for several things: the rest of its list waits for them.
@@ -76,8 +77,9 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// Hands a request to its model and waits until it begins to run, so that what is wrong with it can still be said
-    /// with a status. The share of its body is kept until its pictures are decoded, or all of its list is handed in.
+    /// Hands a request to its model and waits until it begins to run, so that what is wrong with it
+    /// can still be said with a status. The share of its body is kept until its pictures are
+    /// decoded, or all of its list is handed in.
     pub(crate) async fn begin(
         app: &Arc<App>,
         caller: Caller,
@@ -267,8 +269,8 @@ impl Flow {
     }
 }
 
-/// Counts the answers that a client will wait for at once, the first of which counts with the request: as many as it may, of
-/// a list, and at least those to one thing.
+/// Counts the answers that a client will wait for at once, the first of which counts with the
+/// request: as many as it may, of a list, and at least those to one thing.
 fn expect(
     app: &App,
     caller: Caller,

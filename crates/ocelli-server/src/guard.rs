@@ -1,7 +1,7 @@
 //! Who may come in: which host they think they speak to, which page sent them, and which key they have.
 //!
-//! Being on the same machine is no permission: a web page in a browser there can send requests too. So the host name and
-//! the origin are checked before anything else.
+//! Being on the same machine is no permission: a web page in a browser there can send requests too.
+//! So the host name and the origin are checked before anything else.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -93,8 +93,8 @@ impl Guard {
         is_ours.then_some(()).ok_or_else(wrong)
     }
 
-    /// A page of another site must not use the server through its visitor's browser. Gives the origin that is allowed
-    /// to.
+    /// A page of another site must not use the server through its visitor's browser. Gives the
+    /// origin that is allowed to.
     fn check_origin(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, Failure> {
         let wrong = || {
             let message =

@@ -1,4 +1,5 @@
-//! Whether the server lives, and whether it can answer: by the progress of the engines, not by a socket that is open.
+//! Whether the server lives, and whether it can answer: by the progress of the engines, not by a
+//! socket that is open.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Pictures of requests: inside them as base64, or, where that is allowed, fetched from the web or from the media folder.
+//! Pictures of requests: inside them as base64, or, where that is allowed, fetched from the web or
+//! from the media folder.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! The media folder: picture files that requests may name by `file:` addresses, and nothing outside of it.
 //!
-//! A path is walked name by name from the open folder, and no name may be a link: so it does not matter what is swapped in the
-//! folder meanwhile, a walk never leaves it. Whoever asks learns only that there is no such picture, not why.
+//! A path is walked name by name from the open folder, and no name may be a link: so it does not
+//! matter what is swapped in the folder meanwhile, a walk never leaves it. Whoever asks learns only
+//! that there is no such picture, not why.
 
 use std::path::Path;
 
@@ -69,8 +70,9 @@ impl Media {
     }
 }
 
-/// The names that lead from the folder to a file: an address is absolute and begins with the folder's path
-/// (`file:///media/cat.png`), or is meant from there (`file:cat.png`, `file://cat.png`). `None` when it leads elsewhere.
+/// The names that lead from the folder to a file: an address is absolute and begins with the
+/// folder's path (`file:///media/cat.png`), or is meant from there (`file:cat.png`,
+/// `file://cat.png`). `None` when it leads elsewhere.
 fn names(url: &str, folder: &Path) -> Option<Vec<String>> {
     let rest = rest(url)?;
     // What follows these is for web servers.

@@ -49,7 +49,8 @@ pub struct Limits {
     pub drain_time: Duration,
     /// A quiet stream says that it lives after this long (15 s).
     pub keep_alive_time: Duration,
-    /// A step of an engine takes milliseconds; one that takes this long is stuck, and the server is not ready (10 s).
+    /// A step of an engine takes milliseconds; one that takes this long is stuck, and the server is
+    /// not ready (10 s).
     pub stuck_time: Duration,
     /// After this long only a restart helps: the server does not live, and whoever waits is told (60 s).
     pub lost_time: Duration,
@@ -99,8 +100,8 @@ pub struct Settings {
     pub unknown_fields: UnknownFields,
     /// Lets clients with different keys share cached prompts and pictures.
     pub share_prefix: bool,
-    /// Answers that a client may be waiting for at once. `None`: eight for clients with a key or on another machine,
-    /// no limit for those of this machine without a key, who all look alike.
+    /// Answers that a client may be waiting for at once. `None`: eight for clients with a key or on
+    /// another machine, no limit for those of this machine without a key, who all look alike.
     pub answers_per_client: Option<usize>,
     /// Bounds.
     pub limits: Limits,

@@ -1,5 +1,5 @@
-//! Answers that leave while they are made. Each API writes its own words; when nothing happens for a while, something is
-//! sent that says the stream lives.
+//! Answers that leave while they are made. Each API writes its own words; when nothing happens for
+//! a while, something is sent that says the stream lives.
 
 use std::convert::Infallible;
 use std::future::Future as _;

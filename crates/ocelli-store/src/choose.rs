@@ -1,12 +1,15 @@
-//! Which files of a repository are meant: pure decisions on lists of paths, for caches on disk and for the hub alike.
+//! Which files of a repository are meant: pure decisions on lists of paths, for caches on disk and
+//! for the hub alike.
 
 use crate::search::part_of;
 
 /// What is taken when no quantisation is named, best first.
 const DEFAULT_QUANTS: [&str; 2] = ["Q4_K_M", "Q8_0"];
-/// Marks in the names of files that are no models by themselves: projectors, statistics, drafts for speculation.
+/// Marks in the names of files that are no models by themselves: projectors, statistics, drafts for
+/// speculation.
 const NO_MODEL: [&str; 6] = ["mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-"];
-/// Paths of text models, best first: those of `quant`, or, without one, all by preference. Of split models the first part.
+/// Paths of text models, best first: those of `quant`, or, without one, all by preference. Of split
+/// models the first part.
 ///
 /// Paths are relative, with `/`.
 pub(crate) fn texts<'a>(files: &'a [String], quant: Option<&str>) -> Vec<&'a str> {

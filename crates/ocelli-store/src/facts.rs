@@ -90,7 +90,8 @@ pub fn classify(file: &Gguf) -> Result<FileKind, Error> {
     })
 }
 
-/// Whether a tensor brings rows of pictures into the text model; those of sound are left out wherever they are.
+/// Whether a tensor brings rows of pictures into the text model; those of sound are left out
+/// wherever they are.
 fn is_of_pictures(name: &str) -> bool {
     name.starts_with("mm.") && !name.starts_with("mm.a.")
 }
@@ -148,8 +149,8 @@ fn projector_type(file: &Gguf) -> Result<String, Error> {
     Ok(type_by_tensors(file).to_owned())
 }
 
-/// The kind of projector that has these tensors: Gemma 3 has one projection, and two temporal kernels mark the Qwen
-/// generations.
+/// The kind of projector that has these tensors: Gemma 3 has one projection, and two temporal
+/// kernels mark the Qwen generations.
 fn type_by_tensors(file: &Gguf) -> &'static str {
     let has = |name: &str| file.tensor(name).is_some();
     if has("mm.input_projection.weight") {

@@ -57,7 +57,8 @@ pub(crate) fn is_known(projector_type: &str) -> bool {
 
 /// Checks that a projector belongs to a text model; `Ok` lists what matched, for people.
 ///
-/// A fact that one of the files does not state is not held against it: loading checks every tensor's shape again.
+/// A fact that one of the files does not state is not held against it: loading checks every
+/// tensor's shape again.
 ///
 /// # Errors
 /// The first fact that contradicts, with both values.

@@ -1,14 +1,16 @@
 //! Finding model files on disk and pairing them: a text model and its vision projector.
 //!
-//! [`open`] takes what the user gave (a text model, a projector, both, a merged file or a folder) and returns
-//! [`ModelFiles`]: files that belong together, with the reason. What a file is and whether two files fit is decided by
-//! their metadata and tensors ([`classify`], [`fit`]); names only break ties.
+//! [`open`] takes what the user gave (a text model, a projector, both, a merged file or a folder)
+//! and returns [`ModelFiles`]: files that belong together, with the reason. What a file is and
+//! whether two files fit is decided by their metadata and tensors ([`classify`], [`fit`]); names
+//! only break ties.
 //!
-//! [`resolve`] turns a name (`user/repo:Q4_K_M`, `ollama:name:tag`) into files that other programs already have on this
-//! machine, [`list`] shows all of them, and `pull` (feature `download`) fetches new ones into the Hugging Face cache.
+//! [`resolve`] turns a name (`user/repo:Q4_K_M`, `ollama:name:tag`) into files that other programs
+//! already have on this machine, [`list`] shows all of them, and `pull` (feature `download`)
+//! fetches new ones into the Hugging Face cache.
 //!
-//! What is not here: whether this engine can run a model (`ocelli-models`). The environment is read by programs only; they
-//! hand it to [`Places::from_env`].
+//! What is not here: whether this engine can run a model (`ocelli-models`). The environment is read
+//! by programs only; they hand it to [`Places::from_env`].
 #![forbid(unsafe_code)]
 
 mod choose;

@@ -35,8 +35,8 @@ pub struct Found {
     pub broken: Option<String>,
 }
 
-/// Lists all models of some places, in order of place and name. Only the beginnings of files are read: metadata and
-/// lists of tensors. What cannot be used is in the list with the reason.
+/// Lists all models of some places, in order of place and name. Only the beginnings of files are
+/// read: metadata and lists of tensors. What cannot be used is in the list with the reason.
 pub fn list(places: &Places) -> Vec<Found> {
     let shelves = shelves(places);
     let mut files = Files::default();

@@ -1,4 +1,5 @@
-//! How alike the names of two files are. Names never decide whether files fit, only which of several is taken.
+//! How alike the names of two files are. Names never decide whether files fit, only which of
+//! several is taken.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Ollama's store: manifests name layers, layers are blobs named by their SHA-256. Read only; blobs are shared.
+//! Ollama's store: manifests name layers, layers are blobs named by their SHA-256. Read only; blobs
+//! are shared.
 
 use std::fs::{self, File};
 use std::io::Read as _;

@@ -21,14 +21,15 @@ pub struct ModelFiles {
     pub pairing: Option<Pairing>,
 }
 
-/// Opens a model from a text model (its projector is looked for beside it), a projector (its text model is looked for),
-/// a pair, a merged file, or a folder that holds one text model.
+/// Opens a model from a text model (its projector is looked for beside it), a projector (its text
+/// model is looked for), a pair, a merged file, or a folder that holds one text model.
 ///
-/// A text model without a projector is no error here: it can answer text. [`ModelFiles::pairing`] then says what was
-/// looked at, for the error that a picture will get.
+/// A text model without a projector is no error here: it can answer text. [`ModelFiles::pairing`]
+/// then says what was looked at, for the error that a picture will get.
 ///
 /// # Errors
-/// Files that are missing, unreadable or bad; files that are not what they are given as; a pair that does not fit.
+/// Files that are missing, unreadable or bad; files that are not what they are given as; a pair
+/// that does not fit.
 pub fn open(text: &Path, projector: Option<&Path>) -> Result<ModelFiles, Error> {
     let named = if text.is_dir() {
         only_text_model(text)?

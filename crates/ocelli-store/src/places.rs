@@ -17,8 +17,8 @@ pub struct Places {
 }
 
 impl Places {
-    /// The places that the environment names, else the programs' own defaults. `get` gives a variable's value; an
-    /// empty value counts as none.
+    /// The places that the environment names, else the programs' own defaults. `get` gives a
+    /// variable's value; an empty value counts as none.
     pub fn from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let variables = Variables(get);
         let home = variables.home();

@@ -1,4 +1,5 @@
-//! From the name of a model to its files, wherever a program of this machine put them. Files are used in place.
+//! From the name of a model to its files, wherever a program of this machine put them. Files are
+//! used in place.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -48,15 +49,17 @@ pub struct ResolvedModel {
     pub source: Origin,
 }
 
-/// Finds the model that a name stands for: a path that exists, else `user/repo[:quant]` (also after `hf.co/`) in the
-/// caches of Hugging Face, llama.cpp, LM Studio and Ollama, else `name[:tag]` of Ollama's; `ollama:` before a name
-/// looks there only. Without a quantisation it is `Q4_K_M`, then `Q8_0`, then the first by name.
+/// Finds the model that a name stands for: a path that exists, else `user/repo[:quant]` (also after
+/// `hf.co/`) in the caches of Hugging Face, llama.cpp, LM Studio and Ollama, else `name[:tag]` of
+/// Ollama's; `ollama:` before a name looks there only. Without a quantisation it is `Q4_K_M`, then
+/// `Q8_0`, then the first by name.
 ///
 /// A text that can be nothing but a path is given back as it is, for opening it to say what is wrong.
 ///
 /// # Errors
-/// [`Error::NotFound`] with the places that were looked at and names that are near; [`Error::Unusable`] for an entry of
-/// Ollama's that is broken; the error of the file when the only one of that name is bad.
+/// [`Error::NotFound`] with the places that were looked at and names that are near;
+/// [`Error::Unusable`] for an entry of Ollama's that is broken; the error of the file when the only
+/// one of that name is bad.
 pub fn resolve(name: &str, places: &Places) -> Result<ResolvedModel, Error> {
     let path = Path::new(name);
     let as_path = || ResolvedModel {

@@ -63,7 +63,8 @@ pub(crate) fn gguf_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The folder that holds the files of a model folder: itself, or the current snapshot of a Hugging Face cache entry.
+/// The folder that holds the files of a model folder: itself, or the current snapshot of a Hugging
+/// Face cache entry.
 pub(crate) fn model_folder(folder: &Path) -> PathBuf {
     let snapshot = commit_of_main(folder).map(|commit| folder.join("snapshots").join(commit));
     match snapshot {

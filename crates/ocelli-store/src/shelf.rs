@@ -1,5 +1,5 @@
-//! Files that one name stands for: a snapshot of a repository, a folder of LM Studio, one repository's files in
-//! llama.cpp's older cache. Folders are only listed here; nothing is opened.
+//! Files that one name stands for: a snapshot of a repository, a folder of LM Studio, one
+//! repository's files in llama.cpp's older cache. Folders are only listed here; nothing is opened.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,8 +54,8 @@ pub(crate) fn shelves(places: &Places) -> Vec<Shelf> {
     all
 }
 
-/// The repositories of a hub cache: for each the current snapshot, then the others, which may hold files that the
-/// current one has not.
+/// The repositories of a hub cache: for each the current snapshot, then the others, which may hold
+/// files that the current one has not.
 fn hub(root: &Path, shelves: &mut Vec<Shelf>) {
     for folder in names(root) {
         let Some((user, repo)) = folder
@@ -147,7 +147,8 @@ fn publishers(root: &Path, shelves: &mut Vec<Shelf>) {
     }
 }
 
-/// Names in a folder, sorted; none when it cannot be listed. Names that are no text cannot be asked for either.
+/// Names in a folder, sorted; none when it cannot be listed. Names that are no text cannot be asked
+/// for either.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();

@@ -38,8 +38,9 @@ pub struct Span<'a> {
     /// The sequence's pages in layers that look at every earlier token, oldest first; they have room for
     /// `cached + rows.len()` tokens.
     pub pages: &'a [PageId],
-    /// Its pages in layers that look back over a window, as many. Those that lie wholly behind every row's window are
-    /// others' by now: their ids name some page, whose contents nobody may depend on.
+    /// Its pages in layers that look back over a window, as many. Those that lie wholly behind
+    /// every row's window are others' by now: their ids name some page, whose contents nobody may
+    /// depend on.
     pub near_pages: &'a [PageId],
     /// Runs of tokens (indices in the sequence) that also attend forward inside their own run.
     pub both_ways: &'a [Range<usize>],

@@ -17,14 +17,16 @@ pub trait Backend: Send + Sync {
     /// One line for people: device, instruction set, threads.
     fn describe(&self) -> String;
 
-    /// The same device with the same packed weights and storage, whose products round nothing: for what a rounded pass could not hold.
-    /// `None` when nothing is rounded, or when there is no such thing.
+    /// The same device with the same packed weights and storage, whose products round nothing: for
+    /// what a rounded pass could not hold. `None` when nothing is rounded, or when there is no such
+    /// thing.
     fn exact(&self) -> Option<Arc<dyn Backend>> {
         None
     }
 
-    /// How many times as much a device multiplies in a moment as the arithmetic units of a few cores: work that is cut so that others
-    /// need not wait may be cut into pieces so many times as large.
+    /// How many times as much a device multiplies in a moment as the arithmetic units of a few
+    /// cores: work that is cut so that others need not wait may be cut into pieces so many times as
+    /// large.
     fn pace(&self) -> u64 {
         1
     }
@@ -82,8 +84,9 @@ pub trait Backend: Send + Sync {
     fn rope(&self, storage: &mut dyn Storage, rope: Rope);
     /// See [`WriteKv`].
     fn write_kv(&self, storage: &dyn Storage, kv: &mut dyn KvStore, write: WriteKv<'_>);
-    /// Attention inside segments of rows, for a part of it; `keys` and `values` are `[rows, key_value * dim]`. Any parts
-    /// that cover everything give what the whole gives, so that long work can be cut.
+    /// Attention inside segments of rows, for a part of it; `keys` and `values` are `[rows,
+    /// key_value * dim]`. Any parts that cover everything give what the whole gives, so that long
+    /// work can be cut.
     fn attend_part_within(
         &self,
         storage: &mut dyn Storage,
@@ -133,7 +136,8 @@ pub trait Backend: Send + Sync {
         }
     }
 
-    /// Three products of the same rows, such as queries, keys and values; none adds, and results lie one behind the other.
+    /// Three products of the same rows, such as queries, keys and values; none adds, and results
+    /// lie one behind the other.
     fn linears(&self, storage: &mut dyn Storage, ops: &[Linear<'_>; 3]) {
         for op in ops {
             self.linear(storage, *op, op.out);

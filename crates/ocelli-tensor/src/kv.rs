@@ -2,8 +2,9 @@
 
 use std::any::Any;
 
-/// A page of the cache: a run of tokens in every layer of one group. Layers that look at every earlier token are
-/// one group, layers that look back over a window the other; each counts its own pages.
+/// A page of the cache: a run of tokens in every layer of one group. Layers that look at every
+/// earlier token are one group, layers that look back over a window the other; each counts its own
+/// pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageId(pub u32);
 
@@ -34,8 +35,8 @@ pub enum KvElement {
     F32,
     /// Half the memory.
     F16,
-    /// About half of that again: codes of 8 bits, with a scale in half precision for each [`KvElement::GROUP`] elements of a
-    /// token's head.
+    /// About half of that again: codes of 8 bits, with a scale in half precision for each
+    /// [`KvElement::GROUP`] elements of a token's head.
     Q8,
 }
 
@@ -93,7 +94,8 @@ impl KvLayout {
         self.layers.iter().filter_map(window).max()
     }
 
-    /// Bytes of keys and values that a run of tokens adds: a layer with a window never sees more of them than that.
+    /// Bytes of keys and values that a run of tokens adds: a layer with a window never sees more of
+    /// them than that.
     pub fn bytes_of(&self, tokens: usize) -> u64 {
         let bytes = |layer: &KvLayer| {
             let seen = match layer.cache {

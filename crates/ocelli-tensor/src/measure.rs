@@ -17,8 +17,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Measure;
 
-/// Multiplications and additions of a pass, each counted as one. Everything else (norms, rotations, activations) is
-/// linear in the rows and small beside them.
+/// Multiplications and additions of a pass, each counted as one. Everything else (norms, rotations,
+/// activations) is linear in the rows and small beside them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// Of products with weights: `2 * rows * inputs * outputs` each.
@@ -180,8 +180,8 @@ pub(crate) fn pairs_paged(spans: &[Span<'_>], mask: Mask) -> u64 {
     spans.iter().map(|span| paged_pairs(span, mask)).sum()
 }
 
-/// Tokens of a sequence that a step reads from the cache. A window reaches back from each row: all rows together read the
-/// window before the first row too.
+/// Tokens of a sequence that a step reads from the cache. A window reaches back from each row: all
+/// rows together read the window before the first row too.
 fn read_tokens(span: &Span<'_>, mask: Mask) -> usize {
     match mask {
         Mask::Causal => span.cached + span.rows.len(),
@@ -189,7 +189,8 @@ fn read_tokens(span: &Span<'_>, mask: Mask) -> usize {
     }
 }
 
-/// Pairs of a row and a token that it sees. Tokens behind a row that see both ways are left out: they are few.
+/// Pairs of a row and a token that it sees. Tokens behind a row that see both ways are left out:
+/// they are few.
 fn paged_pairs(span: &Span<'_>, mask: Mask) -> u64 {
     let (rows, cached) = (span.rows.len() as u64, span.cached as u64);
     match mask {

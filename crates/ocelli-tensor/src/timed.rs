@@ -169,7 +169,8 @@ impl Timed {
         all
     }
 
-    /// The same, but nothing from the first lookup in an embedding on: a picture's encoding without the text's pass behind it.
+    /// The same, but nothing from the first lookup in an embedding on: a picture's encoding without
+    /// the text's pass behind it.
     pub fn take_before_text(&self) -> Vec<OperationTime> {
         std::mem::take(&mut self.locked().before_text)
     }

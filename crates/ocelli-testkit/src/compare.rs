@@ -43,8 +43,8 @@ impl fmt::Display for Report {
 
 /// Compares a stage with the reference's values.
 ///
-/// The first value whose own difference exceeds [`TOLERANCE`] × max|expected| is named: in a stage that is wrong from some
-/// row on, its index shows which.
+/// The first value whose own difference exceeds [`TOLERANCE`] × max|expected| is named: in a stage
+/// that is wrong from some row on, its index shows which.
 pub fn compare(name: &str, got: &[f32], expected: &[f32]) -> Report {
     if got.len() != expected.len() {
         let details = format!("has {} values, need {}", got.len(), expected.len());

@@ -227,7 +227,8 @@ impl Case {
         assert!(report.passes(TOLERANCE), "{}: {report}", self.name);
     }
 
-    /// A report for each stage that the reference has, in the order of computation. A stage that `got` lacks fails.
+    /// A report for each stage that the reference has, in the order of computation. A stage that
+    /// `got` lacks fails.
     pub fn compare_stages(&self, got: &Stages) -> Vec<Report> {
         let of = |name: &str| match got.get(name) {
             Some(stage) => stage.compare(name, self.stage(name)),

@@ -142,8 +142,8 @@ impl Stages {
         self.by_name.get(name)
     }
 
-    /// Names in the order in which the stages are computed: images, then the encoder image by image, prompt, text layers,
-    /// logits, decoding.
+    /// Names in the order in which the stages are computed: images, then the encoder image by
+    /// image, prompt, text layers, logits, decoding.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
         names.sort_by_cached_key(|name| rank(name));

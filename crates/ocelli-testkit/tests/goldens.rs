@@ -52,7 +52,8 @@ fn id_of(suite: &Suite, name: &str) -> Option<i32> {
     found.map(|id| i32::try_from(id).expect("small id"))
 }
 
-/// Positions by the rule: text advances all axes by one, an image spans its merged grid and advances by its longer side.
+/// Positions by the rule: text advances all axes by one, an image spans its merged grid and
+/// advances by its longer side.
 fn positions_by_rule(case: &Case, pad: Option<i32>) -> Vec<i32> {
     let tokens = case.i32("prompt.tokens");
     let mut axes = [Vec::new(), Vec::new(), Vec::new()];

@@ -63,8 +63,8 @@ fn time(tokenizer: &Tokenizer, name: &str, text: &str) {
     );
 }
 
-/// Time that this thread has had a processor, where the system tells (Linux); else the time of day. On a busy machine
-/// only the former says how fast the code is.
+/// Time that this thread has had a processor, where the system tells (Linux); else the time of day.
+/// On a busy machine only the former says how fast the code is.
 fn clock() -> Duration {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     let spent = std::fs::read_to_string("/proc/thread-self/schedstat").ok();

@@ -6,8 +6,9 @@
 //!     merge the pair that is first in the list (the leftmost of equal ones)
 //! ```
 //!
-//! Short pieces scan for the first pair at each turn; long ones keep the pairs in a heap, so that the time is
-//! n log n on any text. Every symbol that a merge can make has a number, so a merge is one look into a table of pairs.
+//! Short pieces scan for the first pair at each turn; long ones keep the pairs in a heap, so that
+//! the time is n log n on any text. Every symbol that a merge can make has a number, so a merge is
+//! one look into a table of pairs.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -228,8 +229,8 @@ impl BytePair {
             ids.push(symbol);
             return;
         }
-        // Not a token: its bytes one by one. A byte without a token becomes the unknown token, or is lost if there is
-        // none, as in the reference; `missing_bytes` tells.
+        // Not a token: its bytes one by one. A byte without a token becomes the unknown token, or
+        // is lost if there is none, as in the reference; `missing_bytes` tells.
         for &byte in &*self.inner[(symbol - self.tokens) as usize] {
             let id = self.bytes[byte as usize];
             ids.extend(if id < self.tokens {
@@ -289,8 +290,8 @@ impl Symbols<'_> {
     }
 }
 
-/// The printable character that stands for a byte in byte-level vocabularies: itself where it is printable, else
-/// U+0100 and up, in order.
+/// The printable character that stands for a byte in byte-level vocabularies: itself where it is
+/// printable, else U+0100 and up, in order.
 pub fn char_of_byte(byte: u8) -> char {
     let moved =
         |index: u8| char::from_u32(0x100 + u32::from(index)).unwrap_or(char::REPLACEMENT_CHARACTER);

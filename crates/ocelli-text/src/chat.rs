@@ -72,8 +72,8 @@ impl EncodedChat {
 const BEFORE_PICTURE: &str = "Here is the original image ";
 const BEFORE_CROPS: &str = " and here are some crops to help you see better ";
 
-/// Renders and tokenizes a conversation. A place of a picture is where the template wrote its text; the same text in a
-/// message is only text.
+/// Renders and tokenizes a conversation. A place of a picture is where the template wrote its text;
+/// the same text in a message is only text.
 ///
 /// # Errors
 /// The template fails or refuses, or its places are not one for each picture and video.
@@ -164,8 +164,8 @@ fn with_times(mut pieces: Vec<Piece>, media: &MediaMarkers, times: &[Vec<String>
     pieces
 }
 
-/// Tokenizes a rendered prompt, cut at the places of media, with a begin token where the model wants one. `crops` are
-/// those of [`RenderOptions`].
+/// Tokenizes a rendered prompt, cut at the places of media, with a begin token where the model
+/// wants one. `crops` are those of [`RenderOptions`].
 pub fn encode_pieces(
     tokenizer: &Tokenizer,
     pieces: &[Piece],

@@ -1,7 +1,8 @@
 //! Finds the tokens that are cut out of text before it is tokenized, by the origin of their bytes.
 //!
-//! Control tokens are cut only where all their bytes are the template's, also across pieces; user-defined tokens are
-//! cut everywhere. At each place the leftmost token wins, of those the longest: the reference's order.
+//! Control tokens are cut only where all their bytes are the template's, also across pieces;
+//! user-defined tokens are cut everywhere. At each place the leftmost token wins, of those the
+//! longest: the reference's order.
 
 use std::ops::Range;
 
@@ -15,8 +16,8 @@ const LONGEST: usize = 4096;
 /// Bytes of a text up to which searching for it may be prepared in full.
 const LONGEST_PREPARED: usize = 64;
 
-/// Searches for texts. Preparing it takes a time that grows with their length, also where a text repeats itself: in full it
-/// would grow with the square of it.
+/// Searches for texts. Preparing it takes a time that grows with their length, also where a text
+/// repeats itself: in full it would grow with the square of it.
 pub(crate) fn searcher<T: AsRef<[u8]>>(
     texts: &[T],
     kind: MatchKind,
@@ -107,7 +108,8 @@ impl Cutter {
         })
     }
 
-    /// All cuts of `text`, in order. `trusted` are the stretches that the template wrote: in order, not adjacent.
+    /// All cuts of `text`, in order. `trusted` are the stretches that the template wrote: in order,
+    /// not adjacent.
     pub(crate) fn cuts(&self, text: &str, trusted: &[Range<usize>]) -> Vec<Cut> {
         let mut cuts = Vec::new();
         let mut at = 0;
@@ -141,8 +143,8 @@ impl Cutter {
     }
 }
 
-/// The next cut in trusted stretches. A find is kept until the search has passed its start, so each stretch of text is
-/// searched once, apart from what overlaps a cut.
+/// The next cut in trusted stretches. A find is kept until the search has passed its start, so each
+/// stretch of text is searched once, apart from what overlaps a cut.
 struct Stretches<'a> {
     searcher: &'a Searcher,
     text: &'a str,

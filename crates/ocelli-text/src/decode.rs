@@ -15,8 +15,8 @@ pub enum ControlTokens {
 
 /// Decodes one answer token by token.
 ///
-/// Tokens may hold parts of characters; bytes wait here until their character is complete. Bytes that can never become
-/// one are written as U+FFFD.
+/// Tokens may hold parts of characters; bytes wait here until their character is complete. Bytes
+/// that can never become one are written as U+FFFD.
 #[derive(Debug, Clone)]
 pub struct DecodeStream {
     control: ControlTokens,

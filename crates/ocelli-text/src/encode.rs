@@ -107,7 +107,8 @@ impl Tokenizer {
         })
     }
 
-    /// Switches Unicode normalisation off: decomposed text is then read as llama.cpp reads it, not as the reference.
+    /// Switches Unicode normalisation off: decomposed text is then read as llama.cpp reads it, not
+    /// as the reference.
     #[must_use]
     pub fn without_normalization(mut self) -> Self {
         if let Algorithm::BytePair { rule, .. } = &mut self.algorithm {
@@ -118,8 +119,9 @@ impl Tokenizer {
 
     /// The tokens of a prompt's pieces, without a begin token.
     ///
-    /// Control tokens are cut where all their bytes are the template's, user-defined tokens everywhere. What lies
-    /// between two cuts is tokenized as one text, whatever pieces it comes from.
+    /// Control tokens are cut where all their bytes are the template's, user-defined tokens
+    /// everywhere. What lies between two cuts is tokenized as one text, whatever pieces it comes
+    /// from.
     pub fn encode(&self, pieces: &[Piece]) -> Vec<u32> {
         let mut text = String::with_capacity(pieces.iter().map(|piece| piece.text.len()).sum());
         let mut trusted: Vec<Range<usize>> = Vec::new();
@@ -137,8 +139,8 @@ impl Tokenizer {
         self.encode_text(&text, &trusted)
     }
 
-    /// [`Tokenizer::encode`] for a whole prompt: with the begin token in front where the model wants one and the
-    /// template has not written it.
+    /// [`Tokenizer::encode`] for a whole prompt: with the begin token in front where the model
+    /// wants one and the template has not written it.
     pub fn encode_prompt(&self, pieces: &[Piece]) -> Vec<u32> {
         let mut ids = self.encode(pieces);
         if let Some(bos) = self.bos_to_add().filter(|bos| ids.first() != Some(bos)) {
@@ -227,7 +229,8 @@ impl Tokenizer {
         ((id as usize) < self.len()).then(|| self.vocabulary.kind(id))
     }
 
-    /// The bytes that a token stands for in text; not always whole characters. Control tokens give their name.
+    /// The bytes that a token stands for in text; not always whole characters. Control tokens give
+    /// their name.
     pub fn token_bytes(&self, id: u32) -> Option<Cow<'_, [u8]>> {
         let text = self.token_text(id)?;
         let literal = Cow::Borrowed(text.as_bytes());
@@ -301,8 +304,9 @@ impl Tokenizer {
     }
 }
 
-/// The tokens that end an answer: those the file names, and those whose text says so. Ordinary text tokens never do:
-/// Qwen's vocabulary has a normal token `</s>` that must not stop an answer about HTML.
+/// The tokens that end an answer: those the file names, and those whose text says so. Ordinary text
+/// tokens never do: Qwen's vocabulary has a normal token `</s>` that must not stop an answer about
+/// HTML.
 fn end_ids(vocabulary: &Vocabulary, lookup: &Lookup) -> Vec<u32> {
     let by_text = |text: &&str| {
         lookup

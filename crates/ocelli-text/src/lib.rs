@@ -1,11 +1,13 @@
 //! Tokenizers and chat templates with the origin of every byte.
 //!
-//! The way of a prompt: [`ChatTemplate::render`] turns messages into [`Piece`]s (text with its [`Origin`]),
-//! [`Tokenizer::encode`] turns pieces into token ids. A control token is cut only where the template itself wrote it, so
-//! nothing that a user, a tool or an earlier answer says can become one. [`encode_chat`] does both and hands back the
-//! places of the images. The way back is a [`DecodeStream`], which emits whole characters only, and [`StopStrings`].
+//! The way of a prompt: [`ChatTemplate::render`] turns messages into [`Piece`]s (text with its
+//! [`Origin`]), [`Tokenizer::encode`] turns pieces into token ids. A control token is cut only
+//! where the template itself wrote it, so nothing that a user, a tool or an earlier answer says can
+//! become one. [`encode_chat`] does both and hands back the places of the images. The way back is a
+//! [`DecodeStream`], which emits whole characters only, and [`StopStrings`].
 //!
-//! Nothing here reads files: a [`Vocabulary`] is plain data, taken from GGUF metadata by [`Vocabulary::from_metadata`].
+//! Nothing here reads files: a [`Vocabulary`] is plain data, taken from GGUF metadata by
+//! [`Vocabulary::from_metadata`].
 
 #![forbid(unsafe_code)]
 

@@ -16,7 +16,8 @@ pub enum Source {
     System,
     /// A user message.
     User,
-    /// An earlier answer of the model, its reasoning and its tool calls. It may repeat what a user or a picture said.
+    /// An earlier answer of the model, its reasoning and its tool calls. It may repeat what a user
+    /// or a picture said.
     Assistant,
     /// A tool's description or result.
     Tool,

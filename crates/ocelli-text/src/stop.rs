@@ -4,8 +4,9 @@ use crate::Error;
 
 /// Watches a stream of text for stop strings.
 ///
-/// Text that may be the start of a stop string is held back until it is clear. The cut is the same however the text is
-/// divided: at the stop string that is complete first, and of those that end together at the longest.
+/// Text that may be the start of a stop string is held back until it is clear. The cut is the same
+/// however the text is divided: at the stop string that is complete first, and of those that end
+/// together at the longest.
 #[derive(Debug, Clone)]
 pub struct StopStrings {
     stops: Vec<String>,
@@ -36,8 +37,8 @@ impl StopStrings {
         }
     }
 
-    /// Takes the next text and gives what is safe to show, and the stop string if one is complete. The stop string
-    /// itself and what follows it are dropped.
+    /// Takes the next text and gives what is safe to show, and the stop string if one is complete.
+    /// The stop string itself and what follows it are dropped.
     pub fn push(&mut self, text: &str) -> (String, Option<Stopped>) {
         if self.stopped {
             return (String::new(), None);

@@ -1,6 +1,7 @@
 //! Tool calls in an answer's text, as it comes.
 //!
-//! Two forms between the marks `<tool_call>` and `</tool_call>` are known: Hermes' JSON (Qwen2.5, Qwen3, Qwen3-VL)
+//! Two forms between the marks `<tool_call>` and `</tool_call>` are known: Hermes' JSON (Qwen2.5,
+//! Qwen3, Qwen3-VL)
 //!
 //! ```text
 //! <tool_call>
@@ -52,8 +53,8 @@ pub struct ToolCallParser {
 }
 
 impl ToolCallParser {
-    /// A parser for an answer that was asked with these tools (JSON schemas in OpenAI's form): they say which values
-    /// between tags are text.
+    /// A parser for an answer that was asked with these tools (JSON schemas in OpenAI's form): they
+    /// say which values between tags are text.
     pub fn new(tools: &[Json]) -> Self {
         Self {
             tools: tools.to_vec(),

@@ -1,4 +1,5 @@
-//! A vocabulary as plain data, read from GGUF metadata or built by hand. It is checked when a [`Tokenizer`] is made.
+//! A vocabulary as plain data, read from GGUF metadata or built by hand. It is checked when a
+//! [`Tokenizer`] is made.
 //!
 //! [`Tokenizer`]: crate::Tokenizer
 

@@ -1,4 +1,5 @@
-//! Tokens of a length that no real vocabulary has: preparing to search for them must not take a time that grows with its square.
+//! Tokens of a length that no real vocabulary has: preparing to search for them must not take a
+//! time that grows with its square.
 
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 

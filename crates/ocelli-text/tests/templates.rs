@@ -1,4 +1,5 @@
-//! Renderings equal to Hugging Face's (`tools/text/make_templates.py`), with control tokens from the template only.
+//! Renderings equal to Hugging Face's (`tools/text/make_templates.py`), with control tokens from
+//! the template only.
 
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 

@@ -1,5 +1,6 @@
-//! Real vocabularies with expected ids, from the folder that `OCELLI_VOCAB_DIR` names: `ggml-vocab-NAME.gguf` with
-//! `.inp` (texts) and `.out` (one line of ids for each). They are too large for the repository.
+//! Real vocabularies with expected ids, from the folder that `OCELLI_VOCAB_DIR` names:
+//! `ggml-vocab-NAME.gguf` with `.inp` (texts) and `.out` (one line of ids for each). They are too
+//! large for the repository.
 
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
@@ -27,8 +28,8 @@ fn tokenizer(folder: &std::path::Path, name: &str) -> Tokenizer {
     Tokenizer::new(Vocabulary::from_metadata(file.metadata()).unwrap()).unwrap()
 }
 
-/// Texts and their ids. A text that starts with a line break has lost it in some files, hence the trimming of one
-/// line break in front of the separator only.
+/// Texts and their ids. A text that starts with a line break has lost it in some files, hence the
+/// trimming of one line break in front of the separator only.
 fn cases(folder: &std::path::Path, name: &str) -> Vec<(String, Vec<u32>)> {
     let read = |end: &str| {
         std::fs::read_to_string(folder.join(format!("ggml-vocab-{name}.gguf.{end}"))).unwrap()

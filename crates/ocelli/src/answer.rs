@@ -62,8 +62,9 @@ pub struct Answer {
     pub images: Vec<ImageRecord>,
     /// What the model saw of each video, in order.
     pub videos: Vec<VideoRecord>,
-    /// Boxes and points that the answer gives, in pixels of the last picture as it is displayed, or of the frames of
-    /// the last video if there is no picture. Empty if there is neither, or if the answer gives no places.
+    /// Boxes and points that the answer gives, in pixels of the last picture as it is displayed, or
+    /// of the frames of the last video if there is no picture. Empty if there is neither, or if the
+    /// answer gives no places.
     pub boxes: Vec<Located>,
     /// Where the time went.
     pub timings: Timings,

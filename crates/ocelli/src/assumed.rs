@@ -3,7 +3,8 @@
 use ocelli_gguf::Gguf;
 use ocelli_models::{Part, normalise};
 
-/// What was assumed or left out of these parts of a file. Files that cannot be normalised say so when they are loaded.
+/// What was assumed or left out of these parts of a file. Files that cannot be normalised say so
+/// when they are loaded.
 pub(crate) fn assumed(file: &Gguf, parts: &[Part]) -> Vec<String> {
     let mut notes = Vec::new();
     for part in parts {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-/// Everything that can go wrong. [`Error::kind`] sorts the variants; [`errors`](crate::errors) names what they hold.
+/// Everything that can go wrong. [`Error::kind`] sorts the variants; [`errors`](crate::errors)
+/// names what they hold.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

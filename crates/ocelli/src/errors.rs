@@ -1,6 +1,7 @@
 //! What the variants of [`Error`](crate::Error) hold, so that programs can match them.
 //!
-//! [`Error::kind`](crate::Error::kind) says what sort of trouble an error is, which is enough for most; its text says what to do.
+//! [`Error::kind`](crate::Error::kind) says what sort of trouble an error is, which is enough for
+//! most; its text says what to do.
 //!
 //! ```
 //! use ocelli::errors::EngineError;

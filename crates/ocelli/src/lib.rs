@@ -1,6 +1,7 @@
 //! Ask questions about pictures with vision-language models from GGUF files, on this machine's CPU.
 //!
-//! A model is a pair of files, the text model and its projector (`mmproj`), which are joined when they are opened.
+//! A model is a pair of files, the text model and its projector (`mmproj`), which are joined when
+//! they are opened.
 //!
 //! ```
 //! use ocelli::{Model, Request};
@@ -18,12 +19,13 @@
 //! # }
 //! ```
 //!
-//! [`Request::from_messages`] takes a whole conversation. A second question about the same picture does not encode
-//! it again.
+//! [`Request::from_messages`] takes a whole conversation. A second question about the same picture
+//! does not encode it again.
 //!
 //! # Streaming
 //!
-//! [`Model::ask_with`] reports progress and hands over the text as it comes; `ControlFlow::Break` ends the answer.
+//! [`Model::ask_with`] reports progress and hands over the text as it comes; `ControlFlow::Break`
+//! ends the answer.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -69,8 +71,8 @@
 //!
 //! # JSON by a schema
 //!
-//! With a grammar, no token is chosen that it forbids: the answer is always what the schema says. One that cannot be
-//! enforced is an error before anything runs.
+//! With a grammar, no token is chosen that it forbids: the answer is always what the schema says.
+//! One that cannot be enforced is an error before anything runs.
 //!
 //! ```
 //! use ocelli::{GrammarSource, Model, Request};
@@ -95,8 +97,8 @@
 //!
 //! # Many requests at once
 //!
-//! A [`Model`] answers one request at a time. A [`service::Service`] answers many, from any thread, and computes
-//! their tokens together.
+//! A [`Model`] answers one request at a time. A [`service::Service`] answers many, from any thread,
+//! and computes their tokens together.
 #![forbid(unsafe_code)]
 
 mod answer;

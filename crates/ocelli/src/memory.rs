@@ -1,10 +1,11 @@
 //! How much memory there is.
 
-/// Addresses that are taken for other things than weights and pictures: stacks of threads, and the 64 MiB that glibc sets
-/// aside at once for the small pieces of each of them.
+/// Addresses that are taken for other things than weights and pictures: stacks of threads, and the
+/// 64 MiB that glibc sets aside at once for the small pieces of each of them.
 const ADDRESSES_OF_THREADS: u64 = 256 << 20;
 
-/// Bytes that this process can still take: the machine's, or its container's or its own limit's if that is less.
+/// Bytes that this process can still take: the machine's, or its container's or its own limit's if
+/// that is less.
 pub(crate) fn available() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();

@@ -13,13 +13,14 @@ use address::{read_data, read_url};
 /// Reads `[{"role", "content"}, ...]`, or an object with such a list as `messages`.
 ///
 /// Content is a string or a list of parts: `{"type": "text", "text"}`, `{"type": "image_url",
-/// "image_url": {"url"}}` with a `data:image/...;base64,` URL, a `file://` URL or a path (relative to
-/// `base`), or `{"type": "image", "image"}` likewise. Videos: `{"type": "video_url", "video_url": {"url"}}` and
-/// `{"type": "video", "video"}` with a path, a `data:video/...` or `data:image/...` URL, or a list of
-/// pictures; beside it stand `"fps"` (required for a list) and `"max_frames"`.
+/// "image_url": {"url"}}` with a `data:image/...;base64,` URL, a `file://` URL or a path (relative
+/// to `base`), or `{"type": "image", "image"}` likewise. Videos: `{"type": "video_url",
+/// "video_url": {"url"}}` and `{"type": "video", "video"}` with a path, a `data:video/...` or
+/// `data:image/...` URL, or a list of pictures; beside it stand `"fps"` (required for a list) and
+/// `"max_frames"`.
 ///
-/// Turns of the assistant may have `reasoning_content` and `tool_calls`, and then no content; results of tools have the
-/// `tool_call_id` that they belong to.
+/// Turns of the assistant may have `reasoning_content` and `tool_calls`, and then no content;
+/// results of tools have the `tool_call_id` that they belong to.
 ///
 /// # Errors
 /// Names the place of what is missing or of the wrong type.

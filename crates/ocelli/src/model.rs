@@ -13,8 +13,8 @@ use crate::prepare::{Asked, Preparer, Seeing};
 use crate::trace::{Recorder, Trace};
 use crate::{Answer, Error, Options, Preview, Request, Sampling, Source, Timings, Usage, load};
 
-/// A text model with its projector, ready to answer. It runs one request at a time. What a request has in common
-/// with the beginning of an earlier one is not computed again.
+/// A text model with its projector, ready to answer. It runs one request at a time. What a request
+/// has in common with the beginning of an earlier one is not computed again.
 pub struct Model {
     parts: Parts,
     grammars: Grammars,
@@ -116,7 +116,8 @@ impl Model {
     /// Answers a request.
     ///
     /// # Errors
-    /// When a picture is bad, the request does not fit the context, or its grammar is wrong. The model stays usable.
+    /// When a picture is bad, the request does not fit the context, or its grammar is wrong. The
+    /// model stays usable.
     pub fn ask(&mut self, request: Request) -> Result<Answer, Error> {
         self.ask_with(request, &mut |_| ControlFlow::Continue(()))
     }
@@ -249,8 +250,9 @@ pub(crate) fn view(images: &[ImageRecord], videos: &[VideoRecord]) -> Option<Vie
     }
 }
 
-/// The encoding of picture number `image`, as the engine counts them, told of pictures and videos: which one it is, and its layers done
-/// and in all. Those of all temporal patches of a video are one count.
+/// The encoding of picture number `image`, as the engine counts them, told of pictures and videos:
+/// which one it is, and its layers done and in all. Those of all temporal patches of a video are
+/// one count.
 pub(crate) fn by_medium(
     owners: &[Owner],
     (image, done, total): (usize, usize, usize),

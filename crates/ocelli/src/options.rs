@@ -37,8 +37,8 @@ pub enum Work<'a> {
     Tokenize(&'a str),
 }
 
-/// Is called before each piece of [`Work`], on the thread that does it. For tests: a witness that panics stands for a
-/// fault in that work.
+/// Is called before each piece of [`Work`], on the thread that does it. For tests: a witness that
+/// panics stands for a fault in that work.
 #[derive(Clone)]
 pub struct Witness(pub Arc<dyn Fn(Work<'_>) + Send + Sync>);
 
@@ -53,8 +53,8 @@ impl std::fmt::Debug for Witness {
 pub struct Options {
     /// The projector; `None` to look for it beside the text model.
     pub projector: Option<PathBuf>,
-    /// Tokens that prompt and answer may have together; `None` for the smallest of: the model's own, 32768, what half
-    /// of the free memory holds.
+    /// Tokens that prompt and answer may have together; `None` for the smallest of: the model's
+    /// own, 32768, what half of the free memory holds.
     pub context: Option<usize>,
     /// Requests that run at the same time, 1 to 544; `None` for one.
     pub sequences: Option<usize>,
@@ -69,7 +69,8 @@ pub struct Options {
     pub precision: Precision,
     /// Type in which keys and values are kept; `None` for F16, or F32 with [`Precision::F32`].
     pub kv: Option<KvElement>,
-    /// What computes in place of the CPU backend. `threads`, `isa` and `precision` then have no effect on products.
+    /// What computes in place of the CPU backend. `threads`, `isa` and `precision` then have no
+    /// effect on products.
     pub backend: Option<OwnBackend>,
     /// Smaller pictures are enlarged to this many tokens; `None` for the family's own.
     pub image_min_tokens: Option<u32>,
@@ -77,8 +78,8 @@ pub struct Options {
     pub image_max_tokens: Option<u32>,
     /// Smaller videos are enlarged to this many tokens; `None` for the family's own size of a frame.
     pub video_min_tokens: Option<u32>,
-    /// Larger videos are shrunk to this many tokens; `None` for 12288, or three quarters of the context if that is
-    /// less, unless frames would become smaller than the family wants them.
+    /// Larger videos are shrunk to this many tokens; `None` for 12288, or three quarters of the
+    /// context if that is less, unless frames would become smaller than the family wants them.
     pub video_max_tokens: Option<u32>,
     /// The programs that read video files.
     pub ffmpeg: Ffmpeg,

@@ -107,7 +107,8 @@ impl Preparer {
         })
     }
 
-    /// Renders and tokenizes messages with their pictures and videos, and puts these in the order of the prompt.
+    /// Renders and tokenizes messages with their pictures and videos, and puts these in the order
+    /// of the prompt.
     fn lay_out(
         &self,
         messages: &[Message],
@@ -126,8 +127,8 @@ impl Preparer {
         Ok((prompt, arranged.pictures))
     }
 
-    /// Lets the oldest turns and pictures go until at most `most` tokens are left, `excess` fewer than now. `None`
-    /// when what may go is not enough.
+    /// Lets the oldest turns and pictures go until at most `most` tokens are left, `excess` fewer
+    /// than now. `None` when what may go is not enough.
     fn shorten(
         &self,
         messages: &[Message],

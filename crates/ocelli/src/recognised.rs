@@ -1,4 +1,5 @@
-//! Pictures that were prepared before: a file that comes again need not be decoded while the encoder's output is kept.
+//! Pictures that were prepared before: a file that comes again need not be decoded while the
+//! encoder's output is kept.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -103,8 +103,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Texts that end the answer.
     pub stop: Vec<String>,
-    /// Also shows crops of long pictures, after each of them; for families that were trained for it (Gemma 3). Default
-    /// false.
+    /// Also shows crops of long pictures, after each of them; for families that were trained for it
+    /// (Gemma 3). Default false.
     pub pan_and_scan: bool,
     /// What the answer must look like. Default `None`: anything.
     pub grammar: Option<GrammarSource>,

@@ -1,7 +1,8 @@
-//! What rounding costs: every golden and the demo model in each precision against `f32`. The tables of `docs/numerics.md`:
-//! `cargo test --release -p ocelli --test numerics -- --nocapture`. With `OCELLI_ALL_PICTURES=1` the demo is asked about
-//! every picture of the goldens, which takes a minute; with `OCELLI_DEMO_FILE` another file of it is asked, for example one that
-//! `ocelli quantize` made with weights of 16 bits.
+//! What rounding costs: every golden and the demo model in each precision against `f32`. The tables
+//! of `docs/numerics.md`: `cargo test --release -p ocelli --test numerics -- --nocapture`. With
+//! `OCELLI_ALL_PICTURES=1` the demo is asked about every picture of the goldens, which takes a
+//! minute; with `OCELLI_DEMO_FILE` another file of it is asked, for example one that `ocelli
+//! quantize` made with weights of 16 bits.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
@@ -162,7 +163,8 @@ const QUESTIONS: [&str; 10] = [
 const SCENE: &str = "../../../examples/scene.png";
 const PHOTO: &str = "photo.png";
 
-/// The demo's greedy answers, and the mean negative log probability of `reference`'s tokens as far as the same were chosen.
+/// The demo's greedy answers, and the mean negative log probability of `reference`'s tokens as far
+/// as the same were chosen.
 fn answers(picture: &str, rounding: Rounding) -> Vec<(String, f64, usize)> {
     let source = match std::env::var_os("OCELLI_DEMO_FILE") {
         Some(file) => Source::File(file.into()),

@@ -1,4 +1,5 @@
-//! Mistral 3 and LLaVA-1.5 through the library: vocabularies that lack what pictures need, and sizes that are reported.
+//! Mistral 3 and LLaVA-1.5 through the library: vocabularies that lack what pictures need, and
+//! sizes that are reported.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! What is asked: pictures of one colour each with a question each, so that an answer that belongs to somebody else
-//! shows.
+//! What is asked: pictures of one colour each with a question each, so that an answer that belongs
+//! to somebody else shows.
 
 use std::net::SocketAddr;
 

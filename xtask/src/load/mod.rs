@@ -1,7 +1,7 @@
 //! `cargo xtask load`: many clients on a server of the demo model, and what became of each.
 //!
-//! Arrivals are open-loop: they come at their time, however busy the server is. Each answer is compared with the one that
-//! the same request got alone.
+//! Arrivals are open-loop: they come at their time, however busy the server is. Each answer is
+//! compared with the one that the same request got alone.
 
 mod cases;
 mod client;

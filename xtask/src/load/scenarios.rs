@@ -236,7 +236,8 @@ pub(super) fn slow_readers(settings: &Settings) -> Result<Report> {
     Ok(report)
 }
 
-/// Ten times as many requests as the server can answer: those that it takes it answers, the others it refuses at once.
+/// Ten times as many requests as the server can answer: those that it takes it answers, the others
+/// it refuses at once.
 pub(super) fn overload(settings: &Settings) -> Result<Report> {
     let (server, cases) = start(settings, &[])?;
     let watched = watch(&server);

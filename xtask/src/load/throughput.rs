@@ -1,6 +1,6 @@
-//! `cargo xtask load throughput`: how much a server answers at 1, 4, 8 and 16 chats about pictures at once, and how soon
-//! it answers a second question about a picture. Any server with OpenAI's API on this machine can be asked, so that two
-//! can be compared.
+//! `cargo xtask load throughput`: how much a server answers at 1, 4, 8 and 16 chats about pictures
+//! at once, and how soon it answers a second question about a picture. Any server with OpenAI's API
+//! on this machine can be asked, so that two can be compared.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

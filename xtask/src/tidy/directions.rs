@@ -105,8 +105,8 @@ pub(super) fn metadata(root: &Path) -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")
 }
 
-/// Every package that a default build here compiles, one `name version` a line. `cargo metadata` and the lock file
-/// also list what features leave out.
+/// Every package that a default build here compiles, one `name version` a line. `cargo metadata`
+/// and the lock file also list what features leave out.
 ///
 /// # Errors
 /// When cargo fails.

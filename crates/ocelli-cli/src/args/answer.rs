@@ -96,7 +96,8 @@ impl AnswerArgs {
             seed: match self.seed {
                 None => model.seed,
                 Some(Seed::Fixed(seed)) => seed,
-                // The standard library's hasher keys are random; no further dependency is needed for one number.
+                // The standard library's hasher keys are random; no further dependency is needed
+                // for one number.
                 Some(Seed::Random) => RandomState::new().hash_one("seed"),
             },
             ..model

@@ -26,8 +26,8 @@ pub(crate) struct BenchArgs {
     )]
     pub(crate) mmproj: Option<PathBuf>,
 
-    /// Random weights in the shape of a published model; no file is needed. The tiny ones are for trying the command.
-    /// Default without a model: qwen3-vl-2b
+    /// Random weights in the shape of a published model; no file is needed. The tiny ones are for
+    /// trying the command. Default without a model: qwen3-vl-2b
     #[arg(long, value_name = "NAME", value_parser = named::shape(), help_heading = MODEL)]
     pub(crate) shape: Option<Shape>,
 
@@ -49,7 +49,8 @@ pub(crate) struct BenchArgs {
     #[arg(long = "image", value_name = "WxH", value_parser = size, help_heading = CASES)]
     pub(crate) images: Vec<(u32, u32)>,
 
-    /// Text tokens of the prompt, beside the picture; repeatable, each is a case. Default: 12 with a picture, else 512
+    /// Text tokens of the prompt, beside the picture; repeatable, each is a case. Default: 12 with
+    /// a picture, else 512
     #[arg(short = 'p', long = "prompt-tokens", value_name = "N", value_parser = values::bench_tokens, help_heading = CASES)]
     pub(crate) text_tokens: Vec<usize>,
 

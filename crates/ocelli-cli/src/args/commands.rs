@@ -10,14 +10,16 @@ use super::{AnswerArgs, Kv, ModelArgs, values};
 /// What is asked, by whatever command.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ImageArgs {
-    /// Picture to look at (PNG, JPEG, WebP, GIF, BMP); repeatable, in order; '-' reads one from standard input
+    /// Picture to look at (PNG, JPEG, WebP, GIF, BMP); repeatable, in order; '-' reads one from
+    /// standard input
     #[arg(short, long = "image", value_name = "FILE")]
     pub(crate) images: Vec<PathBuf>,
 
     #[command(flatten)]
     pub(crate) video: VideoArgs,
 
-    /// Whole conversation instead of a prompt: an OpenAI message list (JSON) with image and video paths or data URLs
+    /// Whole conversation instead of a prompt: an OpenAI message list (JSON) with image and video
+    /// paths or data URLs
     #[arg(long, value_name = "FILE", conflicts_with_all = ["images", "videos", "frames", "system"])]
     pub(crate) messages: Option<PathBuf>,
 }

@@ -18,7 +18,8 @@ pub(crate) struct BatchArgs {
     #[arg(short, long, value_name = "TEXT", value_parser = values::question)]
     pub(crate) prompt: String,
 
-    /// File for the answers, one line of JSON for each picture. If it exists, the work continues after its last line
+    /// File for the answers, one line of JSON for each picture. If it exists, the work continues
+    /// after its last line
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 

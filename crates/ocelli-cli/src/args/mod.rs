@@ -139,8 +139,8 @@ fn definition() -> clap::Command {
         .mut_subcommand("verify", without_ignored_flags)
 }
 
-/// Commands that decode greedily take the flags of `run`, so that a command line can be copied; their help is shorter
-/// without those that change nothing.
+/// Commands that decode greedily take the flags of `run`, so that a command line can be copied;
+/// their help is shorter without those that change nothing.
 fn without_ignored_flags(command: clap::Command) -> clap::Command {
     command.mut_args(|argument| {
         let changes_nothing = ["max_tokens", "stop"].contains(&argument.get_id().as_str())

@@ -12,7 +12,8 @@ use crate::failure::Failure;
 /// Which model, and how it is run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Text model (GGUF), or a folder with one; its projector is found beside it. Default: the built-in demo model
+    /// Text model (GGUF), or a folder with one; its projector is found beside it. Default: the
+    /// built-in demo model
     #[arg(short, long, value_name = "FILE", env = "OCELLI_MODEL", help_heading = MODEL)]
     pub(crate) model: Option<PathBuf>,
 
@@ -27,8 +28,8 @@ pub(crate) struct ModelArgs {
 /// How a model is run, whichever it is.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct HowArgs {
-    /// Tokens that prompt and answer may have together. Default: the smallest of: the model's own, 32768, what half of
-    /// the free memory holds
+    /// Tokens that prompt and answer may have together. Default: the smallest of: the model's own,
+    /// 32768, what half of the free memory holds
     #[arg(
         short = 'c', long = "ctx", visible_alias = "context", alias = "ctx-size", alias = "num-ctx",
         value_name = "TOKENS", value_parser = values::count, help_heading = MODEL
@@ -67,7 +68,8 @@ pub(crate) struct HowArgs {
     #[arg(long, value_name = "TOKENS", value_parser = values::video_tokens, help_heading = IMAGE)]
     pub(crate) video_min_tokens: Option<u32>,
 
-    /// Most tokens of a video; larger ones are shrunk. Default: 12288, or three quarters of the context if that is less
+    /// Most tokens of a video; larger ones are shrunk. Default: 12288, or three quarters of the
+    /// context if that is less
     #[arg(long, value_name = "TOKENS", value_parser = values::video_tokens, help_heading = IMAGE)]
     pub(crate) video_max_tokens: Option<u32>,
 

@@ -1,6 +1,7 @@
 //! Values that have names: the library reads them, and help and completion scripts list them.
 //!
-//! `clap`'s own enums would be a second list of names, and would refuse what the library reads (`Q4_K_M`, `q4_k`).
+//! `clap`'s own enums would be a second list of names, and would refuse what the library reads
+//! (`Q4_K_M`, `q4_k`).
 
 use std::ffi::OsStr;
 use std::str::FromStr;

@@ -12,8 +12,8 @@ use super::values;
 #[derive(Clone, Debug, Args)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct ServeArgs {
-    /// Model to serve: [NAME=]TEXT[,PROJECTOR], where TEXT is a file, folder or name; repeatable. The first is loaded now,
-    /// others when they are asked for. Default: the built-in demo model
+    /// Model to serve: [NAME=]TEXT[,PROJECTOR], where TEXT is a file, folder or name; repeatable.
+    /// The first is loaded now, others when they are asked for. Default: the built-in demo model
     #[arg(short, long = "model", value_name = "MODEL")]
     pub(crate) models: Vec<String>,
 
@@ -39,8 +39,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = values::number)]
     pub(crate) queue: Option<usize>,
 
-    /// Answers that a client may wait for at once; more get 429. 0 for no limit. Default: 8 for each key, and for each
-    /// address of another machine
+    /// Answers that a client may wait for at once; more get 429. 0 for no limit. Default: 8 for
+    /// each key, and for each address of another machine
     #[arg(long, value_name = "N", value_parser = values::number)]
     pub(crate) per_client: Option<usize>,
 
@@ -48,8 +48,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = values::wait)]
     pub(crate) queue_wait: u64,
 
-    /// Tokens in the caches of a model for all requests together. Default: --parallel contexts, if half of the free
-    /// memory holds them
+    /// Tokens in the caches of a model for all requests together. Default: --parallel contexts, if
+    /// half of the free memory holds them
     #[arg(long, value_name = "TOKENS", value_parser = values::count)]
     pub(crate) cache_tokens: Option<usize>,
 
@@ -65,7 +65,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = values::size, requires = "image_cache")]
     pub(crate) image_cache_size: std::num::NonZero<u64>,
 
-    /// How long an unused model stays in memory: 5m, 1h, 30s, or -1 for ever. Default: for ever with one model, else 5m
+    /// How long an unused model stays in memory: 5m, 1h, 30s, or -1 for ever. Default: for ever
+    /// with one model, else 5m
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = values::time)]
     pub(crate) keep_alive: Option<values::Time>,
 

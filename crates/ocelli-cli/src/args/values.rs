@@ -70,7 +70,8 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
     number_in(text, 0, u64::from(u16::MAX))
 }
 
-/// An address to listen on. The one name that is taken is this machine's own: others may stand for several addresses.
+/// An address to listen on. The one name that is taken is this machine's own: others may stand for
+/// several addresses.
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     let need = "localhost or an address as 127.0.0.1, 0.0.0.0 or ::1";
     match text {

@@ -105,8 +105,8 @@ pub(super) fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig
     })
 }
 
-/// Bases of layers that see all tokens and of those with a window, and the scaling of the former: in the form of
-/// current files, by kind of layer, or in that of older ones.
+/// Bases of layers that see all tokens and of those with a window, and the scaling of the former:
+/// in the form of current files, by kind of layer, or in that of older ones.
 fn rope(text: Settings<'_>) -> Result<(f32, f32, RopeScaling), Error> {
     let parameters = text.inside("rope_parameters");
     let wide = parameters.and_then(|p| p.inside("full_attention"));
@@ -158,7 +158,8 @@ fn check_functions(text: Settings<'_>) -> Result<(), Error> {
     }
 }
 
-/// The factor on scores, unless it follows from the size of a head, or in the model of 62 layers from the width.
+/// The factor on scores, unless it follows from the size of a head, or in the model of 62 layers
+/// from the width.
 fn scale(
     text: Settings<'_>,
     (layers, share, head_dim): (usize, usize, usize),

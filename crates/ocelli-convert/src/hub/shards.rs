@@ -18,7 +18,8 @@ const INDEX: &str = "model.safetensors.index.json";
 /// The most bytes of a header; the reference implementation has the same limit.
 const HEADER_BYTES: u64 = 100_000_000;
 
-/// All tensors of a checkpoint by normalised name, each taken at most once: what is left at the end should not be there.
+/// All tensors of a checkpoint by normalised name, each taken at most once: what is left at the end
+/// should not be there.
 #[derive(Debug)]
 pub(crate) struct Shelf {
     tensors: BTreeMap<String, Entry>,
@@ -191,8 +192,8 @@ impl Shelf {
     }
 }
 
-/// Names of all generations and versions of the modelling code, as one: `layers.0...`, `visual...`, `vision_tower...`,
-/// `lm_head.weight`.
+/// Names of all generations and versions of the modelling code, as one: `layers.0...`, `visual...`,
+/// `vision_tower...`, `lm_head.weight`.
 fn normal_name(name: &str) -> String {
     for (prefix, normal) in [
         ("model.language_model.", ""),
@@ -265,7 +266,8 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, Vec<String>>, Error> {
     Ok(files)
 }
 
-/// The header of a safetensors file and where its data starts; the file's size is that of the header's tensors.
+/// The header of a safetensors file and where its data starts; the file's size is that of the
+/// header's tensors.
 fn read_header(path: &Path) -> Result<(Metadata, u64, Arc<ShardFile>), Error> {
     let io = |source| Error::Io {
         action: "read",

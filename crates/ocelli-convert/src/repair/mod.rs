@@ -1,6 +1,6 @@
-//! Old and foreign layouts under current names and keys: what the normaliser of names knows, plus the tensors that are
-//! packed or cut in another way and the metadata that belongs to them. Families: the Qwen-VL generations, Gemma 3; Pixtral
-//! and LLaVA-1.5 through [`still_repair`].
+//! Old and foreign layouts under current names and keys: what the normaliser of names knows, plus
+//! the tensors that are packed or cut in another way and the metadata that belongs to them.
+//! Families: the Qwen-VL generations, Gemma 3; Pixtral and LLaVA-1.5 through [`still_repair`].
 
 use std::collections::HashMap;
 

@@ -111,7 +111,8 @@ fn gemma3_defaults(old: &Metadata) -> Result<Vec<(&'static str, Value)>, Error> 
     Ok(defaults)
 }
 
-/// Rope sections padded to four, under either name; the usual ones where a family needs them and a file has none.
+/// Rope sections padded to four, under either name; the usual ones where a family needs them and a
+/// file has none.
 fn sections(metadata: &Metadata, arch: &str) -> Result<Option<Vec<i32>>, Error> {
     let key = |name: &str| format!("{arch}.rope.{name}");
     let found = match metadata.i32_array(&key("dimension_sections"))? {

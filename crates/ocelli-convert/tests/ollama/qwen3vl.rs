@@ -6,7 +6,8 @@ use ocelli_gguf::{Gguf, Writer};
 use crate::common::{Folder, by_name, clip_keys, content, pair, quiet};
 use crate::{renamed, replacing};
 
-/// Names of a projector's tensors in Ollama's files. Weights of the patches are renamed where their frames are joined.
+/// Names of a projector's tensors in Ollama's files. Weights of the patches are renamed where their
+/// frames are joined.
 const NAMES: [(&str, &str); 13] = [
     ("v.patch_embd.bias", "v.patch_embed.bias"),
     ("v.position_embd.", "v.pos_embed."),

@@ -1,7 +1,8 @@
 //! Stores that leave the caches alone.
 
-/// Copies of numbers past the caches, which all threads may read once this is gone. A store into a line that other cores have read
-/// waits until each has given it up, longest where they have another cache in common; these stores do not wait.
+/// Copies of numbers past the caches, which all threads may read once this is gone. A store into a
+/// line that other cores have read waits until each has given it up, longest where they have
+/// another cache in common; these stores do not wait.
 pub(crate) struct PastCaches(());
 
 impl PastCaches {
@@ -44,7 +45,8 @@ mod streams {
             // SAFETY: four readable numbers; the load needs no alignment.
             let vector = unsafe { _mm_loadu_ps(from.as_ptr()) };
             let to: &mut [f32; VECTOR] = to;
-            // SAFETY: four writable numbers; what comes before them was left out, so that they start at a multiple of 16 bytes.
+            // SAFETY: four writable numbers; what comes before them was left out, so that they
+            // start at a multiple of 16 bytes.
             unsafe { _mm_stream_ps(to.as_mut_ptr(), vector) };
         }
         rest.copy_from_slice(from_rest);

@@ -85,7 +85,8 @@ impl CpuStorage {
         (read, MatrixMut::new(middle, out.rows(), out.columns()))
     }
 
-    /// A tensor to read and up to `N` to write, which come in the order of their places; fewer leave empty ones.
+    /// A tensor to read and up to `N` to write, which come in the order of their places; fewer
+    /// leave empty ones.
     ///
     /// # Panics
     /// When two of them overlap, or there are more.

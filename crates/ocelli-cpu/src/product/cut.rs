@@ -32,14 +32,17 @@ pub(super) struct Shape {
     columns: usize,
 }
 
-/// Rows, weights and sums of a chunk of inputs fit a second-level cache, which has 2 MB beside a matrix unit (`tiles`).
+/// Rows, weights and sums of a chunk of inputs fit a second-level cache, which has 2 MB beside a
+/// matrix unit (`tiles`).
 pub(super) fn shape(operand: Operand, format: PanelFormat, tiles: bool) -> Shape {
     let (rows, columns) = match operand {
         Operand::F32 => (192, 128),
-        // Rows and weights come from the third-level cache 12 times as often as registers would ask for them: larger tiles read
-        // both less often. A step of the engine in one, so that weights are unpacked once.
+        // Rows and weights come from the third-level cache 12 times as often as registers would ask
+        // for them: larger tiles read both less often. A step of the engine in one, so that weights
+        // are unpacked once.
         Operand::Bf16 | Operand::Int8Chunks if tiles => (544, 256),
-        // Weights are used as they are; few rows and their sums leave room for many of them in a second-level cache.
+        // Weights are used as they are; few rows and their sums leave room for many of them in a
+        // second-level cache.
         Operand::Bf16 if format == PanelFormat::BF16 => (144, 256),
         // The same with bytes; rows and outputs are as many as leave little to read twice.
         Operand::Int8Chunks if format == PanelFormat::Bytes => (384, 128),
@@ -60,7 +63,8 @@ pub(super) fn shape(operand: Operand, format: PanelFormat, tiles: bool) -> Shape
     }
 }
 
-/// How results are cut into tiles: large enough to use a cache well and numerous enough to occupy all threads.
+/// How results are cut into tiles: large enough to use a cache well and numerous enough to occupy
+/// all threads.
 pub(super) struct Cut {
     pub(super) kind: Kind,
     pub(super) inputs: usize,
@@ -79,13 +83,15 @@ impl Cut {
         }
         let (bands, height, mut width, least) = match self.kind {
             Kind::Prompt => {
-                // Bands of the same height: a low one costs as much unpacking as a high one, and is an uneven share of the work.
+                // Bands of the same height: a low one costs as much unpacking as a high one, and is
+                // an uneven share of the work.
                 let bands = rows.div_ceil(shape.rows);
                 let height = rows.div_ceil(bands).next_multiple_of(shape.whole);
                 (bands, height, shape.columns, 2 * LANES)
             }
             Kind::Generated => {
-                // Weights that lie one behind the other are read faster, so a thread gets as many as leave some for the others.
+                // Weights that lie one behind the other are read faster, so a thread gets as many
+                // as leave some for the others.
                 let share = columns.div_ceil(2 * self.threads);
                 let most = (MOST_SUMS / rows).max(LANES);
                 (1, rows, whole_panels(share.min(most)), LANES)

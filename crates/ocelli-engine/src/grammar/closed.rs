@@ -1,8 +1,9 @@
 //! Objects of a schema that name their properties and do not say whether there may be others get none.
 //!
-//! By the standard others are allowed. Whoever sends such a schema (pydantic writes them so) expects the properties that it
-//! names, and small models go on with others until their tokens are used up. What is written is still valid by the schema.
-//! Where closing an object could make a schema mean something else, all of it stays as it is.
+//! By the standard others are allowed. Whoever sends such a schema (pydantic writes them so)
+//! expects the properties that it names, and small models go on with others until their tokens are
+//! used up. What is written is still valid by the schema. Where closing an object could make a
+//! schema mean something else, all of it stays as it is.
 
 use serde_json::{Map, Value};
 

@@ -59,8 +59,9 @@ impl Sequence {
     }
 }
 
-/// Several sequences run, end and begin again in any order. No page that one of them can still see is another's, a
-/// promise of pages of the first group is enough for both, and at the end every page is free.
+/// Several sequences run, end and begin again in any order. No page that one of them can still see
+/// is another's, a promise of pages of the first group is enough for both, and at the end every
+/// page is free.
 #[test]
 fn no_order_of_calls_runs_short_of_pages_or_gives_one_to_two() {
     for seed in 0..200 {

@@ -27,7 +27,8 @@ pub(super) struct Shared {
     pub(super) layers: AtomicUsize,
 }
 
-/// Whose turn it is. The engine passes it with `Begin`, `Work`, `Stop` or `Closed`, the thread with `Paused`, `Finished` or `Idle`.
+/// Whose turn it is. The engine passes it with `Begin`, `Work`, `Stop` or `Closed`, the thread with
+/// `Paused`, `Finished` or `Idle`.
 pub(super) enum Turn {
     /// Nothing to do.
     Idle,

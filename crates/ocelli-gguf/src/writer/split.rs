@@ -10,7 +10,8 @@ use crate::shards::part_name;
 use crate::tensor::byte_length;
 
 impl<'a> Writer<'a> {
-    /// A writer with everything that `model` holds, as one whole model: without the keys that describe its parts.
+    /// A writer with everything that `model` holds, as one whole model: without the keys that
+    /// describe its parts.
     pub fn copy_of(model: &'a Gguf) -> Self {
         let mut writer = Self::new();
         for (key, value) in model.metadata().iter() {
@@ -29,11 +30,13 @@ impl<'a> Writer<'a> {
         writer
     }
 
-    /// Writes parts `{prefix}-00001-of-0000N.gguf` with at most `most_bytes` of tensor data each, or one tensor. The
-    /// first part has all metadata. Tensors keep their order. Returns the parts' paths.
+    /// Writes parts `{prefix}-00001-of-0000N.gguf` with at most `most_bytes` of tensor data each,
+    /// or one tensor. The first part has all metadata. Tensors keep their order. Returns the parts'
+    /// paths.
     ///
     /// # Errors
-    /// As [`Writer::write_to`]; more than [`limits::SHARDS`] parts. Parts that were complete by then are left.
+    /// As [`Writer::write_to`]; more than [`limits::SHARDS`] parts. Parts that were complete by
+    /// then are left.
     pub fn write_split(&self, prefix: &Path, most_bytes: u64) -> Result<Vec<PathBuf>, Error> {
         let parts = self.parts(most_bytes).map_err(Error::Write)?;
         let count = parts.len() as u32;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::Slot;
 use crate::error::{Error, Problem, shown};
 
-/// A file being written, tensor by tensor. Nothing appears under the final name before [`StreamWriter::finish`]; the
-/// temporary file is removed when this is dropped without it.
+/// A file being written, tensor by tensor. Nothing appears under the final name before
+/// [`StreamWriter::finish`]; the temporary file is removed when this is dropped without it.
 #[derive(Debug)]
 pub struct StreamWriter {
     out: BufWriter<File>,
@@ -34,10 +34,12 @@ impl StreamWriter {
         Ok(stream)
     }
 
-    /// Writes the next bytes of tensor `name`, in as many calls as wanted. Tensors come in the order of declaration.
+    /// Writes the next bytes of tensor `name`, in as many calls as wanted. Tensors come in the
+    /// order of declaration.
     ///
     /// # Errors
-    /// [`Error::Write`] for another tensor than the next one or too many bytes, [`Error::Io`] when writing fails.
+    /// [`Error::Write`] for another tensor than the next one or too many bytes, [`Error::Io`] when
+    /// writing fails.
     pub fn write(&mut self, name: &str, data: &[u8]) -> Result<(), Error> {
         let Some(slot) = self.slots.last() else {
             let (found, need) = (shown(name), "none, all are complete".to_owned());

@@ -102,7 +102,8 @@ pub fn locate(answer: &str, convention: Convention, view: &View) -> Vec<Located>
     };
     let (width, height) = (f64::from(view.width), f64::from(view.height));
     let place = |(x, y): (f64, f64)| {
-        // Multiplied first, whole numbers stay exact and the quotient is the nearest number: 303.84, not 303.84000000000003.
+        // Multiplied first, whole numbers stay exact and the quotient is the nearest number:
+        // 303.84, not 303.84000000000003.
         let (x, y) = (x * width / unit_x.max(1.0), y * height / unit_y.max(1.0));
         (x.clamp(0.0, width), y.clamp(0.0, height))
     };

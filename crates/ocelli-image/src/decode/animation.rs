@@ -1,4 +1,5 @@
-//! Moving pictures of GIF, WebP and APNG files: how long each frame is shown, and the frames as they are seen.
+//! Moving pictures of GIF, WebP and APNG files: how long each frame is shown, and the frames as
+//! they are seen.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -87,7 +88,8 @@ impl<'a> Animation<'a> {
         self.height
     }
 
-    /// How long each frame is shown. Files that ask for 10 ms or less get a tenth of a second, as in browsers.
+    /// How long each frame is shown. Files that ask for 10 ms or less get a tenth of a second, as
+    /// in browsers.
     pub fn delays(&self) -> &[Duration] {
         &self.delays
     }

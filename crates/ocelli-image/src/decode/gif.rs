@@ -137,8 +137,9 @@ impl<'a> File<'a> {
         })
     }
 
-    /// What the first frame is painted on. Where it does not cover the picture, this is seen: the background if the
-    /// frame has a transparent colour, else its first colour, as the reference has it.
+    /// What the first frame is painted on. Where it does not cover the picture, this is seen: the
+    /// background if the frame has a transparent colour, else its first colour, as the reference
+    /// has it.
     fn canvas(&self, options: &DecodeOptions) -> Result<RgbImage, Error> {
         let (frame, control) = &self.frames[0];
         let first = frame.colours.first_chunk::<3>();

@@ -215,7 +215,8 @@ pub fn header(bytes: &[u8], options: &DecodeOptions) -> Result<ImageHeader, Erro
 /// reference processors.
 ///
 /// # Errors
-/// Everything that [`Error`] names except what concerns paths and budgets. A truncated file is always an error.
+/// Everything that [`Error`] names except what concerns paths and budgets. A truncated file is
+/// always an error.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let format = check_file(bytes, options)?;
     options.check_time()?;

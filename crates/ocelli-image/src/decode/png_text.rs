@@ -1,4 +1,5 @@
-//! How a camera was held, from the chunks of a PNG that may say it: `eXIf`, and texts that tools write in its place.
+//! How a camera was held, from the chunks of a PNG that may say it: `eXIf`, and texts that tools
+//! write in its place.
 //!
 //! No other text is read, whatever it claims to unpack to.
 

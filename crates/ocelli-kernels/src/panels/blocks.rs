@@ -1,7 +1,7 @@
 //! One row's block of a file into its lane of a panel's block.
 //!
-//! The codes are spread to a byte each, in loops of whole runs that the compiler does with vectors; then words of the panel
-//! are put together from them.
+//! The codes are spread to a byte each, in loops of whole runs that the compiler does with vectors;
+//! then words of the panel are put together from them.
 
 use ocelli_quant::{
     iq4_nl, iq4_xs, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, scale_and_min,
@@ -218,8 +218,8 @@ fn or_high_bit(bytes: &[u8; 32], place: u32, codes: &mut Codes) {
     }
 }
 
-/// Puts `BITS` bits of each code, above those that `passed`, into a lane's words of `CODES` codes. Byte `b` of a word holds the
-/// codes `b`, `b + 4`, ... of its run, low bits first.
+/// Puts `BITS` bits of each code, above those that `passed`, into a lane's words of `CODES` codes.
+/// Byte `b` of a word holds the codes `b`, `b + 4`, ... of its run, low bits first.
 fn put<const BITS: usize, const CODES: usize>(
     codes: &[u8],
     passed: usize,

@@ -1,8 +1,9 @@
 //! Numbers as bytes with a scale for each chunk of inputs: what a product of bytes in chunks takes as it is.
 //!
-//! A panel is `[words][16]` words of four bytes, one for each output, then `[chunks][16]` scales. Bytes are -127..=127 with 128
-//! added, and 128 behind the last input up to a whole word tile and in absent rows:
-//! `value = (byte - 128) * scale`, `scale = max |value| / 127` over the chunk of the output.
+//! A panel is `[words][16]` words of four bytes, one for each output, then `[chunks][16]` scales.
+//! Bytes are -127..=127 with 128 added, and 128 behind the last input up to a whole word tile and
+//! in absent rows: `value = (byte - 128) * scale`, `scale = max |value| / 127` over the chunk of
+//! the output.
 
 use crate::panels::cast;
 use crate::{CHUNK, LANES, Operand, Panels};
@@ -51,7 +52,8 @@ pub(super) fn pack(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
 
 /// Rounds the values of a chunk; their scale, which is not a number where a value is not finite.
 fn round(values: &[[u8; 4]], bytes: &mut [u8]) -> f32 {
-    // Adding this leaves the nearest whole number, to even between two, in the lowest bits; the bias is in it, too.
+    // Adding this leaves the nearest whole number, to even between two, in the lowest bits; the
+    // bias is in it, too.
     const SHIFT: f32 = 12_582_912.0 + BIAS as f32;
     let values = values.iter().map(|value| f32::from_le_bytes(*value));
     let (largest, poison) = values

@@ -5,8 +5,8 @@
 //! - a scale byte for each group, `[groups][16]`, and a minimum byte for each group, `[groups][16]`, where there are any;
 //! - planes of bits, top bits first: `[words][16]` words of 32 bits, a word holding `32 / bits` inputs of its row.
 //!
-//! Input `4 g + b` of a word lies in its byte `b`: the bytes of one shift of a word are 4 consecutive inputs, the unit of
-//! byte dot products. `value = scale * (code - offset) - minimum`.
+//! Input `4 g + b` of a word lies in its byte `b`: the bytes of one shift of a word are 4
+//! consecutive inputs, the unit of byte dot products. `value = scale * (code - offset) - minimum`.
 
 use ocelli_quant::{IQ4_VALUES, TensorType};
 

@@ -1,8 +1,9 @@
 //! Weights as kernels read them: 16 outputs side by side, so that a lane is an output.
 //!
-//! A panel holds 16 rows of a weight (the last one may be padded with zeros). Within a panel the elements of the 16
-//! rows for one input (or for one block of inputs) lie together: a kernel loads 16 of them, multiplies by one
-//! activation and never adds across lanes. Quantised weights keep their bits; only the order changes.
+//! A panel holds 16 rows of a weight (the last one may be padded with zeros). Within a panel the
+//! elements of the 16 rows for one input (or for one block of inputs) lie together: a kernel loads
+//! 16 of them, multiplies by one activation and never adds across lanes. Quantised weights keep
+//! their bits; only the order changes.
 
 use std::ops::Range;
 
@@ -37,8 +38,8 @@ pub enum PanelFormat {
     F32,
     /// `[inputs][16]` IEEE halves.
     F16,
-    /// `[pairs][16][2]` upper halves of IEEE singles: a word of a lane is two inputs, the even one low. Zeros follow the last
-    /// input up to a whole tile of 32.
+    /// `[pairs][16][2]` upper halves of IEEE singles: a word of a lane is two inputs, the even one
+    /// low. Zeros follow the last input up to a whole tile of 32.
     BF16,
     /// Bytes with a scale for each [`CHUNK`] of inputs, which numbers are rounded to; see `panels/bytes.rs`.
     Bytes,
@@ -100,7 +101,8 @@ pub struct Panels<'a> {
 }
 
 impl<'a> Panels<'a> {
-    /// Panels that [`PanelFormat::pack`] made, one behind the other; the first starts at a multiple of 4 bytes.
+    /// Panels that [`PanelFormat::pack`] made, one behind the other; the first starts at a multiple
+    /// of 4 bytes.
     ///
     /// # Panics
     /// When `bytes` are not the panels of `outputs` rows.
@@ -189,7 +191,8 @@ impl<'a> Panels<'a> {
         cast::words(self.bytes)
     }
 
-    /// The panels of a run of outputs, which starts at a multiple of 16 and ends at one or at the last output.
+    /// The panels of a run of outputs, which starts at a multiple of 16 and ends at one or at the
+    /// last output.
     ///
     /// # Panics
     /// When the run cuts a panel.

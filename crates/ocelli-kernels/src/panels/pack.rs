@@ -39,7 +39,8 @@ impl PanelFormat {
     }
 }
 
-/// Blocks of rows side by side, one block of all rows after the other: what is written then stays in the nearest cache.
+/// Blocks of rows side by side, one block of all rows after the other: what is written then stays
+/// in the nearest cache.
 fn pack_coded(code: Code, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
     if row_bytes == 0 {
         return;

@@ -5,11 +5,13 @@ use crate::vector::Simd;
 /// Bytes of a cache line.
 pub(super) const LINE: usize = 64;
 
-/// How far ahead of the codes being read lines are asked for: memory answers within the time that this much takes. The
-/// planes of a block are short streams, which hardware does not follow by itself.
+/// How far ahead of the codes being read lines are asked for: memory answers within the time that
+/// this much takes. The planes of a block are short streams, which hardware does not follow by
+/// itself.
 const AHEAD: usize = 4096;
 
-/// Rows whose words leave no room in a first-level cache for what comes: that waits in the second, which has room for more.
+/// Rows whose words leave no room in a first-level cache for what comes: that waits in the second,
+/// which has room for more.
 const MANY_ROWS: usize = 4;
 
 /// How far ahead of the codes of some rows lines are asked for.

@@ -10,8 +10,9 @@
 //!         total += p before rounding;  sums += p v   in units of the block
 //! out = sums / total
 //! ```
-//! Weights have a scale for each block, so that only what is less than a 250th of the block's largest counts as 0. Both products are
-//! register tiles of bytes; scores, sums and what weights are divided by are `f32`.
+//! Weights have a scale for each block, so that only what is less than a 250th of the block's
+//! largest counts as 0. Both products are register tiles of bytes; scores, sums and what weights
+//! are divided by are `f32`.
 
 use std::ops::Range;
 
@@ -29,7 +30,8 @@ use crate::{CHUNK, Kernels, LANES, Matrix, MatrixMut, Operand, Workspace};
 /// Words of a block's weights of a query.
 const WEIGHT_WORDS: usize = BLOCK / 4;
 
-/// Words from one row of weights to the next: codes, their scale, their sum, and an odd number of cache lines.
+/// Words from one row of weights to the next: codes, their scale, their sum, and an odd number of
+/// cache lines.
 const WEIGHT_STRIDE: usize = WEIGHT_WORDS + LANES;
 
 /// Largest weight of a block in bytes, and its logarithm to base 2.
@@ -41,7 +43,8 @@ const SLACK: f32 = 16.0;
 /// Least keys for which making them bytes pays.
 const LEAST_KEYS: usize = 2 * BLOCK;
 
-/// Whether [`attend_bytes`] takes an attention: rows that are all seen by all queries, enough of them, in heads of one chunk.
+/// Whether [`attend_bytes`] takes an attention: rows that are all seen by all queries, enough of
+/// them, in heads of one chunk.
 pub(crate) fn fits_bytes(attention: &Attention<'_>) -> bool {
     let KeyValues::Rows { keys, .. } = &attention.keys_values else {
         return false;
@@ -120,7 +123,8 @@ fn round_queries<S: Simd>(
     }
 }
 
-/// Keys of a block less their mean as bytes: words of four elements, `[panels][words][16]`, and a scale for each token.
+/// Keys of a block less their mean as bytes: words of four elements, `[panels][words][16]`, and a
+/// scale for each token.
 #[inline(always)]
 fn round_keys<S: Simd + Kernels>(
     s: S,

@@ -1,4 +1,5 @@
-//! Attention with queries, keys, weights and values rounded to upper halves: for rows of prompts and pictures.
+//! Attention with queries, keys, weights and values rounded to upper halves: for rows of prompts
+//! and pictures.
 //!
 //! ```text
 //! for each block of 128 keys, in order:
@@ -9,7 +10,8 @@
 //!         sums += p v
 //! out = sums / total
 //! ```
-//! Scores, weights before rounding and sums are `f32`. Both products are word tiles; `attend_tiles.rs` has the loop for a matrix unit.
+//! Scores, weights before rounding and sums are `f32`. Both products are word tiles;
+//! `attend_tiles.rs` has the loop for a matrix unit.
 
 use std::ops::Range;
 
@@ -150,8 +152,8 @@ pub(super) fn round_queries<S: Simd, H: Halves<S>>(
     }
 }
 
-/// Asks memory for keys and values that are used soon. Rows of one head are short and far apart: hardware does not
-/// follow them by itself.
+/// Asks memory for keys and values that are used soon. Rows of one head are short and far apart:
+/// hardware does not follow them by itself.
 #[inline(always)]
 pub(super) fn ask_for<S: Simd>(s: S, attention: &Attention<'_>, tokens: Range<usize>) {
     let KeyValues::Rows { keys, values } = &attention.keys_values else {
@@ -167,7 +169,8 @@ pub(super) fn ask_for<S: Simd>(s: S, attention: &Attention<'_>, tokens: Range<us
     }
 }
 
-/// Keys and values of a block as words; values of tokens before the first that a row sees, and behind the last one, are 0.
+/// Keys and values of a block as words; values of tokens before the first that a row sees, and
+/// behind the last one, are 0.
 #[inline(always)]
 pub(super) fn round_block<S: Simd + Kernels, H: Halves<S>>(
     (s, h): (S, H),
@@ -237,7 +240,8 @@ fn join<S: Simd, H: Halves<S>>(
     words
 }
 
-/// 16 elements, or 0 where there is nothing. A closure would be compiled without the instruction set's features.
+/// 16 elements, or 0 where there is nothing. A closure would be compiled without the instruction
+/// set's features.
 #[inline(always)]
 fn load<S: Simd>(s: S, values: Option<&[f32; LANES]>) -> S::Floats {
     match values {

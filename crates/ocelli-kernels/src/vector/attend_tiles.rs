@@ -1,5 +1,5 @@
-//! Attention in pairs on a matrix unit, which multiplies on its own once it has an instruction: while registers weigh the scores of
-//! some queries, it works for their neighbours.
+//! Attention in pairs on a matrix unit, which multiplies on its own once it has an instruction:
+//! while registers weigh the scores of some queries, it works for their neighbours.
 //!
 //! ```text
 //! for each block of 128 keys, in order:
@@ -12,9 +12,9 @@
 //!                        scores[t + 1] = q k^T - largest
 //!     sums of the last 32 queries
 //! ```
-//! Scores and weights are kept twice, so that neighbours do not wait for each other. Scores start at what is subtracted from them, so
-//! that registers, which have more to do than the unit, need not. Rows behind the last query are computed too, from what lies
-//! there, and thrown away.
+//! Scores and weights are kept twice, so that neighbours do not wait for each other. Scores start
+//! at what is subtracted from them, so that registers, which have more to do than the unit, need
+//! not. Rows behind the last query are computed too, from what lies there, and thrown away.
 
 use std::ops::Range;
 

@@ -1,12 +1,14 @@
 //! Quantised panels as bytes for products: in their own codes, or recoded.
 //!
-//! Recoding gives each output of a chunk of inputs one scale, so that whole chunks are summed in whole numbers:
+//! Recoding gives each output of a chunk of inputs one scale, so that whole chunks are summed in
+//! whole numbers:
 //! ```text
 //! bound = the largest |value| that the codes of any group can stand for
 //! byte  = (code * A + B) / 256 rounded,  A = 256 scale 127 / bound,  B = -256 (offset scale + minimum) 127 / bound
 //! value = byte * bound / 127
 //! ```
-//! in 16 bits, which `A` and `B` are chosen to fit. The error is at most 0.5 of a byte for the rounding and as much for that of `A`.
+//! in 16 bits, which `A` and `B` are chosen to fit. The error is at most 0.5 of a byte for the
+//! rounding and as much for that of `A`.
 
 use crate::LANES;
 use crate::panels::coded::Plane;
@@ -29,7 +31,8 @@ pub(super) fn four(byte: i32) -> i32 {
 
 /// Codes of 8 inputs, four in a word, unit `unit` of group `group`.
 ///
-/// `upper` holds the group's bits of the upper planes, this unit's lowest; they are shifted on to the next unit's.
+/// `upper` holds the group's bits of the upper planes, this unit's lowest; they are shifted on to
+/// the next unit's.
 #[inline(always)]
 fn code_words<S: Simd, C: Coded>(
     s: S,
@@ -60,7 +63,8 @@ fn code_words<S: Simd, C: Coded>(
     words
 }
 
-/// Adds the bits of an upper plane of 8 inputs, above the `have` bits that their codes have so far; the number of its bits.
+/// Adds the bits of an upper plane of 8 inputs, above the `have` bits that their codes have so far;
+/// the number of its bits.
 #[inline(always)]
 fn add_plane<S: Simd>(
     s: S,
@@ -93,8 +97,8 @@ pub(super) fn biased_words<S: Simd, C: Coded>(
     [s.xor(words[0], bias), s.xor(words[1], bias)]
 }
 
-/// Codes and scales of blocks of a chunk of a panel: `[words][16]`, signed ones biased; `[groups][16]` scales; `[groups][16]`
-/// minima, where the type has them.
+/// Codes and scales of blocks of a chunk of a panel: `[words][16]`, signed ones biased;
+/// `[groups][16]` scales; `[groups][16]` minima, where the type has them.
 #[inline(always)]
 pub(super) fn unpack_words_as<S: Simd, C: Coded>(
     s: S,
@@ -136,8 +140,8 @@ const fn limits<C: Coded>() -> (i32, i32) {
     (0, (1 << C::CODING.code_bits()) - 1)
 }
 
-/// Bytes and scales for blocks of a chunk of a panel: `[words][16]` biased words, `[16]` scales. Words behind the blocks
-/// are those of zeros.
+/// Bytes and scales for blocks of a chunk of a panel: `[words][16]` biased words, `[16]` scales.
+/// Words behind the blocks are those of zeros.
 #[inline(always)]
 pub(super) fn recode_as<S: Simd, C: Coded>(
     s: S,

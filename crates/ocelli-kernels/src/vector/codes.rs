@@ -1,5 +1,5 @@
-//! Products of pairs with codes on a matrix unit, which multiplies on its own: registers unpack two panels while it works with the
-//! two before them.
+//! Products of pairs with codes on a matrix unit, which multiplies on its own: registers unpack two
+//! panels while it works with the two before them.
 //!
 //! ```text
 //! unpack the first two panels of the first chunk

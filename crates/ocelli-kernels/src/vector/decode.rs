@@ -1,4 +1,5 @@
-//! Scales and codes of quantised panels, decoded in registers, and the match from a type's name to loops compiled for its layout.
+//! Scales and codes of quantised panels, decoded in registers, and the match from a type's name to
+//! loops compiled for its layout.
 //!
 //! ```text
 //! value = scale * (code - offset) - minimum
@@ -117,7 +118,8 @@ mod types {
 }
 pub(crate) use types::{multiply, multiply_bytes, recode, unpack, unpack_pairs, unpack_words};
 
-/// Repeats a block for each input of a unit. A loop is not always unrolled, and then its shifts are by variables.
+/// Repeats a block for each input of a unit. A loop is not always unrolled, and then its shifts are
+/// by variables.
 macro_rules! each_of_unit {
     ($k:ident, $block:block) => {
         each_of_unit! { @times $k, $block, 0, 1, 2, 3, 4, 5, 6, 7 }
@@ -242,7 +244,8 @@ pub(super) fn upper_planes<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) 
 
 /// Codes of 8 inputs: unit `unit` of group `group`, each a vector of 16 lanes.
 ///
-/// `upper` holds the group's bits of the upper planes, this unit's lowest; they are shifted on to the next unit's.
+/// `upper` holds the group's bits of the upper planes, this unit's lowest; they are shifted on to
+/// the next unit's.
 #[inline(always)]
 pub(super) fn codes<S: Simd, C: Coded>(
     s: S,

@@ -109,7 +109,8 @@ pub(super) fn multiply_as<S: Simd, C: Coded>(
     }
 }
 
-/// One panel times `ROWS` rows; the number of rows. Memory is asked for what comes when the panel is read the first time.
+/// One panel times `ROWS` rows; the number of rows. Memory is asked for what comes when the panel
+/// is read the first time.
 #[inline(always)]
 fn rows<S: Simd, C: Coded, const ROWS: usize>(
     s: S,
@@ -158,10 +159,11 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
     ROWS
 }
 
-/// Adds whole numbers: the products of a group's words, in 16 bits where those are wide enough and the set is faster so.
+/// Adds whole numbers: the products of a group's words, in 16 bits where those are wide enough and
+/// the set is faster so.
 ///
-/// Where the registers hold the codes of a whole group, four rows at a time go through all of them: that hides the time a
-/// product takes, and needs few addresses.
+/// Where the registers hold the codes of a whole group, four rows at a time go through all of them:
+/// that hides the time a product takes, and needs few addresses.
 #[inline(always)]
 fn add_dots<S: Simd, C: Coded, const ROWS: usize>(
     s: S,
@@ -196,7 +198,8 @@ fn add_dots<S: Simd, C: Coded, const ROWS: usize>(
     }
 }
 
-/// Adds the products of some words of a group, the first of them word `first` of the group, to the sums of some rows.
+/// Adds the products of some words of a group, the first of them word `first` of the group, to the
+/// sums of some rows.
 #[inline(always)]
 fn add_words<S: Simd, C: Coded, const WORDS: usize>(
     s: S,

@@ -60,7 +60,8 @@ pub(super) fn multiply<S: Simd>(s: S, x: Matrix<'_>, weight: Panels<'_>, sums: &
     }
 }
 
-/// One panel times the first `ROWS` rows; their number. Memory is asked for what comes when the panel is read the first time.
+/// One panel times the first `ROWS` rows; their number. Memory is asked for what comes when the
+/// panel is read the first time.
 #[inline(always)]
 fn rows<S: Simd, const ROWS: usize>(
     s: S,

@@ -39,8 +39,8 @@ pub(super) fn multiply<S: Simd>(s: S, x: Matrix<'_>, weight: Panels<'_>, sums: &
     }
 }
 
-/// One panel times the first `ROWS` rows, two sums each: even and odd inputs. The number of rows. Memory is asked for what comes
-/// when the panel is read the first time.
+/// One panel times the first `ROWS` rows, two sums each: even and odd inputs. The number of rows.
+/// Memory is asked for what comes when the panel is read the first time.
 #[inline(always)]
 fn rows<S: Simd, const ROWS: usize>(
     s: S,

@@ -1,11 +1,13 @@
-//! Products of few rows that are not rounded with quantised panels, which are read once and decoded in registers.
+//! Products of few rows that are not rounded with quantised panels, which are read once and decoded
+//! in registers.
 //!
 //! ```text
 //! for each group of inputs:
 //!     t = sum over k of x[k] * code[k]                 two sums: even k and odd k
 //!     y += scale * t - (minimum + offset scale) * sum(x)
 //! ```
-//! A lane is an output, so nothing is added across lanes, and the order does not depend on the number of rows.
+//! A lane is an output, so nothing is added across lanes, and the order does not depend on the
+//! number of rows.
 
 use crate::vector::Simd;
 use crate::vector::ahead::ask;
@@ -15,7 +17,8 @@ use crate::{LANES, Matrix, Panels};
 /// Most activation rows that share a decoded weight.
 const MOST_ROWS: usize = 4;
 
-/// `sums[row][16 panel + lane] = x[row] * W[16 panel + lane]`; `totals` is scratch for the sums of each group of x.
+/// `sums[row][16 panel + lane] = x[row] * W[16 panel + lane]`; `totals` is scratch for the sums of
+/// each group of x.
 #[inline(always)]
 pub(super) fn multiply_as<S: Simd, C: Coded>(
     s: S,

@@ -5,7 +5,8 @@ use crate::vector::Simd;
 
 /// How upper halves are made, as a type so that it is inlined.
 pub(crate) trait Halves<S: Simd>: Copy {
-    /// Words of two halves, to nearest even: lane `i` has `even[i]` in its lower and `odd[i]` in its upper half.
+    /// Words of two halves, to nearest even: lane `i` has `even[i]` in its lower and `odd[i]` in
+    /// its upper half.
     fn join(s: S, even: S::Floats, odd: S::Floats) -> S::Ints;
     /// 32 halves, those of `first` and those of `second` behind them.
     fn store(s: S, first: S::Floats, second: S::Floats, out: &mut [u16; 2 * LANES]);

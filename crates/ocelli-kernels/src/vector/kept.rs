@@ -1,4 +1,5 @@
-//! Attention to keys and values of 8 bits, which are decoded in registers; see [`crate::Kept`] for their order.
+//! Attention to keys and values of 8 bits, which are decoded in registers; see [`crate::Kept`] for
+//! their order.
 //!
 //! ```text
 //! score[t]     = sum over groups g of  scale[g][t] * sum over d in g of q[d] code[d][t]

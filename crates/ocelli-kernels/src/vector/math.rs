@@ -4,8 +4,9 @@ use crate::vector::Simd;
 
 /// `e^x`, with an error of about one unit in the last place.
 ///
-/// `x = n ln 2 + r` with `n` whole and `|r| <= ln 2 / 2`; `e^r` by a polynomial (Cephes), then `2^n` in two steps so that
-/// results near the largest and below the smallest normal number come out right.
+/// `x = n ln 2 + r` with `n` whole and `|r| <= ln 2 / 2`; `e^r` by a polynomial (Cephes), then
+/// `2^n` in two steps so that results near the largest and below the smallest normal number come
+/// out right.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::Floats) -> S::Floats {
     // Limits come first so that a value that is not a number stays one.
@@ -31,7 +32,8 @@ fn whole_power<S: Simd>(s: S, n: S::Ints) -> S::Floats {
     s.float(s.shift_left(s.add_int(n, s.splat_int(127)), 23))
 }
 
-/// See [`Simd::power_of_two`]: a polynomial, fitted on -0.5..=0.5 for the least relative error (7.5e-5), times a whole power.
+/// See [`Simd::power_of_two`]: a polynomial, fitted on -0.5..=0.5 for the least relative error
+/// (7.5e-5), times a whole power.
 #[inline(always)]
 pub(crate) fn power_of_two<S: Simd>(s: S, x: S::Floats) -> S::Floats {
     /// Numbers this far below have a power of 0.
@@ -45,14 +47,14 @@ pub(crate) fn power_of_two<S: Simd>(s: S, x: S::Floats) -> S::Floats {
     for c in [0.242_611_29, 0.693_261_1, 0.999_928_06] {
         p = s.fma(p, f, s.splat(c));
     }
-    // Added to the exponent, the whole part leaves what is not a number as it is: no set rounds that to a number whose lowest
-    // nine bits are not 0.
+    // Added to the exponent, the whole part leaves what is not a number as it is: no set rounds
+    // that to a number whose lowest nine bits are not 0.
     let scaled = s.float(s.add_int(s.bits(p), s.shift_left(whole, 23)));
     s.select_less(x, s.splat(LEAST), s.splat(0.0), scaled)
 }
 
-/// A function of one element. A type, not a closure: what a closure does would be compiled without the instruction
-/// set's features.
+/// A function of one element. A type, not a closure: what a closure does would be compiled without
+/// the instruction set's features.
 pub(crate) trait Function {
     /// `f(x)`.
     fn apply<S: Simd>(s: S, x: S::Floats) -> S::Floats;
@@ -107,8 +109,9 @@ fn times_sigmoid<S: Simd>(s: S, x: S::Floats, u: S::Floats) -> S::Floats {
 
 /// `x Phi(x)` with `Phi(-a) = e^(-a^2 / 2) R(a)`.
 ///
-/// `R` is smooth: `R(a) = t P(t)` with `t = 1 / (1 + 0.35 a)`, fitted to a relative error of 3e-8 on 0..15. Working with
-/// the tail itself keeps the relative precision that `1 + erf(x)` loses for negative `x`.
+/// `R` is smooth: `R(a) = t P(t)` with `t = 1 / (1 + 0.35 a)`, fitted to a relative error of 3e-8
+/// on 0..15. Working with the tail itself keeps the relative precision that `1 + erf(x)` loses for
+/// negative `x`.
 #[inline(always)]
 fn gelu<S: Simd>(s: S, x: S::Floats) -> S::Floats {
     let zero = s.splat(0.0);

@@ -1,8 +1,9 @@
 //! The algorithms of all vector instruction sets, written once on a vector of 16 `f32`.
 //!
-//! [`Simd`] has exactly the operations needed. An instruction set implements it and names its entries by
-//! [`kernels!`](kernels), which compiles each algorithm once with that set's instructions. Every function here is
-//! `#[inline(always)]`, because a function that is not inlined would be compiled without them.
+//! [`Simd`] has exactly the operations needed. An instruction set implements it and names its
+//! entries by [`kernels!`](kernels), which compiles each algorithm once with that set's
+//! instructions. Every function here is `#[inline(always)]`, because a function that is not inlined
+//! would be compiled without them.
 
 mod ahead;
 mod attend_bytes;

@@ -111,8 +111,8 @@ fn add_bytes<S: Simd>(s: S, words: &[i32], totals: &mut [i32]) {
     }
 }
 
-/// `max |x| / 127` and its inverse, or 0 where a value so small would not matter. Elements that are not finite make `poison` no
-/// number.
+/// `max |x| / 127` and its inverse, or 0 where a value so small would not matter. Elements that are
+/// not finite make `poison` no number.
 #[inline(always)]
 fn scale_of<S: Simd>(s: S, x: &[f32], poison: &mut S::Floats) -> (f32, f32) {
     let zero = s.splat(0.0);

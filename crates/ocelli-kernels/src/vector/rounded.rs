@@ -1,4 +1,5 @@
-//! Products of rounded rows: panels become words of pairs or of bytes, a chunk at a time, and word tiles multiply them.
+//! Products of rounded rows: panels become words of pairs or of bytes, a chunk at a time, and word
+//! tiles multiply them.
 //!
 //! ```text
 //! for each chunk of inputs:
@@ -217,8 +218,8 @@ pub(super) fn multiply_bytes<S: Simd>(s: S, product: &Product<'_>, workspace: &m
 /// Words of a chunk of a panel.
 const CHUNK_WORDS: usize = CHUNK / 4 * LANES;
 
-/// Words of a chunk of all panels, and how far a panel's are from the next one's; their scales in `scales`. Words that are not
-/// stored as products take them are put into `words`.
+/// Words of a chunk of all panels, and how far a panel's are from the next one's; their scales in
+/// `scales`. Words that are not stored as products take them are put into `words`.
 #[inline(always)]
 fn chunk_words<'a, S: Simd>(
     s: S,

@@ -21,7 +21,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type Ints: Copy;
     /// Activation rows for which a quantised weight is decoded once: what the registers hold.
     const ROWS: usize;
-    /// What byte products want added to signed weights: 128 where an instruction takes unsigned ones only, else 0.
+    /// What byte products want added to signed weights: 128 where an instruction takes unsigned
+    /// ones only, else 0.
     const BIAS: i32;
     /// Generated rows for which the codes of a panel are decoded once in products of bytes: 2, 4 or 8.
     const FEW_ROWS: usize;
@@ -95,9 +96,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn add_halves(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
     /// `sum + weights x` over the four bytes of each word: weights below 64, `x` in -127..=127.
     fn dot(self, sum: Self::Ints, weights: Self::Ints, x: Self::Ints) -> Self::Ints;
-    /// `sum + weights x` over the four bytes of each word: signed weights with [`Simd::BIAS`] added, `x` in -127..=127.
+    /// `sum + weights x` over the four bytes of each word: signed weights with [`Simd::BIAS`]
+    /// added, `x` in -127..=127.
     fn dot_biased(self, sum: Self::Ints, weights: Self::Ints, x: Self::Ints) -> Self::Ints;
-    /// Adds two products of each word's halves to halves of 16 bits, where [`Simd::SHORT_SUMS`]; what [`Simd::dot`] does elsewhere.
+    /// Adds two products of each word's halves to halves of 16 bits, where [`Simd::SHORT_SUMS`];
+    /// what [`Simd::dot`] does elsewhere.
     #[inline(always)]
     fn dot_short(self, sum: Self::Ints, weights: Self::Ints, x: Self::Ints) -> Self::Ints {
         self.dot(sum, weights, x)
@@ -132,13 +135,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         self.prefetch(bytes, offset);
     }
 
-    /// Whether the first-level cache has room for the keys or values that are read and for those behind them, on their way.
+    /// Whether the first-level cache has room for the keys or values that are read and for those
+    /// behind them, on their way.
     #[inline(always)]
     fn first_level_holds_runs(self) -> bool {
         false
     }
 
-    /// [`Simd::prefetch`] of a line that will be written: no other core keeps it, so that the first store need not wait for theirs.
+    /// [`Simd::prefetch`] of a line that will be written: no other core keeps it, so that the first
+    /// store need not wait for theirs.
     #[inline(always)]
     fn prefetch_to_write(self, bytes: &[u8], offset: usize) {
         self.prefetch(bytes, offset);
@@ -170,7 +175,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Register tiles, or tiles of a matrix unit, of a product of pairs; see [`WordJob`].
     fn pair_tiles(self, job: &mut WordJob<'_>);
 
-    /// Inputs of a chunk of pairs that are used as they are stored: two panels of it fill half a first-level cache.
+    /// Inputs of a chunk of pairs that are used as they are stored: two panels of it fill half a
+    /// first-level cache.
     #[inline(always)]
     fn stored_chunk(self) -> usize {
         2 * CHUNK
@@ -232,8 +238,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         attend_pairs_of((self, PlainHalves), attention, out, workspace);
     }
 
-    /// `2^x` with a relative error below 1e-4; 0 far below the smallest normal number, `2^127` at least where it would be more. What is
-    /// not a number stays so.
+    /// `2^x` with a relative error below 1e-4; 0 far below the smallest normal number, `2^127` at
+    /// least where it would be more. What is not a number stays so.
     #[inline(always)]
     fn power_of_two(self, x: Self::Floats) -> Self::Floats {
         math::power_of_two(self, x)
@@ -284,7 +290,8 @@ fn fold(mut lanes: [f32; 16], f: impl Fn(f32, f32) -> f32) -> f32 {
     lanes[0]
 }
 
-/// Methods of [`Simd`] for an instruction set, each compiled with its features and inlined into code that has them.
+/// Methods of [`Simd`] for an instruction set, each compiled with its features and inlined into
+/// code that has them.
 macro_rules! operations {
     ($features:tt; $(
         fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block

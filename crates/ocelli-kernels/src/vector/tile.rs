@@ -4,8 +4,9 @@
 //! for k in 0..depth:
 //!     for each panel p, row r:   sums[r][p] = fma(splat(a[r][k]), b[p][k], sums[r][p])
 //! ```
-//! Each sum runs over k in order, whatever the tile, so a row's result does not depend on the rows beside it. A tile
-//! with 24 sums hides the latency of the multiplications and reads each weight once for 12 rows.
+//! Each sum runs over k in order, whatever the tile, so a row's result does not depend on the rows
+//! beside it. A tile with 24 sums hides the latency of the multiplications and reads each weight
+//! once for 12 rows.
 #![allow(
     unsafe_code,
     reason = "bounds are checked once for a tile, not in its inner loop"
@@ -148,8 +149,8 @@ pub(crate) fn tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
     tile_of::<S, L, ROWS, PANELS, false>(s, job, row, panel);
 }
 
-/// [`tile`] of elements that come from memory, and that asks it for its share of what follows them. The first-level cache takes it where it
-/// is large enough, else the second.
+/// [`tile`] of elements that come from memory, and that asks it for its share of what follows them.
+/// The first-level cache takes it where it is large enough, else the second.
 #[inline(always)]
 pub(crate) fn stream_tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
     s: S,
@@ -224,7 +225,8 @@ fn tile_of<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize, const ASKS
     }
 }
 
-/// Asks for pairs of lines of what follows, into the first-level cache or the second; where the next pair begins.
+/// Asks for pairs of lines of what follows, into the first-level cache or the second; where the
+/// next pair begins.
 #[inline(always)]
 fn ask_for_later<S: Simd>(s: S, share: &[u8], range: Range<usize>, is_near: bool) -> usize {
     let Range { mut start, end } = range;

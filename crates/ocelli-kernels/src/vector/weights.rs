@@ -6,8 +6,9 @@
 //!     m' = max(m, scores);  total, sums *= 2^(m - m');  p = 2^(score - m')
 //! total += sums of p                                each lane has its own total
 //! ```
-//! A largest score that is a little too small does no harm, as weights keep their relative precision whatever their size. So scores
-//! are not looked at for it: weights that have become too large are computed once more, which hardly ever happens.
+//! A largest score that is a little too small does no harm, as weights keep their relative
+//! precision whatever their size. So scores are not looked at for it: weights that have become too
+//! large are computed once more, which hardly ever happens.
 
 use std::ops::Range;
 
@@ -36,8 +37,8 @@ pub(crate) fn is_known(largest: f32) -> bool {
 
 /// Turns a row's scores into rounded weights, 0 where nothing is visible.
 ///
-/// `scores` are panels of a block, `LOWERED` by the row's largest where [`is_known`]; `weights` have a half for each, and 0 for a
-/// panel that makes them even.
+/// `scores` are panels of a block, `LOWERED` by the row's largest where [`is_known`]; `weights`
+/// have a half for each, and 0 for a panel that makes them even.
 #[inline(always)]
 pub(crate) fn weigh_row<S: Simd, H: Halves<S>, const LOWERED: bool>(
     (s, h): (S, H),

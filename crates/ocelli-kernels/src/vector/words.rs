@@ -56,7 +56,8 @@ impl<S: Simd> Dot<S> for Pairs {
         for (r, tile) in tile.iter_mut().enumerate() {
             for (p, sum) in tile.iter_mut().enumerate() {
                 let at = (row + r) * job.stride + (panel + p) * LANES;
-                // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their sums inside `sums`.
+                // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their
+                // sums inside `sums`.
                 *sum = s.load(unsafe { lanes_unchecked(job.sums, at) });
             }
         }
@@ -82,7 +83,8 @@ impl<S: Simd> Dot<S> for Pairs {
         for (r, tile) in tile.iter().enumerate() {
             for (p, sum) in tile.iter().enumerate() {
                 let at = (row + r) * job.stride + (panel + p) * LANES;
-                // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their sums inside `sums`.
+                // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their
+                // sums inside `sums`.
                 s.store(*sum, unsafe { lanes_mut_unchecked(job.sums, at) });
             }
         }
@@ -127,8 +129,8 @@ impl<S: Simd> Dot<S> for Bytes {
         job: &mut WordJob<'_>,
         (row, panel): (usize, usize),
     ) {
-        // What may panic stays away from the sums: a loop with it is not unrolled, and an array that such a loop indexes is kept
-        // in memory, with a store for each product.
+        // What may panic stays away from the sums: a loop with it is not unrolled, and an array
+        // that such a loop indexes is kept in memory, with a store for each product.
         assert_inside::<ROWS, PANELS>(job, (row, panel));
         let last = (row + ROWS - 1) * job.a_stride;
         assert!(last < job.scales.rows.len(), "a scale for each row");
@@ -147,7 +149,8 @@ impl<S: Simd> Dot<S> for Bytes {
                 for (p, sum) in tile.iter().enumerate() {
                     let sum = s.fma(s.to_float(*sum), s.mul(outputs[p], scale), s.splat(0.0));
                     let at = (row + r) * job.stride + (panel + p) * LANES;
-                    // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their sums inside `sums`.
+                    // SAFETY: the rows and panels are inside the job, and `WordJob::check` found
+                    // their sums inside `sums`.
                     s.store(sum, unsafe { lanes_mut_unchecked(job.sums, at) });
                 }
             }

@@ -1,7 +1,7 @@
 //! AMX: the matrix unit of newer Intel server processors, as [`TileUnit`].
 //!
-//! Stable Rust has no intrinsics for it, so each instruction is an `asm!` of one line. The compiler never uses tile registers
-//! itself, so they keep what they hold between two of them.
+//! Stable Rust has no intrinsics for it, so each instruction is an `asm!` of one line. The compiler
+//! never uses tile registers itself, so they keep what they hold between two of them.
 #![allow(unsafe_code, reason = "instructions, a system call")]
 
 use std::arch::asm;
@@ -40,7 +40,8 @@ impl fmt::Display for AmxRefusal {
     }
 }
 
-/// Proof that this process may use the matrix unit, and that it computes what the emulation does; or the emulation itself.
+/// Proof that this process may use the matrix unit, and that it computes what the emulation does;
+/// or the emulation itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Amx {
     Unit(Proof),
@@ -101,7 +102,8 @@ impl Amx {
     }
 }
 
-/// CPUID leaf 7: tiles, their products of BF16 and of bytes. XCR0: the system keeps both parts of their state.
+/// CPUID leaf 7: tiles, their products of BF16 and of bytes. XCR0: the system keeps both parts of
+/// their state.
 fn is_present() -> Result<(), AmxRefusal> {
     const TILE_BF16_INT8: u32 = 1 << 24 | 1 << 22 | 1 << 25;
     const STATE: u64 = 1 << 17 | 1 << 18;
@@ -115,7 +117,8 @@ fn is_present() -> Result<(), AmxRefusal> {
     Ok(())
 }
 
-/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`: Linux gives a process the large state only when asked.
+/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`: Linux gives a process the large state
+/// only when asked.
 #[cfg(target_os = "linux")]
 fn permit() -> Result<(), AmxRefusal> {
     const ARCH_PRCTL: isize = 158;
@@ -191,7 +194,8 @@ thread_local! {
 
 /// The eight tiles of this thread, configured while this lives.
 pub(super) struct Tiles {
-    /// Whether they were before, so that they stay so behind this: configuring takes as long as a dozen products of tiles.
+    /// Whether they were before, so that they stay so behind this: configuring takes as long as a
+    /// dozen products of tiles.
     were_configured: bool,
 }
 
@@ -325,7 +329,8 @@ mod tests {
         words
     }
 
-    /// As halves from nothing and below the smallest normal number up to `2^33`: no sum of products is infinite.
+    /// As halves from nothing and below the smallest normal number up to `2^33`: no sum of products
+    /// is infinite.
     fn as_halves(words: [i32; TILE]) -> [i32; TILE] {
         let half = |bits: u16| (bits & 0x807F) | ((bits >> 7 & 0xFF) % 161) << 7;
         words.map(|w| i32::from(half(w as u16)) | i32::from(half((w >> 16) as u16)) << 16)

@@ -55,13 +55,15 @@ impl<const VNNI: bool> Dot<Avx512Set<VNNI>> for NativePairs {
     }
 }
 
-/// 12 rows of 32 outputs: 24 sums, 2 weights and an activation of the 32 registers. Four rows still hide the latency of products.
+/// 12 rows of 32 outputs: 24 sums, 2 weights and an activation of the 32 registers. Four rows still
+/// hide the latency of products.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512bf16")]
 pub(super) fn pair_tiles<const VNNI: bool>(s: Avx512Set<VNNI>, job: &mut WordJob<'_>) {
     run_tiles!((s, NativePairs), job, word_tile, 2, [12, 8, 4, 2, 1]);
 }
 
-/// Two vectors in one instruction, which takes numbers below the smallest normal one as 0, as the products do.
+/// Two vectors in one instruction, which takes numbers below the smallest normal one as 0, as the
+/// products do.
 #[derive(Clone, Copy)]
 struct NativeHalves;
 

@@ -1,6 +1,7 @@
 //! The loops of [`crate::peak`] for each instruction set.
 //!
-//! Loops are plain `for`s: a closure would not get the caller's target features. Each keeps enough sums on their way that none waits for its own last addition: 12 registers, as no processor needs
+//! Loops are plain `for`s: a closure would not get the caller's target features. Each keeps enough
+//! sums on their way that none waits for its own last addition: 12 registers, as no processor needs
 //! more than 5 cycles for two additions a cycle.
 #![allow(
     unsafe_code,
@@ -189,7 +190,8 @@ fn fold_rest(all: u64, rest: &[u8]) -> u64 {
         .fold(all, |all, byte| all.rotate_left(8) ^ u64::from(*byte))
 }
 
-/// True when CPUID leaf 7 has `bit` (22: BF16 tiles, 25: byte tiles) and tiles (24), and the system grants their state.
+/// True when CPUID leaf 7 has `bit` (22: BF16 tiles, 25: byte tiles) and tiles (24), and the system
+/// grants their state.
 fn tiles_allowed(bit: u32) -> bool {
     let leaf = __cpuid_count(7, 0);
     let has = |bit: u32| leaf.edx >> bit & 1 == 1;

@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 
 use crate::LANES;
 
-/// `out[i][j] = rows[j][i]`: pairs of rows, then fours of rows, each within quarters of a vector, then quarters.
+/// `out[i][j] = rows[j][i]`: pairs of rows, then fours of rows, each within quarters of a vector,
+/// then quarters.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
 pub(super) fn transpose_block(rows: [&[f32; LANES]; LANES], out: &mut [[f32; LANES]; LANES]) {

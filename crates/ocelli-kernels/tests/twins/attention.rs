@@ -195,7 +195,8 @@ fn attention_in_bytes_is_near_that_of_the_twin_and_rows_stand_alone() {
     }
 }
 
-/// Holds each set to the twin within `bound` (see `assert_close`), and some of its rows alone to the same among others.
+/// Holds each set to the twin within `bound` (see `assert_close`), and some of its rows alone to
+/// the same among others.
 fn check_attention(
     operands: Operands,
     (dim, rows, tokens): (usize, usize, usize),

@@ -1,5 +1,5 @@
-//! Every kernel of every instruction set of this machine against its scalar twin: odd lengths, none at all, limits of
-//! the types, and buffers that end where memory ends.
+//! Every kernel of every instruction set of this machine against its scalar twin: odd lengths, none
+//! at all, limits of the types, and buffers that end where memory ends.
 
 mod attention;
 mod kept;

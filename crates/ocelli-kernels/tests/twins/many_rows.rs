@@ -1,4 +1,5 @@
-//! Products of more rows than one tile of a matrix unit has: whole tiles, what is left behind them, and their ends.
+//! Products of more rows than one tile of a matrix unit has: whole tiles, what is left behind them,
+//! and their ends.
 
 use crate::products::{BYTES, Kind, Weight};
 use crate::support::{Guarded, assert_close, assert_same, guarded, random, vector_sets};

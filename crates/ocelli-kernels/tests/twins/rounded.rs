@@ -1,4 +1,5 @@
-//! Products of rounded rows: rounding bit for bit, products against the twin and against `f32`, rows against themselves.
+//! Products of rounded rows: rounding bit for bit, products against the twin and against `f32`,
+//! rows against themselves.
 
 use crate::products::{BYTES, Kind, Weight, kinds, shapes};
 use crate::support::{all_sets, assert_close, assert_same, extremes, guarded, random, vector_sets};

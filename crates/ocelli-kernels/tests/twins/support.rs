@@ -261,7 +261,8 @@ pub(crate) fn score_stride(panels: usize) -> usize {
     panels * LANES + 3
 }
 
-/// Scores of queries and keys that lie together, in rows [`score_stride`] apart; what lies between them stays 5.
+/// Scores of queries and keys that lie together, in rows [`score_stride`] apart; what lies between
+/// them stays 5.
 pub(crate) fn scores(
     kernels: &dyn Kernels,
     queries: Matrix<'_>,

@@ -1,5 +1,6 @@
-//! Products on threads that take turns: registers that the system keeps for a thread only when it has asked for them,
-//! as it does the tiles of a matrix unit, are there for each and stay each one's own.
+//! Products on threads that take turns: registers that the system keeps for a thread only when it
+//! has asked for them, as it does the tiles of a matrix unit, are there for each and stay each
+//! one's own.
 
 use std::sync::{Barrier, OnceLock};
 

@@ -5,8 +5,8 @@ use ocelli_tensor::{Pass, Tensor, Weight};
 use super::RmsNorm;
 use crate::{Error, Scope};
 
-/// `side` x `side` patches, normalised one by one and side by side in a row, to one of the same width. Rows of a
-/// square's patches stand together.
+/// `side` x `side` patches, normalised one by one and side by side in a row, to one of the same
+/// width. Rows of a square's patches stand together.
 #[derive(Debug)]
 pub struct PatchMerger {
     norm: RmsNorm,
@@ -14,7 +14,8 @@ pub struct PatchMerger {
 }
 
 impl PatchMerger {
-    /// Reads `input_norm` and `patch_merger`, whose inputs are stored channel by channel with the patches inside.
+    /// Reads `input_norm` and `patch_merger`, whose inputs are stored channel by channel with the
+    /// patches inside.
     ///
     /// # Errors
     /// When a tensor is missing or of another shape.

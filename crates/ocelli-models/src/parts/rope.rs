@@ -110,8 +110,9 @@ impl Rotary {
             } => {
                 let dim = 2.0 * self.frequencies.len() as f64;
                 let theta = f64::from(self.theta);
-                // The index whose frequency makes so many turns in the original context. In double precision as in
-                // the reference: what is rounded to a whole index may lie next to one.
+                // The index whose frequency makes so many turns in the original context. In double
+                // precision as in the reference: what is rounded to a whole index may lie next to
+                // one.
                 let index = |turns: f32| {
                     let wave = f64::from(turns) * std::f64::consts::TAU;
                     dim * (f64::from(original_context) / wave).ln() / (2.0 * theta.ln())

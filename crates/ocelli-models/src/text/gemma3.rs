@@ -1,8 +1,9 @@
-//! Gemma 3 text decoder: layers that look back over a window of tokens and, after every five of them, one that
-//! looks over all; a norm before and after each half of a layer; a picture's rows see each other both ways.
+//! Gemma 3 text decoder: layers that look back over a window of tokens and, after every five of
+//! them, one that looks over all; a norm before and after each half of a layer; a picture's rows
+//! see each other both ways.
 //!
-//! Files hold the weights of norms with the one added that HF adds when it runs, so they are plain norms here.
-//! The cap on logits that some merged files carry belongs to Gemma 2 and is left alone.
+//! Files hold the weights of norms with the one added that HF adds when it runs, so they are plain
+//! norms here. The cap on logits that some merged files carry belongs to Gemma 2 and is left alone.
 //!
 //! Source: HF `modeling_gemma3.py`; Gemma 3 report, section 2.
 
@@ -164,8 +165,8 @@ fn usual_heads(layers: usize) -> Option<Heads> {
     })
 }
 
-/// The factor on scores: what the file states, else one over the root of a head, but of `hidden / heads` in the 27B
-/// model, whose files do not say so.
+/// The factor on scores: what the file states, else one over the root of a head, but of `hidden /
+/// heads` in the 27B model, whose files do not say so.
 fn query_scale(keys: &Keys<'_>, config: &TextConfig) -> Result<f32, Error> {
     let divisor = match config.layers {
         62 => config.hidden as f32 / config.heads.query as f32,

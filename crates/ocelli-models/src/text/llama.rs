@@ -1,9 +1,9 @@
 //! LLaMA text decoder (Llama 2 and 3, Vicuna, Mistral and what is stored like them: `llama`, `mistral3`).
 //!
-//! Converters permute the rows of query and key weights of this architecture, so that neighbours turn
-//! together. Llama 3.1 and later keep a factor for each frequency in `rope_freqs.weight`; Ministral 3
-//! makes queries longer far into its context; the first Mistral models look back over a window. Pictures' rows
-//! count like words.
+//! Converters permute the rows of query and key weights of this architecture, so that neighbours
+//! turn together. Llama 3.1 and later keep a factor for each frequency in `rope_freqs.weight`;
+//! Ministral 3 makes queries longer far into its context; the first Mistral models look back over a
+//! window. Pictures' rows count like words.
 //!
 //! Source: HF `modeling_llama.py`, `modeling_ministral3.py`.
 

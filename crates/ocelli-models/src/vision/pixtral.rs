@@ -31,8 +31,8 @@ pub struct PixtralVision {
     shape: VisionShape,
 }
 
-/// Converters permute the rows of queries and keys, so that neighbours turn together; Ollama's do not, and name their
-/// norms otherwise.
+/// Converters permute the rows of queries and keys, so that neighbours turn together; Ollama's do
+/// not, and name their norms otherwise.
 fn load_layer(scope: &Scope<'_>, sizes: &EncoderSizes) -> Result<GatedEncoderLayer, Error> {
     let layer = GatedEncoderLayer::load(scope, sizes)?;
     Ok(match scope.name_in_file("ln1.weight") {
@@ -134,7 +134,8 @@ fn read_rest(root: &Scope<'_>, output: usize) -> Result<(), Error> {
     root.require_biases_together(&["mm.1", "mm.2"])
 }
 
-/// The reference takes the text model's epsilon for the norm before the merger; files that are not as usual say so.
+/// The reference takes the text model's epsilon for the norm before the merger; files that are not
+/// as usual say so.
 fn merger_eps(keys: &Keys<'_>, usual: f32) -> Result<f32, Error> {
     let key = "projector.layer_norm_epsilon";
     match keys.metadata().get(&keys.key(key)) {
@@ -149,7 +150,8 @@ fn theta(keys: &Keys<'_>) -> Result<f32, Error> {
     keys.positive("rope.freq_base", Some(outside.unwrap_or(10_000.0)))
 }
 
-/// Pixels of the longest side of a picture: the processor's, where files say that it is another than the encoder's.
+/// Pixels of the longest side of a picture: the processor's, where files say that it is another
+/// than the encoder's.
 fn longest(keys: &Keys<'_>, config: &SquareConfig) -> Result<usize, Error> {
     match keys.u32("longest_edge")? {
         Some(_) => keys.count("longest_edge", 1 << 14),

@@ -178,7 +178,8 @@ impl SquareEncoder {
         x
     }
 
-    /// Runs up to `count` layers, in which every row sees every other. Gives the layers done and all there are.
+    /// Runs up to `count` layers, in which every row sees every other. Gives the layers done and
+    /// all there are.
     pub(super) fn run(
         &self,
         pass: &mut Pass<'_>,

@@ -1,7 +1,8 @@
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
 //!
-//! Everything is written so that the compiler can do several elements with one instruction: no sum or comparison waits for that of
-//! the element before, and no conversion has a case for what is out of range.
+//! Everything is written so that the compiler can do several elements with one instruction: no sum
+//! or comparison waits for that of the element before, and no conversion has a case for what is out
+//! of range.
 
 use crate::blocks32::{q4_0, q4_1, q5_0, q5_1, q8_0};
 use crate::float::write_f16;
@@ -46,8 +47,8 @@ pub(super) fn q8_0(x: &[f32; 32], block: &mut [u8; q8_0::BYTES]) {
     let largest = lanes.into_iter().fold(0.0, |most, x| larger(x, most));
     let (d, inverse) = scale(largest / 127.0);
     write_f16(block, q8_0::D, d);
-    // Half away from zero, as C's `roundf`: to the whole part of the magnitude and a half. The half is the number before it,
-    // as 0.5 would lift the number before 0.5 to 1.
+    // Half away from zero, as C's `roundf`: to the whole part of the magnitude and a half. The half
+    // is the number before it, as 0.5 would lift the number before 0.5 to 1.
     const HALF: f32 = 0.5 - f32::EPSILON / 4.0;
     let codes = x.map(|x| {
         let x = x * inverse;

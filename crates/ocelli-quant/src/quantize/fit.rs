@@ -1,13 +1,14 @@
 //! Finding scale, minimum and codes of one group of elements.
 //!
-//! All three searches try scales near the obvious one and keep the best by a weighted error. The order of operations is
-//! part of the result: sums run from the first element to the last and products from left to right.
+//! All three searches try scales near the obvious one and keep the best by a weighted error. The
+//! order of operations is part of the result: sums run from the first element to the last and
+//! products from left to right.
 
 /// Groups whose largest magnitude is below this are all zero.
 pub(super) const ZERO: f32 = 1e-15;
 
-/// 1.5 * 2^23: a number that it is added to has no fraction bits left, so that the addition itself rounds, and the low bits of
-/// the mantissa are the integer.
+/// 1.5 * 2^23: a number that it is added to has no fraction bits left, so that the addition itself
+/// rounds, and the low bits of the mantissa are the integer.
 const WHOLE: f32 = 12_582_912.0;
 
 /// The nearest integer, ties to even, in -2^22..2^22; anything else wraps, NaN gives 0.
@@ -37,8 +38,8 @@ pub(super) struct Search {
     pub(super) deviation: Deviation,
 }
 
-/// Groups that are fitted side by side, a lane each: every lane does what one group alone would, in the same order, so
-/// that the compiler can do all of them with one instruction.
+/// Groups that are fitted side by side, a lane each: every lane does what one group alone would, in
+/// the same order, so that the compiler can do all of them with one instruction.
 pub(super) const LANES: usize = 8;
 
 /// One number of each group.
@@ -79,10 +80,12 @@ fn choose<const L: usize>(take: &Mask<L>, a: &[f32; L], b: &[f32; L]) -> [f32; L
     each(|k| f32::from_bits((a[k].to_bits() & take[k]) | (b[k].to_bits() & !take[k])))
 }
 
-/// Fits `x = scale * code - minimum` with codes in `0..=most` and `minimum >= 0`; returns scales and minima, and the codes.
+/// Fits `x = scale * code - minimum` with codes in `0..=most` and `minimum >= 0`; returns scales
+/// and minima, and the codes.
 ///
-/// Each try scales by `(most + first + 0.1 t) / range`, takes the codes that follow, and solves the weighted least squares
-/// for scale and offset. A better offset also moves the start of the tries after it.
+/// Each try scales by `(most + first + 0.1 t) / range`, takes the codes that follow, and solves the
+/// weighted least squares for scale and offset. A better offset also moves the start of the tries
+/// after it.
 pub(super) fn with_minimum<const N: usize>(
     x: &[Lanes; N],
     weights: &[Lanes; N],
@@ -155,8 +158,8 @@ fn error<const N: usize>(
     error
 }
 
-/// Scale and offset (at most 0) with the least weighted squares for given codes, and where there are such: not where all
-/// codes are equal.
+/// Scale and offset (at most 0) with the least weighted squares for given codes, and where there
+/// are such: not where all codes are equal.
 fn least_squares<const N: usize>(
     x: &[Lanes; N],
     weights: &[Lanes; N],
@@ -185,8 +188,8 @@ fn least_squares<const N: usize>(
     )
 }
 
-/// Fits `x = scale * code` with codes in `-32..32`, stored plus 32; returns the scales and the codes. Tries 19 scales around
-/// the one that gives the largest element the code -32.
+/// Fits `x = scale * code` with codes in `-32..32`, stored plus 32; returns the scales and the
+/// codes. Tries 19 scales around the one that gives the largest element the code -32.
 pub(super) fn symmetric(x: &[Lanes; 16]) -> (Lanes, [Lanes; 16]) {
     const MOST: i32 = 32;
     let (largest, is_zero) = largest(x);
@@ -246,9 +249,10 @@ fn sums<const L: usize>(x: &[[f32; L]; 16], codes: &[[f32; L]; 16]) -> ([f32; L]
     (sum_lx, sum_l2)
 }
 
-/// Fits `x = scale * code` with codes in `-4..4`, stored plus 4; returns the scales and the codes. Starts from the scale
-/// that gives the largest element the code -4 and moves single codes as long as that makes the fit better, five rounds at
-/// most. A group that nothing moved in stays as it is in every later round, so that groups need not end together.
+/// Fits `x = scale * code` with codes in `-4..4`, stored plus 4; returns the scales and the codes.
+/// Starts from the scale that gives the largest element the code -4 and moves single codes as long
+/// as that makes the fit better, five rounds at most. A group that nothing moved in stays as it is
+/// in every later round, so that groups need not end together.
 pub(super) fn refined<const L: usize>(x: &[[f32; L]; 16]) -> ([f32; L], [[f32; L]; 16]) {
     const MOST: i32 = 4;
     const ROUNDS: usize = 5;

@@ -1,4 +1,5 @@
-//! From Anthropic's words to a job: a system prompt beside the messages, blocks of content, tools with input schemas.
+//! From Anthropic's words to a job: a system prompt beside the messages, blocks of content, tools
+//! with input schemas.
 
 use ocelli::service::{Ask, Calls};
 use ocelli::{GrammarSource, ImageSource, Message, Part, PictureBudget, Role, ToolCall};

@@ -60,7 +60,8 @@ impl Share {
 /// Reads the body of a request.
 ///
 /// # Errors
-/// 415 for what is not called JSON (see [`kind`]), 413 when too large, 408 when too slow, 503 when too much is being read already.
+/// 415 for what is not called JSON (see [`kind`]), 413 when too large, 408 when too slow, 503 when
+/// too much is being read already.
 async fn receive(app: &App, request: Request<Body>) -> Result<Received, Failure> {
     let (parts, mut body) = request.into_parts();
     kind::check(&parts.headers)?;
@@ -109,8 +110,9 @@ async fn receive(app: &App, request: Request<Body>) -> Result<Received, Failure>
     })
 }
 
-/// Reads a body and makes something of it, away from the threads that serve others if it is large. What is made has
-/// about the size of the body as long as its pictures are not decoded: the share of memory is to be kept until then.
+/// Reads a body and makes something of it, away from the threads that serve others if it is large.
+/// What is made has about the size of the body as long as its pictures are not decoded: the share
+/// of memory is to be kept until then.
 ///
 /// # Errors
 /// Those of [`receive`], and what `parse` says.

@@ -1,8 +1,9 @@
 //! What a body says that it is, and when it is read as JSON all the same.
 //!
-//! A web page can have its visitor's browser send any bytes here without asking first, as long as they are not called
-//! JSON. Browsers mark what they send, and pages cannot take the marks off. So what carries one must be called JSON, which
-//! makes the browser ask first; programs that call JSON something else (`curl -d` says that it is a form) are understood.
+//! A web page can have its visitor's browser send any bytes here without asking first, as long as
+//! they are not called JSON. Browsers mark what they send, and pages cannot take the marks off. So
+//! what carries one must be called JSON, which makes the browser ask first; programs that call JSON
+//! something else (`curl -d` says that it is a form) are understood.
 
 use axum::http::{HeaderMap, StatusCode, header};
 

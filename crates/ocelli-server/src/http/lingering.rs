@@ -1,8 +1,9 @@
 //! A request's body that is read to its end even when nobody wants it.
 //!
-//! A request may be answered before its body has come: it is too large, its key is wrong, its path does not exist. If the
-//! connection were closed then, the system would tell the client that it broke, and Node's clients show that in place of
-//! the answer. So what is still on its way is taken and thrown away for a while.
+//! A request may be answered before its body has come: it is too large, its key is wrong, its path
+//! does not exist. If the connection were closed then, the system would tell the client that it
+//! broke, and Node's clients show that in place of the answer. So what is still on its way is taken
+//! and thrown away for a while.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

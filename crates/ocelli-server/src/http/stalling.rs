@@ -1,4 +1,5 @@
-//! A connection that is closed when its peer takes nothing for a while: a slow reader must not hold an answer for ever.
+//! A connection that is closed when its peer takes nothing for a while: a slow reader must not hold
+//! an answer for ever.
 
 use std::future::Future as _;
 use std::io;

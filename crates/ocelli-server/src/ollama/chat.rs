@@ -146,7 +146,8 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Wanted, Failure> {
     Ok(Wanted::Answer(Box::new(common)))
 }
 
-/// Pictures come before the text of their message, as Ollama puts them; `[img-0]` in the text says where else.
+/// Pictures come before the text of their message, as Ollama puts them; `[img-0]` in the text says
+/// where else.
 pub(super) fn with_images(text: &str, images: Vec<Part>) -> Vec<Part> {
     let mut images: Vec<Option<Part>> = images.into_iter().map(Some).collect();
     let mut parts = Vec::new();

@@ -1,4 +1,5 @@
-//! The API of Ollama: chats and prompts with pictures in base64, streamed as lines of JSON unless asked otherwise.
+//! The API of Ollama: chats and prompts with pictures in base64, streamed as lines of JSON unless
+//! asked otherwise.
 
 mod chat;
 mod error;

@@ -48,7 +48,8 @@ const CHOICES: usize = 4096;
 /// Most alternatives of a token.
 pub(super) const ALTERNATIVES: u64 = 20;
 
-/// Reads `tool_choice`, once the tools are known: none of them, those the model wants, any, one, or some of them.
+/// Reads `tool_choice`, once the tools are known: none of them, those the model wants, any, one, or
+/// some of them.
 pub(super) fn choose_tools(fields: &Fields<'_>, ask: &mut Ask) -> Result<(), Failure> {
     ask.calls = calls(fields)?;
     let Some(choice) = fields.get("tool_choice") else {

@@ -7,8 +7,9 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::images::{Found, from_url, image_failure, video_from_url};
 
-/// Reads `{"type": "video_url", "video_url": {"url"}}`, `{"type": "video", "video": ...}` or `{"type": "video", "frames":
-/// [...]}`. `fps` and `max_frames` may stand in the part or beside `url`.
+/// Reads `{"type": "video_url", "video_url": {"url"}}`, `{"type": "video", "video": ...}` or
+/// `{"type": "video", "frames": [...]}`. `fps` and `max_frames` may stand in the part or beside
+/// `url`.
 pub(super) fn read(fields: &Fields<'_>) -> Result<Video, Failure> {
     let keys = ["video_url", "video", "frames"];
     let given = keys

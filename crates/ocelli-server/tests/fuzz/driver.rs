@@ -1,7 +1,7 @@
 //! Changes inputs at random and hands them to a body, for so many seconds.
 //!
-//! Stable Rust, no instrumentation: what it lacks in feedback it makes up for with seeds that reach far and with words
-//! of the format. A run can be repeated with the seed that it prints.
+//! Stable Rust, no instrumentation: what it lacks in feedback it makes up for with seeds that reach
+//! far and with words of the format. A run can be repeated with the seed that it prints.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -101,7 +101,8 @@ impl Corpus {
     /// Runs a body on its seeds and then on changed ones until the time is over.
     pub(crate) fn run(&self, name: &str, body: impl Fn(&[u8])) {
         let start = Instant::now();
-        // The same inputs each time unless asked otherwise: whether a change passes is not to be a matter of chance.
+        // The same inputs each time unless asked otherwise: whether a change passes is not to be a
+        // matter of chance.
         let seed: u64 = match std::env::var("OCELLI_FUZZ_SEED").as_deref() {
             Err(_) => 0x9E37_79B9_7F4A_7C15,
             Ok("random") => {

@@ -1,7 +1,9 @@
-//! Inputs that come from outside, changed at random: GGUF files, pictures, request bodies, chat templates, schemas.
+//! Inputs that come from outside, changed at random: GGUF files, pictures, request bodies, chat
+//! templates, schemas.
 //!
-//! Each body is a plain function of bytes that must end soon, without a panic, and with an error where something is
-//! wrong. Every run of the tests gives each a second; CI gives each 30 (`OCELLI_FUZZ_SECONDS=30`).
+//! Each body is a plain function of bytes that must end soon, without a panic, and with an error
+//! where something is wrong. Every run of the tests gives each a second; CI gives each 30
+//! (`OCELLI_FUZZ_SECONDS=30`).
 #![allow(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
 
 #[path = "../server/client.rs"]

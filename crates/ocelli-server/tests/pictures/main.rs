@@ -1,5 +1,5 @@
-//! Pictures that mean harm: each is refused with its reason, in little time and memory, and nobody else notices. A
-//! program of its own, because it measures the memory of the process.
+//! Pictures that mean harm: each is refused with its reason, in little time and memory, and nobody
+//! else notices. A program of its own, because it measures the memory of the process.
 #![allow(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
 
 #[path = "../server/client.rs"]
@@ -162,8 +162,9 @@ fn a_bad_picture_is_refused_with_its_reason_in_little_time_and_memory() {
         // A bound against work without end; on an idle machine these take milliseconds.
         assert!(asked.elapsed() < Duration::from_secs(20), "{message}");
         expect(&reply, 400, "invalid_image", message);
-        // The request itself is held a few times over, by this client too: as text, parsed, and decoded from base64; and
-        // what an allocator has not given back yet counts. What is refused here would take gigabytes.
+        // The request itself is held a few times over, by this client too: as text, parsed, and
+        // decoded from base64; and what an allocator has not given back yet counts. What is refused
+        // here would take gigabytes.
         let grown = peak_mib().saturating_sub(start);
         assert!(grown <= 64 + 16 * length, "{message}: {grown} MiB");
     }

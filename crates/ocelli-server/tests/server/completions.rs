@@ -1,4 +1,5 @@
-//! `POST /v1/completions`: lists of prompts, and what evaluation programs ask: how likely the tokens of a prompt are.
+//! `POST /v1/completions`: lists of prompts, and what evaluation programs ask: how likely the
+//! tokens of a prompt are.
 
 use serde_json::{Value, json};
 
@@ -207,7 +208,8 @@ fn a_prompt_is_repeated_with_the_probabilities_of_its_tokens() {
     assert_eq!(joined, text);
     assert!(lists["token_logprobs"][0].is_null() && lists["top_logprobs"][0].is_null());
     assert!(lists["token_logprobs"][1].as_f64().unwrap() < 0.0);
-    // The same by ids, as evaluation programs send it, alone and in a list, whole and as a stream, with one more token.
+    // The same by ids, as evaluation programs send it, alone and in a list, whole and as a stream,
+    // with one more token.
     asked["max_tokens"] = json!(1);
     asked["prompt"] = json!([ids, ids]);
     let more = server.post(PATH, &asked).ok();

@@ -29,7 +29,8 @@ impl Described {
         &answer["content"][media_type]["schema"]
     }
 
-    /// Where a value is not as a schema says. Fields that are not described count too, unless any are allowed.
+    /// Where a value is not as a schema says. Fields that are not described count too, unless any
+    /// are allowed.
     fn differs(&self, value: &Value, schema: &Value, place: &str) -> Option<String> {
         if let Some(target) = schema["$ref"].as_str() {
             let name = target.rsplit('/').next().unwrap();

@@ -1,4 +1,5 @@
-//! Connections that break, clients that stand still, and a disk that is gone: each costs its own request at most.
+//! Connections that break, clients that stand still, and a disk that is gone: each costs its own
+//! request at most.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;

@@ -1,4 +1,5 @@
-//! Requests that mean harm, or were made without care: each gets its status and its reason, and the next one its answer.
+//! Requests that mean harm, or were made without care: each gets its status and its reason, and the
+//! next one its answer.
 
 use std::io::{BufReader, Write as _};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Faults over HTTP: a step, a template or a tokenizer that panics, numbers that are not finite, an engine that stands still.
-//! Each costs the request that has it and no other.
+//! Faults over HTTP: a step, a template or a tokenizer that panics, numbers that are not finite, an
+//! engine that stands still. Each costs the request that has it and no other.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Fields that would change the answer and are not there, or hold what nobody can mean: no answer goes by them without a word.
+//! Fields that would change the answer and are not there, or hold what nobody can mean: no answer
+//! goes by them without a word.
 
 use serde_json::{Value, json};
 

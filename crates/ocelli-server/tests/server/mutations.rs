@@ -1,5 +1,6 @@
-//! Good requests to every route, with each of their fields in turn missing or holding what it should not: each is answered,
-//! or refused in the form of its API, and none is a fault of the server.
+//! Good requests to every route, with each of their fields in turn missing or holding what it
+//! should not: each is answered, or refused in the form of its API, and none is a fault of the
+//! server.
 
 use serde_json::{Value, json};
 

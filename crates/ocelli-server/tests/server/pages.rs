@@ -1,4 +1,5 @@
-//! What pages of the web can make a browser send, and what careless programs send: the first is refused, the second read.
+//! What pages of the web can make a browser send, and what careless programs send: the first is
+//! refused, the second read.
 
 use crate::client::{CHAT, Server, text_chat};
 use crate::hostile::{JSON, expect};
@@ -81,8 +82,9 @@ fn json_that_programs_do_not_call_so_is_read_but_not_what_a_page_can_send() {
             server.request("POST", path, headers, body).ok();
         }
     }
-    // What Chromium was seen to send for a page's fetch without a preflight, its beacon or its form: whatever the page
-    // does, at least one of these is there. Without an origin that is allowed it is told so before.
+    // What Chromium was seen to send for a page's fetch without a preflight, its beacon or its
+    // form: whatever the page does, at least one of these is there. Without an origin that is
+    // allowed it is told so before.
     let marks = [
         ("Origin: https://evil.example\r\n", 403),
         ("Origin: null\r\n", 403),

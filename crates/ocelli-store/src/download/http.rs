@@ -1,7 +1,7 @@
 //! HTTP requests: which addresses may be asked, redirects, and where the token goes.
 //!
-//! Redirects are followed here and not by the client library: the hub states a file's hash in the redirect itself, and the
-//! token must not leave the hub's own host.
+//! Redirects are followed here and not by the client library: the hub states a file's hash in the
+//! redirect itself, and the token must not leave the hub's own host.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -94,7 +94,8 @@ pub(super) struct Host {
 
 impl Client {
     /// # Errors
-    /// [`Error::Address`] when the hub's address or the proxy's is none, or TLS cannot be had on this machine.
+    /// [`Error::Address`] when the hub's address or the proxy's is none, or TLS cannot be had on
+    /// this machine.
     pub(super) fn new(hub: &Hub) -> Result<Self, Error> {
         let home = host_of(&hub.endpoint, &hub.endpoint)?;
         let proxy = match &hub.proxy {
@@ -129,8 +130,8 @@ impl Client {
         })
     }
 
-    /// Asks for an address. `headers_for` gives further headers for the host that is asked; it is told whether that is
-    /// the hub.
+    /// Asks for an address. `headers_for` gives further headers for the host that is asked; it is
+    /// told whether that is the hub.
     ///
     /// # Errors
     /// As [`Failed`] says.

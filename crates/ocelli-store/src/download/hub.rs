@@ -77,8 +77,9 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// Settings by the environment: `HF_ENDPOINT`, `HF_TOKEN`, the token file (`HF_TOKEN_PATH`, else `token` in
-    /// `HF_HOME`), `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HUB_OFFLINE`, `HTTPS_PROXY`. `get` gives a variable's value.
+    /// Settings by the environment: `HF_ENDPOINT`, `HF_TOKEN`, the token file (`HF_TOKEN_PATH`,
+    /// else `token` in `HF_HOME`), `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HUB_OFFLINE`,
+    /// `HTTPS_PROXY`. `get` gives a variable's value.
     pub fn from_env(get: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let text = |name: &str| {
             let value = get(name)?.into_string().ok()?;
@@ -301,7 +302,8 @@ pub(super) fn is_html(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().starts_with(b"<")
 }
 
-/// An ETag's text without quotes. It becomes a file's name: nothing but letters, digits, `-` and `_` may pass.
+/// An ETag's text without quotes. It becomes a file's name: nothing but letters, digits, `-` and
+/// `_` may pass.
 pub(super) fn as_etag(header: &str) -> Option<String> {
     let etag = header.trim_start_matches("W/").trim_matches('"');
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);

@@ -1,8 +1,9 @@
 //! Downloading from the Hugging Face hub into its cache layout, so that other programs find the files too.
 //!
-//! A file arrives under `blobs/{etag}.incomplete`, is hashed while it is written, and gets its final name only when size and
-//! SHA-256 are right. `refs/main` moves last. A process that dies at any point leaves something that the next one
-//! goes on from, and never a wrong file under a final name.
+//! A file arrives under `blobs/{etag}.incomplete`, is hashed while it is written, and gets its
+//! final name only when size and SHA-256 are right. `refs/main` moves last. A process that dies at
+//! any point leaves something that the next one goes on from, and never a wrong file under a final
+//! name.
 //!
 //! - `http.rs` asks: addresses, redirects, where the token goes;
 //! - `hub.rs` knows the hub: settings, list of files, what a file must be;

@@ -69,13 +69,14 @@ pub struct Pulled {
     pub fetched: u64,
 }
 
-/// Downloads `user/repo[:quant]` into a Hugging Face cache: the text model (by default `Q4_K_M`, then `Q8_0`, then the first
-/// one) and its projector. Files that are there already are not asked for again. `progress` may stop it.
+/// Downloads `user/repo[:quant]` into a Hugging Face cache: the text model (by default `Q4_K_M`,
+/// then `Q8_0`, then the first one) and its projector. Files that are there already are not asked
+/// for again. `progress` may stop it.
 ///
 /// # Errors
-/// [`Error::Offline`], [`Error::NoRepository`], [`Error::NoFile`] before anything is downloaded; [`Error::Network`],
-/// [`Error::Refused`], [`Error::WrongContent`], [`Error::Checksum`] for what the server does; [`Error::NoSpace`],
-/// [`Error::Path`] for the disk; [`Error::Stopped`].
+/// [`Error::Offline`], [`Error::NoRepository`], [`Error::NoFile`] before anything is downloaded;
+/// [`Error::Network`], [`Error::Refused`], [`Error::WrongContent`], [`Error::Checksum`] for what
+/// the server does; [`Error::NoSpace`], [`Error::Path`] for the disk; [`Error::Stopped`].
 pub fn pull(
     name: &str,
     hub: &Hub,

@@ -1,4 +1,5 @@
-//! Brings one file whole: resumes where the connection broke, starts over when what is there cannot be trusted.
+//! Brings one file whole: resumes where the connection broke, starts over when what is there cannot
+//! be trusted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -139,8 +140,8 @@ impl<'a> Transfer<'a> {
                 };
                 let was_pieced = self.is_pieced;
                 self.restart()?;
-                // A piece of an earlier run may be bad, for a crash can lose bytes. A file in one piece is what the
-                // server has.
+                // A piece of an earlier run may be bad, for a crash can lose bytes. A file in one
+                // piece is what the server has.
                 if !was_pieced || std::mem::replace(&mut is_second_chance, true) {
                     return Err(error);
                 }

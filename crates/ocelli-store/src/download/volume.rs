@@ -6,7 +6,8 @@ use std::path::Path;
 
 /// What a download asks of the disk.
 pub(super) trait Volume {
-    /// Bytes that are free for this user on the disk of an existing folder; `None` when the system does not tell.
+    /// Bytes that are free for this user on the disk of an existing folder; `None` when the system
+    /// does not tell.
     fn available(&self, folder: &Path) -> Option<u64>;
 
     /// Writes all bytes.

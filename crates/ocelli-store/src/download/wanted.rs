@@ -1,4 +1,5 @@
-//! Which files of a repository are downloaded besides the text model: its other parts and its projector, by names alone.
+//! Which files of a repository are downloaded besides the text model: its other parts and its
+//! projector, by names alone.
 
 use std::cmp::Reverse;
 
@@ -8,7 +9,8 @@ use crate::search::part_of;
 /// Types of projectors, best first: F16 is what most were published and tried in.
 const PROJECTOR_QUANTS: [&str; 4] = ["F16", "BF16", "F32", "Q8_0"];
 
-/// The projector for a text model by names alone: of the deepest folder that holds or is above the model, the best type.
+/// The projector for a text model by names alone: of the deepest folder that holds or is above the
+/// model, the best type.
 pub(super) fn projector<'a>(files: &'a [String], text: &str) -> Option<&'a str> {
     let folder = folder_of(text);
     files
@@ -27,7 +29,8 @@ pub(super) fn projector<'a>(files: &'a [String], text: &str) -> Option<&'a str> 
         })
 }
 
-/// All parts of a split model in order, or the one file; an error is the name of a part that is not among `files`.
+/// All parts of a split model in order, or the one file; an error is the name of a part that is not
+/// among `files`.
 pub(super) fn parts(files: &[String], text: &str) -> Result<Vec<String>, String> {
     let Some((prefix, _, count)) = part_of(text) else {
         return Ok(vec![text.to_owned()]);

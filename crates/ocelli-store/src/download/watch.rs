@@ -57,8 +57,8 @@ impl Watch<'_> {
             });
         }
         let doubled = self.patience.first_wait * (1 << (tries - 1).min(16));
-        // Up to half more by chance, so that many programs that failed together do not come back together. The
-        // hasher's keys are random; no further dependency is needed for one number.
+        // Up to half more by chance, so that many programs that failed together do not come back
+        // together. The hasher's keys are random; no further dependency is needed for one number.
         let chance = RandomState::new().hash_one(tries) % 512;
         let wait = doubled + doubled * (chance as u32) / 1024;
         let wait = wait.max(after.unwrap_or_default()).min(LONGEST_WAIT);

@@ -1,7 +1,8 @@
 //! Fetching a picture from the web for somebody else: only from addresses that the whole world can reach.
 //!
-//! A name is looked up once; if any of its addresses is not public, it is refused, and the connection goes to the addresses
-//! that were checked. So neither a second answer of the name server nor a redirect leads to a machine of our own network.
+//! A name is looked up once; if any of its addresses is not public, it is refused, and the
+//! connection goes to the addresses that were checked. So neither a second answer of the name
+//! server nor a redirect leads to a machine of our own network.
 
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -44,7 +45,8 @@ struct Rules {
 /// Fetches what is at a public address, within ten seconds and without proxy, cookies or credentials.
 ///
 /// # Errors
-/// [`Error::Address`] when the address is not allowed, whatever the reason; [`Error::Fetch`] when nothing comes, or too much.
+/// [`Error::Address`] when the address is not allowed, whatever the reason; [`Error::Fetch`] when
+/// nothing comes, or too much.
 pub fn fetch_public(url: &str, options: &WebOptions) -> Result<Vec<u8>, Error> {
     let rules = Rules {
         is_allowed: is_public,

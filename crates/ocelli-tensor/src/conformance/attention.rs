@@ -22,7 +22,8 @@ const HEADS: [(usize, usize, usize); 9] = [
     (1, 1, 256),
 ];
 
-/// Attention inside segments: values to an error of `tolerance`, and that a segment is the same alone and among others.
+/// Attention inside segments: values to an error of `tolerance`, and that a segment is the same
+/// alone and among others.
 ///
 /// # Panics
 /// When the backend breaks its contract.
@@ -130,8 +131,9 @@ impl Case {
     }
 }
 
-/// Attention over pages: values to an error of `tolerance`, and that a row is the same however its prompt was cut, whoever stands beside it, and
-/// whatever stands in pages that no row of the step sees.
+/// Attention over pages: values to an error of `tolerance`, and that a row is the same however its
+/// prompt was cut, whoever stands beside it, and whatever stands in pages that no row of the step
+/// sees.
 ///
 /// # Panics
 /// When the backend breaks its contract.

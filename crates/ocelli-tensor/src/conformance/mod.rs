@@ -1,8 +1,9 @@
 //! What every backend must do, as functions that panic with the failing case.
 //!
-//! Each operation is compared with its formula in `f64`, and each row with itself beside 1, 2, 7 and 64 rows, bit for
-//! bit, for prompt rows and for generated rows. Run [`check_all`] for each setting of a backend (threads, instruction
-//! sets), and [`same_bits`] for two settings that must agree.
+//! Each operation is compared with its formula in `f64`, and each row with itself beside 1, 2, 7
+//! and 64 rows, bit for bit, for prompt rows and for generated rows. Run [`check_all`] for each
+//! setting of a backend (threads, instruction sets), and [`same_bits`] for two settings that must
+//! agree.
 
 use crate::{Backend, Memory, Tensor};
 
@@ -25,8 +26,8 @@ pub fn check_all(backend: &dyn Backend) {
     check_all_within(backend, EXACT);
 }
 
-/// Everything, for a backend that rounds operands of products and of attention: their errors may be as large as
-/// `tolerance`, relative to the terms of a sum. Rows must stand alone all the same.
+/// Everything, for a backend that rounds operands of products and of attention: their errors may be
+/// as large as `tolerance`, relative to the terms of a sum. Rows must stand alone all the same.
 ///
 /// # Panics
 /// When the backend breaks its contract.
@@ -49,8 +50,8 @@ pub fn check_all_within(backend: &dyn Backend, tolerance: f64) {
 /// Errors of products in `f32`, relative to the terms of a sum.
 pub const EXACT: f64 = 1e-5;
 
-/// Checks that two settings of a backend, such as numbers of threads, give the same bits in products, with an error of
-/// `tolerance`.
+/// Checks that two settings of a backend, such as numbers of threads, give the same bits in
+/// products, with an error of `tolerance`.
 ///
 /// # Panics
 /// When they differ.

@@ -186,7 +186,7 @@ pub fn check_embedding(backend: &dyn Backend) {
     }
 }
 
-/// `linear` with every epilogue, `linears` and `gated_mlp`, against the same in primitives, to an error of `tolerance`.
+/// `linear` with every epilogue, `linears` and `gated_mlp` agree with primitives within `tolerance`.
 ///
 /// # Panics
 /// When the backend breaks its contract.
@@ -203,7 +203,7 @@ pub fn check_fused(backend: &dyn Backend, tolerance: f64) {
     check_three(backend);
 }
 
-/// Three products of the same rows have the bits that each has alone: of one type, of several, of a weight in two parts.
+/// Three products of the same rows have the bits of each alone: of one or several types, in parts.
 fn check_three(backend: &dyn Backend) {
     let source = |ty, outputs| Source::new(ty, outputs, 512);
     let wide = source(TensorType::Q4_K, 300);

@@ -1,5 +1,5 @@
-//! Tiny random models made from nothing, whole or broken on purpose, for tests of loading, of the command line and of
-//! bad input.
+//! Tiny random models made from nothing, whole or broken on purpose, for tests of loading, of the
+//! command line and of bad input.
 //!
 //! ```
 //! use ocelli_testkit::tiny::{Sizes, qwen3vl_with};

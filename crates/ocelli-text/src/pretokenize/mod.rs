@@ -1,4 +1,5 @@
-//! Named rules that split text into pieces before the merges of a byte-level tokenizer. Merges never cross a piece.
+//! Named rules that split text into pieces before the merges of a byte-level tokenizer. Merges
+//! never cross a piece.
 
 mod class;
 mod rules;
@@ -137,7 +138,8 @@ impl PreTokenizer {
     /// The rule with this name.
     ///
     /// # Errors
-    /// The name is not known; a guess would split numbers and spaces in other ways than the model was trained with.
+    /// The name is not known; a guess would split numbers and spaces in other ways than the model
+    /// was trained with.
     pub fn named(name: &str) -> Result<Self, Error> {
         for (names, rule, flags) in NAMES {
             if let Some(&name) = names.iter().find(|known| **known == name) {

@@ -1,8 +1,9 @@
 //! The splitting rules, written as scanners: each gives the end of the piece that starts at a byte.
 //!
-//! Each rule is the hand-written form of the regular expression in its doc. Alternatives are tried in the order of the
-//! expression. No scanner looks further ahead than a small multiple of what it returns over a whole text, so the time
-//! is linear; a backtracking regex engine is not (`\s*[\r\n]+` and `\s+(?!\S)` on long runs).
+//! Each rule is the hand-written form of the regular expression in its doc. Alternatives are tried
+//! in the order of the expression. No scanner looks further ahead than a small multiple of what it
+//! returns over a whole text, so the time is linear; a backtracking regex engine is not
+//! (`\s*[\r\n]+` and `\s+(?!\S)` on long runs).
 
 use super::class::{
     CASELESS, Classes, LETTER, LOWER, MARK, NUMBER, SPACE, UPPER, is, is_not, next, run, run_bytes,
@@ -18,8 +19,8 @@ pub(super) struct Words {
     pub(super) marks: Classes,
 }
 
-/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}marks]+|\p{N}{1,digits}| ?[^\s\p{L}marks\p{N}]+[\r\n]*|`
-/// then [`whitespace`].
+/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}marks]+|\p{N}{1,digits}|
+/// ?[^\s\p{L}marks\p{N}]+[\r\n]*|` then [`whitespace`].
 pub(super) fn words(text: &str, at: usize, rule: Words) -> usize {
     contraction(text, at, Case::Folded)
         .or_else(|| word(text, at, LETTER | rule.marks))
@@ -31,9 +32,9 @@ pub(super) fn words(text: &str, at: usize, rule: Words) -> usize {
         .unwrap_or_else(|| whitespace(text, at))
 }
 
-/// `prefix?A*B+suffix?|prefix?A+B*suffix?|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|` then [`whitespace`], where prefix
-/// is `[^\r\n\p{L}\p{N}]`, A is `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`, B is `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`, and suffix is an
-/// English contraction or nothing.
+/// `prefix?A*B+suffix?|prefix?A+B*suffix?|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|` then
+/// [`whitespace`], where prefix is `[^\r\n\p{L}\p{N}]`, A is `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`, B
+/// is `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`, and suffix is an English contraction or nothing.
 pub(super) fn cased_words(text: &str, at: usize, digits_in_piece: usize, suffix: Suffix) -> usize {
     let word = cased_word(text, at).map(|end| match suffix {
         Suffix::Contraction => contraction(text, end, Case::Folded).unwrap_or(end),
@@ -173,7 +174,8 @@ fn whitespace(text: &str, at: usize) -> usize {
     }
 }
 
-/// `\s+(?!\S)|\s+` where the run of whitespace ends at `end`: before a word the run leaves its last character to it.
+/// `\s+(?!\S)|\s+` where the run of whitespace ends at `end`: before a word the run leaves its last
+/// character to it.
 fn spaces(text: &str, at: usize, end: usize) -> usize {
     if end == text.len() {
         return end;
@@ -181,7 +183,8 @@ fn spaces(text: &str, at: usize, end: usize) -> usize {
     match text[at..end].char_indices().next_back() {
         Some((last, _)) if last > 0 => at + last,
         Some(_) => end,
-        // Not whitespace: cannot happen, as the alternatives cover every character; one character keeps it moving.
+        // Not whitespace: cannot happen, as the alternatives cover every character; one character
+        // keeps it moving.
         None => next(text, at).map_or(text.len(), |(_, after)| after),
     }
 }

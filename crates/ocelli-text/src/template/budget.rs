@@ -81,8 +81,8 @@ pub(super) fn exceeded(what: &str) -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("exceeded its {what}"))
 }
 
-/// Adds the size of `value` to `size`; stops as soon as that is more than `most`. A value that holds the same list
-/// many times counts it as often, as printing or comparing it would.
+/// Adds the size of `value` to `size`; stops as soon as that is more than `most`. A value that
+/// holds the same list many times counts it as often, as printing or comparing it would.
 fn measure(value: &Value, depth: usize, most: u64, size: &mut u64) -> Result<(), Error> {
     if depth > DEPTH {
         return Err(exceeded(&format!(

@@ -1,5 +1,5 @@
-//! The filters, methods and functions that templates may call: those of Jinja and Python that chat templates use,
-//! without those that can take memory at will.
+//! The filters, methods and functions that templates may call: those of Jinja and Python that chat
+//! templates use, without those that can take memory at will.
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value};

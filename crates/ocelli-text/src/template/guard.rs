@@ -1,9 +1,10 @@
 //! Puts meters into a template, so that a hostile one cannot take more memory or time than it is given.
 //!
-//! The interpreter counts its steps, but one step may double a string. So every operand of an expression is passed
-//! through a filter that charges its size to a budget (`a ~ b` becomes `a|__charge ~ b|__charge`), factors are kept
-//! small, and each turn of a loop or macro is charged with the plain text in its body. The filters hand their input on
-//! unchanged, so the output is that of the original template. Tags that this engine does not offer are refused here.
+//! The interpreter counts its steps, but one step may double a string. So every operand of an
+//! expression is passed through a filter that charges its size to a budget (`a ~ b` becomes
+//! `a|__charge ~ b|__charge`), factors are kept small, and each turn of a loop or macro is charged
+//! with the plain text in its body. The filters hand their input on unchanged, so the output is
+//! that of the original template. Tags that this engine does not offer are refused here.
 
 use std::ops::Range;
 
@@ -122,7 +123,8 @@ fn check_depth(source: &str, tags: &[Tag<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A tag behind the opening tag of a body, with the same whitespace marker, so that the text after it is trimmed alike.
+/// A tag behind the opening tag of a body, with the same whitespace marker, so that the text after
+/// it is trimmed alike.
 fn tick((at, close, bytes): (usize, &str, usize)) -> (Range<usize>, String) {
     (at..at, format!("{{% do {TICK}({bytes}) {close}"))
 }
@@ -225,7 +227,8 @@ const KEYWORDS: [&str; 15] = [
     "elif",
 ];
 
-/// Adds the filters behind each operand: a name, literal or bracket with all its attributes, subscripts and calls.
+/// Adds the filters behind each operand: a name, literal or bracket with all its attributes,
+/// subscripts and calls.
 fn guard_expression(tokens: &[Token<'_>], edits: &mut Vec<(Range<usize>, String)>) {
     let mut brackets: Vec<Bracket> = vec![Bracket::default()];
     for (at, token) in tokens.iter().enumerate() {

@@ -117,7 +117,8 @@ fn write_number(value: &Value, json: &mut String) {
     }
 }
 
-/// A float as Python prints it: the shortest digits that read back the same, with an exponent below 1e-4 and from 1e16.
+/// A float as Python prints it: the shortest digits that read back the same, with an exponent below
+/// 1e-4 and from 1e16.
 fn python_float(float: f64) -> String {
     if float.is_nan() {
         return "NaN".into();

@@ -1,7 +1,7 @@
 //! Chat templates: Jinja from the model file, rendered with a budget and with the origin of every byte.
 //!
-//! A template is code from the internet. It can read nothing but its arguments, its steps, memory and output are
-//! bounded, and what it may call is listed in `functions.rs`.
+//! A template is code from the internet. It can read nothing but its arguments, its steps, memory
+//! and output are bounded, and what it may call is listed in `functions.rs`.
 
 mod budget;
 mod builtin;
@@ -58,12 +58,13 @@ pub struct MediaMarkers {
     pub image: Option<String>,
     /// The text that is a video's place.
     pub video: Option<String>,
-    /// What is written for a picture when the template takes only plain text: the place with what goes around it.
+    /// What is written for a picture when the template takes only plain text: the place with what
+    /// goes around it.
     pub image_text: String,
     /// The same for a video.
     pub video_text: String,
-    /// What is written in place of [`MediaMarkers::image`] before and behind a picture's rows. It becomes tokens
-    /// together with the text around it, as in the reference.
+    /// What is written in place of [`MediaMarkers::image`] before and behind a picture's rows. It
+    /// becomes tokens together with the text around it, as in the reference.
     pub image_around: [String; 2],
 }
 
@@ -245,8 +246,9 @@ impl ChatTemplate {
 
     /// Renders a conversation to text with origins.
     ///
-    /// Pieces are exact for every character that can be part of a control token. Other characters (white space, quotes,
-    /// letters that no control token has) are joined to the piece before them.
+    /// Pieces are exact for every character that can be part of a control token. Other characters
+    /// (white space, quotes, letters that no control token has) are joined to the piece before
+    /// them.
     ///
     /// # Errors
     /// The template refuses the conversation, fails, or exceeds its budget; an argument has a reserved name.
@@ -268,7 +270,8 @@ impl ChatTemplate {
         &self.specials.media
     }
 
-    /// Whether the template itself writes the places of pictures. If not, they are put into the text before it.
+    /// Whether the template itself writes the places of pictures. If not, they are put into the
+    /// text before it.
     pub fn writes_image_places(&self) -> bool {
         self.abilities.image_parts
     }
@@ -293,7 +296,8 @@ impl ChatTemplate {
         template_hash(&self.source)
     }
 
-    /// Conditions on what messages say, each with its line: a template can use them to treat some texts differently.
+    /// Conditions on what messages say, each with its line: a template can use them to treat some
+    /// texts differently.
     pub fn flags_content_conditionals(&self) -> &[String] {
         &self.conditionals
     }

@@ -1,11 +1,13 @@
 //! Recovers who wrote each byte of a rendered template.
 //!
-//! The interpreter knows only strings. So the values go in with the characters that control tokens are made of swapped
-//! for private-use stand-ins, one set for each source; what comes out as a stand-in is a value's, all else the
-//! template's. Stand-ins are chosen among characters that no text of the request has, so a typed one stays what it is.
+//! The interpreter knows only strings. So the values go in with the characters that control tokens
+//! are made of swapped for private-use stand-ins, one set for each source; what comes out as a
+//! stand-in is a value's, all else the template's. Stand-ins are chosen among characters that no
+//! text of the request has, so a typed one stays what it is.
 //!
-//! A template may compare a value with a text of its own (`'</think>' in content`), which stand-ins would change. The
-//! caller renders the plain values too and compares; where the two differ it goes on to a level that swaps less:
+//! A template may compare a value with a text of its own (`'</think>' in content`), which stand-ins
+//! would change. The caller renders the plain values too and compares; where the two differ it goes
+//! on to a level that swaps less:
 //!
 //! 1. [`Level::Full`]: every such character.
 //! 2. [`Level::Sparing`]: the same, but not inside the template's own string literals. Literals that could be a part of
@@ -14,7 +16,8 @@
 //!    characters (a filter may turn it into one), of a value's end that could begin one and of a value's start that
 //!    could complete one.
 //!
-//! White space, quotes, backslashes and control characters are never swapped, so that `trim`, `split` and JSON work.
+//! White space, quotes, backslashes and control characters are never swapped, so that `trim`,
+//! `split` and JSON work.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -260,7 +263,8 @@ impl Dangers {
         let near = self.longest.min(text.len());
         let starts =
             (1..=near).any(|end| text.is_char_boundary(end) && self.ends.contains(&text[..end]));
-        // Names of types and fields in tool descriptions, which templates compare, are words and not parts of tokens.
+        // Names of types and fields in tool descriptions, which templates compare, are words and
+        // not parts of tokens.
         let word = source == Source::Tool && super::values::is_word(text);
         if starts || (!word && !text.is_empty() && self.joined.contains(text)) {
             places.insert(0);

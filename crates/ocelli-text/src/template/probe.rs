@@ -1,4 +1,5 @@
-//! Tries a template with a few conversations when it is loaded: what it can take, and whether it works at all.
+//! Tries a template with a few conversations when it is loaded: what it can take, and whether it
+//! works at all.
 
 use super::render::{self, Request};
 use super::values::Form;
@@ -146,7 +147,8 @@ fn with_options(
     })
 }
 
-/// Whether the template writes both texts of a message of this role, which is given as a list. Some read only the first.
+/// Whether the template writes both texts of a message of this role, which is given as a list. Some
+/// read only the first.
 fn writes_texts(template: &ChatTemplate, role: Role, form: Form) -> bool {
     let texts = [PROBE, PROBE_FOLLOWING].map(|text| Content::Text(text.into()));
     let list = Message::new(role, texts.to_vec());

@@ -86,8 +86,8 @@ pub(super) fn plain(request: &Request<'_>) -> Result<String, Error> {
     request.render(None)
 }
 
-/// Strings where the template takes them, as most conversations are written; parts for media, for several texts that it
-/// writes all of (it may trim each), and where it must be.
+/// Strings where the template takes them, as most conversations are written; parts for media, for
+/// several texts that it writes all of (it may trim each), and where it must be.
 fn form_of(template: &ChatTemplate, message: &Message) -> Form {
     let abilities = template.abilities;
     let has_media = message

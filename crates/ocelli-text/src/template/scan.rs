@@ -1,4 +1,5 @@
-//! Finds the tags of a Jinja template and their tokens; enough of the syntax to check and to instrument a template.
+//! Finds the tags of a Jinja template and their tokens; enough of the syntax to check and to
+//! instrument a template.
 
 use std::ops::Range;
 

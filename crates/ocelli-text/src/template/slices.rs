@@ -1,7 +1,8 @@
 //! Slices that run backwards, written as the filter that reverses.
 //!
-//! The interpreter (minijinja 3.0.5) panics at a slice with a negative step of something empty. Templates in the wild only
-//! write `[::-1]`; that becomes `|reverse`, and any other step that may be negative is refused.
+//! The interpreter (minijinja 3.0.5) panics at a slice with a negative step of something empty.
+//! Templates in the wild only write `[::-1]`; that becomes `|reverse`, and any other step that may
+//! be negative is refused.
 
 use super::scan::{self, Token, TokenKind};
 use crate::Error;

@@ -1,5 +1,6 @@
-//! White space as Python's strings have it, for the filter `trim` and the methods that strip and split: Rust knows Unicode's
-//! property, Python also counts the separators U+001C to U+001F. Not the tokenizers' white space.
+//! White space as Python's strings have it, for the filter `trim` and the methods that strip and
+//! split: Rust knows Unicode's property, Python also counts the separators U+001C to U+001F. Not
+//! the tokenizers' white space.
 
 use minijinja::Value;
 

@@ -92,7 +92,8 @@ impl Values<'_> {
         Value::from_pairs(fields)
     }
 
-    /// JSON of a tool or an argument. Keys and words of tools are names that templates look for; they stay as they are.
+    /// JSON of a tool or an argument. Keys and words of tools are names that templates look for;
+    /// they stay as they are.
     pub(super) fn json(&self, json: &Json, source: Source) -> Value {
         match json {
             Json::Null => Value::from(()),

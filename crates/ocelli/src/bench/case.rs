@@ -1,5 +1,5 @@
-//! Running one case: decode of the picture, preprocessing, encoding, prefill, decode, through the engine that answers
-//! users.
+//! Running one case: decode of the picture, preprocessing, encoding, prefill, decode, through the
+//! engine that answers users.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -127,7 +127,8 @@ impl Loaded {
         let new_tokens = if case.batch == 1 { self.new_tokens } else { 1 };
         let request = self.request(&asked, asked.prompt.clone(), new_tokens);
         let mut first = None;
-        // Between the prompt and the next token the limits are measured, which the time of decoding has in it.
+        // Between the prompt and the next token the limits are measured, which the time of decoding
+        // has in it.
         let mut aside = Duration::ZERO;
         let outcome = self.engine.generate(request, &mut |event| {
             match event {
@@ -226,8 +227,8 @@ impl Loaded {
         Ok(Asked { prompt, prepared })
     }
 
-    /// The picture, so that no text is run before it is encoded, and the text behind it; in front of both, the ordinary
-    /// token number `first`.
+    /// The picture, so that no text is run before it is encoded, and the text behind it; in front
+    /// of both, the ordinary token number `first`.
     fn prompt(
         &self,
         case: &Case,

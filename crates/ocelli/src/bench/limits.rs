@@ -1,5 +1,6 @@
-//! The machine's limits while a benchmark runs: on a shared machine they change within minutes, so they are measured
-//! again beside every stage, and a stage is compared with what was measured around it.
+//! The machine's limits while a benchmark runs: on a shared machine they change within minutes, so
+//! they are measured again beside every stage, and a stage is compared with what was measured
+//! around it.
 
 use std::sync::Arc;
 

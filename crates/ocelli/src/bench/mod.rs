@@ -1,7 +1,8 @@
 //! How fast a model runs here, stage by stage, as shares of what the machine can do at most.
 //!
-//! The machine's limits (reading of memory, peaks of its arithmetic units) are measured in the same run, on the same
-//! threads, again beside every stage. A model comes from files, or is made of nothing in the shape of a published one.
+//! The machine's limits (reading of memory, peaks of its arithmetic units) are measured in the same
+//! run, on the same threads, again beside every stage. A model comes from files, or is made of
+//! nothing in the shape of a published one.
 //!
 //! ```
 //! use ocelli::bench::{BenchOptions, Subject, run};
@@ -190,9 +191,11 @@ pub fn run(options: &BenchOptions, progress: OnProgress<'_>) -> Result<Report, E
     })
 }
 
-/// Writes the pair of a shape as files, as large as the published ones, for other programs to be measured with.
+/// Writes the pair of a shape as files, as large as the published ones, for other programs to be
+/// measured with.
 ///
-/// `is_stopped` is asked before each tensor; once it says so, nothing is left of the files and none come back.
+/// `is_stopped` is asked before each tensor; once it says so, nothing is left of the files and none
+/// come back.
 ///
 /// # Errors
 /// When the type does not fit the shape or the files cannot be written.

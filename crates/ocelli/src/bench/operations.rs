@@ -31,7 +31,8 @@ pub struct OperationReport {
     pub share_of_stage: f64,
     /// Multiplications and additions of products and attention in a repeat, in units of 1e12.
     pub tera_operations: Option<f64>,
-    /// Of the limit of the stage: of products for encoding and prompt, of reading of weights for generated tokens.
+    /// Of the limit of the stage: of products for encoding and prompt, of reading of weights for
+    /// generated tokens.
     pub share_of_limit: Option<f64>,
 }
 
@@ -102,7 +103,8 @@ impl Calls {
     }
 }
 
-/// A line for each kind and one for what no operation took; `at_limit` gives the seconds that a kind would take at the limit.
+/// A line for each kind and one for what no operation took; `at_limit` gives the seconds that a
+/// kind would take at the limit.
 fn stage(
     times: &[OperationTime],
     seconds: &[f64],

@@ -1,4 +1,5 @@
-//! A picture of any size, made up: smooth colours, edges and some noise, so that its file is as large as a photo's.
+//! A picture of any size, made up: smooth colours, edges and some noise, so that its file is as
+//! large as a photo's.
 
 use ocelli_image::RgbImage;
 

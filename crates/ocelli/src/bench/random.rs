@@ -1,5 +1,6 @@
-//! Random bytes that are valid blocks of a type, made at the speed of memory: their values are small numbers around
-//! zero, so that activations stay finite through all layers, and their arithmetic costs what a real model's does.
+//! Random bytes that are valid blocks of a type, made at the speed of memory: their values are
+//! small numbers around zero, so that activations stay finite through all layers, and their
+//! arithmetic costs what a real model's does.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +15,8 @@ pub(super) enum Purpose {
     Gain,
 }
 
-/// One by the square root of 2048, a common width: a product of such a row keeps the size of what it multiplies.
+/// One by the square root of 2048, a common width: a product of such a row keeps the size of what
+/// it multiplies.
 const DEVIATION: f32 = 0.022;
 
 /// Bytes that one thread fills at a time.
@@ -116,7 +118,8 @@ fn half(value: f32) -> u16 {
     sign | (exponent.min(30) as u16) << 10 | (bits >> 13 & 0x3ff) as u16
 }
 
-/// One float of `N` bytes with `fraction` bits of fraction: from 2^-6 to 2^-5 with any sign, or from 1 to 1.125.
+/// One float of `N` bytes with `fraction` bits of fraction: from 2^-6 to 2^-5 with any sign, or
+/// from 1 to 1.125.
 fn set_exponent<const N: usize>(block: &mut [u8], fraction: u32, purpose: Purpose) {
     let mut bits = 0_u32;
     for (i, byte) in block.iter().enumerate().take(N) {

@@ -1,5 +1,5 @@
-//! What a benchmark found. Serialised, it is the JSON of `ocelli bench --json`: seconds are medians, GB are 1e9 bytes,
-//! what does not apply or has no limit is null.
+//! What a benchmark found. Serialised, it is the JSON of `ocelli bench --json`: seconds are
+//! medians, GB are 1e9 bytes, what does not apply or has no limit is null.
 
 use serde::Serialize;
 
@@ -85,8 +85,8 @@ pub struct ModelReport {
     pub image_arena_mb: Option<f64>,
     /// Temporaries of a text step that were reserved.
     pub text_arena_mb: f64,
-    /// What a generated token reads of the text model: all but rows of an embedding that is not the output, and
-    /// experts that are not used.
+    /// What a generated token reads of the text model: all but rows of an embedding that is not the
+    /// output, and experts that are not used.
     pub read_per_token_mb: f64,
 }
 

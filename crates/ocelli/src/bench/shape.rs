@@ -102,7 +102,8 @@ pub(super) struct VisionSizes {
     pub(super) middle: u64,
     /// Layers that are tapped for the text model's first layers.
     pub(super) taps: &'static [u64],
-    /// Patches on each side of the picture that the encoder was made for: its table of positions, or its largest picture.
+    /// Patches on each side of the picture that the encoder was made for: its table of positions,
+    /// or its largest picture.
     pub(super) position_side: u64,
 }
 
@@ -311,7 +312,8 @@ const ALL: [Shape; 20] = [
 ];
 
 impl Shape {
-    /// Every shape there is. Those that begin with `tiny` are no published models: they are there to try the command.
+    /// Every shape there is. Those that begin with `tiny` are no published models: they are there
+    /// to try the command.
     pub const ALL: &'static [Self] = &ALL;
 }
 

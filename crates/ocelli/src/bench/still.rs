@@ -1,5 +1,5 @@
-//! Names and shapes of the tensors of families that see still pictures alone (Gemma 3, Mistral 3, Pixtral-12B, LLaVA-1.5), and
-//! their metadata, as llama.cpp's converter writes them.
+//! Names and shapes of the tensors of families that see still pictures alone (Gemma 3, Mistral 3,
+//! Pixtral-12B, LLaVA-1.5), and their metadata, as llama.cpp's converter writes them.
 
 use ocelli_gguf::{Array, Value};
 

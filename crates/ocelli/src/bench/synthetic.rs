@@ -1,5 +1,6 @@
-//! A pair of models made of nothing: real names, shapes and types, random weights. In memory its tensors share their
-//! bytes, so that it takes the room of its largest tensors only; on disk it is as large as the real one.
+//! A pair of models made of nothing: real names, shapes and types, random weights. In memory its
+//! tensors share their bytes, so that it takes the room of its largest tensors only; on disk it is
+//! as large as the real one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -102,7 +103,8 @@ fn purpose(name: &str, shape: &[u64]) -> Purpose {
     }
 }
 
-/// Writes both files of a pair into a folder and gives their paths, unless it was stopped: then nothing of them is left.
+/// Writes both files of a pair into a folder and gives their paths, unless it was stopped: then
+/// nothing of them is left.
 ///
 /// # Errors
 /// When the folder or a file cannot be written.

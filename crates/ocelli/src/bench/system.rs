@@ -23,7 +23,8 @@ pub(super) fn describe() -> (String, u64, String, f64) {
 
 /// Starts the count of [`peak_bytes`] anew, where the system can.
 pub(super) fn forget_peak() {
-    // Linux: 5 sets the peak to what is resident now. Where it cannot be written the peak stays the process's own.
+    // Linux: 5 sets the peak to what is resident now. Where it cannot be written the peak stays the
+    // process's own.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 

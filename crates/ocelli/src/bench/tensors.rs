@@ -36,7 +36,8 @@ pub(super) fn text_metadata(shape: &Shape) -> Vec<(String, Value)> {
 
 fn qwen_keys(shape: &Shape) -> Vec<(&'static str, Value)> {
     let (sizes, is_third) = (&shape.text, shape.family.is_third());
-    // Frequencies of each axis: a fourth or three eighths of the half head for time, the rest for both others.
+    // Frequencies of each axis: a fourth or three eighths of the half head for time, the rest for
+    // both others.
     let half = i32::try_from(sizes.head_dim / 2).unwrap_or(0);
     let place = if is_third {
         half * 5 / 16

@@ -1,5 +1,6 @@
-//! A byte-level vocabulary of a real one's size, so that loading costs what it costs: every pair and then triples of
-//! bytes, with a merge for each, and the special tokens of the Qwen vocabulary in their places.
+//! A byte-level vocabulary of a real one's size, so that loading costs what it costs: every pair
+//! and then triples of bytes, with a merge for each, and the special tokens of the Qwen vocabulary
+//! in their places.
 
 use ocelli_gguf::{Array, Value};
 use ocelli_text::char_of_byte;
@@ -53,7 +54,8 @@ fn template(picture: &str) -> String {
     .concat()
 }
 
-/// The `tokenizer.*` entries for an embedding of `rows` rows, at least 512. Every family gets this kind of vocabulary.
+/// The `tokenizer.*` entries for an embedding of `rows` rows, at least 512. Every family gets this
+/// kind of vocabulary.
 pub(super) fn metadata(rows: usize, family: Family) -> Vec<(String, Value)> {
     let (marks, picture) = picture(family);
     let free = rows - 2 * SPECIAL.len() - marks.len();
@@ -64,7 +66,8 @@ pub(super) fn metadata(rows: usize, family: Family) -> Vec<(String, Value)> {
     let bytes: Vec<String> = (0..=255).map(|b| char_of_byte(b).to_string()).collect();
     let mut tokens = bytes.clone();
     let mut merges = Vec::with_capacity(ordinary - tokens.len());
-    // Pairs of bytes first, then each pair with a byte behind it: a token's first part is always an earlier token.
+    // Pairs of bytes first, then each pair with a byte behind it: a token's first part is always an
+    // earlier token.
     for index in 0..ordinary - bytes.len() {
         let (left, right) = (tokens[index / 256].clone(), &bytes[index % 256]);
         merges.push(format!("{left} {right}"));

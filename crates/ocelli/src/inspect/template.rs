@@ -15,8 +15,8 @@ pub struct TemplateReport {
     pub sha256: String,
     /// False when the file has none and the one that is built in for its family is used.
     pub is_in_file: bool,
-    /// Conditions that look at the text of messages. Templates of known families have a few (for tool answers and
-    /// thoughts); a template that treats some words in a special way shows here.
+    /// Conditions that look at the text of messages. Templates of known families have a few (for
+    /// tool answers and thoughts); a template that treats some words in a special way shows here.
     pub content_conditions: Vec<String>,
     /// Whether it shows the model descriptions of tools.
     pub shows_tools: bool,

@@ -135,8 +135,8 @@ fn with_image_cache(
     Ok(engine)
 }
 
-/// Names everything but the picture that an encoder's output depends on: its weights, what metadata says of sizes,
-/// colours and layers, and the arithmetic.
+/// Names everything but the picture that an encoder's output depends on: its weights, what metadata
+/// says of sizes, colours and layers, and the arithmetic.
 fn digest(vision: &Gguf, arithmetic: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -194,8 +194,8 @@ pub(crate) fn read_weights(
     Ok((text, vision))
 }
 
-/// Gives the memory of what was read of the files back: each tensor was packed into memory of its own. A tensor that is still
-/// being read is read again.
+/// Gives the memory of what was read of the files back: each tensor was packed into memory of its
+/// own. A tensor that is still being read is read again.
 fn release(files: &Files) {
     for file in files.all() {
         // A system that refuses keeps the pages; nothing else changes.

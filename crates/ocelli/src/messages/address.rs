@@ -1,4 +1,5 @@
-//! What stands for a picture or video in a message: a `data:` URL, a `file://` URL or a path. Nothing is fetched.
+//! What stands for a picture or video in a message: a `data:` URL, a `file://` URL or a path.
+//! Nothing is fetched.
 
 use std::path::Path;
 

@@ -1,9 +1,11 @@
-//! What a model would see of pictures and videos and what that would cost, without loading a weight or running the model.
+//! What a model would see of pictures and videos and what that would cost, without loading a weight
+//! or running the model.
 //!
-//! Sizes and tokens come from the model's metadata, the pictures' headers and the first frames of videos. The first pictures
-//! are decoded, to know how long the others take (`pace.rs`). The arithmetic of encoding and prefill is
-//! counted by running the model's own code on a backend that computes nothing; a short run of the real backend on
-//! invented weights of the same types says how long that much takes on this machine (`rates.rs`).
+//! Sizes and tokens come from the model's metadata, the pictures' headers and the first frames of
+//! videos. The first pictures are decoded, to know how long the others take (`pace.rs`). The
+//! arithmetic of encoding and prefill is counted by running the model's own code on a backend that
+//! computes nothing; a short run of the real backend on invented weights of the same types says how
+//! long that much takes on this machine (`rates.rs`).
 //!
 //! ```no_run
 //! use ocelli::plan::plan;
@@ -112,12 +114,12 @@ pub struct Total {
     pub one_prompt: Result<Duration, String>,
 }
 
-/// Plans pictures and videos. Nothing is run, and the first pictures and the first frames of videos are all that is
-/// decoded: damage further in is not seen here.
+/// Plans pictures and videos. Nothing is run, and the first pictures and the first frames of videos
+/// are all that is decoded: damage further in is not seen here.
 ///
 /// # Errors
-/// When the model's files are missing, bad or do not fit, or the model cannot see. A bad picture or video is no error of the
-/// plan.
+/// When the model's files are missing, bad or do not fit, or the model cannot see. A bad picture or
+/// video is no error of the plan.
 pub fn plan(
     source: &Source,
     options: &Options,

@@ -1,5 +1,5 @@
-//! How long decoding, resizing and cutting pictures takes: pictures are timed while patience lasts, and stand for the others of
-//! their format by pixels.
+//! How long decoding, resizing and cutting pictures takes: pictures are timed while patience lasts,
+//! and stand for the others of their format by pixels.
 
 use std::collections::HashMap;
 use std::path::Path;

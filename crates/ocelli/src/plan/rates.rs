@@ -1,5 +1,5 @@
-//! How fast this machine is: products and attention such as the model's, on invented values, for some hundredths of a
-//! second each.
+//! How fast this machine is: products and attention such as the model's, on invented values, for
+//! some hundredths of a second each.
 
 use std::time::{Duration, Instant};
 
@@ -167,7 +167,8 @@ fn operands(pass: &mut Pass<'_>, heads: Heads) -> (Tensor, Tensor) {
     (queries, keys)
 }
 
-/// Operations a second of what `run` does: the best run, since others of this machine may have been in the way.
+/// Operations a second of what `run` does: the best run, since others of this machine may have been
+/// in the way.
 fn rate(operations: usize, mut run: impl FnMut()) -> f64 {
     run();
     let begun = Instant::now();

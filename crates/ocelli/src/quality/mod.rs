@@ -1,5 +1,5 @@
-//! What quantising a projector cost: how far each layer of the vision encoder turned away from the original, and whether
-//! the answers stayed the same, on pictures that are built in.
+//! What quantising a projector cost: how far each layer of the vision encoder turned away from the
+//! original, and whether the answers stayed the same, on pictures that are built in.
 
 mod pictures;
 
@@ -64,8 +64,8 @@ pub struct AnswerQuality {
     pub of_tokens: usize,
 }
 
-/// Compares the vision parts of two files (projectors, or merged files). Answers are compared when `text`, or a text
-/// model beside `original`, is there.
+/// Compares the vision parts of two files (projectors, or merged files). Answers are compared when
+/// `text`, or a text model beside `original`, is there.
 ///
 /// # Errors
 /// When a file is bad, or memory is short.
@@ -107,7 +107,8 @@ struct Values32 {
     values: Vec<f32>,
 }
 
-/// Every stage of every picture, in order, and the most tokens of a picture; none where all pictures have one size.
+/// Every stage of every picture, in order, and the most tokens of a picture; none where all
+/// pictures have one size.
 fn stages(
     path: &Path,
     pictures: &[(&str, RgbImage)],

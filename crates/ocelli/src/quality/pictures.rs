@@ -1,4 +1,5 @@
-//! Pictures made from nothing, for measurements that must be the same everywhere: shapes, letters, and a texture.
+//! Pictures made from nothing, for measurements that must be the same everywhere: shapes, letters,
+//! and a texture.
 
 use ocelli_image::boxes::{Located, Region};
 use ocelli_image::{Error, RgbImage, draw};

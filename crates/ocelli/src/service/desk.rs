@@ -52,10 +52,11 @@ pub struct ServiceOptions {
     pub video_time: Duration,
     /// Videos that are no GIF, WebP or PNG (default: refused).
     pub other_videos: OtherVideos,
-    /// Most memory for decoding pictures, over all requests (default 512 MiB). Pictures beyond that wait for their turn.
+    /// Most memory for decoding pictures, over all requests (default 512 MiB). Pictures beyond that
+    /// wait for their turn.
     pub decoding_bytes: u64,
-    /// Once decoded pictures that wait for the encoder take this many bytes, over all requests, no further picture is
-    /// decoded (default 1 GiB).
+    /// Once decoded pictures that wait for the encoder take this many bytes, over all requests, no
+    /// further picture is decoded (default 1 GiB).
     pub waiting_picture_bytes: u64,
 }
 
@@ -170,7 +171,8 @@ impl Service {
         all.pop().ok_or(Error::Ending)
     }
 
-    /// Hands in a request for several answers, whose seeds count up from the request's own. The prompt is prepared once.
+    /// Hands in a request for several answers, whose seeds count up from the request's own. The
+    /// prompt is prepared once.
     ///
     /// # Errors
     /// [`Error::Busy`] when as many requests as allowed run or wait.
@@ -284,8 +286,8 @@ impl Service {
         self.preparer.template.source()
     }
 
-    /// Whether the chat template shows tools to the model. If not, a request with tools is an error, unless a call is
-    /// forced.
+    /// Whether the chat template shows tools to the model. If not, a request with tools is an
+    /// error, unless a call is forced.
     pub fn shows_tools(&self) -> bool {
         self.preparer.template.shows_tools()
     }

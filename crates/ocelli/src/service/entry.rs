@@ -27,8 +27,9 @@ impl ModelEntry {
         text + self.options.projector.as_deref().map_or(0, size)
     }
 
-    /// The files that would be opened now, including a projector that is found beside the text model; of a split model,
-    /// the first part. If they cannot be opened, the files that were named. Empty for the built-in model.
+    /// The files that would be opened now, including a projector that is found beside the text
+    /// model; of a split model, the first part. If they cannot be opened, the files that were
+    /// named. Empty for the built-in model.
     pub fn files(&self) -> Vec<PathBuf> {
         let Source::File(path) = &self.source else {
             return Vec::new();

@@ -1,5 +1,5 @@
-//! What is done for a request on the pool: pictures and text prepared, the form of its answer compiled, and all handed to the
-//! engine's thread.
+//! What is done for a request on the pool: pictures and text prepared, the form of its answer
+//! compiled, and all handed to the engine's thread.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -41,7 +41,8 @@ impl Desk {
         })
     }
 
-    /// Prepares a request and passes it on: to the compiler, if its answer must have a form, and to the engine.
+    /// Prepares a request and passes it on: to the compiler, if its answer must have a form, and to
+    /// the engine.
     pub(super) fn prepare(self, ask: Ask, outlets: Vec<Outlet>) {
         let asked = match self.asked(&ask) {
             Ok(asked) => asked,

@@ -1,9 +1,9 @@
 //! Many requests on one model: for servers, and for programs with many threads.
 //!
-//! A [`Service`] runs a model on a thread of its own. [`Service::submit`] can be called from any thread and returns at
-//! once. A small pool decodes pictures and tokenizes prompts, so that neither holds up the engine. What happens comes
-//! as [`Update`]s of an [`Answering`], which a thread can wait for and an asynchronous program can poll. Dropping an
-//! [`Answering`] ends its request.
+//! A [`Service`] runs a model on a thread of its own. [`Service::submit`] can be called from any
+//! thread and returns at once. A small pool decodes pictures and tokenizes prompts, so that neither
+//! holds up the engine. What happens comes as [`Update`]s of an [`Answering`], which a thread can
+//! wait for and an asynchronous program can poll. Dropping an [`Answering`] ends its request.
 //!
 //! ```
 //! use ocelli::service::{Ask, Service, ServiceOptions, Update};
@@ -35,7 +35,8 @@
 //! # }
 //! ```
 //!
-//! [`Models`] holds several models: it loads each when it is first asked for, and unloads those that nobody uses.
+//! [`Models`] holds several models: it loads each when it is first asked for, and unloads those
+//! that nobody uses.
 
 mod ask;
 mod calling;

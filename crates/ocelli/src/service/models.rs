@@ -1,5 +1,5 @@
-//! Several models under one budget of memory: each is loaded when it is first asked for and unloaded when nobody has
-//! used it for a while, or when another one needs its room.
+//! Several models under one budget of memory: each is loaded when it is first asked for and
+//! unloaded when nobody has used it for a while, or when another one needs its room.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -89,8 +89,8 @@ impl std::fmt::Debug for Models {
 }
 
 impl Models {
-    /// Models that can be asked for; none is loaded yet. `memory` is the most bytes of all together; `None` for nine
-    /// tenths of what is free now.
+    /// Models that can be asked for; none is loaded yet. `memory` is the most bytes of all
+    /// together; `None` for nine tenths of what is free now.
     ///
     /// # Errors
     /// When there is none, or two have one name.
@@ -248,7 +248,8 @@ impl Models {
         check_memory(&what, files, self.memory, WEIGHTS_HINT)
     }
 
-    /// Unloads models that nobody uses, the one that was used longest ago first, until there is room for so many bytes.
+    /// Unloads models that nobody uses, the one that was used longest ago first, until there is
+    /// room for so many bytes.
     fn make_room(&self, name: &str, needed: u64) -> Result<(), Error> {
         self.check_alone(name, needed)?;
         loop {

@@ -1,5 +1,6 @@
-//! Threads that prepare requests. Clients take turns, so that one with many large pictures does not hold up the others,
-//! and a job begins only when the memory that it needs is free, so that many large ones do not fill the machine.
+//! Threads that prepare requests. Clients take turns, so that one with many large pictures does not
+//! hold up the others, and a job begins only when the memory that it needs is free, so that many
+//! large ones do not fill the machine.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};

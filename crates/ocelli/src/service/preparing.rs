@@ -21,8 +21,9 @@ use crate::{Error, ErrorKind, ImageSource, Part, Video, VideoSource};
 /// Tokens that are kept free for an answer of unknown length where a conversation is shortened.
 const ROOM: usize = 256;
 
-/// Bytes of memory that the largest picture or video of a request takes while it is decoded; they are decoded one
-/// after the other. A file that is not readable costs nothing: its error comes when it is decoded.
+/// Bytes of memory that the largest picture or video of a request takes while it is decoded; they
+/// are decoded one after the other. A file that is not readable costs nothing: its error comes when
+/// it is decoded.
 ///
 /// # Errors
 /// When that is more than there is for all requests.
@@ -170,8 +171,8 @@ pub(super) fn prepare(
     Ok(asked)
 }
 
-/// The tools that the template is given. Where a call is forced they bind the form of the answer, so that a template that
-/// shows none does not lose them.
+/// The tools that the template is given. Where a call is forced they bind the form of the answer,
+/// so that a template that shows none does not lose them.
 fn shown_tools(preparer: &Preparer, ask: &Ask) -> Vec<Value> {
     match ask.is_forced_to_call() && !preparer.template.shows_tools() {
         true => Vec::new(),

@@ -212,7 +212,8 @@ impl Runner {
                     self.tell(id, output);
                 }
             }
-            // The engine keeps a panic to the request that caused it; what comes here is a fault of the engine itself.
+            // The engine keeps a panic to the request that caused it; what comes here is a fault of
+            // the engine itself.
             Err(_) => {
                 self.panics += 1;
                 self.status.panics.fetch_add(1, Relaxed);

@@ -1,7 +1,8 @@
-//! The way back from the engine to whoever asked: a queue that one side fills and the other waits for or polls.
+//! The way back from the engine to whoever asked: a queue that one side fills and the other waits
+//! for or polls.
 //!
-//! Text that nobody has fetched yet is joined, and only the latest progress is kept, so that a slow reader costs no more
-//! than the text of its answer.
+//! Text that nobody has fetched yet is joined, and only the latest progress is kept, so that a slow
+//! reader costs no more than the text of its answer.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,10 +1,11 @@
 //! Named intermediate values of a run, as a file, and how two runs compare.
 //!
-//! A trace is a safetensors file. Names: `image.{i}.pixels`, `image.{i}.grid`, `vision.{i}.patch_embed`,
-//! `vision.{i}.layer.{n}`, `vision.{i}.output`, `vision.{i}.deepstack.{k}`, `prompt.tokens`,
-//! `prompt.positions`, `text.layer.{n}`, `logits`, `decode.{k}.logits`, `decode.tokens`. Of videos:
-//! `video.{i}.pixels`, `video.{i}.grid`, `vision.video.{i}.patch_embed` and so on, with the rows of all temporal
-//! patches one below the other. `docs/verify.md` has the shapes.
+//! A trace is a safetensors file. Names: `image.{i}.pixels`, `image.{i}.grid`,
+//! `vision.{i}.patch_embed`, `vision.{i}.layer.{n}`, `vision.{i}.output`,
+//! `vision.{i}.deepstack.{k}`, `prompt.tokens`, `prompt.positions`, `text.layer.{n}`, `logits`,
+//! `decode.{k}.logits`, `decode.tokens`. Of videos: `video.{i}.pixels`, `video.{i}.grid`,
+//! `vision.video.{i}.patch_embed` and so on, with the rows of all temporal patches one below the
+//! other. `docs/verify.md` has the shapes.
 
 mod compare;
 mod finite;

@@ -63,8 +63,8 @@ impl Running {
             output: from_child,
             said,
         };
-        // Their ends are seen as those of what they send to. They are not joined: a child of the program may hold a pipe
-        // open after its end.
+        // Their ends are seen as those of what they send to. They are not joined: a child of the
+        // program may hold a pipe open after its end.
         let reading = on_thread(move || send_all(pipes.0, &output));
         let listening = on_thread(move || {
             // Nobody listens when nobody wants to know.

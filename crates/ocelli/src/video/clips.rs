@@ -61,8 +61,8 @@ struct Clip {
     pictures: Vec<Picture>,
     /// Time positions from one temporal patch to the next; none where the time is written as text.
     step: Option<f64>,
-    /// Reading it and choosing frames, resizing and cutting included: they happen frame by frame. An estimate where only the
-    /// beginning was looked at.
+    /// Reading it and choosing frames, resizing and cutting included: they happen frame by frame.
+    /// An estimate where only the beginning was looked at.
     time: Duration,
 }
 
@@ -250,7 +250,8 @@ impl Viewer<'_> {
         self.look(opened, &chosen, ((rate, source_rate), sampled))
     }
 
-    /// Looks at the chosen moments of a video. Rates: moments, frames of the source and chosen ones in a second.
+    /// Looks at the chosen moments of a video. Rates: moments, frames of the source and chosen ones
+    /// in a second.
     fn look(
         &self,
         opened: &Opened<'_>,

@@ -1,5 +1,5 @@
-//! Films, which ffmpeg reads: what it is asked for, and what is said when it fails, hangs or is not there. Small scripts
-//! stand for it, so that nothing needs to be installed.
+//! Films, which ffmpeg reads: what it is asked for, and what is said when it fails, hangs or is not
+//! there. Small scripts stand for it, so that nothing needs to be installed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Videos of every source: what is seen of them, what they share with what was seen before, and what is said about
-//! bad ones.
+//! Videos of every source: what is seen of them, what they share with what was seen before, and
+//! what is said about bad ones.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[cfg(unix)]

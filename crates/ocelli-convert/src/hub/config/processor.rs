@@ -109,8 +109,8 @@ pub(super) fn check_steps(processor: Settings<'_>) -> Result<(), Error> {
     }
 }
 
-/// Gemma's pictures are brought to the one size that its encoder has positions for. (Its settings of pan and scan are not
-/// read by the reference either: only what a call asks for counts.)
+/// Gemma's pictures are brought to the one size that its encoder has positions for. (Its settings
+/// of pan and scan are not read by the reference either: only what a call asks for counts.)
 fn check_whole(processor: Settings<'_>, vision: &VisionConfig) -> Result<(), Error> {
     let side = vision.positions.unwrap_or_default().isqrt() * vision.patch;
     let Some(size) = processor.inside("size") else {
@@ -151,7 +151,8 @@ pub(super) fn longest_side(folder: &Path, family: Family) -> Result<Option<usize
     })
 }
 
-/// How many tokens the text has for a picture must be what the encoder gives. The reference fails where it is not.
+/// How many tokens the text has for a picture must be what the encoder gives. The reference fails
+/// where it is not.
 fn check_tokens(root: Settings<'_>, family: Family, vision: &VisionConfig) -> Result<(), Error> {
     match family {
         Family::Gemma3 => {
@@ -173,8 +174,8 @@ fn check_tokens(root: Settings<'_>, family: Family, vision: &VisionConfig) -> Re
     }
 }
 
-/// Pixels of a side of what becomes one token: only the product counts, and the patches that the processor of pictures states
-/// for itself do not.
+/// Pixels of a side of what becomes one token: only the product counts, and the patches that the
+/// processor of pictures states for itself do not.
 fn check_cell(root: Settings<'_>, vision: &VisionConfig) -> Result<(), Error> {
     let (patch, merge) = (root.u32("patch_size")?, root.u32("spatial_merge_size")?);
     if patch.or(merge).is_none() {

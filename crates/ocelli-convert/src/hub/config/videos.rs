@@ -86,9 +86,9 @@ fn check_settings(
     check_sizes(folder, family, vision, settings)
 }
 
-/// The sizes must be those that videos are run at. The reference takes those of pictures where a checkpoint has none for
-/// videos, as released models before Qwen3-VL, and saves them so: then they say nothing about videos, also where those of pictures
-/// were changed since.
+/// The sizes must be those that videos are run at. The reference takes those of pictures where a
+/// checkpoint has none for videos, as released models before Qwen3-VL, and saves them so: then they
+/// say nothing about videos, also where those of pictures were changed since.
 fn check_sizes(
     folder: &Path,
     family: Family,

@@ -101,8 +101,8 @@ fn from_main(main: Main) -> Result<Vocabulary, Error> {
         true => "default",
         false => pre_name(&main.pre_tokenizer)?,
     };
-    // Pieces of Llama 2 are joined in the order of their ids, those of Gemma, whose text has no space in front, in that of
-    // the merges: only there do merges say something.
+    // Pieces of Llama 2 are joined in the order of their ids, those of Gemma, whose text has no
+    // space in front, in that of the merges: only there do merges say something.
     let has_merges = !(is_sentencepiece && has_llama_spaces(&main));
     let merges = main.model.merges.into_iter().map(Merge::text);
     Ok(Vocabulary {

@@ -10,8 +10,8 @@
 //!                 y = fma(scale scale_x, t, y)
 //!                 y = fma(minimum, -(scale_x sum(x)), y)                  where the type has minima
 //! ```
-//! Each element goes through the same operations in the same order as in [`super::few`], so a row of a prompt has the bits that
-//! it would have alone.
+//! Each element goes through the same operations in the same order as in [`super::few`], so a row
+//! of a prompt has the bits that it would have alone.
 
 mod terms;
 mod tile;
@@ -157,7 +157,8 @@ impl Places {
         }
     }
 
-    /// Where the lines of a row that the next chunk needs lie behind the first codes of this one; none behind the last.
+    /// Where the lines of a row that the next chunk needs lie behind the first codes of this one;
+    /// none behind the last.
     fn next_lines(&self, chunk: &Range<usize>) -> Option<[usize; NEXT_LINES]> {
         let (first, end) = (chunk.start / 4, chunk.end);
         let line = |index: usize| end / 4 + index * LINE - first;

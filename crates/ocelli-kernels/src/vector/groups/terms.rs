@@ -9,14 +9,16 @@ use crate::panels::coded::{Coding, Minima};
 use crate::vector::Simd;
 use crate::{CHUNK, LANES, Matrix, Operand};
 
-/// Sums of 16 bytes that are turned into terms together, and the scales of their groups. Loops of this length become vectors.
+/// Sums of 16 bytes that are turned into terms together, and the scales of their groups. Loops of
+/// this length become vectors.
 const RUN: usize = LANES;
 
 /// See [`RUN`].
 const RUN_SCALES: usize = RUN * SUM / GROUP;
 
-/// For each group of a row where its sum starts, so that it is one of codes without their offset and their bias, or, where the
-/// type has minima, the bits of what a minimum is multiplied by. Nothing where neither is needed.
+/// For each group of a row where its sum starts, so that it is one of codes without their offset
+/// and their bias, or, where the type has minima, the bits of what a minimum is multiplied by.
+/// Nothing where neither is needed.
 #[inline(always)]
 pub(crate) fn add_terms<S: Simd>(
     coding: &Coding,

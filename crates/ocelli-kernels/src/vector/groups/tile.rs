@@ -1,4 +1,5 @@
-//! The register tile of products of bytes in groups: what is done for some rows and some panels of a chunk of inputs.
+//! The register tile of products of bytes in groups: what is done for some rows and some panels of
+//! a chunk of inputs.
 #![allow(
     unsafe_code,
     reason = "bounds are checked once for a tile, not in its inner loop"
@@ -54,7 +55,8 @@ kinds! {
     ShortMinimum: 4, 2, false, true;
 }
 
-/// Words whose products of codes of `bits` bits can be added in 16 bits, two products of a word at a time; of a group of `words`.
+/// Words whose products of codes of `bits` bits can be added in 16 bits, two products of a word at
+/// a time; of a group of `words`.
 pub(crate) const fn words_of_run(bits: usize, words: usize) -> usize {
     let most = 2 * ((1 << bits) - 1) * 127;
     let mut run = words;
@@ -76,7 +78,8 @@ pub(crate) struct GroupJob<'a> {
     /// What minima of groups of 32 are multiplied by, in the same places.
     pub(super) of_minima: &'a [f32],
     pub(super) a_stride: usize,
-    /// `[rows][16]`: for each group where its sum starts, or the bits of what its minimum is multiplied by, of groups of 16.
+    /// `[rows][16]`: for each group where its sum starts, or the bits of what its minimum is
+    /// multiplied by, of groups of 16.
     pub(super) terms: &'a [i32],
     pub(crate) rows: usize,
     pub(super) groups: usize,
@@ -186,7 +189,8 @@ pub(crate) fn group_tile<S: Simd, K: Kind, const ROWS: usize, const PANELS: usiz
             }
         }
     }
-    // Sets with tiles of one panel have no registers to spare for more addresses: this and scales cost them up to a tenth.
+    // Sets with tiles of one panel have no registers to spare for more addresses: this and scales
+    // cost them up to a tenth.
     if PANELS > 1 {
         for ahead in &mut job.ahead {
             ahead.ask(s);
@@ -209,8 +213,9 @@ pub(crate) fn group_tile<S: Simd, K: Kind, const ROWS: usize, const PANELS: usiz
     }
 }
 
-/// Asks, a little in each group, for what the tile below reads (codes, sums, scales and what minima are multiplied by), and for
-/// the lines of this tile's rows that the next chunk needs: hardware does not follow short runs that lie so far apart.
+/// Asks, a little in each group, for what the tile below reads (codes, sums, scales and what minima
+/// are multiplied by), and for the lines of this tile's rows that the next chunk needs: hardware
+/// does not follow short runs that lie so far apart.
 #[inline(always)]
 fn ask<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
     (s, _): (S, K),

@@ -1,6 +1,7 @@
 //! AVX-512 (F, BW, DQ, VL): which of its sets a processor has.
 //!
-//! `entries.rs` compiles the algorithms with its instructions, `operations.rs` has those on 16 lanes in one register.
+//! `entries.rs` compiles the algorithms with its instructions, `operations.rs` has those on 16
+//! lanes in one register.
 
 mod dots;
 mod entries;
@@ -16,7 +17,8 @@ pub struct Avx512Set<const VNNI: bool>(Unit);
 /// Proof that this processor has AVX-512 F, BW, DQ and VL.
 pub type Avx512 = Avx512Set<false>;
 
-/// Proof that this processor has the same and dot products of bytes; those of pairs of halves are used where it has them.
+/// Proof that this processor has the same and dot products of bytes; those of pairs of halves are
+/// used where it has them.
 pub type Avx512Vnni = Avx512Set<true>;
 
 /// What multiplies rounded operands.

@@ -200,7 +200,8 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
             _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
         }
         fn power_of_two(x: __m512) -> __m512 {
-            // x - floor(x), which is 0 for infinities; the polynomial is fitted on 0..=1, to a relative error of 7.5e-5.
+            // x - floor(x), which is 0 for infinities; the polynomial is fitted on 0..=1, to a
+            // relative error of 7.5e-5.
             let f = _mm512_reduce_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(x);
             let mut p = _mm512_set1_ps(0.078_024_544);
             for c in [0.226_067_14, 0.695_833_56, 0.999_925_2] {
@@ -250,8 +251,8 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         unsafe { transpose_block(rows, out) }
     }
 
-    /// Two runs of keys take 32 KB: in a cache of that size lines on their way displace each other (Zen 4), in 48 KB they save 8 % of
-    /// attention to 8192 tokens (Zen 5).
+    /// Two runs of keys take 32 KB: in a cache of that size lines on their way displace each other
+    /// (Zen 4), in 48 KB they save 8 % of attention to 8192 tokens (Zen 5).
     #[inline(always)]
     fn first_level_holds_runs(self) -> bool {
         first_level_bytes() >= 48 << 10
@@ -287,8 +288,8 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         }
     }
 
-    /// A matrix unit reads rows from the second-level cache: the panels that it reads again and again have to leave room for them in
-    /// the first.
+    /// A matrix unit reads rows from the second-level cache: the panels that it reads again and
+    /// again have to leave room for them in the first.
     #[inline(always)]
     fn stored_chunk(self) -> usize {
         match self.0 {

@@ -68,7 +68,8 @@ impl Answer {
 
 /// The files of the repository, by path.
 pub(in crate::download) type Files = BTreeMap<String, Vec<u8>>;
-/// What a test orders: an answer in place of the right one, which it gets too, with the count of equal requests before.
+/// What a test orders: an answer in place of the right one, which it gets too, with the count of
+/// equal requests before.
 pub(in crate::download) type Fault = dyn Fn(&Request, usize, Answer) -> Answer + Send + Sync;
 
 pub(in crate::download) struct Server {
