@@ -7,7 +7,7 @@ use ocelli_models::{Join, TextModel, VideoRules, VisionModel};
 use ocelli_text::{Piece, Tokenizer};
 
 use super::Planner;
-use crate::load::{Files, context_tokens, read_text, video_budget};
+use crate::load::{context_tokens, video_budget};
 use crate::video::{Clips, Extent, Films, Viewer};
 use crate::{Error, Ffmpeg, Options, Video};
 
@@ -47,7 +47,7 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn new(
-        files: &Files,
+        tokenizer: Tokenizer,
         (text, vision): (&dyn TextModel, &dyn VisionModel),
         join: Option<&'static Join>,
         (pictures, options): (&Budget, &Options),
@@ -57,7 +57,7 @@ impl Screen {
         Ok(Self {
             rules: join.and_then(|join| join.video).zip(budget),
             ffmpeg: options.ffmpeg.clone(),
-            tokenizer: read_text(&files.text, text, join)?.0,
+            tokenizer,
         })
     }
 }

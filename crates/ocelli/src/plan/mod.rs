@@ -130,7 +130,7 @@ pub fn plan(
     let (text, vision) = read_weights(&files, &Measure, &mut |_, _| {})?;
     let join = check_pair(&files, text.as_ref(), vision.as_deref())?;
     let name = model_name(&files.text);
-    read_text(&files.text, text.as_ref(), join)?;
+    let (tokenizer, _) = read_text(&files.text, text.as_ref(), join)?;
     let Some(vision) = vision else {
         return Err(Error::NoVision {
             model: name,
@@ -142,7 +142,7 @@ pub fn plan(
     let screen = (!videos.is_empty())
         .then(|| {
             Screen::new(
-                &files,
+                tokenizer,
                 (text.as_ref(), vision.as_ref()),
                 join,
                 (&budget, options),
