@@ -145,6 +145,8 @@ pub(crate) fn answer_json(model: &str, answer: &Answer) -> Value {
             "prompt_tokens": answer.usage.prompt_tokens,
             "completion_tokens": answer.usage.completion_tokens,
             "cached_tokens": answer.usage.cached_tokens,
+            "draft_tokens": answer.usage.drafts.tokens,
+            "accepted_draft_tokens": answer.usage.drafts.accepted,
         },
         "images": answer.images.iter().map(image_json).collect::<Vec<Value>>(),
         "videos": answer.videos.iter().map(video_json).collect::<Vec<Value>>(),
@@ -246,12 +248,11 @@ pub(crate) fn report(answer: &Answer) -> String {
         &format!("{image_tokens} tokens"),
     ));
     lines.push(stage("prefill", timings.prefill, computed, &prefilled));
-    lines.push(stage(
-        "decode",
-        timings.decode,
-        decoded,
-        &format!("{} tokens", usage.completion_tokens),
-    ));
+    let generated = match usage.drafts.accepted {
+        0 => format!("{} tokens", usage.completion_tokens),
+        guessed => format!("{} tokens, {guessed} guessed", usage.completion_tokens),
+    };
+    lines.push(stage("decode", timings.decode, decoded, &generated));
     lines.push(format!("{:<14} {}", "finish", answer.finish_reason.name()));
     lines.join("\n")
 }

@@ -164,6 +164,11 @@ impl Answer {
         self.tokens.len() >= self.limit
     }
 
+    /// Tokens that may still come.
+    pub(crate) fn left(&self) -> usize {
+        self.limit.saturating_sub(self.tokens.len())
+    }
+
     /// True when choosing a token takes long: as a grammar allows, by chance, or with its probability.
     pub(crate) fn is_slow(&self) -> bool {
         self.grammar.is_some() || self.alternatives.is_some() || !self.sampler.is_greedy()

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use crate::answer::{Answer, End};
+use crate::draft::DraftTokens;
 use crate::keys::Keys;
 use crate::table::{Pools, near_pages};
 use crate::tempo::Tempo;
@@ -120,6 +121,7 @@ pub struct Engine {
     pub(crate) keys: Keys,
     /// How long steps take.
     pub(crate) tempo: Tempo,
+    pub(crate) draft_tokens: DraftTokens,
     pub(crate) counts: Stats,
     next_id: u64,
 }
@@ -169,6 +171,7 @@ impl Engine {
             sequences: BTreeMap::new(),
             features: Arc::new(Mutex::new(FeatureCache::new(settings.feature_bytes))),
             tempo: Tempo::default(),
+            draft_tokens: DraftTokens::default(),
             counts: Stats::default(),
             disk: None,
             keys: Keys::random(),
@@ -386,6 +389,7 @@ impl Engine {
             stopped: end.cause,
             prompt_tokens: sequence.prompt.tokens.len(),
             cached_tokens: sequence.reused,
+            drafts: sequence.drafts,
             timings: sequence.timings,
         })
     }

@@ -158,6 +158,15 @@ pub struct Timings {
     pub decode: Duration,
 }
 
+/// Tokens of an answer that were guessed: see [`Engine::set_draft_tokens`](crate::Engine::set_draft_tokens).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drafts {
+    /// Guesses that were run.
+    pub tokens: usize,
+    /// Those that came: tokens without a step of their own.
+    pub accepted: usize,
+}
+
 /// The end of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -179,6 +188,8 @@ pub struct Outcome {
     pub prompt_tokens: usize,
     /// Prompt tokens whose keys and values were still there.
     pub cached_tokens: usize,
+    /// Tokens of the answer that were guessed.
+    pub drafts: Drafts,
     /// Where the time went.
     pub timings: Timings,
 }

@@ -32,6 +32,7 @@ impl Engine {
     /// Runs a plan that panicked again, each of its sequences alone: only the one that panics again
     /// fails. The others' results are what they would have been, since rows do not depend on others.
     pub(crate) fn run_one_by_one(&mut self, plan: Plan, outputs: &mut Outputs) {
+        self.drop_drafts(&plan);
         for single in singles(plan) {
             match self.attempt(&single) {
                 Ok(mut logits) => self.take_in(&single, &mut logits, outputs),

@@ -8,6 +8,7 @@ mod answer;
 mod choose;
 mod context;
 mod disk;
+mod draft;
 mod encode;
 mod engine;
 mod error;
@@ -18,6 +19,7 @@ mod isolate;
 mod join;
 mod keys;
 mod logprobs;
+mod lookup;
 mod model;
 mod paced;
 mod pages;
@@ -44,8 +46,8 @@ pub use disk::ImageCache;
 pub use engine::{Engine, Settings};
 pub use error::Error;
 pub use event::{
-    Alternative, Channel, Event, FinishReason, Outcome, Output, PromptLogprobs, StopCause, Timings,
-    TokenLogprob,
+    Alternative, Channel, Drafts, Event, FinishReason, Outcome, Output, PromptLogprobs, StopCause,
+    Timings, TokenLogprob,
 };
 pub use features::{FeatureCache, KnownPictures};
 pub use grammar::{COMPILE_TIME, GRAMMAR_BYTES, Grammar, GrammarSource, Grammars};

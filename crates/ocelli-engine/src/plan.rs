@@ -3,6 +3,8 @@
 
 use ocelli_image::{Grid, Patches};
 use ocelli_models::{ImageFeatures, ImageRows, Progress, Step, TextModel, VisionModel, run_step};
+
+use crate::draft::DRAFT_ROWS;
 use ocelli_tensor::{
     Backend as _, KvElement, KvLayout, Measure, Memory, PageId, Pass, Probe, Span, Work,
 };
@@ -25,8 +27,8 @@ pub const SCORED_ROWS: usize = 32;
 /// included, where so many sequences run.
 pub fn text_memory(model: &dyn TextModel, deepstack: usize, sequences: usize) -> usize {
     let rows = STEP_ROWS;
-    // One row of each sequence has logits, and all of those that are scored.
-    let outputs = (sequences + SCORED_ROWS).min(rows);
+    // One row of each sequence has logits, and all of those that are scored or guessed.
+    let outputs = (sequences + SCORED_ROWS + DRAFT_ROWS).min(rows);
     let features = ImageFeatures {
         grid: Grid {
             t: 1,

@@ -11,9 +11,10 @@ use crate::answer::Answer;
 use crate::join::Pace;
 use crate::keys::Keys;
 use crate::logprobs::Scores;
+use crate::lookup::{Guess, Lookup};
 use crate::table::{PageTable, Pools};
 use crate::vision::Rounding;
-use crate::{Generate, ImageKey, PAGE_TOKENS, PageKey, Picture, Prompt, RowKey, Timings};
+use crate::{Drafts, Generate, ImageKey, PAGE_TOKENS, PageKey, Picture, Prompt, RowKey, Timings};
 
 /// All mutable state of one request.
 pub(crate) struct Sequence {
@@ -44,6 +45,10 @@ pub(crate) struct Sequence {
     pub(crate) scores: Option<Scores>,
     /// The token that was chosen last.
     pub(crate) last_token: u32,
+    pub(crate) lookup: Lookup,
+    /// What may come behind it.
+    pub(crate) guess: Guess,
+    pub(crate) drafts: Drafts,
     pub(crate) timings: Timings,
     /// When the present phase (encoding, prefill, decoding) began.
     pub(crate) since: Instant,
@@ -79,6 +84,9 @@ impl Sequence {
             pace: Pace::Queued,
             rounding: Rounding::Usual,
             last_token: 0,
+            lookup: Lookup::new(&prompt),
+            guess: Guess::default(),
+            drafts: Drafts::default(),
             timings: Timings::default(),
             since: Instant::now(),
             prompt,
@@ -274,10 +282,17 @@ impl Sequence {
         }
     }
 
-    /// Position of the last chosen token on all axes.
-    pub(crate) fn generated_position(&self) -> [u32; 3] {
+    /// Tokens that a step runs behind those that are cached: the last one, and guesses behind it.
+    pub(crate) fn next_tokens(&self) -> impl Iterator<Item = u32> {
+        let guessed = self.guess.in_step().iter().copied();
+        std::iter::once(self.last_token).chain(guessed)
+    }
+
+    /// Positions of these tokens, the same on all axes.
+    pub(crate) fn next_positions(&self) -> impl Iterator<Item = [u32; 3]> {
         let before = self.answer.tokens.len().saturating_sub(1) as u32;
-        [self.positions.next.saturating_add(before); 3]
+        let first = self.positions.next.saturating_add(before);
+        (0..=self.guess.rows as u32).map(move |i| [first.saturating_add(i); 3])
     }
 
     /// Time since the phase began; the next phase begins now.

@@ -36,6 +36,10 @@ pub struct Stats {
     pub cached_tokens_total: u64,
     /// Tokens of answers.
     pub generated_tokens_total: u64,
+    /// Guesses at tokens of answers that were run.
+    pub draft_tokens_total: u64,
+    /// Of those, tokens that came.
+    pub draft_tokens_accepted_total: u64,
     /// Forward passes.
     pub steps_total: u64,
     /// Requests that failed by our fault.

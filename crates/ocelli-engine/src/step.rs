@@ -7,9 +7,12 @@ use std::time::Instant;
 use ocelli_models::{Step, run_step};
 use ocelli_tensor::{Pass, Probe, Span, Stage};
 
+use crate::choose::Candidates;
 use crate::features::lock;
 use crate::isolate::{Panicked, guarded};
 use crate::join::Pace;
+use crate::lookup::Guess;
+use crate::tempo::ExtraRows;
 use crate::{Engine, Error, FinishReason, Output, Plan, STEP_ROWS, Sequence, SequenceId};
 
 /// What a step brought, for whom.
@@ -34,9 +37,14 @@ impl Engine {
         }
         let (plan, exact) = self.by_rounding(plan);
         if !plan.is_empty() {
+            self.draft(&plan);
+            let rows = ExtraRows {
+                prompt: plan.prompt_rows(),
+                draft: self.draft_rows(&plan),
+            };
             let start = Instant::now();
             let attempt = self.attempt(&plan);
-            self.tempo.note(plan.prompt_rows(), start.elapsed());
+            self.tempo.note(rows, start.elapsed());
             self.run(plan, attempt, &mut outputs);
         }
         if !exact.is_empty() {
@@ -68,7 +76,7 @@ impl Engine {
             rest = others;
             own
         };
-        let mut chosen = BTreeMap::new();
+        let (mut chosen, mut again) = (BTreeMap::new(), Vec::new());
         for (id, tokens) in &plan.prompts {
             let Some(sequence) = self.sequences.get(id) else {
                 continue;
@@ -76,20 +84,36 @@ impl Engine {
             let own = rows(sequence.output_rows(tokens).len());
             if self.take_in_prompt((*id, tokens), own, outputs) {
                 let last = own.len() - vocabulary;
-                chosen.insert(*id, &mut own[last..]);
+                let rows = Candidates::certain(&mut own[last..]);
+                chosen.insert(*id, rows);
             }
         }
         for id in &plan.generating {
-            let row = rows(1);
-            if !self.check_finite(*id, row, &Plan::of_generating(*id), outputs) {
+            let guess = match self.sequences.get_mut(id) {
+                Some(sequence) => std::mem::take(&mut sequence.guess),
+                None => Guess::default(),
+            };
+            let own = rows(1 + guess.rows);
+            let first = &own[..vocabulary];
+            if guess.rows > 0 && !are_finite(first) {
+                // Rows of one sequence are read together, so that a guess can be what is not finite.
+                again.push(*id);
+
+                continue;
+            }
+            if !self.check_finite(*id, first, &Plan::of_generating(*id), outputs) {
                 continue;
             }
             if let Some(sequence) = self.sequences.get_mut(id) {
                 sequence.ran(&mut self.pools, sequence.cached + 1);
             }
-            chosen.insert(*id, row);
+            let certain_or_guessed = Candidates::new(own, vocabulary, guess);
+            chosen.insert(*id, certain_or_guessed);
         }
         self.choose(chosen, outputs);
+        for id in again {
+            self.run_one_by_one(Plan::of_generating(id), outputs);
+        }
     }
 
     /// Notes what a step brought to one prompt, whose rows have these logits: true when its first
@@ -148,9 +172,7 @@ impl Engine {
         single: &Plan,
         outputs: &mut Outputs,
     ) -> bool {
-        // Run by run: looking for an end after each number takes five times as long.
-        let mut runs = row.chunks(1024);
-        let is_finite = runs.all(|run| run.iter().fold(true, |all, value| all & value.is_finite()));
+        let is_finite = are_finite(row);
         if !is_finite && !self.repeat_without_rounding(id, single) {
             self.fail_by_numbers(id, single, outputs);
         }
@@ -186,8 +208,8 @@ impl Engine {
         }
     }
 
-    /// Runs a plan: logits of the last token of each finished prompt and of each generating sequence,
-    /// `[rows, vocabulary]`.
+    /// Runs a plan: logits of the last token of each finished prompt, and of the last and guessed
+    /// tokens of each generating sequence, `[rows, vocabulary]`.
     pub(crate) fn forward(&mut self, plan: &Plan, see: Option<See<'_>>) -> Vec<f32> {
         for (id, tokens) in &plan.prompts {
             if let Some(sequence) = self.sequences.get_mut(id) {
@@ -196,7 +218,7 @@ impl Engine {
         }
         for id in &plan.generating {
             if let Some(sequence) = self.sequences.get_mut(id) {
-                let tokens = sequence.cached + 1;
+                let tokens = sequence.cached + 1 + sequence.guess.rows;
                 sequence.table.grow(&mut self.pools, tokens);
             }
         }
@@ -244,6 +266,12 @@ impl Engine {
     }
 }
 
+/// True when all numbers are finite. Run by run: looking for an end after each takes five times as long.
+pub(crate) fn are_finite(numbers: &[f32]) -> bool {
+    let mut runs = numbers.chunks(1024);
+    runs.all(|run| run.iter().fold(true, |all, value| all & value.is_finite()))
+}
+
 /// The rows of a step, gathered from its sequences.
 #[derive(Default)]
 struct Batch<'a> {
@@ -271,9 +299,9 @@ impl<'a> Batch<'a> {
 
     fn add_generated(&mut self, sequence: &'a Sequence) {
         let row = self.tokens.len();
-        self.tokens.push(sequence.last_token);
-        self.positions.push(sequence.generated_position());
-        self.output_rows.push(row);
+        self.tokens.extend(sequence.next_tokens());
+        self.positions.extend(sequence.next_positions());
+        self.output_rows.extend(row..self.tokens.len());
         self.add_span(sequence, row);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ocelli_engine::FinishReason;
+use ocelli_engine::{Drafts, FinishReason};
 use ocelli_image::boxes::Located;
 use ocelli_image::{ImageRecord, VideoRecord};
 
@@ -16,6 +16,8 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// Prompt tokens that were taken from the cache.
     pub cached_tokens: usize,
+    /// Tokens of the answer that were guessed.
+    pub drafts: Drafts,
 }
 
 /// Where the time went.

@@ -133,7 +133,7 @@ pub use model::Model;
 pub use ocelli_convert as convert;
 pub use ocelli_cpu::{Isa, Precision};
 pub use ocelli_engine::{
-    Alternative, Channel, ClientId, ContextPolicy, Event, FinishReason, GrammarSource,
+    Alternative, Channel, ClientId, ContextPolicy, Drafts, Event, FinishReason, GrammarSource,
     PromptLogprobs, Sampling, StopCause, Thinking, TokenLogprob,
 };
 pub use ocelli_image::boxes::{Located, Region};

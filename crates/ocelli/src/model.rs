@@ -175,6 +175,7 @@ impl Model {
                 prompt_tokens: outcome.prompt_tokens,
                 completion_tokens: outcome.tokens.len(),
                 cached_tokens: outcome.cached_tokens,
+                drafts: outcome.drafts,
             },
             images: prepared.records,
             videos,

@@ -67,6 +67,9 @@ pub struct Options {
     pub isa: Option<Isa>,
     /// How the operands of matrix products are rounded.
     pub precision: Precision,
+    /// Most tokens of an answer that are guessed in a step, by what followed the same tokens before, 0
+    /// to 16; `None` for 8. Answers do not depend on it.
+    pub draft_tokens: Option<usize>,
     /// Type in which keys and values are kept; `None` for F16, or F32 with [`Precision::F32`].
     pub kv: Option<KvElement>,
     /// What computes in place of the CPU backend. `threads`, `isa` and `precision` then have no

@@ -48,6 +48,11 @@ pub(crate) struct HowArgs {
     #[arg(long = "kv", visible_alias = "cache-type", value_name = "TYPE", help_heading = MODEL)]
     pub(crate) kv: Option<Kv>,
 
+    /// Most tokens that are guessed ahead in a step, by what followed the same tokens before; 0 for
+    /// none. Answers stay the same, those that repeat something come faster
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = values::draft, help_heading = MODEL)]
+    pub(crate) draft_max: usize,
+
     /// Instruction set. Default: the fastest of this machine
     #[arg(long, value_name = "NAME", env = "OCELLI_ISA", value_parser = named::isa(), help_heading = MODEL)]
     pub(crate) isa: Option<Isa>,
@@ -189,6 +194,7 @@ impl HowArgs {
             threads: self.threads,
             isa: self.isa,
             precision: self.precision.unwrap_or(default_precision).into(),
+            draft_tokens: Some(self.draft_max),
             kv: self.kv.map(Into::into),
             backend: None,
             image_min_tokens: self.image_min_tokens,

@@ -129,6 +129,11 @@ pub(super) fn threads(text: &str) -> Result<usize, String> {
     number_in(text, 1, 1024)
 }
 
+/// Tokens that are guessed ahead: a whole number in 0..=16.
+pub(super) fn draft(text: &str) -> Result<usize, String> {
+    number_in(text, 0, 16)
+}
+
 /// Tokens of a measured prompt or answer: a whole number in 1..=1048576.
 pub(super) fn bench_tokens(text: &str) -> Result<usize, String> {
     number_in(text, 1, 1 << 20)

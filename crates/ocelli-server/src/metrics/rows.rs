@@ -35,7 +35,7 @@ const fn counter(
     }
 }
 
-pub(super) static ROWS: [Row; 20] = [
+pub(super) static ROWS: [Row; 22] = [
     gauge(
         &["vllm:num_requests_running", "ocelli_requests_running"],
         "Requests that run.",
@@ -58,6 +58,22 @@ pub(super) static ROWS: [Row; 20] = [
         ],
         "Tokens of answers.",
         |c| c.generated_tokens as f64,
+    ),
+    counter(
+        &[
+            "vllm:spec_decode_num_draft_tokens_total",
+            "ocelli_draft_tokens_total",
+        ],
+        "Guesses at tokens of answers that were run.",
+        |c| c.draft_tokens as f64,
+    ),
+    counter(
+        &[
+            "vllm:spec_decode_num_accepted_tokens_total",
+            "ocelli_draft_tokens_accepted_total",
+        ],
+        "Guesses that were right.",
+        |c| c.draft_tokens_accepted as f64,
     ),
     counter(
         &["vllm:prefix_cache_queries_total"],

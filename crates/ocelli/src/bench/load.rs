@@ -120,8 +120,11 @@ impl Loaded {
         };
         let cases = cases(options, model.vision.is_some());
         let settings = settings(options, &cases, &model, budget.as_ref())?;
+        let mut engine = Engine::new(Arc::new(model), backend, settings)?;
+        // Random weights repeat themselves, and how often guesses come says nothing about the machine.
+        engine.set_draft_tokens(0);
         Ok(Self {
-            engine: Engine::new(Arc::new(model), backend, settings)?,
+            engine,
             budget,
             cases,
             repeats: options.repeats,

@@ -87,7 +87,10 @@ pub(crate) fn load(
             witness: options.witness.clone(),
         },
         engine: {
-            let engine = Engine::new(model, backend, settings)?;
+            let mut engine = Engine::new(model, backend, settings)?;
+            if let Some(most) = options.draft_tokens {
+                engine.set_draft_tokens(most);
+            }
             with_image_cache(engine, &files, &arithmetic, options)?
         },
         assumed: files.assumed(),

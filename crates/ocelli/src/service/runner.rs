@@ -347,6 +347,7 @@ impl Runner {
                 prompt_tokens: outcome.prompt_tokens,
                 completion_tokens: outcome.tokens.len(),
                 cached_tokens: outcome.cached_tokens,
+                drafts: outcome.drafts,
             },
             tokens: outcome.tokens,
             reasoning: outcome.reasoning,

@@ -29,6 +29,10 @@ pub struct Counters {
     pub cached_tokens: u64,
     /// Tokens of answers.
     pub generated_tokens: u64,
+    /// Guesses at tokens of answers that were run.
+    pub draft_tokens: u64,
+    /// Of those, tokens that came.
+    pub draft_tokens_accepted: u64,
     /// Pictures of prepared requests.
     pub images: u64,
     /// Microseconds of decoding pictures.
@@ -185,6 +189,8 @@ impl Status {
             prompt_tokens: self.prompt_tokens.load(Relaxed),
             cached_tokens: self.cached_tokens.load(Relaxed),
             generated_tokens: self.generated_tokens.load(Relaxed),
+            draft_tokens: stats.draft_tokens_total,
+            draft_tokens_accepted: stats.draft_tokens_accepted_total,
             images: self.images.load(Relaxed),
             image_decode_us: self.image_decode_us.load(Relaxed),
             image_preprocess_us: self.image_preprocess_us.load(Relaxed),

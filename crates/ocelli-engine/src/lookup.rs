@@ -1,0 +1,206 @@
+//! Guesses at an answer's next tokens: what followed the same tokens before, in the prompt or in the
+//! answer itself. Answers that repeat themselves (rows of a table, boxes in JSON) or the prompt (a text
+//! that is to be corrected) are guessed well.
+//!
+//! Source: prompt lookup decoding, Saxena 2023; HF `PromptLookupCandidateGenerator`. There the length
+//! of the agreement is fixed; here it says how likely the guess is.
+
+use crate::Prompt;
+
+/// Tokens that agree at most: a guess behind more of them is no better.
+const LONGEST: usize = 8;
+
+/// Chances of a guess behind so many tokens that agree, one first, until experience tells more.
+const CHANCES: [f32; LONGEST] = [0.1, 0.3, 0.45, 0.55, 0.6, 0.65, 0.7, 0.75];
+
+/// Weight of the last guess in a chance.
+const NEW: f32 = 0.1;
+
+/// Stands where a picture's row is: nothing agrees with it, and no guess goes on into it.
+const PICTURE: u32 = u32::MAX;
+
+/// Tokens that may come next.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Guess {
+    /// In order.
+    pub(crate) tokens: Vec<u32>,
+    /// How many tokens before them agreed.
+    agreeing: usize,
+    /// How many of them have a row in the step.
+    pub(crate) rows: usize,
+}
+
+impl Guess {
+    /// Those that have a row in the step.
+    pub(crate) fn in_step(&self) -> &[u32] {
+        &self.tokens[..self.rows]
+    }
+}
+
+/// A sequence's tokens, and how well they foretell the next ones.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    tokens: Vec<u32>,
+    chances: [f32; LONGEST],
+}
+
+impl Lookup {
+    /// Of a sequence that starts with `prompt`.
+    pub(crate) fn new(prompt: &Prompt) -> Self {
+        let mut tokens = prompt.tokens.clone();
+        for image in &prompt.images {
+            tokens[image.tokens.clone()].fill(PICTURE);
+        }
+        Self {
+            tokens,
+            chances: CHANCES,
+        }
+    }
+
+    /// The next token.
+    pub(crate) fn push(&mut self, token: u32) {
+        self.tokens.push(token);
+    }
+
+    /// What followed the longest run of tokens that agrees with the last ones, the latest such run; at
+    /// most `most` tokens. A run that overlaps the end goes on in circles.
+    pub(crate) fn guess(&self, most: usize) -> Guess {
+        let Some((last, before)) = self.tokens.split_last() else {
+            return Guess::default();
+        };
+        let (mut found, mut longest) = (0, 0);
+        let mut rest = before;
+        while let Some(place) = rest.iter().rposition(|token| token == last) {
+            let agreeing = 1 + agreement(&rest[..place], before);
+            if agreeing > longest {
+                (found, longest) = (place + 1, agreeing);
+            }
+            if longest == LONGEST {
+                break;
+            }
+            rest = &rest[..place];
+        }
+        let mut tokens = Vec::new();
+        // Whatever does not agree at all is no guess.
+        while longest > 0 && tokens.len() < most {
+            let place = found + tokens.len();
+            let next = match place.checked_sub(self.tokens.len()) {
+                None => self.tokens[place],
+                Some(guessed) => tokens[guessed],
+            };
+            if next == PICTURE {
+                break;
+            }
+            tokens.push(next);
+        }
+        Guess {
+            tokens,
+            agreeing: longest,
+            rows: 0,
+        }
+    }
+
+    /// How likely it is, for each guessed token, that it comes and all before it: never growing.
+    pub(crate) fn chances(&self, guess: &Guess) -> Vec<f32> {
+        let mut all = 1.0;
+        (0..guess.tokens.len())
+            .map(|place| {
+                all *= self.chances[longest_of(guess, place)];
+                all
+            })
+            .collect()
+    }
+
+    /// Learns from what was chosen in place of the guess: up to its first token that did not come.
+    pub(crate) fn learn(&mut self, guess: &Guess, chosen: &[u32]) {
+        for (place, (guessed, token)) in guess.tokens.iter().zip(chosen).enumerate() {
+            let has_come = guessed == token;
+            let chance = &mut self.chances[longest_of(guess, place)];
+            *chance += NEW * (f32::from(u8::from(has_come)) - *chance);
+            if !has_come {
+                break;
+            }
+        }
+    }
+}
+
+/// Index of the chance of a guess's token: each one that came before it agrees as well.
+fn longest_of(guess: &Guess, place: usize) -> usize {
+    (guess.agreeing + place).min(LONGEST) - 1
+}
+
+/// How many of the last tokens agree; at most one less than [`LONGEST`].
+fn agreement(a: &[u32], b: &[u32]) -> usize {
+    let both = a.iter().rev().zip(b.iter().rev()).take(LONGEST - 1);
+    both.take_while(|(a, b)| a == b && **a != PICTURE).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ImageSpan;
+
+    fn lookup(tokens: &[u32]) -> Lookup {
+        Lookup::new(&Prompt {
+            tokens: tokens.to_vec(),
+            ..Prompt::default()
+        })
+    }
+
+    fn guessed(tokens: &[u32], most: usize) -> (Vec<u32>, usize) {
+        let guess = lookup(tokens).guess(most);
+        (guess.tokens, guess.agreeing)
+    }
+
+    #[test]
+    fn the_longest_agreement_counts_and_the_latest_of_equal_ones() {
+        assert_eq!(guessed(&[1, 2, 9, 7, 2, 8, 1, 2], 2), (vec![9, 7], 2));
+        assert_eq!(guessed(&[2, 9, 2, 8, 2], 1), (vec![8], 1));
+        assert_eq!(guessed(&[1, 2, 3], 4), (vec![], 0), "nothing agrees");
+        assert_eq!(guessed(&[], 4), (vec![], 0));
+        assert_eq!(guessed(&[5], 4), (vec![], 0));
+        let long: Vec<u32> = (0..20).chain(0..19).collect();
+        assert_eq!(guessed(&long, 2), (vec![19, 0], LONGEST));
+    }
+
+    #[test]
+    fn what_overlaps_the_end_goes_on_in_circles() {
+        assert_eq!(guessed(&[4, 4], 3), (vec![4, 4, 4], 1));
+        let (tokens, agreeing) = guessed(&[1, 2, 3, 1, 2, 3, 1], 7);
+        assert_eq!((tokens, agreeing), (vec![2, 3, 1, 2, 3, 1, 2], 4));
+    }
+
+    #[test]
+    fn pictures_agree_with_nothing_and_end_a_guess() {
+        let tokens = vec![1, 7, 7, 2, 1, 7, 7, 1];
+        let span = |tokens| ImageSpan {
+            image: 0,
+            from: 0..2,
+            tokens,
+        };
+        let lookup = Lookup::new(&Prompt {
+            tokens,
+            images: vec![span(1..3), span(5..7)],
+            ..Prompt::default()
+        });
+        let guess = lookup.guess(4);
+        assert_eq!((guess.tokens.as_slice(), guess.agreeing), (&[][..], 1));
+    }
+
+    #[test]
+    fn chances_fall_along_a_guess_and_follow_experience() {
+        let mut lookup = lookup(&[1, 2, 3, 1]);
+        let guess = lookup.guess(3);
+        assert_eq!(guess.tokens, [2, 3, 1]);
+        let before = lookup.chances(&guess);
+        assert!(before.is_sorted_by(|a, b| a >= b), "{before:?}");
+        assert!((before[1] - CHANCES[0] * CHANCES[1]).abs() < 1e-6);
+        for _ in 0..100 {
+            lookup.learn(&guess, &[2, 9]);
+        }
+        let after = lookup.chances(&guess);
+        assert!(after[0] > 0.99 && after[1] < 0.01, "{after:?}");
+        // Behind the first miss nothing is known.
+        assert_eq!(lookup.chances[2], CHANCES[2]);
+    }
+}
