@@ -169,6 +169,15 @@ impl Answer {
         self.limit.saturating_sub(self.tokens.len())
     }
 
+    /// The text that has to follow by the grammar, as far as it is whole characters.
+    pub(crate) fn forced(&mut self) -> String {
+        let is_bound = !self.reasoning.is_open();
+        let grammar = self.grammar.as_mut().filter(|_| is_bound);
+        let bytes = grammar.map(Follow::forced).unwrap_or_default();
+        let text = bytes.utf8_chunks().next().map(|chunk| chunk.valid());
+        text.unwrap_or_default().to_owned()
+    }
+
     /// True when choosing a token takes long: as a grammar allows, by chance, or with its probability.
     pub(crate) fn is_slow(&self) -> bool {
         self.grammar.is_some() || self.alternatives.is_some() || !self.sampler.is_greedy()

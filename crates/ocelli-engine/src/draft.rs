@@ -7,6 +7,9 @@
 //!
 //! Source of the check: speculative decoding, Leviathan et al. 2023, with a choice that is made anyway.
 
+use ocelli_text::Piece;
+
+use crate::isolate::guarded;
 use crate::{Engine, Plan, STEP_ROWS};
 
 /// Most guessed rows of a step: the logits of all are held at once.
@@ -45,7 +48,16 @@ impl Engine {
             };
             // The last token of an answer needs no row.
             let most = self.draft_tokens.0.min(sequence.answer.left().max(1) - 1);
-            sequence.guess = sequence.lookup.guess(most);
+            if most == 0 {
+                chances.push(Vec::new());
+                continue;
+            }
+            let forced = guarded(|| sequence.answer.forced()).unwrap_or_default();
+            let forced = match forced.is_empty() {
+                true => Vec::new(),
+                false => self.model.tokenizer.encode(&[Piece::user(forced)]),
+            };
+            sequence.guess = sequence.lookup.guess(&forced, most);
             chances.push(sequence.lookup.chances(&sequence.guess));
         }
         let step = Worth {

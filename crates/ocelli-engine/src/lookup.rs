@@ -1,5 +1,5 @@
-//! Guesses at an answer's next tokens: what followed the same tokens before, in the prompt or in the
-//! answer itself. Answers that repeat themselves (rows of a table, boxes in JSON) or the prompt (a text
+//! Guesses at an answer's next tokens: what its grammar forces, and what followed the same tokens
+//! before, in the prompt or in the answer itself. Answers that repeat themselves (rows of a table, boxes in JSON) or the prompt (a text
 //! that is to be corrected) are guessed well.
 //!
 //! Source: prompt lookup decoding, Saxena 2023; HF `PromptLookupCandidateGenerator`. There the length
@@ -10,8 +10,12 @@ use crate::Prompt;
 /// Tokens that agree at most: a guess behind more of them is no better.
 const LONGEST: usize = 8;
 
-/// Chances of a guess behind so many tokens that agree, one first, until experience tells more.
-const CHANCES: [f32; LONGEST] = [0.1, 0.3, 0.45, 0.55, 0.6, 0.65, 0.7, 0.75];
+/// Chances of a guess behind so many tokens that agree, one first, until experience tells more, and of
+/// a text that has to come: there may be other tokens that write it.
+const CHANCES: [f32; LONGEST + 1] = [0.1, 0.3, 0.45, 0.55, 0.6, 0.65, 0.7, 0.75, 0.9];
+
+/// The last of them.
+const FORCED: usize = LONGEST;
 
 /// Weight of the last guess in a chance.
 const NEW: f32 = 0.1;
@@ -24,7 +28,9 @@ const PICTURE: u32 = u32::MAX;
 pub(crate) struct Guess {
     /// In order.
     pub(crate) tokens: Vec<u32>,
-    /// How many tokens before them agreed.
+    /// How many of the first have to come, if they are the ones that write it.
+    forced: usize,
+    /// How many tokens agreed before the others.
     agreeing: usize,
     /// How many of them have a row in the step.
     pub(crate) rows: usize,
@@ -41,7 +47,7 @@ impl Guess {
 #[derive(Debug)]
 pub(crate) struct Lookup {
     tokens: Vec<u32>,
-    chances: [f32; LONGEST],
+    chances: [f32; CHANCES.len()],
 }
 
 impl Lookup {
@@ -62,9 +68,22 @@ impl Lookup {
         self.tokens.push(token);
     }
 
-    /// What followed the longest run of tokens that agrees with the last ones, the latest such run; at
-    /// most `most` tokens. A run that overlaps the end goes on in circles.
-    pub(crate) fn guess(&self, most: usize) -> Guess {
+    /// At most `most` tokens: those that have to come, and behind them what followed the longest run
+    /// of tokens that agrees with the last ones, the latest such run. A run that overlaps the end
+    /// goes on in circles.
+    pub(crate) fn guess(&mut self, forced: &[u32], most: usize) -> Guess {
+        let (known, forced) = (self.tokens.len(), &forced[..forced.len().min(most)]);
+        self.tokens.extend_from_slice(forced);
+        let found = self.find(most - forced.len());
+        self.tokens.truncate(known);
+        Guess {
+            tokens: [forced, &found.tokens].concat(),
+            forced: forced.len(),
+            ..found
+        }
+    }
+
+    fn find(&self, most: usize) -> Guess {
         let Some((last, before)) = self.tokens.split_last() else {
             return Guess::default();
         };
@@ -95,6 +114,7 @@ impl Lookup {
         }
         Guess {
             tokens,
+            forced: 0,
             agreeing: longest,
             rows: 0,
         }
@@ -105,7 +125,7 @@ impl Lookup {
         let mut all = 1.0;
         (0..guess.tokens.len())
             .map(|place| {
-                all *= self.chances[longest_of(guess, place)];
+                all *= self.chances[basis(guess, place)];
                 all
             })
             .collect()
@@ -115,7 +135,7 @@ impl Lookup {
     pub(crate) fn learn(&mut self, guess: &Guess, chosen: &[u32]) {
         for (place, (guessed, token)) in guess.tokens.iter().zip(chosen).enumerate() {
             let has_come = guessed == token;
-            let chance = &mut self.chances[longest_of(guess, place)];
+            let chance = &mut self.chances[basis(guess, place)];
             *chance += NEW * (f32::from(u8::from(has_come)) - *chance);
             if !has_come {
                 break;
@@ -125,8 +145,11 @@ impl Lookup {
 }
 
 /// Index of the chance of a guess's token: each one that came before it agrees as well.
-fn longest_of(guess: &Guess, place: usize) -> usize {
-    (guess.agreeing + place).min(LONGEST) - 1
+fn basis(guess: &Guess, place: usize) -> usize {
+    match place.checked_sub(guess.forced) {
+        None => FORCED,
+        Some(behind) => (guess.agreeing + behind).min(LONGEST) - 1,
+    }
 }
 
 /// How many of the last tokens agree; at most one less than [`LONGEST`].
@@ -148,7 +171,7 @@ mod tests {
     }
 
     fn guessed(tokens: &[u32], most: usize) -> (Vec<u32>, usize) {
-        let guess = lookup(tokens).guess(most);
+        let guess = lookup(tokens).guess(&[], most);
         (guess.tokens, guess.agreeing)
     }
 
@@ -171,6 +194,21 @@ mod tests {
     }
 
     #[test]
+    fn what_has_to_come_stands_in_front_and_agrees_with_what_was() {
+        let mut lookup = lookup(&[5, 6, 7, 8, 1]);
+        let guess = lookup.guess(&[5, 6], 4);
+        assert_eq!(
+            (guess.tokens.as_slice(), guess.agreeing),
+            (&[5, 6, 7, 8][..], 2)
+        );
+        let chances = lookup.chances(&guess);
+        assert!((chances[1] - CHANCES[FORCED].powi(2)).abs() < 1e-6);
+        assert!((chances[2] / chances[1] - CHANCES[1]).abs() < 1e-6);
+        assert_eq!(lookup.guess(&[5, 6], 1).tokens, [5]);
+        assert_eq!(lookup.guess(&[], 4).tokens, [0; 0], "nothing stays behind");
+    }
+
+    #[test]
     fn pictures_agree_with_nothing_and_end_a_guess() {
         let tokens = vec![1, 7, 7, 2, 1, 7, 7, 1];
         let span = |tokens| ImageSpan {
@@ -178,19 +216,19 @@ mod tests {
             from: 0..2,
             tokens,
         };
-        let lookup = Lookup::new(&Prompt {
+        let mut lookup = Lookup::new(&Prompt {
             tokens,
             images: vec![span(1..3), span(5..7)],
             ..Prompt::default()
         });
-        let guess = lookup.guess(4);
+        let guess = lookup.guess(&[], 4);
         assert_eq!((guess.tokens.as_slice(), guess.agreeing), (&[][..], 1));
     }
 
     #[test]
     fn chances_fall_along_a_guess_and_follow_experience() {
         let mut lookup = lookup(&[1, 2, 3, 1]);
-        let guess = lookup.guess(3);
+        let guess = lookup.guess(&[], 3);
         assert_eq!(guess.tokens, [2, 3, 1]);
         let before = lookup.chances(&guess);
         assert!(before.is_sorted_by(|a, b| a >= b), "{before:?}");

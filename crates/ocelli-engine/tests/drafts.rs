@@ -116,7 +116,7 @@ fn drawn_answers_stay_what_they_are_with_penalties_probabilities_and_stops() {
 #[test]
 fn answers_of_a_form_stay_what_they_are() {
     let bench = Bench::new(2);
-    let schema = json!({
+    let list = json!({
         "type": "array",
         "minItems": 4,
         "items": {
@@ -126,19 +126,38 @@ fn answers_of_a_form_stay_what_they_are() {
             "additionalProperties": false,
         },
     });
-    let grammar = Grammars::new(Arc::clone(&bench.model))
-        .compile(&GrammarSource::JsonSchema(schema))
-        .unwrap();
-    let requests: Vec<Generate> = bench.requests()[..3]
-        .iter()
-        .map(|request| Generate {
-            grammar: Some(grammar.clone()),
-            max_tokens: 90,
-            repetition: None,
-            ..request.clone()
-        })
-        .collect();
-    check(&bench, &requests, 20, "of a form");
+    let invoice = json!({
+        "type": "object",
+        "properties": {
+            "invoice_number": {"type": "string", "maxLength": 6},
+            "naïve_café": {"type": "integer", "minimum": -5, "maximum": 500},
+            "currency": {"const": "EUR"},
+            "lines": {"type": "array", "items": {"type": "boolean"}, "maxItems": 3},
+        },
+        "required": ["invoice_number", "naïve_café", "currency", "lines"],
+    });
+    let gbnf = "root ::= (\"- \" [a-z]+ \": the same words\\n\"){2,4}";
+    let sources = [
+        GrammarSource::JsonSchema(list),
+        GrammarSource::JsonSchema(invoice),
+        GrammarSource::Regex("(ab|abc)*d, naïve (x|y){3}!".to_owned()),
+        GrammarSource::Grammar(gbnf.to_owned()),
+    ];
+    let grammars = Grammars::new(Arc::clone(&bench.model));
+    let mut requests = Vec::new();
+    for source in &sources {
+        let grammar = grammars.compile(source).unwrap();
+        for seed in 0..6 {
+            let mut request = bench.requests().swap_remove(seed as usize);
+            request.grammar = Some(grammar.clone());
+            request.max_tokens = 90;
+            request.repetition = None;
+            request.sampling.seed = seed;
+            request.sampling.temperature = if seed < 2 { 0.0 } else { 1.0 };
+            requests.push(request);
+        }
+    }
+    check(&bench, &requests, 60, "of a form");
 }
 
 #[test]

@@ -46,6 +46,11 @@ impl Follow {
         }
     }
 
+    /// What has to follow, whatever is chosen: bytes, not tokens.
+    pub(crate) fn forced(&mut self) -> Vec<u8> {
+        self.matcher.compute_ff_bytes()
+    }
+
     /// True when the answer could end here.
     pub(crate) fn may_end(&mut self) -> bool {
         self.matcher.is_accepting().unwrap_or(false)
