@@ -20,8 +20,9 @@ const FORCED: usize = LONGEST;
 /// Weight of the last guess in a chance.
 const NEW: f32 = 0.1;
 
-/// Stands where a picture's row is: nothing agrees with it, and no guess goes on into it.
-const PICTURE: u32 = u32::MAX;
+/// Stands where a picture's row is, or texts meet that do not belong together: nothing agrees with it,
+/// and no guess goes on into it.
+const GAP: u32 = u32::MAX;
 
 /// Tokens that may come next.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,11 +52,14 @@ pub(crate) struct Lookup {
 }
 
 impl Lookup {
-    /// Of a sequence that starts with `prompt`.
-    pub(crate) fn new(prompt: &Prompt) -> Self {
-        let mut tokens = prompt.tokens.clone();
+    /// Of a sequence that starts with `prompt`; its answer may repeat `prediction`.
+    pub(crate) fn new(prediction: &[u32], prompt: &Prompt) -> Self {
+        let mut tokens = prediction.to_vec();
+        tokens.push(GAP);
+        let start = tokens.len();
+        tokens.extend_from_slice(&prompt.tokens);
         for image in &prompt.images {
-            tokens[image.tokens.clone()].fill(PICTURE);
+            tokens[start + image.tokens.start..start + image.tokens.end].fill(GAP);
         }
         Self {
             tokens,
@@ -107,7 +111,7 @@ impl Lookup {
                 None => self.tokens[place],
                 Some(guessed) => tokens[guessed],
             };
-            if next == PICTURE {
+            if next == GAP {
                 break;
             }
             tokens.push(next);
@@ -155,7 +159,7 @@ fn basis(guess: &Guess, place: usize) -> usize {
 /// How many of the last tokens agree; at most one less than [`LONGEST`].
 fn agreement(a: &[u32], b: &[u32]) -> usize {
     let both = a.iter().rev().zip(b.iter().rev()).take(LONGEST - 1);
-    both.take_while(|(a, b)| a == b && **a != PICTURE).count()
+    both.take_while(|(a, b)| a == b && **a != GAP).count()
 }
 
 #[cfg(test)]
@@ -164,10 +168,11 @@ mod tests {
     use crate::ImageSpan;
 
     fn lookup(tokens: &[u32]) -> Lookup {
-        Lookup::new(&Prompt {
+        let prompt = Prompt {
             tokens: tokens.to_vec(),
             ..Prompt::default()
-        })
+        };
+        Lookup::new(&[], &prompt)
     }
 
     fn guessed(tokens: &[u32], most: usize) -> (Vec<u32>, usize) {
@@ -216,13 +221,19 @@ mod tests {
             from: 0..2,
             tokens,
         };
-        let mut lookup = Lookup::new(&Prompt {
+        let prompt = Prompt {
             tokens,
             images: vec![span(1..3), span(5..7)],
             ..Prompt::default()
-        });
+        };
+        let mut lookup = Lookup::new(&[8, 1, 5], &prompt);
         let guess = lookup.guess(&[], 4);
         assert_eq!((guess.tokens.as_slice(), guess.agreeing), (&[][..], 1));
+        assert_eq!(
+            lookup.guess(&[8], 4).tokens,
+            [8, 1, 5],
+            "what was predicted"
+        );
     }
 
     #[test]

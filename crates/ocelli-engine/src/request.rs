@@ -35,6 +35,9 @@ pub struct Generate {
     pub repetition: Option<Repetition>,
     /// What the answer must look like. Default `None`: anything.
     pub grammar: Option<Grammar>,
+    /// A text that the answer may repeat, as tokens: guesses look there too. It changes no answer.
+    /// Default: none.
+    pub prediction: Vec<u32>,
     /// What becomes of reasoning before the answer.
     pub thinking: Thinking,
     /// Writes the marks of tool calls into the text even where the vocabulary hides them as control
@@ -62,6 +65,7 @@ impl Generate {
             prompt_logprobs: None,
             repetition: Some(Repetition::default()),
             grammar: None,
+            prediction: Vec::new(),
             thinking: Thinking::default(),
             show_tool_calls: false,
             client: ClientId::default(),

@@ -84,7 +84,7 @@ impl Sequence {
             pace: Pace::Queued,
             rounding: Rounding::Usual,
             last_token: 0,
-            lookup: Lookup::new(&prompt),
+            lookup: Lookup::new(&request.prediction, &prompt),
             guess: Guess::default(),
             drafts: Drafts::default(),
             timings: Timings::default(),

@@ -200,6 +200,13 @@ impl Preparer {
         self.tokens(&self.model.tokenizer.encode_prompt(&[Piece::user(text)]))
     }
 
+    /// Tokens of a text that an answer may repeat: its beginning, if it is longer than any answer.
+    pub(crate) fn prediction(&self, text: Option<&str>) -> Vec<u32> {
+        let text = text.unwrap_or_default();
+        let end = text.floor_char_boundary(self.most_bytes().min(text.len()));
+        self.model.tokenizer.encode(&[Piece::user(&text[..end])])
+    }
+
     /// Prepares tokens to go on with.
     pub(crate) fn tokens(&self, tokens: &[u32]) -> Result<Asked, Error> {
         let vocabulary = self.model.tokenizer.len();

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::response::{IntoResponse as _, Response};
 use ocelli::service::{Ask, Finished, Update};
-use ocelli::{FinishReason, PictureBudget, ToolCall};
+use ocelli::{Drafts, FinishReason, PictureBudget, ToolCall};
 use serde_json::{Map, Value, json};
 
 use super::chat_stream::ChatWriter;
@@ -107,6 +107,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, Style), Failure>
     ask.stop = fields.stop("stop")?;
     let newer = fields.max_tokens("max_completion_tokens")?;
     ask.max_tokens = newer.or(fields.max_tokens("max_tokens")?);
+    ask.prediction = prediction(&fields)?;
     form::read(&fields, &mut ask)?;
     form::choose_tools(&fields, &mut ask)?;
     for (old, new) in [("functions", "tools"), ("function_call", "tool_choice")] {
@@ -123,6 +124,38 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<(Job, Style), Failure>
     heed_others(&fields)?;
     job.warnings = fields.warnings(app.settings.unknown_fields)?;
     Ok((job, style))
+}
+
+/// A text that the answer may repeat: `{"type": "content", "content": ...}`.
+fn prediction(fields: &Fields<'_>) -> Result<Option<String>, Failure> {
+    let Some(predicted) = fields.object("prediction")? else {
+        return Ok(None);
+    };
+    if predicted
+        .string("type")?
+        .is_none_or(|kind| kind != "content")
+    {
+        return Err(predicted.wrong("type", "must be \"content\""));
+    }
+    let wrong = || {
+        predicted.wrong(
+            "content",
+            "must be a text or a list of parts of type \"text\"",
+        )
+    };
+    match predicted.get("content").ok_or_else(wrong)? {
+        Value::String(text) => Ok(Some(text.clone())),
+        Value::Array(parts) => {
+            let text = |part: &Value| {
+                let is_text = part.get("type").and_then(Value::as_str) == Some("text");
+                let text = part.get("text").and_then(Value::as_str);
+                text.filter(|_| is_text).map(str::to_owned)
+            };
+            let texts: Option<String> = parts.iter().map(text).collect();
+            texts.ok_or_else(wrong).map(Some)
+        }
+        _ => Err(wrong()),
+    }
 }
 
 /// Fields that change nothing here, and those that would and are not there.
@@ -144,7 +177,6 @@ fn heed_others(fields: &Fields<'_>) -> Result<(), Failure> {
     }
     ignore_usual(fields)?;
     fields.ignore(Kind::Text, &["verbosity"])?;
-    fields.ignore(Kind::Object, &["prediction"])?;
     fields.ignore(Kind::Flag, &["timings_per_token"])
 }
 
@@ -203,6 +235,9 @@ pub(super) fn usage(answers: &[Finished]) -> Value {
     let cached = first.map_or(0, |answer| answer.usage.cached_tokens);
     let completion: usize = answers.iter().map(|a| a.usage.completion_tokens).sum();
     let images = first.map_or(&[][..], |answer| &answer.images);
+    let drafts = |count: fn(Drafts) -> usize| -> usize {
+        answers.iter().map(|a| count(a.usage.drafts)).sum()
+    };
     let mut usage = json!({
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -213,6 +248,8 @@ pub(super) fn usage(answers: &[Finished]) -> Value {
         },
         "completion_tokens_details": {
             "reasoning_tokens": answers.iter().map(|a| a.reasoning_tokens).sum::<usize>(),
+            "accepted_prediction_tokens": drafts(|drafts| drafts.accepted),
+            "rejected_prediction_tokens": drafts(|drafts| drafts.tokens - drafts.accepted),
         },
     });
     if let Some(answer) = first {

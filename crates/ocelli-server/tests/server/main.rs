@@ -20,6 +20,7 @@ mod mutations;
 mod ollama;
 mod openai;
 mod pages;
+mod predictions;
 mod readme;
 mod responses;
 mod toolless;

@@ -55,6 +55,8 @@ pub struct Ask {
     pub prompt_logprobs: Option<usize>,
     /// What the answer must look like; compiled before the request is queued.
     pub grammar: Option<GrammarSource>,
+    /// A text that the answer may repeat, which makes it come faster and changes nothing else.
+    pub prediction: Option<String>,
     /// What happens to reasoning before the answer.
     pub thinking: Thinking,
     /// The budget of each picture, in order; those without one have the model's.
@@ -94,6 +96,7 @@ impl Ask {
             logprobs: None,
             prompt_logprobs: None,
             grammar: None,
+            prediction: None,
             thinking: Thinking::default(),
             budgets: Vec::new(),
             pan_and_scan: false,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use ocelli_engine::{Grammar, Grammars};
+use ocelli_engine::{Generate, Grammar, Grammars};
 
 use super::Ask;
 use super::desk::ServiceOptions;
@@ -83,14 +83,22 @@ impl Desk {
             videos,
             dropped,
         } = asked;
+        let predict = || Ok(self.preparer.prediction(ask.prediction.as_deref()));
+        let prediction = self.status.guarded("tokenizing a prediction", predict);
+        let (tools, calls) = (ask.tools.clone(), ask.calls);
+        let generate = generate(&self.preparer, ask, (prompt, pictures), grammar);
         let request = Request {
             dropped,
             videos: Arc::new(videos),
-            tools: ask.tools.clone(),
-            calls: ask.calls,
+            tools,
+            calls,
             times: (prepared.decode, prepared.preprocess),
             images: Arc::new(prepared.records),
-            generate: generate(&self.preparer, ask, (prompt, pictures), grammar),
+            generate: Generate {
+                // It is a help, not a need.
+                prediction: prediction.unwrap_or_default(),
+                ..generate
+            },
             outlets,
             since: self.since,
             held,
