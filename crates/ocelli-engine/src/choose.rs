@@ -130,6 +130,7 @@ impl Engine {
         let accepted = chosen.choices.len() - 1;
         sequence.drafts.tokens += chosen.guess.rows;
         sequence.drafts.accepted += accepted;
+        self.counts.draft_tokens_total += chosen.guess.rows as u64;
         self.counts.draft_tokens_accepted_total += accepted as u64;
         sequence.lookup.learn(&chosen.guess, &tokens);
         tokens.iter().for_each(|token| sequence.lookup.push(*token));

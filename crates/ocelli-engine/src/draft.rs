@@ -10,7 +10,7 @@
 use ocelli_text::Piece;
 
 use crate::isolate::guarded;
-use crate::{Engine, Plan, STEP_ROWS};
+use crate::{Engine, Plan, STEP_ROWS, SequenceId};
 
 /// Most guessed rows of a step: the logits of all are held at once.
 pub(crate) const DRAFT_ROWS: usize = 16;
@@ -39,39 +39,43 @@ impl Engine {
     /// rows of the step.
     pub(crate) fn draft(&mut self, plan: &Plan) {
         let prompt_rows = plan.prompt_rows();
-        let rows = STEP_ROWS.saturating_sub(prompt_rows + plan.generating.len());
-        let mut chances = Vec::with_capacity(plan.generating.len());
-        for id in &plan.generating {
-            let Some(sequence) = self.sequences.get_mut(id) else {
-                chances.push(Vec::new());
-                continue;
-            };
-            // The last token of an answer needs no row.
-            let most = self.draft_tokens.0.min(sequence.answer.left().max(1) - 1);
-            if most == 0 {
-                chances.push(Vec::new());
-                continue;
-            }
-            let forced = guarded(|| sequence.answer.forced()).unwrap_or_default();
-            let forced = match forced.is_empty() {
-                true => Vec::new(),
-                false => self.model.tokenizer.encode(&[Piece::user(forced)]),
-            };
-            sequence.guess = sequence.lookup.guess(&forced, most);
-            chances.push(sequence.lookup.chances(&sequence.guess));
-        }
         let step = Worth {
             tokens: plan.generating.len() as f32,
             time: self.tempo.relative(prompt_rows),
             row: self.tempo.draft_row(),
         };
+        if !step.gains_by(1.0) {
+            return;
+        }
+        let rows = STEP_ROWS.saturating_sub(prompt_rows + plan.generating.len());
+        let guess = |id: &SequenceId| self.guess(*id).unwrap_or_default();
+        let chances: Vec<Vec<f32>> = plan.generating.iter().map(guess).collect();
         let shares = share(&chances, step, rows.min(DRAFT_ROWS));
         for (id, rows) in plan.generating.iter().zip(shares) {
             if let Some(sequence) = self.sequences.get_mut(id) {
                 sequence.guess.rows = rows;
-                self.counts.draft_tokens_total += rows as u64;
             }
         }
+    }
+
+    /// Guesses what comes behind a sequence, and how likely that is: see [`Lookup::chances`].
+    ///
+    /// [`Lookup::chances`]: crate::lookup::Lookup::chances
+    fn guess(&mut self, id: SequenceId) -> Option<Vec<f32>> {
+        let sequence = self.sequences.get_mut(&id)?;
+        // The last token of an answer needs no row.
+        let left = sequence.answer.left().checked_sub(1)?;
+        let most = self.draft_tokens.0.min(left);
+        if most == 0 {
+            return None;
+        }
+        let forced = guarded(|| sequence.answer.forced()).unwrap_or_default();
+        let forced = match forced.is_empty() {
+            true => Vec::new(),
+            false => self.model.tokenizer.encode(&[Piece::user(forced)]),
+        };
+        sequence.guess = sequence.lookup.guess(&forced, most);
+        Some(sequence.lookup.chances(&sequence.guess))
     }
 
     /// Forgets the guesses of a step that is run again.
@@ -101,6 +105,13 @@ struct Worth {
     row: f32,
 }
 
+impl Worth {
+    /// True when a row whose guess has this chance raises the tokens per time.
+    fn gains_by(&self, chance: f32) -> bool {
+        chance * self.time > self.row * self.tokens
+    }
+}
+
 /// How many guessed rows each sequence gets, of `most`: the likeliest ones, as long as each raises the
 /// tokens per time. `chances` are, for each sequence, those that a row's guess is right, never growing.
 fn share(chances: &[Vec<f32>], mut step: Worth, most: usize) -> Vec<usize> {
@@ -111,7 +122,7 @@ fn share(chances: &[Vec<f32>], mut step: Worth, most: usize) -> Vec<usize> {
         let Some((index, chance)) = best.max_by(|(_, a), (_, b)| a.total_cmp(b)) else {
             break;
         };
-        if chance * step.time <= step.row * step.tokens {
+        if !step.gains_by(chance) {
             break;
         }
         shares[index] += 1;
