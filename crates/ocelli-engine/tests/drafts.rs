@@ -161,6 +161,37 @@ fn answers_of_a_form_stay_what_they_are() {
 }
 
 #[test]
+fn answers_with_control_tokens_stay_what_they_are() {
+    let bench = Bench::of("qwen2vl", Arc::new(cpu(2)));
+    let tool = json!({"type": "function", "function": {"name": "find_it", "parameters": {
+        "type": "object",
+        "properties": {"place": {"enum": ["here", "there"]}},
+        "required": ["place"],
+    }}});
+    let lark = "start: (<|box_start|> \"the box\" <|box_end|>){3}";
+    let sources = [
+        GrammarSource::Boxes,
+        GrammarSource::ToolCalls(vec![tool]),
+        GrammarSource::Grammar(lark.to_owned()),
+    ];
+    let grammars = Grammars::new(Arc::clone(&bench.model));
+    let mut requests = Vec::new();
+    for source in &sources {
+        let grammar = grammars.compile(source).unwrap();
+        for seed in 0..8 {
+            let mut request = bench.request("Where is it?", None);
+            request.grammar = Some(grammar.clone());
+            request.max_tokens = 90;
+            request.repetition = None;
+            request.sampling.seed = seed;
+            request.sampling.temperature = 1.0;
+            requests.push(request);
+        }
+    }
+    check(&bench, &requests, 0, "with control tokens");
+}
+
+#[test]
 fn every_text_model_answers_as_without_guesses_in_every_cache() {
     let backend: Arc<dyn Backend> = Arc::new(cpu(2));
     let mut accepted_by_all = 0;

@@ -8,11 +8,13 @@ use crate::Error;
 /// Where an answer is in its grammar.
 pub(crate) struct Follow {
     matcher: Matcher,
+    /// Whether no control token is part of it.
+    is_text: bool,
 }
 
 impl Follow {
-    pub(super) fn new(matcher: Matcher) -> Self {
-        Self { matcher }
+    pub(super) fn new(matcher: Matcher, is_text: bool) -> Self {
+        Self { matcher, is_text }
     }
 
     /// Takes every token away that must not come now (`-inf`), but not `also`. False when none is left.
@@ -46,9 +48,13 @@ impl Follow {
         }
     }
 
-    /// What has to follow, whatever is chosen: bytes, not tokens.
+    /// What has to follow, whatever is chosen: bytes, not tokens. Nothing where control tokens may
+    /// come: the matcher takes forced ones as if they had come, and then lets none follow.
     pub(crate) fn forced(&mut self) -> Vec<u8> {
-        self.matcher.compute_ff_bytes()
+        match self.is_text {
+            true => self.matcher.compute_ff_bytes(),
+            false => Vec::new(),
+        }
     }
 
     /// True when the answer could end here.

@@ -4,6 +4,7 @@
 //! memory, and refuses what it cannot enforce: an answer is never less bound than was asked. What comes
 //! out, a [`Grammar`], says before each token which tokens may come.
 
+mod boxes;
 mod cache;
 mod closed;
 mod follow;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use llguidance::{Matcher, ParserFactory};
+use ocelli_image::boxes::Convention;
 use ocelli_text::Tokenizer;
 
 use crate::{Error, Model};
@@ -44,6 +46,8 @@ pub struct Grammar {
     matcher: Arc<Mutex<Matcher>>,
     /// A copy for the first answer, so that the engine's thread need not make it.
     ready: Arc<Mutex<Option<Matcher>>>,
+    /// Whether no control token is part of it.
+    is_text: bool,
 }
 
 impl std::fmt::Debug for Grammar {
@@ -60,7 +64,7 @@ impl Grammar {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        Follow::new(ready.unwrap_or_else(|| self.copy()))
+        Follow::new(ready.unwrap_or_else(|| self.copy()), self.is_text)
     }
 
     fn copy(&self) -> Matcher {
@@ -73,6 +77,7 @@ impl Grammar {
         Self {
             matcher: Arc::clone(&self.matcher),
             ready: Arc::new(Mutex::new(Some(self.copy()))),
+            is_text: self.is_text,
         }
     }
 }
@@ -191,10 +196,12 @@ impl Shared {
     }
 
     fn compile(&self, source: &GrammarSource) -> Result<Grammar, Error> {
-        let matcher = compile(self.factory()?, source, &self.model.tokenizer)?;
+        let convention = self.model.join.and_then(|join| join.boxes);
+        let matcher = compile(self.factory()?, source, &self.model.tokenizer, convention)?;
         Ok(Grammar {
             matcher: Arc::new(Mutex::new(matcher)),
             ready: Arc::default(),
+            is_text: source.is_text(convention),
         })
     }
 }
@@ -203,9 +210,10 @@ fn compile(
     factory: &ParserFactory,
     source: &GrammarSource,
     tokenizer: &Tokenizer,
+    convention: Option<Convention>,
 ) -> Result<Matcher, Error> {
     let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let parser = factory.create_parser(source.top_level(tokenizer)?);
+        let parser = factory.create_parser(source.top_level(tokenizer, convention)?);
         let mut matcher = Matcher::new(parser);
         if let Some(error) = matcher.get_error() {
             return Err(error);

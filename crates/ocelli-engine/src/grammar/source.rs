@@ -1,10 +1,11 @@
 //! What a request may ask of an answer's form, checked before it is compiled.
 
 use llguidance::api::TopLevelGrammar;
+use ocelli_image::boxes::Convention;
 use ocelli_text::Tokenizer;
 use serde_json::{Value, json};
 
-use super::{closed, gbnf, schema, tools};
+use super::{boxes, closed, gbnf, schema, tools};
 use crate::Error;
 
 /// Longest schema, expression or grammar, in bytes.
@@ -29,6 +30,9 @@ pub enum GrammarSource {
     /// Calls of these tools and nothing else, at least one, as a [`ocelli_text::ToolCallParser`] reads
     /// them: JSON between `<tool_call>` marks. Tools are JSON schemas in OpenAI's form.
     ToolCalls(Vec<Value>),
+    /// Boxes and their names, as the model's family was trained to write them: a list in JSON of
+    /// `bbox_2d` and `label`, or Qwen2-VL's control tokens. Refused for other families.
+    Boxes,
 }
 
 impl GrammarSource {
@@ -39,14 +43,25 @@ impl GrammarSource {
             Self::JsonSchema(schema) => format!("s{schema}"),
             Self::Regex(text) => format!("r{text}"),
             Self::Grammar(text) => format!("g{text}"),
+            Self::Boxes => "b".to_owned(),
             Self::ToolCalls(tools) => format!("t{}", Value::Array(tools.clone())),
+        }
+    }
+
+    /// True when no control token can be part of the answer, as far as that can be told at a glance.
+    pub(super) fn is_text(&self, convention: Option<Convention>) -> bool {
+        match self {
+            Self::JsonObject | Self::JsonSchema(_) | Self::Regex(_) => true,
+            Self::Grammar(text) => !text.contains('<'),
+            Self::ToolCalls(_) => false,
+            Self::Boxes => convention != Some(Convention::Tagged1000),
         }
     }
 
     /// Refuses what is too large or can be seen to be wrong, in time linear in its size.
     pub(super) fn check(&self) -> Result<(), Error> {
         match self {
-            Self::JsonObject => Ok(()),
+            Self::JsonObject | Self::Boxes => Ok(()),
             Self::JsonSchema(schema) => schema::check(schema),
             Self::Regex(text) => check_size("regex", text),
             Self::Grammar(text) => check_size("grammar", text),
@@ -54,11 +69,16 @@ impl GrammarSource {
         }
     }
 
-    /// What the compiler takes.
+    /// What the compiler takes; the model's family writes boxes like this, if it writes any.
     ///
     /// # Errors
-    /// When a grammar in GBNF cannot be put in Lark's notation, or tools are not as they must be.
-    pub(super) fn top_level(&self, tokenizer: &Tokenizer) -> Result<TopLevelGrammar, String> {
+    /// When a grammar in GBNF cannot be put in Lark's notation, tools are not as they must be, or the
+    /// model's family writes no boxes.
+    pub(super) fn top_level(
+        &self,
+        tokenizer: &Tokenizer,
+        convention: Option<Convention>,
+    ) -> Result<TopLevelGrammar, String> {
         let of_schema =
             |schema: &Value| TopLevelGrammar::from_json_schema(with_our_options(schema.clone()));
         Ok(match self {
@@ -69,6 +89,13 @@ impl GrammarSource {
                 TopLevelGrammar::from_lark(gbnf::to_lark(text)?)
             }
             Self::Grammar(text) => TopLevelGrammar::from_lark(text.clone()),
+            Self::Boxes => {
+                let convention = convention.ok_or("models of this family write no boxes")?;
+                match boxes::source(convention) {
+                    boxes::Source::Schema(schema) => of_schema(&schema),
+                    boxes::Source::Lark(text) => TopLevelGrammar::from_lark(text),
+                }
+            }
             Self::ToolCalls(tools) => {
                 let schema = tools::schema(tools).map_err(|error| error.to_string())?;
                 TopLevelGrammar::from_lark(tools::lark(tokenizer, &with_our_options(schema)))

@@ -36,7 +36,7 @@ fn sentence_piece() -> Tokenizer {
 fn allowed(tokenizer: &Tokenizer, regex: &str, before: &[&str]) -> Vec<String> {
     let factory = factory(tokenizer).unwrap();
     let source = GrammarSource::Regex(regex.to_owned());
-    let mut follow = Follow::new(compile(&factory, &source, tokenizer).unwrap());
+    let mut follow = Follow::new(compile(&factory, &source, tokenizer, None).unwrap(), true);
     for token in before {
         follow.push(tokenizer.token_id(token).unwrap()).unwrap();
     }

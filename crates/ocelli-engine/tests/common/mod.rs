@@ -43,7 +43,12 @@ impl Bench {
 
     /// On any backend.
     pub(crate) fn on(backend: Arc<dyn Backend>) -> Self {
-        let suite = Suite::load("qwen3vl");
+        Self::of("qwen3vl", backend)
+    }
+
+    /// The model of a suite, on any backend.
+    pub(crate) fn of(suite: &str, backend: Arc<dyn Backend>) -> Self {
+        let suite = Suite::load(suite);
         let text = Gguf::open(&suite.text).unwrap();
         let projector = Gguf::open(suite.mmproj.as_ref().unwrap()).unwrap();
         let vision = load_vision(&projector, backend.as_ref(), &|_| {}).unwrap();
