@@ -10,29 +10,26 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ocelli::{Answer, FinishReason, GrammarSource, ImageSource, Model, Part, Request, Video};
+use ocelli::{ImageSource, Model, Part, Request, Video};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::args::{BatchArgs, Precision};
 use crate::failure::{Code, Failure, one_line};
+use crate::form::Form;
 use crate::load::load;
 use crate::output::{self, counted};
 use crate::pictures::{expand, is_video, name, walk};
-use crate::prompt::{conversation, file, utf8};
+use crate::prompt::conversation;
 use crate::rows::{Rows, Written, error_code};
-
-/// Most bytes of a file with a schema; what a grammar may have is less.
-const SCHEMA_BYTES: u64 = 16 << 20;
 
 /// Runs the command.
 ///
 /// # Errors
 /// When there is nothing to do, the file of answers cannot be used, or some pictures failed.
 pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
-    let schema = args.schema.as_deref().map(Schema::read).transpose()?;
+    let form = Form::read(&args.answer)?;
     let pictures = pictures(&args.inputs)?;
-    let written = Written::read(args, schema.as_ref())?;
+    let written = Written::read(args, form.as_ref())?;
     let open: Vec<&PathBuf> = pictures
         .iter()
         .filter(|p| !written.done.contains_key(&name(p)))
@@ -51,15 +48,15 @@ pub(crate) fn batch(args: &BatchArgs) -> Result<(), Failure> {
         return failures.end(pictures.len(), &args.out);
     }
     let mut model = load(&args.model, Precision::Auto)?;
-    if let Some(schema) = &schema {
-        schema.check(&model)?;
+    if let Some(form) = &form {
+        form.check(&model)?;
     }
     let mut rows = Rows::open(&args.out, &written)?;
     let bar = bar(pictures.len(), kept);
     let mut done = 0;
     for picture in open {
         bar.set_message(one_line(&name(picture)));
-        let row = answer(&mut model, args, schema.as_ref(), picture)?;
+        let row = answer(&mut model, args, form.as_ref(), picture)?;
         match error_code(&row) {
             Some(code) => failures.add(code),
             None => done += 1,
@@ -121,7 +118,7 @@ impl Failures {
 fn answer(
     model: &mut Model,
     args: &BatchArgs,
-    schema: Option<&Schema>,
+    form: Option<&Form>,
     picture: &Path,
 ) -> Result<Value, Failure> {
     let medium = match is_video(picture) {
@@ -138,13 +135,13 @@ fn answer(
         max_tokens: args.answer.max_tokens,
         stop: args.answer.stop_strings()?,
         pan_and_scan: args.answer.pan_and_scan,
-        grammar: schema.map(|schema| schema.grammar.clone()),
+        grammar: form.map(|form| form.source.clone()),
         ..Request::from_messages(messages)
     };
     let asked = model.ask_with(request, &mut |_| ControlFlow::Continue(()));
     let mut row = json!({"image": name(picture), "prompt": args.prompt});
-    if let Some(schema) = schema {
-        row["schema"] = json!(schema.digest);
+    if let Some(form) = form {
+        row["schema"] = json!(form.digest);
     }
     match asked {
         Ok(answer) => {
@@ -152,7 +149,7 @@ fn answer(
             if let (Value::Object(row), Value::Object(told)) = (&mut row, told) {
                 row.extend(told);
             }
-            match schema.map(|schema| schema.value(&answer)) {
+            match form.and_then(|form| form.value(&answer)) {
                 None => {}
                 Some(Ok(value)) => row["json"] = value,
                 Some(Err(failure)) => row["error"] = error_json(&failure),
@@ -171,55 +168,6 @@ fn answer(
 
 fn error_json(failure: &Failure) -> Value {
     json!({"message": failure.message(), "code": failure.code()})
-}
-
-/// What answers are bound to.
-pub(crate) struct Schema {
-    path: PathBuf,
-    grammar: GrammarSource,
-    /// Tells schemas apart in the file of answers.
-    pub(crate) digest: String,
-}
-
-impl Schema {
-    /// Reads a file.
-    fn read(path: &Path) -> Result<Self, Failure> {
-        let text = utf8(file(path, SCHEMA_BYTES)?, "--schema")?;
-        let schema: Value = serde_json::from_str(&text).map_err(|error| {
-            let path = path.display();
-            Failure::usage(format_args!("--schema {path}: found no JSON: {error}"))
-        })?;
-        let digest = Sha256::digest(schema.to_string());
-        Ok(Self {
-            path: path.to_owned(),
-            grammar: GrammarSource::JsonSchema(schema),
-            digest: digest[..8].iter().map(|b| format!("{b:02x}")).collect(),
-        })
-    }
-
-    /// Refuses what answers cannot be bound to.
-    fn check(&self, model: &Model) -> Result<(), Failure> {
-        model.check_grammar(&self.grammar).map_err(|error| {
-            let path = self.path.display();
-            Failure::usage(format_args!("--schema {path}: {error}"))
-        })
-    }
-
-    /// The value that an answer is. Every token was one that the schema allows, so only an answer
-    /// that did not come to its end is none.
-    fn value(&self, answer: &Answer) -> Result<Value, Failure> {
-        let found = match serde_json::from_str(&answer.text) {
-            Ok(value) if answer.finish_reason == FinishReason::Stop => return Ok(value),
-            _ => answer.usage.completion_tokens,
-        };
-        let path = self.path.display();
-        Err(Failure::new(
-            Code::Check,
-            format_args!(
-                "answer: found {found} tokens that are no whole value, need JSON by {path}. Raise --max-tokens"
-            ),
-        ))
-    }
 }
 
 fn bar(total: usize, done: usize) -> ProgressBar {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::RunArgs;
 use crate::failure::{Code, Failure};
+use crate::form::Form;
 use crate::interrupt::Interrupt;
 use crate::output::{self, Output};
 use crate::prompt::user_turn;
@@ -28,6 +29,7 @@ A line that ends with \\ continues on the next one. Ctrl-C stops an answer.";
 pub(crate) struct Chat<'a> {
     model: Model,
     args: &'a RunArgs,
+    form: Option<Form>,
     interrupt: &'a Interrupt,
     editor: DefaultEditor,
     messages: Vec<Message>,
@@ -90,6 +92,7 @@ impl<'a> Chat<'a> {
     pub(crate) fn new(
         model: Model,
         args: &'a RunArgs,
+        form: Option<Form>,
         interrupt: &'a Interrupt,
     ) -> Result<Self, Failure> {
         // Standard output may be a file: the line editor then uses the terminal itself.
@@ -105,6 +108,7 @@ impl<'a> Chat<'a> {
         Ok(Self {
             model,
             args,
+            form,
             interrupt,
             editor,
             messages: Vec::new(),
@@ -210,7 +214,12 @@ impl<'a> Chat<'a> {
     fn answer(&mut self, text: &str) -> ControlFlow<Result<(), Failure>> {
         let media = self.media.clone();
         self.messages.push(user_turn(media, text.to_owned()));
-        let request = match run::request(&self.model, &self.args.answer, self.messages.clone()) {
+        let request = match run::request(
+            &self.model,
+            &self.args.answer,
+            self.form.as_ref(),
+            self.messages.clone(),
+        ) {
             Ok(request) => request,
             Err(failure) => return ControlFlow::Break(Err(failure)),
         };

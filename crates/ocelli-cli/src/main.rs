@@ -9,6 +9,7 @@ mod batch;
 mod bench;
 mod chat;
 mod failure;
+mod form;
 mod history;
 mod inspect;
 mod interrupt;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::args::BatchArgs;
-use crate::batch::Schema;
 use crate::failure::{Code, Failure};
+use crate::form::Form;
 
 /// What an earlier run left in the file of answers.
 pub(crate) struct Written {
@@ -22,7 +22,7 @@ pub(crate) struct Written {
 
 impl Written {
     /// Reads the file if there is one, and changes nothing.
-    pub(crate) fn read(args: &BatchArgs, schema: Option<&Schema>) -> Result<Self, Failure> {
+    pub(crate) fn read(args: &BatchArgs, form: Option<&Form>) -> Result<Self, Failure> {
         // Devices and pipes cannot be gone on with, and some never end.
         if std::fs::metadata(&args.out).is_ok_and(|found| !found.is_file()) {
             return Err(Failure::usage(format_args!(
@@ -44,7 +44,7 @@ impl Written {
         let mut done = HashMap::new();
         for (index, line) in bytes[..whole].split(|b| *b == b'\n').enumerate() {
             if !line.is_empty() {
-                let (image, error) = read_row(line, (args, schema), index + 1)?;
+                let (image, error) = read_row(line, (args, form), index + 1)?;
                 done.insert(image, error);
             }
         }
@@ -104,7 +104,7 @@ impl Rows {
 /// The picture that a line is about, and the code of its error.
 fn read_row(
     line: &[u8],
-    (args, schema): (&BatchArgs, Option<&Schema>),
+    (args, form): (&BatchArgs, Option<&Form>),
     number: usize,
 ) -> Result<(String, Option<u64>), Failure> {
     let wrong = |found: &str| {
@@ -119,7 +119,7 @@ fn read_row(
     if row.get("prompt").and_then(Value::as_str) != Some(args.prompt.as_str()) {
         return Err(wrong("another prompt"));
     }
-    let digest = schema.map(|schema| schema.digest.as_str());
+    let digest = form.map(|form| form.digest.as_str());
     if row.get("schema").and_then(Value::as_str) != digest {
         return Err(wrong("another schema"));
     }

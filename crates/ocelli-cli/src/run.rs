@@ -8,6 +8,7 @@ use ocelli::{Answer, Event, ImageSource, Message, Model, Part, Request};
 use crate::args::{AnswerArgs, Precision, RunArgs};
 use crate::chat::Chat;
 use crate::failure::Failure;
+use crate::form::Form;
 use crate::interrupt::Interrupt;
 use crate::load::{load, report_assumed};
 use crate::output::{self, Output, counted, refuse_bad_target};
@@ -22,13 +23,14 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Failure> 
     // Everything that can be wrong with the command line is found before the model is loaded.
     args.model.source()?;
     args.answer.stop_strings()?;
+    let form = Form::read(&args.answer)?;
     if let Some(path) = &args.draw {
         refuse_bad_target("--draw", path)?;
     }
     match prompt::task(args)? {
         Task::Answer(messages) => {
-            let mut model = open(args)?;
-            answer(&mut model, args, messages)
+            let mut model = open(args, form.as_ref())?;
+            answer(&mut model, args, form.as_ref(), messages)
         }
         Task::Chat(media) => {
             if args.json {
@@ -36,14 +38,17 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Failure> 
                     "--json: found no prompt, need one: a chat has no JSON form",
                 ));
             }
-            let model = open(args)?;
-            Chat::new(model, args, interrupt)?.talk(media)
+            let model = open(args, form.as_ref())?;
+            Chat::new(model, args, form, interrupt)?.talk(media)
         }
     }
 }
 
-fn open(args: &RunArgs) -> Result<Model, Failure> {
+fn open(args: &RunArgs, form: Option<&Form>) -> Result<Model, Failure> {
     let model = load(&args.model, Precision::Auto)?;
+    if let Some(form) = form {
+        form.check(&model)?;
+    }
     if args.verbose {
         report_assumed(&model);
     }
@@ -57,6 +62,7 @@ fn open(args: &RunArgs) -> Result<Model, Failure> {
 pub(crate) fn request(
     model: &Model,
     args: &AnswerArgs,
+    form: Option<&Form>,
     messages: Vec<Message>,
 ) -> Result<Request, Failure> {
     Ok(Request {
@@ -64,11 +70,17 @@ pub(crate) fn request(
         max_tokens: args.max_tokens,
         stop: args.stop_strings()?,
         pan_and_scan: args.pan_and_scan,
+        grammar: form.map(|form| form.source.clone()),
         ..Request::from_messages(messages)
     })
 }
 
-fn answer(model: &mut Model, args: &RunArgs, messages: Vec<Message>) -> Result<(), Failure> {
+fn answer(
+    model: &mut Model,
+    args: &RunArgs,
+    form: Option<&Form>,
+    messages: Vec<Message>,
+) -> Result<(), Failure> {
     let mut parts = messages.iter().rev().flat_map(|m| m.parts.iter().rev());
     let last = parts.find_map(|part| match part {
         Part::Image(source) => Some(source.clone()),
@@ -79,7 +91,7 @@ fn answer(model: &mut Model, args: &RunArgs, messages: Vec<Message>) -> Result<(
             "--draw: found no picture, need one with --image",
         ));
     }
-    let request = request(model, &args.answer, messages)?;
+    let request = request(model, &args.answer, form, messages)?;
     let mut output = Output::new();
     let answer = if args.json {
         let mut progress = Progress::new();
@@ -87,8 +99,11 @@ fn answer(model: &mut Model, args: &RunArgs, messages: Vec<Message>) -> Result<(
             progress.event(&event);
             ControlFlow::Continue(())
         })?;
-        let name = model.name().to_owned();
-        output.text(&format!("{:#}\n", output::answer_json(&name, &answer)));
+        let mut told = output::answer_json(model.name(), &answer);
+        if let Some(Ok(value)) = form.and_then(|form| form.value(&answer)) {
+            told["json"] = value;
+        }
+        output.text(&format!("{told:#}\n"));
         answer
     } else {
         stream(model, request, &mut output, &mut || {
@@ -107,7 +122,11 @@ fn answer(model: &mut Model, args: &RunArgs, messages: Vec<Message>) -> Result<(
         );
         eprintln!("{}", output::report(&answer));
     }
-    output.finish()
+    output.finish()?;
+    match form.and_then(|form| form.value(&answer)) {
+        Some(Err(failure)) => Err(failure),
+        Some(Ok(_)) | None => Ok(()),
+    }
 }
 
 /// Writes the picture with what the answer located on it.

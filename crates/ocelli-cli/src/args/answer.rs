@@ -1,6 +1,7 @@
 //! Flags about the answer: its length, how tokens are chosen, what ends it.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::path::PathBuf;
 
 use clap::Args;
 use ocelli::Sampling;
@@ -29,6 +30,14 @@ pub(crate) struct AnswerArgs {
     /// Also show crops of long pictures, for models that were trained for it (Gemma 3)
     #[arg(long, help_heading = ANSWER)]
     pub(crate) pan_and_scan: bool,
+
+    /// JSON schema that the answer must follow; JSON output then also has the parsed answer as "json"
+    #[arg(long, value_name = "FILE", help_heading = ANSWER)]
+    pub(crate) schema: Option<PathBuf>,
+
+    /// Bind the answer to boxes and their names, as the model's family was trained to write them
+    #[arg(long, conflicts_with = "schema", help_heading = ANSWER)]
+    pub(crate) boxes: bool,
 
     /// Randomness: divides the logits; 0 always takes the most likely token
     #[arg(
@@ -130,6 +139,8 @@ impl AnswerArgs {
             ("--frequency-penalty", self.frequency_penalty.is_some()),
             ("--seed", self.seed.is_some()),
             ("--stop", !self.stop.is_empty()),
+            ("--schema", self.schema.is_some()),
+            ("--boxes", self.boxes),
         ]
         .into_iter()
         .filter_map(|(name, is_given)| is_given.then_some(name))

@@ -23,10 +23,6 @@ pub(crate) struct BatchArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 
-    /// JSON schema that every answer must follow; lines then also have the parsed answer as "json"
-    #[arg(long, value_name = "FILE")]
-    pub(crate) schema: Option<PathBuf>,
-
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
@@ -39,6 +35,7 @@ Examples:
   ocelli batch scans --prompt \"Read the text.\" --out texts.jsonl
   ocelli batch 'photos/**/*.jpg' -m model.gguf -p \"Describe it.\" -o out.jsonl
   ocelli batch bills -p \"Read the bill.\" --schema bill.json -o bills.jsonl
+  ocelli batch photos -p \"Find every person.\" --boxes -o people.jsonl
 
 A picture that cannot be read gets a line with \"error\" and the others go on; the
 exit code is then 6. After a crash or a kill, run the same command again: it

@@ -143,7 +143,8 @@ fn definition() -> clap::Command {
 /// their help is shorter without those that change nothing.
 fn without_ignored_flags(command: clap::Command) -> clap::Command {
     command.mut_args(|argument| {
-        let changes_nothing = ["max_tokens", "stop"].contains(&argument.get_id().as_str())
+        let changes_nothing = ["max_tokens", "stop", "schema", "boxes"]
+            .contains(&argument.get_id().as_str())
             || argument.get_help_heading() == Some(answer::SAMPLING);
         argument.hide(changes_nothing)
     })

@@ -237,11 +237,12 @@ pub(super) fn response_format(fields: &Fields<'_>) -> Result<Option<GrammarSourc
             let value = inner.get("schema").unwrap_or(&Value::Null);
             schema(value, &fields.place("json_schema.schema")).map(Some)
         }
+        Some("boxes") => Ok(Some(GrammarSource::Boxes)),
         Some("regex") => Ok(Some(GrammarSource::Regex(text("pattern")?))),
         Some("grammar") => Ok(Some(GrammarSource::Grammar(text("grammar")?))),
         Some(other) => {
             let other: String = other.escape_default().take(64).collect();
-            let need = "need text, json_object, json_schema, regex or grammar";
+            let need = "need text, json_object, json_schema, boxes, regex or grammar";
             Err(fields.wrong("type", format_args!("'{other}' is unknown, {need}")))
         }
     }

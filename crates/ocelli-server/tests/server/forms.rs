@@ -4,7 +4,24 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{CHAT, Reply, Server, content, text_chat};
+use crate::client::{CHAT, Reply, Server, content, picture_chat, text_chat};
+
+#[test]
+fn an_answer_can_be_bound_to_boxes_in_the_pixels_of_the_picture() {
+    let server = Server::start();
+    let mut chat = picture_chat("Where is the large orange ring?");
+    chat["response_format"] = json!({"type": "boxes"});
+    chat["max_tokens"] = json!(200);
+    let answer = server.post(CHAT, &chat).ok();
+    let list: Vec<Value> = serde_json::from_str(content(&answer)).unwrap();
+    let corners = list[0]["bbox_2d"].as_array().unwrap();
+    assert_eq!(corners.len(), 4, "{answer}");
+    let found = &answer["choices"][0]["message"]["boxes"][0];
+    let width = answer["usage"]["images"][0]["width"].as_f64().unwrap();
+    let right = corners[2].as_f64().unwrap() * width / 1000.0;
+    assert_eq!(found["box"][2].as_f64().unwrap(), right, "{answer}");
+    assert_eq!(found["label"], list[0]["label"]);
+}
 
 #[track_caller]
 fn expect(reply: &Reply, code: &str, message: &str) {
