@@ -19,6 +19,8 @@ pub(super) const NUMBER: Classes = 1 << 4;
 pub(super) const SPACE: Classes = 1 << 5;
 /// `\p{P}`
 pub(super) const PUNCTUATION: Classes = 1 << 6;
+/// `\p{S}`
+pub(super) const SYMBOL: Classes = 1 << 7;
 /// `\p{L}`
 pub(super) const LETTER: Classes = UPPER | LOWER | CASELESS;
 
@@ -31,7 +33,7 @@ const ASCII: [Classes; 128] = {
             b'a'..=b'z' => LOWER,
             b'0'..=b'9' => NUMBER,
             b'\t'..=b'\r' | b' ' => SPACE,
-            b'$' | b'+' | b'<' | b'=' | b'>' | b'^' | b'`' | b'|' | b'~' => 0,
+            b'$' | b'+' | b'<' | b'=' | b'>' | b'^' | b'`' | b'|' | b'~' => SYMBOL,
             b'!'..=b'~' => PUNCTUATION,
             _ => 0,
         };
@@ -57,6 +59,10 @@ fn class_of(character: char) -> Classes {
         | Category::InitialPunctuation
         | Category::FinalPunctuation
         | Category::OtherPunctuation => PUNCTUATION,
+        Category::MathSymbol
+        | Category::CurrencySymbol
+        | Category::ModifierSymbol
+        | Category::OtherSymbol => SYMBOL,
         _ => 0,
     }
 }
@@ -69,6 +75,11 @@ pub(super) fn next(text: &str, at: usize) -> Option<(Classes, usize)> {
     }
     let character = text[at..].chars().next()?;
     Some((class_of(character), at + character.len_utf8()))
+}
+
+/// `\d`
+pub(super) fn is_decimal(character: char) -> bool {
+    get_general_category(character) == Category::DecimalNumber
 }
 
 /// Whether there is a character at `at` and it has one of `classes`.

@@ -1,4 +1,5 @@
-//! The splitting rules, written as scanners: each gives the end of the piece that starts at a byte.
+//! The rules that split a whole text, written as scanners: each gives the end of the piece that starts
+//! at a byte. Not the small steps that come before or after them (`steps.rs`).
 //!
 //! Each rule is the hand-written form of the regular expression in its doc. Alternatives are tried
 //! in the order of the expression. No scanner looks further ahead than a small multiple of what it
@@ -6,8 +7,8 @@
 //! (`\s*[\r\n]+` and `\s+(?!\S)` on long runs).
 
 use super::class::{
-    CASELESS, Classes, LETTER, LOWER, MARK, NUMBER, SPACE, UPPER, is, is_not, next, run, run_bytes,
-    run_not,
+    CASELESS, Classes, LETTER, LOWER, MARK, NUMBER, PUNCTUATION, SPACE, SYMBOL, UPPER, is, is_not,
+    next, run, run_bytes, run_not,
 };
 
 /// What differs between the rules of the newer byte-level tokenizers.
@@ -17,17 +18,43 @@ pub(super) struct Words {
     pub(super) digits: usize,
     /// Classes that make up a word, beyond letters.
     pub(super) marks: Classes,
+    /// Whether English contractions are pieces of their own.
+    pub(super) contractions: Contractions,
+    /// Whether symbols take the line breaks behind them.
+    pub(super) symbols: Symbols,
 }
 
-/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}marks]+|\p{N}{1,digits}|
-/// ?[^\s\p{L}marks\p{N}]+[\r\n]*|` then [`whitespace`].
+/// What becomes of `'s` and the like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Contractions {
+    Split,
+    Joined,
+}
+
+/// The alternative of [`words`] for what is neither word, number nor white space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Symbols {
+    /// ` ?[^\s\p{L}marks\p{N}]+[\r\n]*`
+    WithBreaks,
+    /// ` ?[^\s\p{L}marks\p{N}\r\n]+`
+    Alone,
+}
+
+/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}marks]+|\p{N}{1,digits}|symbols|`
+/// then [`whitespace`].
 pub(super) fn words(text: &str, at: usize, rule: Words) -> usize {
-    contraction(text, at, Case::Folded)
+    let splits = rule.contractions == Contractions::Split;
+    let contracted = splits.then(|| contraction(text, at, Case::Folded));
+    contracted
+        .flatten()
         .or_else(|| word(text, at, LETTER | rule.marks))
         .or_else(|| digits(text, at, rule.digits))
         .or_else(|| {
-            symbols(text, at, SPACE | LETTER | NUMBER | rule.marks)
-                .map(|end| run_bytes(text, end, b"\r\n"))
+            let end = symbols(text, at, SPACE | LETTER | NUMBER | rule.marks)?;
+            Some(match rule.symbols {
+                Symbols::WithBreaks => run_bytes(text, end, b"\r\n"),
+                Symbols::Alone => end,
+            })
         })
         .unwrap_or_else(|| whitespace(text, at))
 }
@@ -63,6 +90,52 @@ pub(super) fn gpt2(text: &str, at: usize) -> usize {
         .or_else(|| spaced(NUMBER))
         .or_else(|| symbols(text, at, SPACE | LETTER | NUMBER))
         .unwrap_or_else(|| spaces(text, at, run(text, at, SPACE)))
+}
+
+/// Where line breaks go in DeepSeek's rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Breaks {
+    /// ` ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+`
+    Joined,
+    /// ` ?[\p{P}\p{S}]+|[\r\n]`
+    Single,
+}
+
+/// ``[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|breaks|\s+(?!\S)|\s+``. Numbers
+/// were cut out before; control characters match nothing.
+pub(super) fn deepseek(text: &str, at: usize, breaks: Breaks) -> Option<usize> {
+    const WORD: Classes = LETTER | MARK;
+    let bytes = text.as_bytes();
+    let (class, after) = next(text, at)?;
+    let is_ascii_letter = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphabetic);
+    if bytes[at].is_ascii_punctuation() && is_ascii_letter(after) {
+        let letters = bytes[after..]
+            .iter()
+            .take_while(|b| b.is_ascii_alphabetic());
+        return Some(after + letters.count());
+    }
+    let is_break = matches!(bytes[at], b'\r' | b'\n');
+    let is_prefix = class & (LETTER | PUNCTUATION | SYMBOL) == 0 && !is_break;
+    if is_prefix && is(text, after, WORD) {
+        return Some(run(text, after, WORD));
+    }
+    if class & WORD != 0 {
+        return Some(run(text, at, WORD));
+    }
+    let start = at + usize::from(bytes[at] == b' ');
+    if is(text, start, PUNCTUATION | SYMBOL) {
+        let end = run(text, start, PUNCTUATION | SYMBOL);
+        return Some(match breaks {
+            Breaks::Joined => run_bytes(text, end, b"\r\n"),
+            Breaks::Single => end,
+        });
+    }
+    match breaks {
+        _ if class != SPACE => None,
+        Breaks::Joined => Some(whitespace(text, at)),
+        Breaks::Single if is_break => Some(after),
+        Breaks::Single => Some(spaces(text, at, run(text, at, SPACE))),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,7 +218,7 @@ fn starts_upper(text: &str, start: usize) -> Option<usize> {
 }
 
 /// `\p{N}{1,most}`
-fn digits(text: &str, at: usize, most: usize) -> Option<usize> {
+pub(super) fn digits(text: &str, at: usize, most: usize) -> Option<usize> {
     let mut end = at;
     for _ in 0..most {
         match next(text, end) {
