@@ -3,18 +3,25 @@
 use llguidance::Matcher;
 use llguidance::api::StopReason;
 
+use super::numbers::Numbers;
 use crate::Error;
 
 /// Where an answer is in its grammar.
 pub(crate) struct Follow {
     matcher: Matcher,
+    /// In JSON, whose numbers must end.
+    numbers: Option<Numbers>,
     /// Whether no control token is part of it.
     is_text: bool,
 }
 
 impl Follow {
-    pub(super) fn new(matcher: Matcher, is_text: bool) -> Self {
-        Self { matcher, is_text }
+    pub(super) fn new(matcher: Matcher, numbers: Option<Numbers>, is_text: bool) -> Self {
+        Self {
+            matcher,
+            numbers,
+            is_text,
+        }
     }
 
     /// Takes every token away that must not come now (`-inf`), but not `also`. False when none is left.
@@ -33,6 +40,9 @@ impl Follow {
                 *logit = f32::NEG_INFINITY;
             }
         }
+        if let Some(numbers) = &self.numbers {
+            numbers.limit(logits);
+        }
         Ok(logits.iter().any(|logit| *logit > f32::NEG_INFINITY))
     }
 
@@ -41,6 +51,9 @@ impl Follow {
     /// # Errors
     /// When the token should not have come, or following it is too expensive.
     pub(crate) fn push(&mut self, token: u32) -> Result<bool, Error> {
+        if let Some(numbers) = &mut self.numbers {
+            numbers.push(token);
+        }
         match self.matcher.consume_token(token) {
             Ok(()) if !self.matcher.is_stopped() => Ok(false),
             Ok(()) if self.matcher.stop_reason().is_ok() => Ok(true),

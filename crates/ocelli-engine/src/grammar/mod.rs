@@ -9,6 +9,7 @@ mod cache;
 mod closed;
 mod follow;
 mod gbnf;
+mod numbers;
 mod schema;
 mod source;
 mod tools;
@@ -23,6 +24,7 @@ use ocelli_text::Tokenizer;
 
 use crate::{Error, Model};
 use cache::Cache;
+use numbers::{DigitTokens, Numbers};
 use vocabulary::factory;
 
 pub(crate) use follow::Follow;
@@ -48,6 +50,8 @@ pub struct Grammar {
     ready: Arc<Mutex<Option<Matcher>>>,
     /// Whether no control token is part of it.
     is_text: bool,
+    /// In JSON, whose numbers must end.
+    digits: Option<Arc<DigitTokens>>,
 }
 
 impl std::fmt::Debug for Grammar {
@@ -64,7 +68,8 @@ impl Grammar {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        Follow::new(ready.unwrap_or_else(|| self.copy()), self.is_text)
+        let numbers = self.digits.clone().map(Numbers::new);
+        Follow::new(ready.unwrap_or_else(|| self.copy()), numbers, self.is_text)
     }
 
     fn copy(&self) -> Matcher {
@@ -78,6 +83,7 @@ impl Grammar {
             matcher: Arc::clone(&self.matcher),
             ready: Arc::new(Mutex::new(Some(self.copy()))),
             is_text: self.is_text,
+            digits: self.digits.clone(),
         }
     }
 }
@@ -90,6 +96,7 @@ pub struct Grammars {
 struct Shared {
     model: Arc<Model>,
     factory: OnceLock<Result<ParserFactory, String>>,
+    digits: OnceLock<Arc<DigitTokens>>,
     cache: Mutex<Cache<Grammar>>,
     compiling: Mutex<usize>,
     freed: Condvar,
@@ -108,6 +115,7 @@ impl Grammars {
             shared: Arc::new(Shared {
                 model,
                 factory: OnceLock::new(),
+                digits: OnceLock::new(),
                 cache: Mutex::new(Cache::new(CACHED, CACHE_BYTES)),
                 compiling: Mutex::new(0),
                 freed: Condvar::new(),
@@ -196,11 +204,15 @@ impl Shared {
     }
 
     fn compile(&self, source: &GrammarSource) -> Result<Grammar, Error> {
+        let factory = self.factory()?;
         let convention = self.model.join.and_then(|join| join.boxes);
-        let matcher = compile(self.factory()?, source, &self.model.tokenizer, convention)?;
+        let matcher = compile(factory, source, &self.model.tokenizer, convention)?;
+        let digits = || Arc::new(DigitTokens::new(factory.tok_env()));
+        let is_json = source.is_json(convention);
         Ok(Grammar {
             matcher: Arc::new(Mutex::new(matcher)),
             ready: Arc::default(),
+            digits: is_json.then(|| Arc::clone(self.digits.get_or_init(digits))),
             is_text: source.is_text(convention),
         })
     }

@@ -58,6 +58,15 @@ impl GrammarSource {
         }
     }
 
+    /// True where the answer is JSON by rules of ours, and not by the user's own.
+    pub(super) fn is_json(&self, convention: Option<Convention>) -> bool {
+        match self {
+            Self::JsonObject | Self::JsonSchema(_) | Self::ToolCalls(_) => true,
+            Self::Regex(_) | Self::Grammar(_) => false,
+            Self::Boxes => convention != Some(Convention::Tagged1000),
+        }
+    }
+
     /// Refuses what is too large or can be seen to be wrong, in time linear in its size.
     pub(super) fn check(&self) -> Result<(), Error> {
         match self {
