@@ -4,12 +4,14 @@
 //! memory, and refuses what it cannot enforce: an answer is never less bound than was asked. What comes
 //! out, a [`Grammar`], says before each token which tokens may come.
 
+mod bounds;
 mod boxes;
 mod cache;
 mod closed;
 mod follow;
 mod gbnf;
 mod numbers;
+mod restate;
 mod schema;
 mod source;
 mod tools;
@@ -252,6 +254,32 @@ fn in_our_words(what: &str) -> String {
         let reason = reason.lines().next().unwrap_or_default();
         let reason: String = reason.chars().take(160).collect();
         return format!("schema can never be satisfied{reason}");
+    }
+    if let Some((_, keys)) = what.split_once("Unimplemented keys: ") {
+        let keys = keys.lines().next().unwrap_or_default();
+        let keys: String = keys
+            .chars()
+            .filter(|c| !"[]\"".contains(*c))
+            .take(160)
+            .collect();
+        return format!("schema uses what cannot be enforced: {keys}");
+    }
+    if let Some((_, name)) = what.split_once("Unknown format: ") {
+        let name: String = name
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(80)
+            .collect();
+        return format!(
+            "schema uses what cannot be enforced: format {name}; leave it out, or state a pattern"
+        );
+    }
+    if what.contains("oneOf constraints are not supported") {
+        return "schema uses what cannot be enforced: oneOf whose alternatives could hold together; \
+                use anyOf, or give each a required property with a const of its own"
+            .to_owned();
     }
     let of_regex = what.lines().find_map(|line| line.strip_prefix("error: "));
     if let (true, Some(reason)) = (what.contains("regex parse error"), of_regex) {

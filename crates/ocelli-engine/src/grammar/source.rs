@@ -5,7 +5,7 @@ use ocelli_image::boxes::Convention;
 use ocelli_text::Tokenizer;
 use serde_json::{Value, json};
 
-use super::{boxes, closed, gbnf, schema, tools};
+use super::{boxes, closed, gbnf, restate, schema, tools};
 use crate::Error;
 
 /// Longest schema, expression or grammar, in bytes.
@@ -81,18 +81,20 @@ impl GrammarSource {
     /// What the compiler takes; the model's family writes boxes like this, if it writes any.
     ///
     /// # Errors
-    /// When a grammar in GBNF cannot be put in Lark's notation, tools are not as they must be, or the
-    /// model's family writes no boxes.
+    /// When a grammar in GBNF cannot be put in Lark's notation, tools are not as they must be, a number
+    /// of a schema could only be enforced roughly, or the model's family writes no boxes.
     pub(super) fn top_level(
         &self,
         tokenizer: &Tokenizer,
         convention: Option<Convention>,
     ) -> Result<TopLevelGrammar, String> {
-        let of_schema =
-            |schema: &Value| TopLevelGrammar::from_json_schema(with_our_options(schema.clone()));
+        let of_schema = |schema: &Value| {
+            let schema = with_our_options(schema.clone())?;
+            Ok::<_, String>(TopLevelGrammar::from_json_schema(schema))
+        };
         Ok(match self {
-            Self::JsonObject => of_schema(&json!({"type": "object"})),
-            Self::JsonSchema(schema) => of_schema(schema),
+            Self::JsonObject => of_schema(&json!({"type": "object"}))?,
+            Self::JsonSchema(schema) => of_schema(schema)?,
             Self::Regex(text) => TopLevelGrammar::from_regex(text),
             Self::Grammar(text) if gbnf::is_gbnf(text) => {
                 TopLevelGrammar::from_lark(gbnf::to_lark(text)?)
@@ -101,26 +103,27 @@ impl GrammarSource {
             Self::Boxes => {
                 let convention = convention.ok_or("models of this family write no boxes")?;
                 match boxes::source(convention) {
-                    boxes::Source::Schema(schema) => of_schema(&schema),
+                    boxes::Source::Schema(schema) => of_schema(&schema)?,
                     boxes::Source::Lark(text) => TopLevelGrammar::from_lark(text),
                 }
             }
             Self::ToolCalls(tools) => {
                 let schema = tools::schema(tools).map_err(|error| error.to_string())?;
-                TopLevelGrammar::from_lark(tools::lark(tokenizer, &with_our_options(schema)))
+                TopLevelGrammar::from_lark(tools::lark(tokenizer, &with_our_options(schema)?))
             }
         })
     }
 }
 
 /// Sets how a schema is enforced, whatever the request says: `lenient` would leave out what cannot be.
-fn with_our_options(mut schema: Value) -> Value {
+fn with_our_options(mut schema: Value) -> Result<Value, String> {
+    restate::restate(&mut schema)?;
     closed::close(&mut schema);
     if let Some(object) = schema.as_object_mut() {
         let options = json!({"whitespace_pattern": JSON_SPACE, "lenient": false});
         object.insert("x-guidance".to_owned(), options);
     }
-    schema
+    Ok(schema)
 }
 
 fn check_size(what: &str, text: &str) -> Result<(), Error> {
