@@ -28,6 +28,35 @@ fn edit(path: &Path, change: impl FnOnce(String) -> String) {
 }
 
 #[test]
+fn tokens_that_take_white_space_beside_them_are_refused_where_the_template_writes_them() {
+    let with = |content: &'static str, flag: &'static str| {
+        move |path: &Path| {
+            edit(&path.join("tokenizer.json"), |text| {
+                let mut tokenizer: Json = serde_json::from_str(&text).expect("JSON");
+                let tokens = tokenizer["added_tokens"].as_array_mut().expect("tokens");
+                let mut found = tokens.iter_mut().filter(|it| it["content"] == content);
+                found.next().expect("a token")[flag] = Json::Bool(true);
+                tokenizer.to_string()
+            });
+        }
+    };
+    let place = "which the chat template writes, with";
+    let need = |token: &str, flag: &str| format!("\"<|{token}|>\", {place} {flag}");
+    fails(
+        "llama",
+        with("<|eot_id|>", "rstrip"),
+        &need("eot_id", "rstrip"),
+    );
+    fails(
+        "llama",
+        with("<|start_header_id|>", "lstrip"),
+        &need("start_header_id", "lstrip"),
+    );
+    let first = need("begin_of_text", "single_word");
+    fails("llama", with("<|begin_of_text|>", "single_word"), &first);
+}
+
+#[test]
 fn incomplete_folders_are_refused_with_what_is_missing() {
     let remove =
         |file: &'static str| move |path: &Path| fs::remove_file(path.join(file)).expect("removed");

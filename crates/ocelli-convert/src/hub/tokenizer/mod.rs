@@ -2,6 +2,7 @@
 //! vocab.json and merges.txt.
 
 mod metadata;
+mod rules;
 mod vocabulary;
 
 use std::collections::HashMap;
@@ -65,6 +66,7 @@ impl Tokenizer {
         tokenizer.place_tokens(&vocabulary.ids, &vocabulary.added, config.vocabulary)?;
         tokenizer.read_ids(settings, config);
         tokenizer.read_templates(folder, settings)?;
+        tokenizer.check_strips(&vocabulary.added)?;
         Ok(tokenizer)
     }
 
@@ -142,6 +144,38 @@ impl Tokenizer {
                 }
                 Some(serde_json::Value::Array(named)) => self.add_named(named),
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses tokens of the chat template that take white space beside them: GGUF cannot state it, and
+    /// the white space would come out as tokens that the model has not seen there.
+    fn check_strips(&self, added: &[Added]) -> Result<(), Error> {
+        let named = self.named_templates.iter().map(|(_, text)| text);
+        let templates: Vec<&String> = self.template.iter().chain(named).collect();
+        let is_written = |token: &&Added| {
+            let named = self.ids.iter().filter(|(_, id)| *id == token.id);
+            let mut texts = named.map(|(name, _)| format!("{name}_token"));
+            let has = |text: &str| templates.iter().any(|template| template.contains(text));
+            has(&token.content) || texts.any(|text| has(&text))
+        };
+        for token in added.iter().filter(is_written) {
+            let flags = [
+                ("lstrip", token.lstrip),
+                ("rstrip", token.rstrip),
+                ("single_word", token.single_word),
+            ];
+            if let Some((flag, _)) = flags.into_iter().find(|(_, is_set)| *is_set) {
+                return Err(Error::Unsupported {
+                    what: MAIN.to_owned(),
+                    found: format!(
+                        "{:?}, which the chat template writes, with {flag}",
+                        token.content
+                    ),
+                    need: "tokens that take no white space beside them, since GGUF cannot state it"
+                        .to_owned(),
+                });
             }
         }
         Ok(())

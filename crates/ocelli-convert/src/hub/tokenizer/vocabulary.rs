@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::MAIN;
+use super::rules::pre_name;
 use crate::Error;
 use crate::hub::Family;
 use crate::hub::settings::{Settings, read_json, read_text};
@@ -18,6 +19,15 @@ pub(super) struct Added {
     pub(super) content: String,
     #[serde(default)]
     pub(super) special: bool,
+    /// White space in front of the token belongs to it.
+    #[serde(default)]
+    pub(super) lstrip: bool,
+    /// White space behind the token belongs to it.
+    #[serde(default)]
+    pub(super) rstrip: bool,
+    /// Only between other words is it the token.
+    #[serde(default)]
+    pub(super) single_word: bool,
 }
 
 /// What both layouts of the files give.
@@ -140,6 +150,9 @@ fn from_parts(folder: &Path, family: Family) -> Result<Vocabulary, Error> {
         id,
         content,
         special: false,
+        lstrip: false,
+        rstrip: false,
+        single_word: false,
     });
     Ok(Vocabulary {
         ids,
@@ -162,52 +175,16 @@ fn add_decoder(settings: Settings<'_>, vocabulary: &mut Vocabulary) -> Result<()
         token.id = id.parse().map_err(|_| settings.error(KEY, &id, "an id"))?;
         let mut known = vocabulary.added.iter_mut();
         match known.find(|known| known.id == token.id) {
-            Some(known) => known.special |= token.special,
+            Some(known) => {
+                known.special |= token.special;
+                known.lstrip |= token.lstrip;
+                known.rstrip |= token.rstrip;
+                known.single_word |= token.single_word;
+            }
             None => vocabulary.added.push(token),
         }
     }
     Ok(())
-}
-
-/// The name of the rule that cuts text, by its regular expression.
-fn pre_name(pre_tokenizer: &serde_json::Value) -> Result<&'static str, Error> {
-    const RULES: [(&str, &str); 4] = [
-        (
-            "qwen2",
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-        (
-            "llama-bpe",
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-        (
-            "tekken",
-            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-        (
-            "qwen35",
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-    ];
-    let regex = |step: &serde_json::Value| {
-        let regex = step.get("pattern")?.get("Regex")?.as_str()?;
-        Some(regex.to_owned())
-    };
-    let steps = pre_tokenizer
-        .get("pretokenizers")
-        .and_then(|steps| steps.as_array());
-    let found = match steps {
-        Some(steps) => steps.iter().find_map(regex),
-        None => regex(pre_tokenizer),
-    };
-    let found = found.unwrap_or_else(|| "no regular expression".to_owned());
-    match RULES.iter().find(|(_, rule)| *rule == found) {
-        Some((name, _)) => Ok(name),
-        None => Err(unsupported(
-            format!("the cutting rule {found}"),
-            "that of Qwen2, Qwen3, Qwen3.5, Llama 3 or tekken",
-        )),
-    }
 }
 
 fn unsupported(found: impl Into<String>, need: &str) -> Error {
