@@ -39,8 +39,8 @@ CASES = {
     "gemma3-text": make_goldens.GEMMA_CASES[:1],
     "gemma3-layers": make_goldens.GEMMA_CASES[:1],
 } | dict.fromkeys(
-    ["mistral3", "mistral3-mixed", "pixtral", "llava", "llava-mixed"], [make_goldens.SECOND_TURN]
-) | {name: recipe["cases"] for name, recipe in make_goldens.GOLDEN_SETS.items() if name.endswith("-video")}
+    ["mistral3", "mistral3-mixed", "pixtral", "llava", "llava-mixed", "llava-next"], [make_goldens.SECOND_TURN]
+) | {"llava-next-mixed": [make_goldens.TILES_OF_TWO]} | {name: recipe["cases"] for name, recipe in make_goldens.GOLDEN_SETS.items() if name.endswith("-video")}
 
 
 def stages_of(checkpoint: Path, case: dict, sizes: dict, change=None) -> dict:

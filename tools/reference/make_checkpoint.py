@@ -93,7 +93,7 @@ CLASSES = {
 } | still_towers.CLASSES
 TOKENIZERS = {
     "llama": tiny_tokenizer.llama, "mistral3": tiny_tokenizer.tekken, "pixtral": tiny_tokenizer.tekken,
-    "llava": tiny_tokenizer.sentencepiece,
+    "llava": tiny_tokenizer.sentencepiece, "llava-next": tiny_tokenizer.sentencepiece,
 }
 
 

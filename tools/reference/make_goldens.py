@@ -105,6 +105,18 @@ QWEN2_CASES = [*FEWER_CASES, SIZES]
 STILL_CASES = [
     TEXT_CASES[1], ONE_IMAGE, SIZES | dict(pixels=["too_small"]), BETWEEN, SECOND_TURN,
 ]
+TILE_CASES = [
+    ONE_IMAGE,
+    dict(
+        name="four_images_of_different_shapes", decode=4, images=["wide", "too_small", "tall", "two_tiles"],
+        prompt="Where is the star?", pixels=["wide"],
+    ),
+    SECOND_TURN,
+]
+TILES_OF_TWO = dict(
+    name="tall_wide_and_square", decode=4, images=["tall", "wide", "same_size_a", "too_small"], prompt="Where is the star?",
+    pixels=["too_small"],
+)
 LONG = (
     "The red circle is at the top left of the picture, the blue square stands below it, and the green triangle is to "
     "the right of the square. How many shapes are there? Describe the image."
@@ -216,6 +228,20 @@ GOLDEN_SETS = {
         "projector with biases.",
     ),
     "llava": dict(family="llava", seed=12, cases=STILL_CASES, types=("f16", "f16"), tokens=(16, 16)),
+    "llava-next": dict(
+        family="llava-next", seed=17, cases=TILE_CASES, types=("f16", "f16"), tokens=(10, 51),
+        about="LLaVA-1.6: every picture whole and in tiles.",
+    ),
+    "llava-next-mixed": dict(
+        family="llava-next", seed=18, cases=[TILES_OF_TWO], types=("q8_0", "bf16"), tokens=(5, 44),
+        about="What no released model has: tiles of 2 x 2 patches in other numbers, and as many rows of them as columns in "
+        "no shape, rows of the last layer, a projector without biases, one key/value head.",
+        changes={
+            "vision.image_size": 28, "vision.num_hidden_layers": 2, "vision.hidden_act": "gelu",
+            "text.num_key_value_heads": 1, "more.vision_feature_layer": -1, "more.multimodal_projector_bias": False,
+            "more.image_grid_pinpoints": [[84, 28], [112, 56], [28, 140], [56, 84]],
+        },
+    ),
     "mistral3-mixed": dict(
         family="mistral3", seed=13, cases=[SECOND_TURN], types=("f16", "f16"), tokens=(1, 16),
         about="What no published model has: a text model that looks back over a window, patches merged 3 x 3, a projector "

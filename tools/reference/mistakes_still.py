@@ -6,6 +6,8 @@ from unittest import mock
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
+from transformers.image_utils import SizeDict
+from transformers.models.llava_next import image_processing_llava_next, modeling_llava_next
 
 import tiny_tokenizer
 from mistakes import base_of_rope, text_epsilon
@@ -84,6 +86,94 @@ def rows_of_the_last_layer(model):
 
 def no_norm_before_the_layers(model):
     tower_of(model).pre_layrnorm.forward = lambda rows: rows
+
+
+def line_ends_of_zeros(model):
+    model.model.image_newline.zero_()
+
+
+def packed_otherwise(repack):
+    """Changes how the rows of a picture follow each other: `repack` takes the whole picture's rows, the tiles' lines with
+    their ends (`[lines, line + 1, width]`) and the tiles as they are (`[rows, columns, side, side, width]`)."""
+    def change(model):
+        inner, config = model.model, model.config
+        plain = inner.pack_image_features
+        side = config.vision_config.image_size // config.vision_config.patch_size
+
+        def pack(image_features, image_sizes, **more):
+            packed, lengths = plain(image_features, image_sizes, **more)
+            for index, (rows, squares, size) in enumerate(zip(packed, image_features, image_sizes)):
+                shape = modeling_llava_next.get_anyres_image_grid_shape(
+                    size.tolist(), config.image_grid_pinpoints, config.vision_config.image_size
+                )
+                tiles = squares[1:].reshape(*shape, side, side, -1)
+                canvas = tiles.permute(4, 0, 2, 1, 3).flatten(1, 2).flatten(2, 3)
+                lines = modeling_llava_next.unpad_image(canvas, size.tolist()).shape[1]
+                whole, rest = rows[: side * side], rows[side * side :]
+                packed[index] = repack(whole, rest.reshape(lines, -1, rows.shape[-1]), canvas).reshape(rows.shape)
+            return packed, lengths
+
+        inner.pack_image_features = pack
+    return change
+
+
+def ends_before_lines(whole, lines, _canvas):
+    return torch.cat([whole, lines.roll(1, dims=1).flatten(0, 1)])
+
+
+def tiles_before_the_whole(whole, lines, _canvas):
+    return torch.cat([lines.flatten(0, 1), whole])
+
+
+def padding_of_the_far_side(whole, lines, canvas):
+    kept = canvas[:, : lines.shape[0], : lines.shape[1] - 1].permute(1, 2, 0)
+    return torch.cat([whole, torch.cat([kept, lines[:, -1:]], dim=1).flatten(0, 1)])
+
+
+def lines_down(whole, lines, _canvas):
+    turned = lines[:, :-1].transpose(0, 1).reshape(lines.shape[0], -1, lines.shape[2])
+    return torch.cat([whole, torch.cat([turned, lines[:, -1:]], dim=1).flatten(0, 1)])
+
+
+def tiles_down(_model):
+    return processed_otherwise(
+        "divide_to_patches", lambda plain, image, patch_size: down(plain(image, patch_size=patch_size), image, patch_size)
+    )
+
+
+def down(pieces, image, patch_size):
+    rows, columns = (side // patch_size for side in image.shape[-2:])
+    return [pieces[row * columns + column] for column in range(columns) for row in range(rows)]
+
+
+def processed_otherwise(name, function):
+    """Replaces a function of the processor's module; gives what takes it back."""
+    plain = getattr(image_processing_llava_next, name)
+    patch = mock.patch.object(
+        image_processing_llava_next, name, lambda *args, **more: function(plain, *args, **more)
+    )
+    patch.start()
+    return patch.stop
+
+
+def stretched_tiles(_model):
+    """Tiles filled to their borders, whatever the picture's shape."""
+    return processed_otherwise("get_patch_output_size", lambda _plain, _image, size, input_data_format: size)
+
+
+def whole_picture_in_shape(_model):
+    """The whole picture cut to its middle square, as LLaVA-1.5 sees it."""
+    processor = image_processing_llava_next.LlavaNextImageProcessor
+    plain = processor._get_image_patches
+
+    def patches(self, image, grid_pinpoints, size, patch_size, resample):
+        squares = plain(self, image, grid_pinpoints, size, patch_size, resample)
+        shorter = self.resize(image=image, size=SizeDict(shortest_edge=size[0]), resample=resample)
+        return [self.center_crop(shorter, SizeDict(height=size[0], width=size[1])), *squares[1:]]
+
+    patch = mock.patch.object(processor, "_get_image_patches", patches)
+    patch.start()
+    return patch.stop
 
 
 def look_back_one_further(model):
@@ -197,6 +287,16 @@ GEMMA_PICTURES = {
     "rows of pictures scaled": scaled_pictures,
     "blocks look back only": blocks_that_look_back_only,
 }
+TILES = {
+    "line ends of zeros": line_ends_of_zeros,
+    "line ends before their lines": packed_otherwise(ends_before_lines),
+    "tiles before the whole picture": packed_otherwise(tiles_before_the_whole),
+    "padding cut from the far side": packed_otherwise(padding_of_the_far_side),
+    "lines from top to bottom": packed_otherwise(lines_down),
+    "tiles column by column": tiles_down,
+    "tiles filled to their borders": stretched_tiles,
+    "whole picture in its shape": whole_picture_in_shape,
+}
 MISTAKES = {
     "mistral3": TEXT_OF_STILL | {
         "tanh GELU in the projector": tanh_in_projector,
@@ -236,6 +336,20 @@ MISTAKES = {
         "rows of the layer before the last": rows_of_the_layer_before_the_last,
         "no norm before the layers": no_norm_before_the_layers,
         "products of the MLPs exchanged": products_of_mlps_exchanged,
+    },
+    "llava-next": TEXT_OF_STILL | TILES | {
+        "tanh GELU in the projector": tanh_in_projector,
+        "erf GELU in the blocks": exact_gelu_in_blocks,
+        "vision epsilon 1e-6": tower_epsilon(1e-6),
+        "class token behind the patches": class_token_behind,
+        "rows of the last layer": rows_of_the_last_layer,
+        "no norm before the layers": no_norm_before_the_layers,
+        "biases of the projector missing": no_biases_in_projector,
+    },
+    "llava-next-mixed": TEXT_OF_STILL | TILES | {
+        "tanh GELU in the projector": tanh_in_projector,
+        "quick GELU in the blocks": quick_gelu_in_blocks,
+        "rows of the layer before the last": rows_of_the_layer_before_the_last,
     },
     "gemma3": GEMMA | GEMMA_PICTURES | {"wide layers not stretched": wide_layers_not_stretched},
     "gemma3-mixed": GEMMA | GEMMA_PICTURES | {"blocks see each other": blocks_that_see_each_other},

@@ -22,6 +22,8 @@ PICTURES = {
     "ragged": (308, 252, 10),
     # Long enough for two crops of at least 256 pixels.
     "panorama": (520, 256, 11),
+    # As large as two tiles of 42 pixels beside each other.
+    "two_tiles": (84, 42, 12),
 }
 
 

@@ -1,5 +1,5 @@
-"""Families whose encoder takes one still picture at a time: Mistral 3 and Pixtral-12B (a Pixtral tower), LLaVA-1.5 (a
-CLIP tower). What the other tools ask of them: presets, configurations, processors, names, keys and stages.
+"""Families whose encoder takes one still picture at a time: Mistral 3 and Pixtral-12B (a Pixtral tower), LLaVA-1.5 and
+LLaVA-1.6 (a CLIP tower). What the other tools ask of them: presets, configurations, processors, names, keys and stages.
 """
 
 import re
@@ -7,6 +7,7 @@ import re
 import gguf
 import torch
 import transformers
+from transformers.image_processing_utils import select_best_resolution
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
@@ -54,13 +55,19 @@ PRESETS = {
         tied=False,
     ),
 }
+# Tiles of 3 x 3 patches: sides that are odd, so that as much padding on both sides is no matter of course.
+PRESETS["llava-next"] = PRESETS["llava"] | dict(
+    vision=PRESETS["llava"]["vision"] | dict(image_size=42, num_hidden_layers=3),
+    more=PRESETS["llava"]["more"] | dict(image_grid_pinpoints=[[42, 84], [84, 42], [84, 84], [126, 42], [42, 126]]),
+)
 CLASSES = {
     "mistral3": ("Mistral3Config", "Mistral3ForConditionalGeneration", "mistral.jinja"),
     "pixtral": ("LlavaConfig", "LlavaForConditionalGeneration", "mistral.jinja"),
     "llava": ("LlavaConfig", "LlavaForConditionalGeneration", "vicuna.jinja"),
+    "llava-next": ("LlavaNextConfig", "LlavaNextForConditionalGeneration", "vicuna.jinja"),
 }
 # By model_type of config.json; a llava with a Pixtral tower is Pixtral-12B.
-TEXT_ARCHITECTURES = {"mistral3": "mistral3", "llava": "llama"}
+TEXT_ARCHITECTURES = {"mistral3": "mistral3", "llava": "llama", "llava_next": "llama"}
 
 
 def is_still(model) -> bool:
@@ -70,6 +77,10 @@ def is_still(model) -> bool:
 
 def has_clip(config) -> bool:
     return config.vision_config.model_type == "clip_vision_model"
+
+
+def has_tiles(config) -> bool:
+    return config.model_type == "llava_next"
 
 
 def merge_of(config) -> int:
@@ -89,8 +100,12 @@ def build_processor(preset: dict, tokenizer):
     vision = preset["vision"]
     if vision["model_type"].startswith("clip"):
         side = dict(height=vision["image_size"], width=vision["image_size"])
-        image = transformers.CLIPImageProcessor(size=dict(shortest_edge=vision["image_size"]), crop_size=side)
-        return transformers.LlavaProcessor(
+        sizes = dict(size=dict(shortest_edge=vision["image_size"]), crop_size=side)
+        if shapes := preset["more"].get("image_grid_pinpoints"):
+            image, whole = transformers.LlavaNextImageProcessor(**sizes, image_grid_pinpoints=shapes), transformers.LlavaNextProcessor
+        else:
+            image, whole = transformers.CLIPImageProcessor(**sizes), transformers.LlavaProcessor
+        return whole(
             image, tokenizer, patch_size=vision["patch_size"], vision_feature_select_strategy="default",
             num_additional_image_tokens=1, chat_template=tokenizer.chat_template,
         )
@@ -118,6 +133,8 @@ OTHER_NAMES = {
     "embeddings.position_embedding.weight": "v.position_embd.weight", "pre_layrnorm.weight": "v.pre_ln.weight",
     "pre_layrnorm.bias": "v.pre_ln.bias",
 }
+# The row that ends a line of patches of LLaVA-1.6, here as in its files.
+NEWLINE = "model.image_newline"
 PROJECTOR_NAMES = {
     "pixtral": {"norm": "mm.input_norm", "patch_merger.merging_layer": "mm.patch_merger", "linear_1": "mm.1",
                 "linear_2": "mm.2"},
@@ -134,6 +151,8 @@ def vision_tensors(model, permute):
     depth = config.vision_config.num_hidden_layers + 1 + config.vision_feature_layer
     for name, tensor in model.state_dict().items():
         data = tensor.numpy()
+        if name == NEWLINE:
+            yield name, NEWLINE, data
         if ".multi_modal_projector." in name:
             stem, leaf = name.split(".multi_modal_projector.")[1].rsplit(".", 1)
             yield name, f"{PROJECTOR_NAMES['clip' if clip else 'pixtral'][stem]}.{leaf}", data
@@ -176,6 +195,10 @@ def write_projector_keys(writer, config) -> None:
         writer.add_bool("clip.has_text_encoder", False)
         writer.add_bool("clip.has_llava_projector", True)
         writer.add_bool("clip.use_gelu", is_gelu)
+        if has_tiles(config):
+            writer.add_array("clip.vision.image_grid_pinpoints", sum(config.image_grid_pinpoints, []))
+            writer.add_string("clip.vision.image_aspect_ratio", "anyres")
+            writer.add_string("clip.vision.mm_patch_merge_type", "spatial_unpad")
         return
     writer.add_bool("clip.use_gelu" if is_gelu else "clip.use_silu", True)
     if merge_of(config) > 1:
@@ -211,33 +234,53 @@ def in_blocks(rows: torch.Tensor, grid: tuple[int, int], merge: int) -> torch.Te
     return cells.permute(0, 2, 1, 3, 4).reshape(height * width, -1)
 
 
-def trace_image(model, index: int, pixels: torch.Tensor, recorder) -> torch.Tensor:
-    """Runs tower and projector on one picture alone (`[3, height, width]`) and records the stages."""
+def cut(picture: torch.Tensor, patch: int, merge: int) -> torch.Tensor:
+    """Rows of patches of `[3, height, width]`, in the order of merged blocks."""
+    grid = (picture.shape[1] // patch, picture.shape[2] // patch)
+    rows = picture.reshape(3, grid[0], patch, grid[1], patch).permute(1, 3, 0, 2, 4).reshape(grid[0] * grid[1], -1)
+    return in_blocks(rows, grid, merge)
+
+
+def trace_image(model, index: int, pixels: torch.Tensor, size: list[int], recorder) -> torch.Tensor:
+    """Runs tower and projector on one picture alone and records the stages. `pixels` are `[3, height, width]`, of
+    LLaVA-1.6 `[squares, 3, height, width]`: the whole picture, then its tiles row by row. Their rows go below each other.
+    `size` is the picture's height and width, before it was cut into tiles where it is."""
     config, tower = model.config, model.model.vision_tower
     patch, merge, clip = config.vision_config.patch_size, merge_of(config), has_clip(config)
-    grid = (pixels.shape[1] // patch, pixels.shape[2] // patch)
+    squares = pixels if has_tiles(config) else pixels[None]
+    grid = (squares.shape[2] // patch, squares.shape[3] // patch)
     name = f"vision.{index}."
-    cut = pixels.reshape(3, grid[0], patch, grid[1], patch).permute(1, 3, 0, 2, 4).reshape(grid[0] * grid[1], -1)
-    recorder.put(f"image.{index}.pixels", in_blocks(cut, grid, merge))
-    recorder.put(f"image.{index}.grid", torch.tensor([1, *grid]))
+    recorder.put(f"image.{index}.pixels", torch.cat([cut(square, patch, merge) for square in squares]))
+    recorder.put(f"image.{index}.grid", torch.tensor([len(squares), *grid]))
     inner = getattr(tower, "vision_model", tower)
     kernel = inner.embeddings.patch_embedding if clip else tower.patch_conv
     layers = inner.encoder.layers if clip else tower.transformer.layers
-    hooks = [kernel.register_forward_hook(
-        lambda _m, _i, out: recorder.put(name + "patch_embed", in_blocks(out[0].flatten(1).T, grid, merge))
-    )]
+
+    def embedded(_module, _inputs, out):
+        recorder.put(name + "patch_embed", torch.cat([in_blocks(rows.flatten(1).T, grid, merge) for rows in out]))
+
+    hooks = [kernel.register_forward_hook(embedded)]
     for layer, block in enumerate(layers[: len(layers) + 1 + config.vision_feature_layer]):
         def record(_module, _inputs, out, layer=layer):
-            rows = (out[0] if isinstance(out, tuple) else out)[0]
-            recorder.put(f"{name}layer.{layer}", rows if clip else in_blocks(rows, grid, merge))
+            rows = out[0] if isinstance(out, tuple) else out
+            recorder.put(f"{name}layer.{layer}", rows.flatten(0, 1) if clip else in_blocks(rows[0], grid, merge))
         hooks.append(block.register_forward_hook(record))
-    sizes = {} if clip else {"image_sizes": torch.tensor([pixels.shape[1:]])}
+    sizes = {} if clip and not has_tiles(config) else {"image_sizes": torch.tensor([size])}
     result = model.model.get_image_features(pixels[None], return_dict=True, **sizes)
     for hook in hooks:
         hook.remove()
     output = torch.cat(list(result.pooler_output))
     recorder.put(name + "output", output)
     return output
+
+
+def own_pixels(config, picture: torch.Tensor, size: list[int]) -> torch.Tensor:
+    """A picture without what it was filled up with to be as large as the others."""
+    if not has_tiles(config):
+        return picture[:, : size[0], : size[1]]
+    height, width = select_best_resolution(size, config.image_grid_pinpoints)
+    side = config.vision_config.image_size
+    return picture[: 1 + (height // side) * (width // side)]
 
 
 def trace_images(model, inputs: dict, recorder) -> None:
@@ -247,10 +290,10 @@ def trace_images(model, inputs: dict, recorder) -> None:
     pixels = inputs["pixel_values"]
     sizes = inputs.get("image_sizes", torch.tensor([pixels.shape[2:]] * len(pixels)))
     alone = [
-        trace_image(model, index, picture[:, : size[0], : size[1]], recorder)
+        trace_image(model, index, own_pixels(model.config, picture, size), size, recorder)
         for index, (picture, size) in enumerate(zip(pixels, sizes.tolist()))
     ]
-    more = {} if has_clip(model.config) else {"image_sizes": sizes}
+    more = {"image_sizes": sizes} if has_tiles(model.config) or not has_clip(model.config) else {}
     together = torch.cat(list(model.model.get_image_features(pixels, return_dict=True, **more).pooler_output))
     difference = (torch.cat(alone) - together).abs().max() / together.abs().max()
     if difference > 1e-4:

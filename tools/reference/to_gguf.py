@@ -91,7 +91,7 @@ def text_tensors(model, kind: str):
     tied = model.config.tie_word_embeddings
     text = model.config.get_text_config()
     for name, tensor in model.state_dict().items():
-        if ".visual." in name or ".vision_tower." in name or ".multi_modal_projector." in name:
+        if any(part in name for part in (".visual.", ".vision_tower.", ".multi_modal_projector.", still_towers.NEWLINE)):
             continue
         data = tensor.numpy()
         short = name.replace("model.language_model.", "").removeprefix("model.")
@@ -268,7 +268,7 @@ def write_text(directory: Path, model, path: Path, wanted: str) -> None:
         writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_layer_norm_rms_eps(text.rms_norm_eps)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    if "head_dim" in text.to_dict() and (arch != "llama" or kind == "llava"):
+    if "head_dim" in text.to_dict() and (arch != "llama" or kind.startswith("llava")):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
     if arch in ("llama", "mistral3"):

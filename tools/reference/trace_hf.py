@@ -4,8 +4,8 @@
     trace_hf.py --model DIR [--image F]... --prompt TEXT [--decode N] --out T.safetensors
     trace_hf.py --model DIR --messages FILE [--decode N] --out T.safetensors
 
-DIR is a local checkpoint of Qwen2-VL, Qwen2.5-VL, Qwen3-VL (dense or MoE), Mistral 3, Pixtral-12B, LLaVA-1.5, Gemma 3, or
-of a text-only Qwen2, Qwen3, Llama or Gemma 3.
+DIR is a local checkpoint of Qwen2-VL, Qwen2.5-VL, Qwen3-VL (dense or MoE), Mistral 3, Pixtral-12B, LLaVA-1.5, LLaVA-1.6,
+Gemma 3, or of a text-only Qwen2, Qwen3, Llama or Gemma 3.
 FILE is an OpenAI message list (JSON) whose images are paths, relative to FILE, or data URLs; a video is a part
 {"type": "video", "video": [paths of its frames], "fps": frames a second}. With --prompt the conversation is one user
 turn, images first. Runs in float32 on the CPU with eager attention, so give it memory:
@@ -14,6 +14,7 @@ four bytes for each parameter.
 Stages, as `ocelli trace` names them (i: image, n: layer, k: place in a list):
 image.{i}.pixels, image.{i}.grid, vision.{i}.patch_embed, vision.{i}.layer.{n}, vision.{i}.output,
 vision.{i}.deepstack.{k}, prompt.tokens, prompt.positions, text.layer.{n}, logits, decode.{k}.logits, decode.tokens.
+Of a picture of LLaVA-1.6 with its tiles, all squares below each other, the whole picture first.
 Of videos: video.{i}.pixels, video.{i}.grid, vision.video.{i}.patch_embed and so on, all temporal patches below each other.
 
 Two things of videos are as the models were trained, which newer versions of the library changed: the text behind a video

@@ -9,7 +9,7 @@ use common::{Folder, ocelli};
 use ocelli_testkit::Suite;
 use serde_json::Value;
 
-const FAMILIES: [&str; 4] = ["gemma3", "mistral3", "pixtral", "llava"];
+const FAMILIES: [&str; 5] = ["gemma3", "mistral3", "pixtral", "llava", "llava-next"];
 /// A case with pictures that all families have.
 const CASE: &str = "second_turn_with_second_image";
 
@@ -128,6 +128,7 @@ fn inspect_pairs_the_halves_and_plan_counts_what_the_reference_counts() {
         ("mistral3", 24),
         ("pixtral", 24),
         ("llava", 16),
+        ("llava-next", 9 + 4 * 7),
     ] {
         let golden = Golden::of(family);
         let described = ocelli(&["inspect", &golden.text]).ok();
@@ -137,4 +138,25 @@ fn inspect_pairs_the_halves_and_plan_counts_what_the_reference_counts() {
         let plan: Value = serde_json::from_str(&plan).unwrap();
         assert_eq!(plan["images"][0]["tokens"], tokens, "{family}: {plan}");
     }
+}
+
+#[test]
+fn fewer_tokens_for_a_picture_take_tiles_away_and_at_last_all_of_them() {
+    let golden = Golden::of("llava-next");
+    let plan = |asked: &[&str]| {
+        let files = ["plan", "--json", "-m", &golden.text, &golden.picture];
+        ocelli(&[&files[..], asked].concat())
+    };
+    // 2 x 2 tiles take 51 tokens at most, 1 x 2 take 30.
+    for (most, tokens, size) in [(51, 37, [84, 84]), (40, 24, [84, 42]), (12, 10, [42, 42])] {
+        let made = plan(&["--image-max-tokens", &most.to_string()]).ok();
+        let made: Value = serde_json::from_str(&made).unwrap();
+        let image = &made["images"][0];
+        assert_eq!(image["tokens"], tokens, "{most}: {image}");
+        let seen = [&image["resized_width"], &image["resized_height"]];
+        assert_eq!(seen, size, "{most}: {image}");
+    }
+    let refused = plan(&["--image-max-tokens", "9"]);
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.stderr.contains("need 10"), "{refused:?}");
 }

@@ -216,13 +216,6 @@ pub fn repair(
     })
 }
 
-/// Whether a tensor belongs to a vision encoder, a projector or an audio encoder.
-pub(crate) fn is_vision(name: &str) -> bool {
-    ["v.", "mm.", "a."]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-}
-
 /// "a text model", "a vision projector" or "a merged model".
 fn kind(file: &Gguf) -> Result<&'static str, Error> {
     let architecture = file.metadata().required_str("general.architecture")?;

@@ -5,11 +5,12 @@ use std::num::NonZero;
 use std::path::Path;
 
 use ocelli_gguf::{Gguf, TensorInfo, Value};
+use ocelli_models::is_vision;
 use ocelli_quant::{TensorType, is_dequantizable};
 
 use crate::convert::{Existing, check_targets, projector_recipe};
 use crate::encode::{OnProgress, Output, OutputFile, write_files};
-use crate::merge::{FILE_TYPE_OF_PROJECTOR, is_vision};
+use crate::merge::FILE_TYPE_OF_PROJECTOR;
 use crate::recipe::{Recipe, is_kept};
 use crate::source::Stored;
 use crate::{Error, FileType};

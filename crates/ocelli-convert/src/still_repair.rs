@@ -1,7 +1,7 @@
 //! Encoders of still pictures under current names and keys. Ollama's merged `mistral3` files: rows
 //! of the encoder's queries and keys in pairs, sizes under `clip.vision.`, and the text model's
-//! keys as llama.cpp's converter writes them. Projectors of LLaVA-1.5 of any age: each product of
-//! the MLPs under its own name, no layers that are not run.
+//! keys as llama.cpp's converter writes them. Projectors of LLaVA-1.5 and LLaVA-1.6 of any age: each
+//! product of the MLPs under its own name, no layers that are not run; how tiles are cut stays as it is.
 
 use ocelli_gguf::{Gguf, TensorInfo, Value};
 use ocelli_models::NameTable;
@@ -13,6 +13,13 @@ use crate::source::{Joined, Stored};
 
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+
+/// What projectors say about tiles, below their prefix.
+const TILES: [&str; 3] = [
+    "image_grid_pinpoints",
+    "image_aspect_ratio",
+    "mm_patch_merge_type",
+];
 
 /// Keys of the text model: Ollama's and the current ones.
 const TEXT_KEYS: [(&str, &str); 4] = [
@@ -50,24 +57,13 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// The encoder of a vision part, if it is one of these.
-    ///
-    /// # Errors
-    /// When it is LLaVA-1.6's, whose tiles no current file of LLaVA-1.5 can state.
-    pub(crate) fn of(file: &Gguf, table: &NameTable) -> Result<Option<Self>, Error> {
+    pub(crate) fn of(table: &NameTable) -> Option<Self> {
         let has = |name: &str| table.in_file(name).is_some();
-        if has("model.image_newline") {
-            return Err(Error::WrongKind {
-                action: "repair",
-                file: file.name().to_owned(),
-                found: "a projector of LLaVA-1.6 (model.image_newline)".to_owned(),
-                need: "one of LLaVA-1.5",
-            });
-        }
-        Ok(match has("v.pre_ln.weight") {
+        match has("v.pre_ln.weight") {
             true if has("mm.1.weight") => Some(Self::Pixtral),
             true if has("mm.0.weight") && has("v.class_embd") => Some(Self::Llava),
             _ => None,
-        })
+        }
     }
 
     pub(crate) fn projector_type(self) -> &'static str {
@@ -165,7 +161,17 @@ pub(crate) fn metadata(
     let clip = clip.into_iter();
     Ok(clip
         .map(|(key, value)| (format!("clip.{key}"), value))
+        .chain(about_tiles(file, table))
         .collect())
+}
+
+/// What the file says about tiles.
+fn about_tiles(file: &Gguf, table: &NameTable) -> Vec<(String, Value)> {
+    let stated = |name: &&str| {
+        let value = file.metadata().get(&format!("{}.{name}", table.prefix()))?;
+        Some((format!("clip.vision.{name}"), value.clone()))
+    };
+    TILES.iter().filter_map(stated).collect()
 }
 
 /// The function of the encoder's MLPs; merged files leave it out.

@@ -51,3 +51,35 @@ fn a_projector_of_the_old_surgery_script_becomes_a_current_one() {
     assert_eq!(by_name(content(&output)), by_name(content(&projector)));
     assert_eq!(clip_keys(content(&output)), clip_keys(content(&projector)));
 }
+
+#[test]
+fn a_projector_of_llava_1_6_keeps_its_tiles_and_the_row_that_ends_their_lines() {
+    let folder = Folder::new("tiles");
+    let (_, projector) = pair("llava-next");
+    let (metadata, tensors) = content(&projector);
+    let mut old = Writer::new();
+    for (key, value) in metadata {
+        match key.as_str() {
+            "general.type" | "clip.projector_type" => {}
+            _ => {
+                old.set(key, value);
+            }
+        }
+    }
+    for (name, ty, shape, bytes) in tensors {
+        let name = name.replace("model.image_newline", "v.image_newline");
+        old.add_tensor(name, &shape, ty, bytes);
+    }
+    let (input, output) = (folder.join("old.gguf"), folder.join("new.gguf"));
+    old.write_to(&input).expect("written");
+    repair(&input, &output, &plain(), &mut quiet).expect("repaired");
+    let (made, tensors) = (content(&output), by_name(content(&output)));
+    let has = |wanted: &str| tensors.iter().any(|(name, ..)| name == wanted);
+    assert!(has("model.image_newline") && !has("v.image_newline"));
+    let expected = clip_keys(content(&projector));
+    let made = clip_keys(made);
+    let about_tiles = |key: &str| key.contains("image_") || key.contains("mm_patch_merge_type");
+    for entry in expected.iter().filter(|(key, _)| about_tiles(key)) {
+        assert!(made.contains(entry), "{entry:?}");
+    }
+}

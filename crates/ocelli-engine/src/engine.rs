@@ -88,7 +88,11 @@ fn lanes(model: &Model, largest: Grid) -> Vec<Grid> {
         Some(grid.patches())
     };
     let mut lanes = vec![largest];
-    let blocks = largest.w / largest.merge / SMALL;
+    // Most pictures of an encoder of squares have about as many tiles: they take turns.
+    let blocks = match largest.tiles {
+        Some(_) => 0,
+        None => largest.w / largest.merge / SMALL,
+    };
     if blocks > 0 && patches_of(32) < patches_of(4096) {
         lanes.push(Grid {
             w: blocks * largest.merge,

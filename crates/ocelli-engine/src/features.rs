@@ -115,6 +115,7 @@ mod tests {
                 h: 2,
                 w: 2,
                 merge: 2,
+                tiles: None,
             },
             width: 1,
             rows: vec![0.0; rows],

@@ -35,6 +35,7 @@ pub fn text_memory(model: &dyn TextModel, deepstack: usize, sequences: usize) ->
             h: 2,
             w: 2,
             merge: 2,
+            tiles: None,
         },
         width: model.hidden(),
         rows: vec![0.0; rows * model.hidden()],

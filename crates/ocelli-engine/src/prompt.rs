@@ -210,6 +210,7 @@ fn run_of(grid: &Grid, rows: usize) -> Grid {
             h: grid.merge,
             w: grid.merge * rows as u32,
             merge: grid.merge,
+            tiles: None,
         },
     }
 }
@@ -259,6 +260,7 @@ mod tests {
                 h,
                 w,
                 merge: 2,
+                tiles: None,
             },
             key: [content; 32],
         }

@@ -25,6 +25,7 @@ fn small() -> Settings {
             h: 2,
             w: 8,
             merge: 2,
+            tiles: None,
         }),
     }
 }

@@ -57,6 +57,7 @@ fn a_picture_row_meets_every_weight_of_the_layers_once_and_windows_cost_their_wi
         h: side,
         w: side,
         merge: 2,
+        tiles: None,
     };
     for suite in ["qwen2vl", "qwen2.5vl", "qwen3vl"] {
         let file = open(suite, "mmproj.gguf");

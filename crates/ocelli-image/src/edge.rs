@@ -65,6 +65,7 @@ impl Grid {
             h: h / patch_size,
             w: w / patch_size,
             merge,
+            tiles: None,
         })
     }
 }

@@ -38,6 +38,7 @@ mod parallel;
 mod patches;
 mod resize;
 mod size;
+mod tiles;
 mod video;
 
 pub use crops::{Crop, pan_and_scan};
@@ -53,4 +54,5 @@ pub use orientation::Orientation;
 pub use patches::{Normalization, Patches, patchify};
 pub use resize::{Filter, resize, resize_with};
 pub use size::{Budget, Grid, ImageRecord, MAX_ASPECT, MAX_IMAGE_TOKENS, smart_resize};
+pub use tiles::{TileOrder, TileRule, Tiles};
 pub use video::{VideoBudget, VideoRecord, VideoRule};

@@ -80,6 +80,7 @@ pub fn patchify(
         h: first.height / patch_size,
         w: first.width / patch_size,
         merge,
+        tiles: None,
     };
     let row_len = 3 * moments * size * size;
     let mut pixels = vec![0.0; grid.patches() * row_len];

@@ -2,7 +2,7 @@
 //!
 //! [`Grid::for_image`] is the only place that turns a picture's size into a token count.
 
-use crate::{Error, Orientation, Picture};
+use crate::{Error, Orientation, Picture, Tiles};
 
 /// Long side over short side beyond which a picture is refused.
 pub const MAX_ASPECT: u32 = 200;
@@ -157,6 +157,9 @@ pub struct Grid {
     pub w: u32,
     /// `merge` x `merge` patches become one token.
     pub merge: u32,
+    /// Of a picture that is seen whole and in tiles: how many there are, and which rows are kept. `t` then
+    /// counts squares of `h` x `w` patches, the whole picture first.
+    pub tiles: Option<Tiles>,
 }
 
 impl Grid {
@@ -184,6 +187,7 @@ impl Grid {
             h: resized_height / patch_size,
             w: resized_width / patch_size,
             merge,
+            tiles: None,
         })
     }
 
@@ -194,7 +198,20 @@ impl Grid {
 
     /// Number of tokens, the encoder's output rows.
     pub fn tokens(&self) -> usize {
-        self.t as usize * self.merged_h() as usize * self.merged_w() as usize
+        match &self.tiles {
+            None => self.t as usize * self.merged_h() as usize * self.merged_w() as usize,
+            Some(tiles) => self.tile_tokens(tiles),
+        }
+    }
+
+    /// Width and height in pixels at which a picture is seen: that of all its tiles together where it has any,
+    /// with what they have beside it.
+    pub fn pixels(&self, patch_size: u32) -> (u32, u32) {
+        let (columns, rows) = match self.tiles {
+            Some(tiles) if tiles.rows > 0 => (tiles.columns, tiles.rows),
+            _ => (1, 1),
+        };
+        (columns * self.w * patch_size, rows * self.h * patch_size)
     }
 
     /// Rows of tokens.
@@ -230,12 +247,13 @@ pub struct ImageRecord {
 impl ImageRecord {
     /// The record of a decoded picture that is shown as `grid` with patches of `patch_size` pixels.
     pub fn new(picture: &Picture, grid: Grid, patch_size: u32) -> Self {
+        let (resized_width, resized_height) = grid.pixels(patch_size);
         Self {
             width: picture.image.width,
             height: picture.image.height,
             orientation: picture.orientation,
-            resized_width: grid.w * patch_size,
-            resized_height: grid.h * patch_size,
+            resized_width,
+            resized_height,
             grid,
             tokens: grid.tokens(),
         }

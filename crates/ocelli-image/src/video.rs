@@ -121,6 +121,7 @@ impl VideoBudget {
             h: resized_height / patch,
             w: resized_width / patch,
             merge: self.factor / patch,
+            tiles: None,
         })
     }
 

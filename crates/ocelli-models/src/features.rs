@@ -172,6 +172,7 @@ pub trait VisionModel: Send + Sync {
             h: merge,
             w: merge * budget.most_tokens() as u32,
             merge,
+            tiles: None,
         }
     }
 

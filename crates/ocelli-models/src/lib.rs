@@ -25,7 +25,7 @@ mod window_config;
 pub use error::Error;
 pub use features::{Encoding, ImageFeatures, Progress, VisionModel, VisionShape};
 pub use load::{Loader, Scope};
-pub use names::{NameTable, Part, normalise};
+pub use names::{NameTable, Part, is_vision, normalise};
 pub use positions::{Positions, Segment, one_axis_positions, three_axis_positions};
 pub use registry::{Join, LaidOut, join, load_text, load_vision};
 pub use step::{ImageRows, Step, TextModel, TextShape, run_step};

@@ -102,6 +102,7 @@ mod tests {
             h,
             w,
             merge: 2,
+            tiles: None,
         }
     }
 

@@ -370,6 +370,7 @@ mod tests {
             h: 4,
             w: 6,
             merge: 2,
+            tiles: None,
         };
         let (row, mark) = (LaidOut::Rows(3), LaidOut::Mark);
         assert_eq!(rows_with_breaks(&grid), [row, mark(1), row, mark(2)]);

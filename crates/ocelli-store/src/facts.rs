@@ -93,7 +93,8 @@ pub fn classify(file: &Gguf) -> Result<FileKind, Error> {
 /// Whether a tensor brings rows of pictures into the text model; those of sound are left out
 /// wherever they are.
 fn is_of_pictures(name: &str) -> bool {
-    name.starts_with("mm.") && !name.starts_with("mm.a.")
+    let is_projector = name.starts_with("mm.") && !name.starts_with("mm.a.");
+    is_projector || name == "model.image_newline"
 }
 
 fn text_facts(file: &Gguf, architecture: &str) -> Result<TextFacts, Error> {

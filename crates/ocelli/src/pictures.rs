@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ocelli_engine::Picture;
 use ocelli_image::boxes::Located;
-use ocelli_image::{Budget, Crop, DecodeOptions, ImageRecord, RgbImage, decode, read};
+use ocelli_image::{Budget, Crop, DecodeOptions, Grid, ImageRecord, RgbImage, decode, read};
 use ocelli_models::VisionModel;
 use sha2::{Digest as _, Sha256};
 
@@ -181,8 +181,8 @@ impl Prepared {
                 ocelli_models::Error::Image(source) => wrong(source),
                 other => other.into(),
             })?;
-            let seen = (patches.grid.w * patch, patches.grid.h * patch);
-            Ok(Picture::new(patches, key(image, seen)))
+            let key = key(image, &patches.grid, patch);
+            Ok(Picture::new(patches, key))
         };
         let whole = prepare(&picture.image)?;
         let record = ImageRecord::new(&picture, whole.patches.grid, patch);
@@ -225,16 +225,18 @@ pub fn draw(picture: &ImageSource, located: &[Located]) -> Result<Vec<u8>, Error
     image.to_png().map_err(wrong)
 }
 
-/// What a picture's features depend on: its pixels and the size at which they are seen. Every part is
-/// labelled and has its length, so that no two pictures share a key.
-fn key(image: &RgbImage, (width, height): (u32, u32)) -> [u8; 32] {
+/// What a picture's features depend on: its pixels, the size at which they are seen, and in how many
+/// squares. Every part is labelled and has its length, so that no two pictures share a key.
+fn key(image: &RgbImage, grid: &Grid, patch: u32) -> [u8; 32] {
+    let (width, height) = grid.pixels(patch);
     let mut hasher = Sha256::new();
-    hasher.update(b"ocelli picture features 1");
+    hasher.update(b"ocelli picture features 2");
     for (label, value) in [
         (b"wide", image.width),
         (b"high", image.height),
         (b"to_w", width),
         (b"to_h", height),
+        (b"seen", grid.t),
     ] {
         hasher.update(label);
         hasher.update(value.to_le_bytes());

@@ -72,6 +72,8 @@ golden! {
     llama_with_scaled_frequencies_equals_the_reference: "llama3-scaled",
     llava_equals_the_reference_at_every_stage: "llava",
     llava_with_the_last_layers_rows_equals_the_reference: "llava-mixed",
+    llava_with_tiles_equals_the_reference_at_every_stage: "llava-next",
+    llava_with_other_numbers_of_tiles_equals_the_reference: "llava-next-mixed",
     mistral3_equals_the_reference_at_every_stage: "mistral3",
     mistral3_with_a_window_and_a_wider_merger_equals_the_reference: "mistral3-mixed",
     pixtral_equals_the_reference_at_every_stage: "pixtral",

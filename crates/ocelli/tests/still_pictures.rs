@@ -1,5 +1,5 @@
-//! Mistral 3 and LLaVA-1.5 through the library: vocabularies that lack what pictures need, and
-//! sizes that are reported.
+//! Mistral 3 and LLaVA through the library: vocabularies that lack what pictures need, sizes that are
+//! reported, and features that are kept.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::PathBuf;
@@ -92,4 +92,33 @@ fn tokens_of_a_picture_count_its_breaks() {
     let record = &answer.images[0];
     assert_eq!((record.resized_width, record.resized_height), (80, 64));
     assert_eq!(record.tokens, 4 * (5 + 1));
+}
+
+#[test]
+fn a_picture_kept_with_its_tiles_is_not_taken_for_the_picture_without() {
+    let suite = Suite::load("llava-next");
+    let folder = std::env::temp_dir().join(format!("ocelli-tiles-{}", std::process::id()));
+    let ask = |tokens: Option<u32>, cache: bool| {
+        let options = Options {
+            projector: suite.mmproj.clone(),
+            precision: Precision::F32,
+            image_max_tokens: tokens,
+            image_cache: cache.then(|| (folder.clone(), 1 << 20)),
+            ..Options::default()
+        };
+        let source = Source::File(suite.text.clone());
+        let mut model = Model::load(&source, &options, &mut |_, _| {}).unwrap();
+        let answer = model.ask(request()).unwrap();
+        (answer.images[0].tokens, answer.text)
+    };
+    let own = [None, Some(40), Some(12)].map(|tokens| ask(tokens, false));
+    assert_eq!(own.each_ref().map(|(tokens, _)| *tokens), [37, 24, 10]);
+    for _ in 0..2 {
+        let kept = [None, Some(40), Some(12)].map(|tokens| ask(tokens, true));
+        assert_eq!(kept, own);
+    }
+    let kept = std::fs::read_dir(&folder).unwrap().flatten();
+    let kept = kept.filter(|entry| entry.path().extension().is_some_and(|e| e == "features"));
+    assert_eq!(kept.count(), 3, "each of the three has an entry of its own");
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -1,6 +1,6 @@
 //! Old and foreign layouts under current names and keys: what the normaliser of names knows, plus
 //! the tensors that are packed or cut in another way and the metadata that belongs to them.
-//! Families: the Qwen-VL generations, Gemma 3; Pixtral and LLaVA-1.5 through [`still_repair`].
+//! Families: the Qwen-VL generations, Gemma 3; Pixtral and LLaVA through [`still_repair`].
 
 use std::collections::HashMap;
 
@@ -68,7 +68,7 @@ impl Generation {
                 action: "repair",
                 file: file.name().to_owned(),
                 found: "vision tensors of another family".to_owned(),
-                need: "those of Qwen-VL, Gemma 3, Pixtral or LLaVA-1.5",
+                need: "those of Qwen-VL, Gemma 3, Pixtral or LLaVA",
             }),
         }
     }
@@ -86,7 +86,7 @@ impl Generation {
 /// The projector of a file, alone or merged.
 pub(crate) fn projector(file: &Gguf) -> Result<Part<'_>, Error> {
     let table = normalise(file, ocelli_models::Part::Vision)?;
-    if let Some(kind) = still_repair::Kind::of(file, &table)? {
+    if let Some(kind) = still_repair::Kind::of(&table) {
         let named = in_file_order(file, &table);
         let tensors = still_repair::tensors(file, &table, named)?;
         let mut metadata = general(file)?;

@@ -1,12 +1,12 @@
 //! The text model under current names and keys.
 
 use ocelli_gguf::{Gguf, Metadata, Value};
-use ocelli_models::normalise;
+use ocelli_models::{is_vision, normalise};
 
 use super::{Entries, Part, in_file_order};
 use crate::Error;
 use crate::encode::Output;
-use crate::merge::{copy, is_mark, is_vision};
+use crate::merge::{copy, is_mark};
 use crate::still_repair;
 
 /// The text model of a file, alone or merged.

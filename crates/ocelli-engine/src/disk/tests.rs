@@ -38,6 +38,7 @@ fn features(value: f32) -> ImageFeatures {
             h: 2,
             w: 2,
             merge: 2,
+            tiles: None,
         },
         width: 4,
         rows: vec![value; 4],

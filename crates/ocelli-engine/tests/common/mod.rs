@@ -75,6 +75,7 @@ impl Bench {
             h: 2,
             w: 160,
             merge: 2,
+            tiles: None,
         };
         let settings = Settings {
             context: CONTEXT,

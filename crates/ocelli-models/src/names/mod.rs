@@ -116,8 +116,12 @@ pub fn normalise(gguf: &Gguf, part: Part) -> Result<NameTable, Error> {
     }
 }
 
-fn is_vision(name: &str) -> bool {
-    ["v.", "mm.", "a."].iter().any(|p| name.starts_with(p))
+/// Whether a tensor belongs to a vision encoder, a projector or an audio encoder, whichever file it is in.
+pub fn is_vision(name: &str) -> bool {
+    // The last ends lines of patches in LLaVA-1.6.
+    ["v.", "mm.", "a.", "model.image_newline"]
+        .iter()
+        .any(|start| name.starts_with(start))
 }
 
 fn text(gguf: &Gguf, architecture: &str) -> NameTable {

@@ -10,8 +10,9 @@ const fn rule(from: &'static str, to: &'static str) -> Rule {
     Rule { from, to }
 }
 
-/// Names of Ollama's merged files: of `qwen25vl` and `qwen3vl`, of `mistral3`, of `gemma3`.
-const VISION: [Rule; 32] = [
+/// Names of Ollama's merged files: of `qwen25vl` and `qwen3vl`, of `mistral3`, of `gemma3`. The last is llama.cpp's for
+/// what LLaVA-1.6's files call otherwise.
+const VISION: [Rule; 33] = [
     rule("v.patch_embd_0.weight", "v.patch_embd.weight"),
     rule("v.patch_embd_1.weight", "v.patch_embd.weight.1"),
     rule("v.patch_embed.weight", "v.patch_embd.packed"),
@@ -44,6 +45,7 @@ const VISION: [Rule; 32] = [
     rule(".mlp.fc2.", ".ffn_down."),
     rule("mm.mm_input_projection.", "mm.input_projection."),
     rule("mm.mm_soft_emb_norm.", "mm.soft_emb_norm."),
+    rule("v.image_newline", "model.image_newline"),
 ];
 
 /// Deepstack mergers by their place in the list, here by the layer they tap.

@@ -84,7 +84,13 @@ mod tests {
     use super::*;
 
     fn grid(t: u32, h: u32, w: u32) -> Grid {
-        Grid { t, h, w, merge: 2 }
+        Grid {
+            t,
+            h,
+            w,
+            merge: 2,
+            tiles: None,
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod qwen2vl;
 mod qwen3vl;
 mod reach;
 mod square;
+mod tiled;
 
 pub use gemma3::Gemma3Vision;
 pub use llava::LlavaVision;

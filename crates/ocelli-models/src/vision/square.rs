@@ -1,5 +1,7 @@
 //! What encoders are described by that see every picture as one square: SigLIP, CLIP.
 
+use std::ops::Range;
+
 use ocelli_image::{Budget, Filter, Grid, Normalization, Patches};
 use ocelli_tensor::{Activation, AttentionPlan, Heads, Pass, Tensor};
 
@@ -145,6 +147,7 @@ impl SquareEncoder {
                 h: side,
                 w: side,
                 merge: merge as u32,
+                tiles: None,
             },
             patch_embedding: PatchEmbedding::load_still(
                 &vision.at("patch_embd"),
@@ -178,17 +181,21 @@ impl SquareEncoder {
         x
     }
 
-    /// Runs up to `count` layers, in which every row sees every other. Gives the layers done and
-    /// all there are.
+    /// Runs up to `count` layers, in which every row sees every other of its square; squares of one picture
+    /// have equally many. Gives the layers done and all there are.
     pub(super) fn run(
         &self,
         pass: &mut Pass<'_>,
         encoding: &mut Encoding,
         count: usize,
     ) -> (usize, usize) {
-        let whole = 0..encoding.x.rows();
+        let squares = encoding.grid.t as usize;
+        let rows = encoding.x.rows() / squares;
+        let segments: Vec<Range<usize>> = (0..squares)
+            .map(|square| square * rows..(square + 1) * rows)
+            .collect();
         let plan = AttentionPlan::Within {
-            segments: std::slice::from_ref(&whole),
+            segments: &segments,
         };
         let end = self.layers.len().min(encoding.layer + count);
         for i in encoding.layer..end {

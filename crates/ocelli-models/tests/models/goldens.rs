@@ -79,6 +79,13 @@ fn mistral3_gives_the_same_bits_however_the_prompt_is_cut() {
 fn llava_equals_the_reference() {
     assert_suite("llava");
     assert_suite("llava-mixed");
+    assert_suite("llava-next");
+    assert_suite("llava-next-mixed");
+}
+
+#[test]
+fn llava_with_tiles_gives_the_same_bits_however_the_prompt_is_cut() {
+    assert_cuts("llava-next", "second_turn_with_second_image");
 }
 
 #[test]
@@ -118,6 +125,8 @@ fn every_suite_is_run() {
         "llama3-scaled",
         "llava",
         "llava-mixed",
+        "llava-next",
+        "llava-next-mixed",
         "mistral3",
         "mistral3-mixed",
         "pixtral",

@@ -14,3 +14,4 @@ mod mistral;
 mod monkey;
 mod run;
 mod storage;
+mod tiles;

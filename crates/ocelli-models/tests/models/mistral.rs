@@ -206,11 +206,6 @@ fn broken_llava_projectors_are_refused() {
                 set!("clip.vision.block_count", 4u32),
                 "block_count 4 but the tensors have 3 layers",
             ),
-            (
-                // What tells LLaVA-1.6 from 1.5.
-                |draft| done(draft.add_zeros("model.image_newline", &[48])),
-                "tensor 'model.image_newline' is of LLaVA-1.6, whose tiles are not built",
-            ),
             (set!("clip.projector_type", "pixtral"), "missing tensor"),
         ],
     );

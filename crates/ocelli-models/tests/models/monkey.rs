@@ -49,14 +49,16 @@ fn try_vision(file: &Gguf) {
         return;
     };
     let (budget, merge) = (model.budget(), model.shape().merge);
-    // Some encoders see every picture at one size.
-    let grid = match budget.min_pixels == budget.max_pixels {
-        true => model.largest_grid(&budget),
+    // Some encoders see squares of one size alone.
+    let largest = model.largest_grid(&budget);
+    let grid = match largest.tiles.is_some() || budget.min_pixels == budget.max_pixels {
+        true => largest,
         false => Grid {
             t: 1,
             h: 3 * merge,
             w: 5 * merge,
             merge,
+            tiles: None,
         },
     };
     let patches = Patches {

@@ -29,18 +29,23 @@ pub(crate) struct Model {
     image_token: Option<u32>,
 }
 
+/// The backend of all runs: it rounds nothing.
+pub(crate) fn backend() -> CpuBackend {
+    let options = CpuOptions {
+        threads: Some(2),
+        precision: Precision::F32,
+        ..CpuOptions::default()
+    };
+    CpuBackend::new(&options).unwrap()
+}
+
 impl Model {
     /// Opens a pair; a merged file is given as both.
     pub(crate) fn load(
         text: &Gguf,
         projector: Option<&Gguf>,
     ) -> Result<Self, ocelli_models::Error> {
-        let options = CpuOptions {
-            threads: Some(2),
-            precision: Precision::F32,
-            ..CpuOptions::default()
-        };
-        let backend = CpuBackend::new(&options).unwrap();
+        let backend = backend();
         let model = load_text(text, &backend, &|_| ())?;
         let vision = projector
             .map(|file| load_vision(file, &backend, &|_| ()))

@@ -3,7 +3,7 @@
 use ocelli_engine::Prompt;
 use ocelli_gguf::Gguf;
 use ocelli_image::{Grid, Patches};
-use ocelli_models::{Progress, Step, TextModel, VisionModel, run_step};
+use ocelli_models::{Progress, Step, TextModel, VisionModel, is_vision, run_step};
 use ocelli_tensor::{
     Backend as _, KvElement, KvLayout, Measure, Memory, PageId, Pass, Probe, Span, Work,
 };
@@ -73,7 +73,6 @@ fn step(model: &dyn TextModel, rows: usize, cached: usize) -> Work {
 
 /// Bytes of a file's tensors: those of the text model, those of a vision part in the same file.
 pub(super) fn stored_bytes(file: &Gguf) -> (u64, u64) {
-    let is_vision = |name: &str| ["v.", "mm."].iter().any(|start| name.starts_with(start));
     file.tensors()
         .iter()
         .fold((0, 0), |(text, vision), tensor| {
@@ -97,10 +96,9 @@ pub(super) fn read_per_token(file: &Gguf) -> u64 {
     let has_output = file.tensor("output.weight").is_some();
     let read = file.tensors().iter().map(|tensor| {
         let (name, bytes) = (tensor.name(), tensor.bytes() as u64);
-        let is_vision = name.starts_with("v.") || name.starts_with("mm.");
         match used {
             // One row of the embedding is nothing beside the matrices.
-            _ if is_vision || name == "token_embd.weight" && has_output => 0,
+            _ if is_vision(name) || name == "token_embd.weight" && has_output => 0,
             Some((used, all)) if name.contains("_exps.") => bytes * used / all.max(1),
             _ => bytes,
         }

@@ -41,7 +41,16 @@ pub(crate) fn picture_budget(vision: &dyn VisionModel, options: &Options) -> Res
         Some(_) => most,
         None => most.max(least),
     };
-    Budget::new(own.factor, least, most).map_err(|error| Error::Settings(error.to_string()))
+    let wrong = |error: ocelli_image::Error| Error::Settings(error.to_string());
+    let budget = Budget::new(own.factor, least, most).map_err(wrong)?;
+    // What leaves no room for any picture is better said now than of each.
+    vision
+        .grid(own.factor, own.factor, &budget)
+        .map_err(|error| match error {
+            ocelli_models::Error::Image(source) => wrong(source),
+            other => other.into(),
+        })?;
+    Ok(budget)
 }
 
 /// Of encoders that see every picture at one size.

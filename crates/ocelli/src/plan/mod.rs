@@ -230,14 +230,15 @@ impl Planner<'_> {
             })?;
         let tokens = self.join.map_or(grid.tokens(), |join| join.tokens(&grid));
         let patch = self.vision.patch_size();
+        let (resized_width, resized_height) = grid.pixels(patch);
         let prepare = self.pace.of(path, &found, (self.vision, &self.budget));
         Ok(Seen {
             record: ImageRecord {
                 width: found.width,
                 height: found.height,
                 orientation: found.orientation,
-                resized_width: grid.w * patch,
-                resized_height: grid.h * patch,
+                resized_width,
+                resized_height,
                 grid,
                 tokens: grid.tokens(),
             },

@@ -165,6 +165,7 @@ const NOTHING: Grid = Grid {
     h: 0,
     w: 0,
     merge: 1,
+    tiles: None,
 };
 
 /// What goes to each place of a video: all of it to one, or a temporal patch to each.
