@@ -1,6 +1,6 @@
 //! The projector's file for encoders of still pictures: Pixtral and CLIP under llama.cpp's names.
 
-use ocelli_gguf::Value;
+use ocelli_gguf::{Array, Value};
 
 use crate::Error;
 use crate::hub::{Family, Shelf, Still, TextConfig, VisionConfig};
@@ -30,10 +30,20 @@ pub(crate) fn metadata(
     set("vision.image_mean", vision.mean.clone().into());
     set("vision.image_std", vision.std.clone().into());
     set("vision.attention.layer_norm_epsilon", still.norm_eps.into());
-    if text.family == Family::Llava {
+    if text.family.has_clip() {
         set("has_text_encoder", false.into());
         set("has_llava_projector", true.into());
         set("use_gelu", still.is_gelu.into());
+        if text.family == Family::LlavaNext {
+            let sides = vision.tiles.as_flattened().iter();
+            let sides = sides.map(|side| *side as i32).collect();
+            set(
+                "vision.image_grid_pinpoints",
+                Value::Array(Array::I32(sides)),
+            );
+            set("vision.image_aspect_ratio", "anyres".into());
+            set("vision.mm_patch_merge_type", "spatial_unpad".into());
+        }
         return metadata;
     }
     let function = if still.is_gelu {
@@ -73,7 +83,7 @@ pub(crate) fn tensors(
         tensors: Vec::new(),
     };
     match text.family {
-        Family::Llava => tower.clip()?,
+        family if family.has_clip() => tower.clip()?,
         _ => tower.pixtral()?,
     }
     Ok(tower.tensors)
@@ -235,6 +245,9 @@ impl Tower<'_> {
             .discard_all(&own(&format!("encoder.layers.{layer}.")))
         {
             layer += 1;
+        }
+        if self.text.family == Family::LlavaNext {
+            self.plain("image_newline", "model.image_newline", &[self.text.width])?;
         }
         self.projector(["mm.0", "mm.2"])
     }

@@ -127,6 +127,11 @@ fn llava_is_converted_with_pieces_for_a_tokenizer_and_without_the_layers_behind_
 }
 
 #[test]
+fn llava_next_is_converted_with_its_tiles_and_the_row_that_ends_their_lines() {
+    check("llava-next");
+}
+
+#[test]
 fn settings_that_no_published_model_has_are_written_under_keys_of_their_own() {
     check("mistral3-mixed");
     check("llava-mixed");

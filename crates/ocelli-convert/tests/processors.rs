@@ -40,6 +40,30 @@ fn processors_that_prepare_pictures_in_another_way_are_refused() {
         ),
         ("llava", "crop_size", json!(28), "crop_size: found 28, need"),
         (
+            "llava-next",
+            "crop_size",
+            json!({"height": 28, "width": 28}),
+            "height: found 28, need 42",
+        ),
+        (
+            "llava-next",
+            "size",
+            json!({"height": 28, "width": 28}),
+            "height: found 28, need 42",
+        ),
+        (
+            "llava-next",
+            "image_grid_pinpoints",
+            json!([[42, 84]]),
+            "image_grid_pinpoints: found [[42,84]], need [[42, 84], [84, 42], [84, 84]",
+        ),
+        (
+            "llava-next",
+            "image_grid_pinpoints",
+            json!(null),
+            "image_grid_pinpoints: found nothing, which means [[336, 672], [672, 336]",
+        ),
+        (
             "mistral3",
             "do_center_crop",
             json!(true),

@@ -199,6 +199,11 @@ fn settings_that_no_file_can_state_are_refused_by_name() {
             "vision_feature_layer: found 30, need",
         ),
         (
+            "llava-next",
+            "/image_grid_pinpoints",
+            "image_grid_pinpoints: found 30, need pairs of numbers",
+        ),
+        (
             "mistral3",
             "/spatial_merge_size",
             "spatial_merge_size: found 30, need 1 to 16",

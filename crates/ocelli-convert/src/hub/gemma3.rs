@@ -237,5 +237,6 @@ pub(super) fn read_vision(folder: &Path, root: Settings<'_>) -> Result<VisionCon
         mean,
         std,
         still: None,
+        tiles: Vec::new(),
     })
 }

@@ -1,4 +1,6 @@
-//! Settings of encoders of still pictures: Pixtral (Mistral 3, Pixtral-12B) and CLIP (LLaVA-1.5).
+//! Settings of encoders of still pictures: Pixtral (Mistral 3, Pixtral-12B) and CLIP (LLaVA-1.5 and LLaVA-1.6).
+
+use serde_json::Value;
 
 use super::config::{Family, TextConfig, VisionConfig};
 use super::settings::Settings;
@@ -15,7 +17,7 @@ pub(crate) struct Still {
     pub(crate) merge: usize,
     /// Whether the projector's two products have biases.
     pub(crate) has_projector_biases: bool,
-    /// What CLIP would project to by itself; files of LLaVA-1.5 carry it, though nothing reads it.
+    /// What CLIP would project to by itself; files of LLaVA carry it, though nothing reads it.
     pub(crate) own_projection: Option<u32>,
     /// Whether the encoder's MLPs use GELU in place of the family's usual function.
     pub(crate) is_gelu: bool,
@@ -29,15 +31,21 @@ pub(crate) struct Still {
 
 /// Epsilon of the norms of both encoders in all published models.
 const NORM_EPS: f32 = 1e-5;
+/// Tiles where files leave them out, in the order of the modelling code.
+pub(super) const RELEASED_TILES: [[u32; 2]; 5] =
+    [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]];
 /// Base of rotary frequencies that readers assume.
 const ROPE_BASE: f32 = 10_000.0;
 
 /// Sizes that published files leave to the modelling code.
 pub(super) fn usual(family: Family, key: &str) -> Option<u32> {
     match (family, key) {
-        (Family::Llava | Family::Pixtral, "hidden_size") => Some(4096),
-        (Family::Llava | Family::Pixtral, "num_attention_heads" | "num_hidden_layers") => Some(32),
-        (Family::Llava, "intermediate_size") => Some(11_008),
+        (Family::Llava | Family::LlavaNext | Family::Pixtral, "hidden_size") => Some(4096),
+        (
+            Family::Llava | Family::LlavaNext | Family::Pixtral,
+            "num_attention_heads" | "num_hidden_layers",
+        ) => Some(32),
+        (Family::Llava | Family::LlavaNext, "intermediate_size") => Some(11_008),
         (Family::Pixtral, "intermediate_size") => Some(14_336),
         (Family::Pixtral | Family::Mistral3, "num_key_value_heads") => Some(8),
         _ => None,
@@ -56,7 +64,7 @@ fn size(vision: Settings<'_>, family: Family, key: &str) -> Result<usize, Error>
     };
     match (vision.get(key), family) {
         (Some(_), _) => vision.count(key),
-        (None, Family::Llava) => Ok(clip),
+        (None, family) if family.has_clip() => Ok(clip),
         (None, _) => Ok(pixtral),
     }
 }
@@ -85,7 +93,7 @@ pub(super) fn read(
     let size = |key| size(vision, family, key);
     let patch = size("patch_size")?;
     let image_size = match family {
-        Family::Llava => size("image_size")?,
+        family if family.has_clip() => size("image_size")?,
         // Readers want whole patches.
         _ => size("image_size")?.next_multiple_of(patch),
     };
@@ -112,25 +120,68 @@ pub(super) fn read(
             has_projector_biases: root
                 .bool("multimodal_projector_bias")?
                 .unwrap_or(family != Family::Mistral3),
-            own_projection: match family {
-                Family::Llava => vision.u32("projection_dim")?,
-                _ => None,
+            own_projection: match family.has_clip() {
+                true => vision.u32("projection_dim")?,
+                false => None,
             },
             is_gelu: is_gelu(root, vision, family)?,
-            norm_eps: match family {
-                Family::Llava => vision.f32("layer_norm_eps")?.unwrap_or(NORM_EPS),
-                _ => NORM_EPS,
+            norm_eps: match family.has_clip() {
+                true => vision.f32("layer_norm_eps")?.unwrap_or(NORM_EPS),
+                false => NORM_EPS,
             },
             projector_eps: (family == Family::Mistral3 && text.norm_eps != NORM_EPS)
                 .then_some(text.norm_eps),
             rope_base: rope_base(vision, family)?,
         }),
+        tiles: match family {
+            Family::LlavaNext => tiles(root, image_size as u32)?,
+            _ => Vec::new(),
+        },
     })
+}
+
+/// Heights and widths of tiles; what the modelling code has where the file leaves them out.
+fn tiles(root: Settings<'_>, tile: u32) -> Result<Vec<[u32; 2]>, Error> {
+    let key = "image_grid_pinpoints";
+    let listed = match root.get(key) {
+        None => RELEASED_TILES.to_vec(),
+        Some(value) => pairs(value).ok_or_else(|| root.error(key, value, "pairs of numbers"))?,
+    };
+    let is_whole = |side: &u32| *side > 0 && side.is_multiple_of(tile);
+    match listed.iter().find(|pair| !pair.iter().all(is_whole)) {
+        None => Ok(listed),
+        Some(pair) => {
+            let need = format!("multiples of image_size {tile}");
+            Err(root.error(key, format!("{pair:?}"), need))
+        }
+    }
+}
+
+/// A list of pairs of numbers; `None` for anything else.
+pub(super) fn pairs(value: &Value) -> Option<Vec<[u32; 2]>> {
+    let number = |value: &Value| u32::try_from(value.as_u64()?).ok();
+    let pair = |value: &Value| match &value.as_array()?[..] {
+        [height, width] => Some([number(height)?, number(width)?]),
+        _ => None,
+    };
+    let listed = value.as_array()?.iter().map(pair);
+    listed.collect::<Option<Vec<_>>>().filter(|l| !l.is_empty())
+}
+
+/// Refuses a LLaVA-1.6 whose encoder is not CLIP's.
+pub(super) fn check_next(root: Settings<'_>) -> Result<Family, Error> {
+    match root.inside("vision_config") {
+        Some(vision) => match vision.str("model_type")?.unwrap_or("clip_vision_model") {
+            "clip_vision_model" => Ok(Family::LlavaNext),
+            other => Err(vision.error("model_type", other, "clip_vision_model")),
+        },
+        None => Ok(Family::LlavaNext),
+    }
 }
 
 /// The layers up to the one whose rows are taken; what stands behind it is not kept.
 fn layers(root: Settings<'_>, family: Family, all: usize) -> Result<usize, Error> {
-    let usual = if family == Family::Llava { -2 } else { -1 };
+    let usual = if family.has_clip() { -2 } else { -1 };
     let layer = match root.get("vision_feature_layer") {
         None => usual,
         Some(value) => value
@@ -164,18 +215,18 @@ fn is_gelu(root: Settings<'_>, vision: Settings<'_>, family: Family) -> Result<b
     {
         return Err(root.error("projector_hidden_act", act, "gelu"));
     }
-    let kept = match family {
-        Family::Llava => "default",
-        _ => "full",
+    let kept = match family.has_clip() {
+        true => "default",
+        false => "full",
     };
     if let Some(kind) = root.str("vision_feature_select_strategy")?
         && kind != kept
     {
         return Err(root.error("vision_feature_select_strategy", kind, kept));
     }
-    let (own, usual) = match family {
-        Family::Llava => ("quick_gelu", "quick_gelu"),
-        _ => ("silu", "gelu"),
+    let (own, usual) = match family.has_clip() {
+        true => ("quick_gelu", "quick_gelu"),
+        false => ("silu", "gelu"),
     };
     match vision.str("hidden_act")?.unwrap_or(usual) {
         "gelu" => Ok(true),
@@ -185,7 +236,7 @@ fn is_gelu(root: Settings<'_>, vision: Settings<'_>, family: Family) -> Result<b
 }
 
 fn rope_base(vision: Settings<'_>, family: Family) -> Result<Option<f32>, Error> {
-    if family == Family::Llava {
+    if family.has_clip() {
         return Ok(None);
     }
     let stated = match vision.inside("rope_parameters") {

@@ -100,6 +100,10 @@ SETS = {
         family="llava", types=("f16", "f16"), dtype=torch.float16,
         changes={"text.num_hidden_layers": 1, "vision.num_hidden_layers": 3, "vision.hidden_size": 16},
     ),
+    "llava-next": dict(
+        family="llava-next", types=("f16", "f16"), dtype=torch.float16,
+        changes={"text.num_hidden_layers": 1, "vision.num_hidden_layers": 2, "vision.hidden_size": 16},
+    ),
 }
 
 

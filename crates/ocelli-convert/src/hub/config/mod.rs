@@ -33,13 +33,14 @@ pub(crate) enum Family {
     Mistral3,
     Llava,
     Pixtral,
+    LlavaNext,
     Gemma3,
     Gemma3Text,
 }
 
 impl Family {
     /// `model_type`, family, `general.architecture`, `clip.projector_type`.
-    const TABLE: [(&'static str, Self, &'static str, Option<&'static str>); 12] = [
+    const TABLE: [(&'static str, Self, &'static str, Option<&'static str>); 13] = [
         ("qwen2_vl", Self::Qwen2Vl, "qwen2vl", Some("qwen2vl_merger")),
         (
             "qwen2_5_vl",
@@ -61,6 +62,7 @@ impl Family {
         ("llava", Self::Llava, "llama", Some("mlp")),
         // Told from the one above by its encoder.
         ("llava", Self::Pixtral, "llama", Some("pixtral")),
+        ("llava_next", Self::LlavaNext, "llama", Some("mlp")),
         ("gemma3", Self::Gemma3, "gemma3", Some("gemma3")),
         ("gemma3_text", Self::Gemma3Text, "gemma3", None),
     ];
@@ -87,7 +89,12 @@ impl Family {
 
     /// Whether the encoder takes still pictures alone.
     pub(crate) fn is_still(self) -> bool {
-        matches!(self, Self::Mistral3 | Self::Llava | Self::Pixtral)
+        self.has_clip() || matches!(self, Self::Mistral3 | Self::Pixtral)
+    }
+
+    /// Whether the encoder is CLIP's, with LLaVA's projector.
+    pub(crate) fn has_clip(self) -> bool {
+        matches!(self, Self::Llava | Self::LlavaNext)
     }
 
     /// Whether the encoder takes videos too.
@@ -202,6 +209,8 @@ pub(crate) struct VisionConfig {
     pub(crate) std: Vec<f32>,
     /// Of encoders of still pictures.
     pub(crate) still: Option<Still>,
+    /// Height and width in pixels of all tiles together that pictures may have; LLaVA-1.6 only.
+    pub(crate) tiles: Vec<[u32; 2]>,
 }
 
 const CONFIG: &str = "config.json";
@@ -236,6 +245,7 @@ pub(crate) fn read(folder: &Path) -> Result<(TextConfig, Option<VisionConfig>), 
     let model_type = model_type.ok_or_else(|| root.error("model_type", "nothing", "a string"))?;
     let family = match Family::of(model_type)? {
         Family::Llava => still::kind_of_llava(root)?,
+        Family::LlavaNext => still::check_next(root)?,
         family => family,
     };
     if root.get("quantization_config").is_some() {

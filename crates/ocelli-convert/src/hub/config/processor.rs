@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::super::settings::{Settings, read_json};
+use super::super::still;
 use super::{Family, TextConfig, VisionConfig};
 use crate::Error;
 
@@ -73,6 +74,7 @@ pub(super) fn check(folder: &Path, text: &TextConfig, vision: &VisionConfig) -> 
         equal(processor, "resample", filter)?;
         match text.family {
             Family::Llava => check_square(processor, vision),
+            Family::LlavaNext => check_tiles(processor, vision),
             family if family.is_gemma3() => check_whole(processor, vision),
             family if family.is_still() => match processor.bool("do_center_crop")? {
                 Some(true) => Err(processor.error("do_center_crop", true, false)),
@@ -127,7 +129,7 @@ fn check_whole(processor: Settings<'_>, vision: &VisionConfig) -> Result<(), Err
 
 /// The longest side of Pixtral's pictures in pixels; CLIP's are squares.
 pub(super) fn longest_side(folder: &Path, family: Family) -> Result<Option<usize>, Error> {
-    if family == Family::Llava {
+    if family.has_clip() {
         return Ok(None);
     }
     with_processor(folder, |processor| {
@@ -160,7 +162,7 @@ fn check_tokens(root: Settings<'_>, family: Family, vision: &VisionConfig) -> Re
             let cells = side / (vision.pool.unwrap_or(1) as usize).max(1);
             equal(root, "image_seq_length", (cells * cells) as u32)
         }
-        Family::Llava => {
+        family if family.has_clip() => {
             equal(root, "patch_size", vision.patch as u32)?;
             // Rows that are counted in must be those that are left out again.
             let left_out = match root.str("vision_feature_select_strategy")? {
@@ -201,9 +203,32 @@ fn check_square(processor: Settings<'_>, vision: &VisionConfig) -> Result<(), Er
     if processor.bool("do_center_crop")? == Some(false) {
         return Err(processor.error("do_center_crop", false, true));
     }
-    let side = still.image_size as u32;
+    check_sides(processor, still.image_size as u32)
+}
+
+/// The tiles of LLaVA-1.6 are as large as its encoder's pictures, and the processor cuts the same
+/// ones as the model puts together again.
+fn check_tiles(processor: Settings<'_>, vision: &VisionConfig) -> Result<(), Error> {
+    let key = "image_grid_pinpoints";
+    let listed = match processor.get(key) {
+        Some(value) => still::pairs(value),
+        None => Some(still::RELEASED_TILES.to_vec()),
+    };
+    if listed.as_ref() != Some(&vision.tiles) {
+        let found = processor.get(key).map_or_else(
+            || format!("nothing, which means {:?}", still::RELEASED_TILES),
+            ToString::to_string,
+        );
+        let need = format!("{:?}, as in config.json", vision.tiles);
+        return Err(processor.error(key, found, need));
+    }
+    let side = vision.still.map_or(0, |still| still.image_size);
+    check_sides(processor, side as u32)
+}
+
+fn check_sides(processor: Settings<'_>, side: u32) -> Result<(), Error> {
     for (name, keys) in [
-        ("size", &["shortest_edge"][..]),
+        ("size", &["shortest_edge", "height", "width"][..]),
         ("crop_size", &["height", "width"]),
     ] {
         match processor.inside(name) {

@@ -101,7 +101,8 @@ fn rope_base(text: Settings<'_>, rope: Option<Settings<'_>>, family: Family) -> 
     }
     match (text.f32("rope_theta")?, family) {
         (Some(base), _) => Ok(base),
-        (None, Family::Llama | Family::Llava | Family::Pixtral) => Ok(10_000.0),
+        (None, Family::Llama | Family::Pixtral) => Ok(10_000.0),
+        (None, family) if family.has_clip() => Ok(10_000.0),
         (None, _) => Err(text.error("rope_theta", "nothing", "a number")),
     }
 }

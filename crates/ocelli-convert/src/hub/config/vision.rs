@@ -75,6 +75,7 @@ pub(super) fn read_vision(
         mean,
         std,
         still: None,
+        tiles: Vec::new(),
     })
 }
 
