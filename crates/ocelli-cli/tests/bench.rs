@@ -193,11 +193,13 @@ fn a_shape_can_be_written_and_its_files_be_measured_and_run() {
 
 #[test]
 fn shapes_of_other_families_encode_read_and_generate() {
-    // Tokens of a picture of 64 x 64: cells of one square, rows with breaks, patches of one square.
+    // Tokens of a picture of 64 x 64: cells of one square, rows with breaks, patches of one square, of
+    // the whole and of two by two tiles with an end for each line.
     for (shape, tokens) in [
         ("tiny-gemma-3", 4),
         ("tiny-mistral-3", 12),
         ("tiny-llava-1.5", 16),
+        ("tiny-llava-1.6", 16 + 8 * 9),
     ] {
         let report = json(&[
             "--shape", shape, "--image", "64x64", "-p", "3", "-n", "2", "--isa", "scalar",
@@ -213,7 +215,12 @@ fn shapes_of_other_families_encode_read_and_generate() {
 fn a_written_shape_of_another_family_runs() {
     let folder = Folder::new();
     let target = folder.path("shapes");
-    for shape in ["tiny-gemma-3", "tiny-mistral-3", "tiny-llava-1.5"] {
+    for shape in [
+        "tiny-gemma-3",
+        "tiny-mistral-3",
+        "tiny-llava-1.5",
+        "tiny-llava-1.6",
+    ] {
         let paths = ocelli(&["bench", "--shape", shape, "--write", &target]).ok();
         let paths: Vec<&str> = paths.lines().collect();
         let image = common::picture("photo.png");
@@ -233,6 +240,7 @@ fn the_list_of_shapes_has_every_family() {
         "ministral-3-3b",
         "pixtral-12b",
         "llava-1.5-7b",
+        "llava-1.6-mistral-7b",
     ] {
         assert!(ran.stderr.contains(name), "{name}: {ran:?}");
     }

@@ -206,9 +206,11 @@ fn settings(
     budget: Option<&Budget>,
 ) -> Result<Settings, Error> {
     let (text, vision) = (&model.text, model.vision.as_deref());
-    let largest = largest_picture(cases, vision, budget, &model.name)?;
+    let pictures = pictures(cases, vision, budget, &model.name)?;
+    let largest = pictures.iter().copied().max_by_key(Grid::patches);
     // Some families put tokens between rows of a picture.
-    let image_tokens = largest.map_or(0, |grid| grid.tokens() + grid.merged_h() as usize + 64);
+    let tokens = |grid: &Grid| grid.tokens() + grid.merged_h() as usize + 64;
+    let image_tokens = pictures.iter().map(tokens).max().unwrap_or(0);
     let rooms = cases.iter().map(|case| {
         let prompt = case.text_tokens + image_tokens;
         (
@@ -248,14 +250,14 @@ pub(super) fn slack(case: &Case, prompt_tokens: usize) -> usize {
     }
 }
 
-/// The grid with the most patches.
-fn largest_picture(
+/// The grids of the cases' pictures.
+fn pictures(
     cases: &[Case],
     vision: Option<&dyn VisionModel>,
     budget: Option<&Budget>,
     name: &str,
-) -> Result<Option<Grid>, Error> {
-    let mut largest: Option<Grid> = None;
+) -> Result<Vec<Grid>, Error> {
+    let mut grids = Vec::new();
     for (width, height) in cases.iter().filter_map(|case| case.image) {
         let (Some(vision), Some(budget)) = (vision, budget) else {
             return Err(Error::NoVision {
@@ -263,10 +265,7 @@ fn largest_picture(
                 why: "no projector was given".to_owned(),
             });
         };
-        let grid = vision.grid(width, height, budget)?;
-        if largest.is_none_or(|other| grid.patches() > other.patches()) {
-            largest = Some(grid);
-        }
+        grids.push(vision.grid(width, height, budget)?);
     }
-    Ok(largest)
+    Ok(grids)
 }

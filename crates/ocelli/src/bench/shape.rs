@@ -28,6 +28,8 @@ pub(super) enum Family {
     Pixtral,
     /// LLaVA-1.5.
     Llava,
+    /// LLaVA-1.6: the same encoder over tiles.
+    LlavaNext,
 }
 
 impl Family {
@@ -39,7 +41,7 @@ impl Family {
             Self::Qwen3VlMoe => "qwen3vlmoe",
             Self::Gemma3 => "gemma3",
             Self::Mistral3 => "mistral3",
-            Self::Pixtral | Self::Llava => "llama",
+            Self::Pixtral | Self::Llava | Self::LlavaNext => "llama",
         }
     }
 
@@ -51,7 +53,7 @@ impl Family {
             Self::Qwen3Vl | Self::Qwen3VlMoe => "qwen3vl_merger",
             Self::Gemma3 => "gemma3",
             Self::Mistral3 | Self::Pixtral => "pixtral",
-            Self::Llava => "mlp",
+            Self::Llava | Self::LlavaNext => "mlp",
         }
     }
 
@@ -61,10 +63,12 @@ impl Family {
 
     /// Whether the encoder takes still pictures alone.
     pub(super) fn is_still(self) -> bool {
-        matches!(
-            self,
-            Self::Gemma3 | Self::Mistral3 | Self::Pixtral | Self::Llava
-        )
+        self.has_clip() || matches!(self, Self::Gemma3 | Self::Mistral3 | Self::Pixtral)
+    }
+
+    /// Whether the encoder is CLIP's, with LLaVA's projector.
+    pub(super) fn has_clip(self) -> bool {
+        matches!(self, Self::Llava | Self::LlavaNext)
     }
 
     /// Pixels of a patch on each side.
@@ -170,7 +174,7 @@ const fn shape(name: &'static str, family: Family, text: TextSizes, vision: Visi
     }
 }
 
-const ALL: [Shape; 20] = [
+const ALL: [Shape; 23] = [
     shape(
         "qwen3-vl-2b",
         Family::Qwen3Vl,
@@ -271,6 +275,18 @@ const ALL: [Shape; 20] = [
         CLIP,
     ),
     shape(
+        "llava-1.6-vicuna-7b",
+        Family::LlavaNext,
+        text([4096, 32, 32, 32, 11_008, 32_064], false, 4096),
+        CLIP,
+    ),
+    shape(
+        "llava-1.6-mistral-7b",
+        Family::LlavaNext,
+        text([4096, 32, 32, 8, 14_336, 32_064], false, 32_768),
+        CLIP,
+    ),
+    shape(
         "tiny-gemma-3",
         Family::Gemma3,
         TextSizes {
@@ -291,6 +307,15 @@ const ALL: [Shape; 20] = [
     shape(
         "tiny-llava-1.5",
         Family::Llava,
+        TextSizes {
+            head_dim: 64,
+            ..text([256, 2, 4, 4, 512, 1024], false, 4096)
+        },
+        still([128, 2, 2, 256], 4),
+    ),
+    shape(
+        "tiny-llava-1.6",
+        Family::LlavaNext,
         TextSizes {
             head_dim: 64,
             ..text([256, 2, 4, 4, 512, 1024], false, 4096)

@@ -1,5 +1,5 @@
 //! Names and shapes of the tensors of families that see still pictures alone (Gemma 3, Mistral 3,
-//! Pixtral-12B, LLaVA-1.5), and their metadata, as llama.cpp's converter writes them.
+//! Pixtral-12B, LLaVA), and their metadata, as llama.cpp's converter writes them.
 
 use ocelli_gguf::{Array, Value};
 
@@ -14,6 +14,8 @@ pub(super) fn text_keys(shape: &Shape) -> Keys {
     let sizes = &shape.text;
     let theta: f32 = match shape.family {
         Family::Llava => 1e4,
+        // Mistral's texts have fewer heads of keys than of queries.
+        Family::LlavaNext if sizes.kv_heads == sizes.heads => 1e4,
         Family::Gemma3 => 1e6,
         // The small ones of Mistral's family.
         _ if sizes.hidden < 5120 => 1e6,
@@ -82,7 +84,7 @@ pub(super) fn projector_keys(family: Family) -> Keys {
     ];
     match family {
         Family::Gemma3 => keys.push(("use_gelu", true.into())),
-        Family::Llava => keys.push(("use_gelu", false.into())),
+        Family::Llava | Family::LlavaNext => keys.push(("use_gelu", false.into())),
         Family::Mistral3 => {
             keys.push(("use_silu", true.into()));
             keys.push(("vision.spatial_merge_size", number(2)));
@@ -107,14 +109,14 @@ pub(super) fn projector(shape: &Shape) -> Tensors {
             push(&mut list, position, &[width, places]);
             norm(&mut list, "v.post_ln", width, true);
         }
-        Family::Llava => {
+        family if family.has_clip() => {
             push(&mut list, "v.class_embd".to_owned(), &[width]);
             push(&mut list, position, &[width, places + 1]);
             norm(&mut list, "v.pre_ln", width, true);
         }
         _ => norm(&mut list, "v.pre_ln", width, false),
     }
-    let is_plain = matches!(family, Family::Gemma3 | Family::Llava);
+    let is_plain = family == Family::Gemma3 || family.has_clip();
     for layer in 0..sizes.layers {
         let block = |name: &str| format!("v.blk.{layer}.{name}");
         let mut product = |name: &str, sizes: (u64, u64)| match is_plain {
@@ -152,10 +154,12 @@ fn merger(list: &mut Tensors, shape: &Shape) {
             plain("mm.2", &[hidden, hidden]);
         }
         family => {
-            let first = if family == Family::Llava {
-                "mm.0"
-            } else {
-                "mm.1"
+            if family == Family::LlavaNext {
+                push(list, "model.image_newline".to_owned(), &[hidden]);
+            }
+            let first = match family.has_clip() {
+                true => "mm.0",
+                false => "mm.1",
             };
             linear(list, first, (width, hidden));
             linear(list, "mm.2", (hidden, hidden));

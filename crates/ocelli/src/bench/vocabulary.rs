@@ -37,7 +37,7 @@ fn picture(family: Family) -> (&'static [&'static str], &'static str) {
     match family {
         Family::Gemma3 => (&["<start_of_image>", "<end_of_image>"], "<start_of_image>"),
         Family::Mistral3 | Family::Pixtral => (&["[IMG]", "[IMG_BREAK]", "[IMG_END]"], "[IMG]"),
-        Family::Llava => (&[], "<image>"),
+        Family::Llava | Family::LlavaNext => (&[], "<image>"),
         _ => (&[], "<|vision_start|><|image_pad|><|vision_end|>"),
     }
 }
