@@ -52,7 +52,9 @@ fn media(template: &str) -> MediaMarkers {
             MediaMarkers::new("<start_of_image>", "<start_of_image>")
         }
         _ if template.contains("mistral") => MediaMarkers::new("[IMG]", "[IMG]"),
-        _ if template.contains("vicuna") => MediaMarkers::new("<image>", "<image>\n"),
+        _ if template.contains("vicuna") || template.contains("llava") => {
+            MediaMarkers::new("<image>", "<image>\n")
+        }
         _ => MediaMarkers::new("<|image_pad|>", qwen),
     }
 }
