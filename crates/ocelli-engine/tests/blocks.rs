@@ -1,13 +1,15 @@
-//! Pictures whose rows see each other both ways: the same answer alone, beside others, and from the cache.
+//! Pictures whose rows see each other both ways, and pictures of several squares: the same answer alone, beside
+//! others, in pieces, and from the cache.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ocelli_cpu::{CpuBackend, CpuOptions};
 use ocelli_engine::{
     ClientId, Engine, Error, Generate, Model, Outcome, Output, Picture, Prompt, STEP_ROWS,
-    SequenceId, Settings,
+    SequenceId, Settings, Slices,
 };
 use ocelli_gguf::Gguf;
 use ocelli_image::{DecodeOptions, read};
@@ -25,7 +27,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let suite = Suite::load("gemma3-mixed");
+        Self::of("gemma3-mixed")
+    }
+
+    fn of(suite: &str) -> Self {
+        let suite = Suite::load(suite);
         let text = Gguf::open(&suite.text).unwrap();
         let projector = Gguf::open(suite.mmproj.as_ref().unwrap()).unwrap();
         let options = CpuOptions {
@@ -102,7 +108,10 @@ impl Bench {
 
 fn finish(engine: &mut Engine, ids: &[SequenceId]) -> Vec<Outcome> {
     let mut outcomes: Vec<Option<Outcome>> = ids.iter().map(|_| None).collect();
-    for _ in 0..2000 {
+    let mut steps = 0;
+    while !engine.is_idle() {
+        steps += 1;
+        assert!(steps < 50_000, "no progress");
         for (id, output) in engine.step() {
             let at = ids.iter().position(|known| *known == id).unwrap();
             match output {
@@ -134,6 +143,32 @@ fn pictures_in_blocks_answer_alike_alone_beside_others_and_from_inside_a_cached_
         }
         // The first request's picture stands at 10..26; pages of 16 tokens end inside it.
         assert_eq!(outcomes[0].cached_tokens, [0, 16][round]);
+    }
+}
+
+/// Attention keeps to the square that a row is of, wherever a piece of it is cut.
+#[test]
+fn pictures_with_tiles_are_what_they_are_alone_in_pieces_of_any_size_and_beside_others() {
+    let bench = Bench::of("llava-next");
+    let alone = |request| {
+        let mut engine = bench.engine(1);
+        let id = engine.submit(request).unwrap();
+        finish(&mut engine, &[id]).remove(0).tokens
+    };
+    let expected: Vec<Vec<u32>> = bench.requests().into_iter().map(alone).collect();
+    for piece in [1, 30_000, u64::MAX] {
+        let mut engine = bench.engine(3);
+        engine.set_slices(Slices {
+            time: Duration::ZERO,
+            piece,
+            long_piece: piece,
+        });
+        let submit = |request| engine.submit(request).unwrap();
+        let ids: Vec<SequenceId> = bench.requests().into_iter().map(submit).collect();
+        let outcomes = finish(&mut engine, &ids);
+        for (outcome, tokens) in outcomes.iter().zip(&expected) {
+            assert_eq!(outcome.tokens, *tokens, "pieces of {piece}");
+        }
     }
 }
 
