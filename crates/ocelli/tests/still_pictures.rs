@@ -4,8 +4,9 @@
 
 use std::path::PathBuf;
 
-use ocelli::{ErrorKind, Model, Options, Precision, Request, Source};
+use ocelli::{ErrorKind, Model, Options, Part, Precision, Request, Source};
 use ocelli_gguf::{Gguf, Value, Writer};
+use ocelli_quant::TensorType;
 use ocelli_testkit::{Suite, goldens};
 
 /// The suite's text model with one token called otherwise, in a file of its own.
@@ -121,4 +122,51 @@ fn a_picture_kept_with_its_tiles_is_not_taken_for_the_picture_without() {
     let kept = kept.filter(|entry| entry.path().extension().is_some_and(|e| e == "features"));
     assert_eq!(kept.count(), 3, "each of the three has an entry of its own");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// LLaVA was trained on Llama 3 too, whose template and vocabulary know of no pictures.
+#[test]
+fn a_text_model_that_knows_of_no_pictures_sees_them_with_a_projector_of_llava() {
+    let suite = Suite::load("llava-next");
+    let projector = Gguf::open(suite.mmproj.as_ref().unwrap()).unwrap();
+    let mut writer = Writer::new();
+    for (key, value) in projector.metadata().iter() {
+        writer.set(key, value.clone());
+    }
+    // The text model of `llama` is 64 wide.
+    for info in projector.tensors() {
+        let (name, shape) = (info.name(), info.shape());
+        if !name.starts_with("mm.") && name != "model.image_newline" {
+            writer.add_tensor(name, shape, info.ty(), projector.data(info));
+            continue;
+        }
+        let widened: Vec<u64> = shape
+            .iter()
+            .map(|n| if *n == 48 { 64 } else { *n })
+            .collect();
+        let bytes = 4 * widened.iter().product::<u64>() as usize;
+        writer.add_tensor(name, &widened, TensorType::F32, vec![0; bytes]);
+    }
+    let path = std::env::temp_dir().join(format!("ocelli-wide-{}.gguf", std::process::id()));
+    writer.write_to(&path).unwrap();
+    let text = Suite::load("llama").text;
+    let options = Options {
+        projector: Some(path.clone()),
+        precision: Precision::F32,
+        ..Options::default()
+    };
+    let mut model = Model::load(&Source::File(text), &options, &mut |_, _| {}).unwrap();
+    let seen = model.ask(request()).unwrap();
+    let mut blind = request();
+    blind.messages[0]
+        .parts
+        .retain(|part| matches!(part, Part::Text(_)));
+    let words = model.ask(blind).unwrap().usage.prompt_tokens;
+    std::fs::remove_file(&path).unwrap();
+    // The picture's rows, and the new line behind them.
+    assert_eq!(seen.usage.prompt_tokens, words + 37 + 1);
+    // What a user types is no picture.
+    let mut typed = request();
+    typed.messages[0].parts = vec![Part::Text("<image> What?".to_owned())];
+    assert!(model.ask(typed).unwrap().images.is_empty());
 }

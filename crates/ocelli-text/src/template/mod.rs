@@ -182,6 +182,17 @@ pub struct ChatTemplate {
     abilities: Abilities,
 }
 
+impl Specials {
+    /// The same, where a projector has `place` stand for a picture that neither vocabulary nor template know.
+    #[must_use]
+    pub fn for_pictures(mut self, place: Option<&str>) -> Self {
+        if let (None, Some(place)) = (&self.media.image, place) {
+            self.media = MediaMarkers::new(place, &format!("{place}\n"));
+        }
+        self
+    }
+}
+
 impl ChatTemplate {
     /// Compiles a template and tries it.
     ///
@@ -222,11 +233,16 @@ impl ChatTemplate {
         Ok(template)
     }
 
-    /// The template of a model file, or the one that is built in for its family.
+    /// The template of a model file, or the one that is built in for its family. `place` is what the model's
+    /// projector has stand for a picture, if there is one.
     ///
     /// # Errors
     /// The file's template is bad, or there is none and the family has none built in.
-    pub fn from_metadata(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Self, Error> {
+    pub fn from_metadata(
+        metadata: &Metadata,
+        tokenizer: &Tokenizer,
+        place: Option<&str>,
+    ) -> Result<Self, Error> {
         let source = match metadata.str("tokenizer.chat_template")? {
             Some(source) => source,
             None => {
@@ -241,7 +257,7 @@ impl ChatTemplate {
                 Builtin::of(tokenizer).ok_or_else(missing)?.source()
             }
         };
-        Self::new(source, Specials::of(tokenizer, source))
+        Self::new(source, Specials::of(tokenizer, source).for_pictures(place))
     }
 
     /// Renders a conversation to text with origins.

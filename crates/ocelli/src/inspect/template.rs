@@ -31,7 +31,10 @@ pub(super) fn report(
 ) -> Result<Option<TemplateReport>, Error> {
     let in_file = metadata.str("tokenizer.chat_template")?;
     Ok(
-        match (ChatTemplate::from_metadata(metadata, tokenizer), in_file) {
+        match (
+            ChatTemplate::from_metadata(metadata, tokenizer, None),
+            in_file,
+        ) {
             (Ok(template), _) => Some(TemplateReport {
                 bytes: template.source().len(),
                 sha256: template.hash(),

@@ -257,7 +257,9 @@ pub(crate) fn read_text(
             token: (*token).to_owned(),
         }));
     }
-    let template = ChatTemplate::from_metadata(file.metadata(), &tokenizer).map_err(wrong)?;
+    let place = join.map(|join| join.image_token);
+    let template = ChatTemplate::from_metadata(file.metadata(), &tokenizer, place);
+    let template = template.map_err(wrong)?;
     Ok((tokenizer, template))
 }
 
