@@ -3,8 +3,8 @@
 use crate::Error;
 use ocelli_gguf::Gguf;
 
-/// The names that its files would have.
-pub(crate) const TEXT_NAME: &str = "ocelli-demo-text.gguf";
+/// The names that its files would have; the model is called `ocelli-demo` everywhere.
+pub(crate) const TEXT_NAME: &str = "ocelli-demo.gguf";
 /// See [`TEXT_NAME`].
 pub(crate) const PROJECTOR_NAME: &str = "ocelli-demo-mmproj.gguf";
 

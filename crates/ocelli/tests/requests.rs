@@ -221,3 +221,8 @@ fn bad_pictures_are_named() {
         "{error}"
     );
 }
+
+#[test]
+fn the_built_in_model_has_one_name() {
+    assert_eq!(Model::demo().unwrap().name(), "ocelli-demo");
+}

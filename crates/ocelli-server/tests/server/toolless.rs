@@ -185,3 +185,14 @@ fn a_forced_call_has_its_form_and_a_warning_that_the_model_sees_no_tools() {
         assert!(warns(&server.post(path, &body)), "{path}");
     }
 }
+
+#[test]
+fn errors_call_a_model_by_the_name_that_clients_know() {
+    let server = Server::with(|setup| setup.names = vec!["eyes"]);
+    let mut chat = text_chat("What is the weather?");
+    chat["model"] = json!("eyes");
+    chat["tools"] = json!([tool()]);
+    let said = refused(&server, CHAT, &chat);
+    let message = said["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("model 'eyes' does not"), "{message}");
+}

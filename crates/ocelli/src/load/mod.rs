@@ -43,6 +43,24 @@ pub(crate) fn load(
 ) -> Result<Model, Error> {
     let start = Instant::now();
     let files = Files::open(source, options)?;
+    let name = model_name(&files.text);
+    load_files((start, files), name, options, progress)
+}
+
+/// Opens a model that its users know by another name than its file's.
+pub(crate) fn load_as(name: &str, source: &Source, options: &Options) -> Result<Model, Error> {
+    let start = Instant::now();
+    let files = Files::open(source, options)?;
+    load_files((start, files), name.to_owned(), options, &mut |_, _| {})
+}
+
+/// Loads what was opened at `start`.
+fn load_files(
+    (start, files): (Instant, Files),
+    name: String,
+    options: &Options,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Model, Error> {
     if options.check {
         for file in files.all() {
             check_finite(file)?;
@@ -67,7 +85,7 @@ pub(crate) fn load(
     let longest_token = tokenizer.vocabulary().tokens.iter().map(str::len).max();
     let kv_bytes = settings.kv_layout(text.caches()).bytes();
     let model = Arc::new(ocelli_engine::Model {
-        name: model_name(&files.text),
+        name,
         text,
         vision,
         join,

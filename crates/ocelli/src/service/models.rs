@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::pool::Meter;
 use super::{ModelEntry, Service, ServiceOptions};
-use crate::load::{Files, WEIGHTS_HINT, check_memory};
+use crate::load::{Files, WEIGHTS_HINT, check_memory, load_as};
 use crate::memory::{available, mib};
-use crate::{Error, Model};
+use crate::Error;
 
 /// How long a model stays when nobody uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,7 +219,7 @@ impl Models {
         let entry = &kept.entry;
         let files = Files::open(&entry.source, &entry.options)?.total_bytes();
         self.make_room(&entry.name, files)?;
-        let model = Model::load(&entry.source, &entry.options, &mut |_, _| {})?;
+        let model = load_as(&entry.name, &entry.source, &entry.options)?;
         let service = Arc::new(Service::start_with(
             model,
             self.service,
