@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug)]
 pub(crate) struct ModelFacts {
     pub(crate) name: String,
+    /// Bytes of all its files: parts of a split model, and a projector that was found.
     pub(crate) bytes: u64,
     /// Seconds since 1970.
     pub(crate) modified: u64,
@@ -51,6 +52,7 @@ impl ModelFacts {
         let Ok(report) = report else {
             return facts;
         };
+        facts.bytes = report.files.iter().map(|file| file.bytes).sum();
         for file in &report.files {
             if let Some(kind) = &file.projector_type {
                 facts.projector_type = Some(kind.clone());

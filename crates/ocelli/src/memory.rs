@@ -1,20 +1,19 @@
 //! How much memory there is.
 
+mod groups;
+
 /// Addresses that are taken for other things than weights and pictures: stacks of threads, and the
 /// 64 MiB that glibc sets aside at once for the small pieces of each of them.
 const ADDRESSES_OF_THREADS: u64 = 256 << 20;
 
-/// Bytes that this process can still take: the machine's, or its container's or its own limit's if
-/// that is less.
+/// Bytes that this process can still take: the machine's, or its container's, service's or own limit's
+/// if that is less.
 pub(crate) fn available() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
+    let own = [groups::left(), addresses_left()];
     let machine = system.available_memory();
-    let group = match system.cgroup_limits() {
-        Some(limits) if limits.free_memory > 0 => machine.min(limits.free_memory),
-        _ => machine,
-    };
-    group.min(addresses_left().unwrap_or(u64::MAX))
+    own.into_iter().flatten().fold(machine, u64::min)
 }
 
 /// What is left of the limit of addresses (`ulimit -v`) for weights and pictures, where the system says so.

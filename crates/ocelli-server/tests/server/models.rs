@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ocelli::Source;
 use ocelli::service::KeepAlive;
 use serde_json::json;
 
@@ -41,6 +42,20 @@ fn each_model_is_loaded_on_first_use_and_unloaded_when_nobody_uses_it() {
     assert!(reply.text().contains("first, second"), "{}", reply.text());
     let escaped = server.get("/v1/models/%66irst").ok();
     assert_eq!(escaped["id"], "first");
+}
+
+#[test]
+fn a_models_size_is_that_of_all_its_files() {
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../ocelli/models");
+    let names = ["ocelli-demo-text.gguf", "ocelli-demo-mmproj.gguf"];
+    let size = |name: &str| std::fs::metadata(models.join(name)).unwrap().len();
+    // The projector is found beside the text model; nobody named it.
+    let server = Server::with(|setup| setup.source = Source::File(models.join(names[0])));
+    let tags = server.get("/api/tags").ok();
+    assert_eq!(
+        tags["models"][0]["size"],
+        names.map(size).iter().sum::<u64>()
+    );
 }
 
 #[test]

@@ -81,9 +81,10 @@ impl Files {
         found.unwrap_or_else(|| "no projector was given".to_owned())
     }
 
-    /// Bytes of all files, parts of split models and a projector that was found included.
-    pub(crate) fn total_bytes(&self) -> u64 {
-        self.all().map(Gguf::total_bytes).sum()
+    /// Bytes of all weights: what is to be held in memory, which a file with gaps is larger than.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        let tensors = self.all().flat_map(Gguf::tensors);
+        tensors.map(|tensor| tensor.bytes() as u64).sum()
     }
 }
 

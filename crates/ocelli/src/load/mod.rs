@@ -66,7 +66,7 @@ fn load_files(
             check_finite(file)?;
         }
     }
-    let total = files.total_bytes();
+    let total = files.weight_bytes();
     check_memory("weights", total, available(), WEIGHTS_HINT)?;
     let (backend, arithmetic) = backend(options)?;
     let (text, vision) = read_weights(&files, backend.as_ref(), progress)?;
@@ -191,7 +191,7 @@ pub(crate) fn read_weights(
     backend: &dyn Backend,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Halves, Error> {
-    let total = files.total_bytes();
+    let total = files.weight_bytes();
     let (done, kept) = (Cell::new(0), Cell::new(0));
     let progress = RefCell::new(progress);
     let report = |bytes: u64| {

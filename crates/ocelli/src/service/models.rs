@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::pool::Meter;
 use super::{ModelEntry, Service, ServiceOptions};
+use crate::Error;
 use crate::load::{Files, WEIGHTS_HINT, check_memory, load_as};
 use crate::memory::{available, mib};
-use crate::Error;
 
 /// How long a model stays when nobody uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,8 +217,8 @@ impl Models {
         let mut on_its_way = Unload(Some(kept));
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = &kept.entry;
-        let files = Files::open(&entry.source, &entry.options)?.total_bytes();
-        self.make_room(&entry.name, files)?;
+        let weights = Files::open(&entry.source, &entry.options)?.weight_bytes();
+        self.make_room(&entry.name, weights)?;
         let model = load_as(&entry.name, &entry.source, &entry.options)?;
         let service = Arc::new(Service::start_with(
             model,
@@ -237,15 +237,19 @@ impl Models {
     /// Says at once whether a model can be in memory at all, were it alone there.
     ///
     /// # Errors
-    /// [`Error::UnknownModel`], or [`Error::Memory`] when there is too little for its files.
+    /// [`Error::UnknownModel`], or [`Error::Memory`] when there is too little for its weights.
     pub fn check_memory(&self, name: &str) -> Result<(), Error> {
         let entry = &self.find(name)?.entry;
-        self.check_alone(&entry.name, entry.file_bytes())
+        match Files::open(&entry.source, &entry.options) {
+            Ok(files) => self.check_alone(&entry.name, files.weight_bytes()),
+            // What is wrong with them is told when the model is loaded.
+            Err(_) => Ok(()),
+        }
     }
 
-    fn check_alone(&self, name: &str, files: u64) -> Result<(), Error> {
+    fn check_alone(&self, name: &str, weights: u64) -> Result<(), Error> {
         let what = format!("model '{name}'");
-        check_memory(&what, files, self.memory, WEIGHTS_HINT)
+        check_memory(&what, weights, self.memory, WEIGHTS_HINT)
     }
 
     /// Unloads models that nobody uses, the one that was used longest ago first, until there is
