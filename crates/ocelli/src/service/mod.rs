@@ -35,6 +35,38 @@
 //! # }
 //! ```
 //!
+//! A request that takes too long is ended by whoever waits for it; its place goes to the next one.
+//! While all places are taken, [`Service::submit`] says [`Error::Busy`](crate::Error::Busy).
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//!
+//! use ocelli::service::{Ask, Service, ServiceOptions, TimedOut, Update};
+//! use ocelli::{Message, Model, Role};
+//!
+//! # fn main() -> Result<(), ocelli::Error> {
+//! let service = Service::start(Model::demo()?, ServiceOptions::default())?;
+//! let mut answer = service.submit(Ask::chat(vec![Message::text(Role::User, "Who are you?")]))?;
+//! let until = Instant::now() + Duration::from_secs(10);
+//! let mut said = String::new();
+//! loop {
+//!     match answer.next_within(until.saturating_duration_since(Instant::now())) {
+//!         Ok(Some(Update::Text { text, .. })) => said.push_str(&text),
+//!         Ok(Some(Update::Failed(error))) => return Err(error),
+//!         Ok(Some(_)) => {}
+//!         Ok(None) => break,
+//!         Err(TimedOut) => {
+//!             // Ends the request within a step.
+//!             drop(answer);
+//!             break;
+//!         }
+//!     }
+//! }
+//! assert!(!said.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! [`Models`] holds several models: it loads each when it is first asked for, and unloads those
 //! that nobody uses.
 
@@ -55,4 +87,4 @@ pub use desk::{OtherVideos, RenderedWith, Service, ServiceOptions};
 pub use entry::ModelEntry;
 pub use models::{KeepAlive, Loaded, ModelState, Models};
 pub use status::{Counters, Health};
-pub use updates::{Answering, Finished, Update};
+pub use updates::{Answering, Finished, TimedOut, Update};

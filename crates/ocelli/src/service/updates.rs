@@ -224,6 +224,11 @@ impl Drop for Outlet {
     }
 }
 
+/// No update came in the time that [`Answering::next_within`] was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing new came of the answer in the time for it")]
+pub struct TimedOut;
+
 /// A request on its way. Dropping it ends the request.
 pub struct Answering {
     shared: Arc<Shared>,
@@ -264,7 +269,24 @@ impl Answering {
         }
     }
 
-    /// The next update, for asynchronous programs; `None` after the last one.
+    /// Waits for the next update, but no longer than this; `None` after the last one. A request goes on
+    /// after a wait that was too long: to end it, drop this.
+    ///
+    /// # Errors
+    /// [`TimedOut`] when none came.
+    pub fn next_within(&mut self, time: Duration) -> Result<Option<Update>, TimedOut> {
+        let nothing_new = |state: &mut State| state.updates.is_empty() && !state.is_over;
+        let came = &self.shared.came;
+        let waited = came.wait_timeout_while(self.shared.state(), time, nothing_new);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        match waited.timed_out() {
+            true => Err(TimedOut),
+            false => Ok(state.updates.pop_front()),
+        }
+    }
+
+    /// The next update, for asynchronous programs; `None` after the last one. With
+    /// `std::future::poll_fn(|context| answering.poll_next(context)).await` a task waits for it.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Update>> {
         let mut state = self.shared.state();
         if let Some(update) = state.updates.pop_front() {
@@ -327,5 +349,25 @@ mod tests {
         assert_eq!(updates.len(), 3, "{updates:?}");
         assert!(matches!(updates[0], Update::Prefill { done: 3, .. }));
         assert!(matches!(&updates[2], Update::Text { text, .. } if text == "abc"));
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time_and_loses_nothing() {
+        let shared = Arc::new(Shared::default());
+        let mut answering = Answering::new(shared.clone(), Box::new(|| {}));
+        let short = Duration::from_millis(5);
+        assert!(matches!(answering.next_within(short), Err(TimedOut)));
+        shared.send(Update::Prefill { done: 1, total: 2 }, false);
+        let update = answering.next_within(Duration::ZERO);
+        assert!(matches!(update, Ok(Some(Update::Prefill { .. }))));
+        let teller = std::thread::spawn(move || {
+            std::thread::sleep(short);
+            shared.send(Update::Failed(Error::Ending), true);
+        });
+        let long = Duration::from_secs(60);
+        let last = answering.next_within(long);
+        assert!(matches!(last, Ok(Some(Update::Failed(Error::Ending)))));
+        assert!(matches!(answering.next_within(long), Ok(None)));
+        teller.join().unwrap();
     }
 }
