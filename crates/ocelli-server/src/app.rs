@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use ocelli::service::{KeepAlive, Models, Service};
 use ocelli::{ClientId, Error as OcelliError};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
 
 use crate::clients::{Share, Shares};
 use crate::failure::Failure;
 use crate::guard::{Caller, Guard};
+use crate::http::places::Places;
 use crate::media::Media;
 use crate::metrics::Metrics;
 use crate::report::ModelFacts;
@@ -20,6 +21,9 @@ use crate::{Error, Settings, http, routes};
 
 /// Threads that move bytes; the models have their own.
 const THREADS: usize = 2;
+
+/// Connections that the system keeps until they are accepted.
+const WAITING_CONNECTIONS: u32 = 1024;
 
 /// Pictures that are fetched from the web at the same time.
 const FETCHES: usize = 4;
@@ -33,6 +37,8 @@ pub(crate) struct App {
     /// Where picture files that requests name are.
     pub(crate) media: Media,
     pub(crate) metrics: Metrics,
+    /// Open connections.
+    pub(crate) places: Arc<Places>,
     /// KiB of bodies that may be read now.
     pub(crate) bodies: Arc<Semaphore>,
     /// Answers that each client waits for.
@@ -67,6 +73,7 @@ impl App {
             fetches: Semaphore::new(FETCHES),
             models: Arc::new(models),
             metrics: Metrics::default(),
+            places: Places::new(settings.limits.connections),
             settings,
             started,
             is_ready: AtomicBool::new(false),
@@ -221,7 +228,7 @@ async fn run(
 ) -> Result<(), Error> {
     let address = SocketAddr::new(app.settings.host, app.settings.port);
     let failed = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = listener(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (end, ending) = watch::channel(false);
     let router = routes::router(app.clone());
@@ -246,6 +253,20 @@ async fn run(
     let _ = end.send(true);
     let _ = listening.await;
     Ok(())
+}
+
+/// Listens on an address, with room for many clients that come at the same moment: one that finds none
+/// tries again after a second.
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // The address of a server that just ended is free; on Windows this would mean that of any.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_CONNECTIONS)
 }
 
 /// Seconds of a length of time as Go writes it, without a sign: `1h30m`, `1.5h`, `300ms`.

@@ -5,22 +5,20 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use http_body::{Frame, SizeHint};
 use ocelli::ClientId;
 use sha2::{Digest as _, Sha256};
 
 use crate::Settings;
 use crate::app::{App, Expected};
 use crate::failure::Failure;
+use crate::http::held::Held;
 use crate::http::listen::Ends;
 use crate::routes;
 
@@ -248,33 +246,6 @@ fn request_id(app: &App, headers: &HeaderMap) -> RequestId {
     RequestId(id.unwrap_or(HeaderValue::from_static("req")))
 }
 
-/// The body of an answer, which its client waits for until it has it all.
-struct Held {
-    body: Body,
-    #[allow(dead_code, reason = "held for its end")]
-    expected: Option<Expected>,
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// Checks a request, and marks its answer.
 pub(crate) async fn check(app: Arc<App>, mut request: Request<Body>, next: Next) -> Response {
     let id = request_id(&app, request.headers());
@@ -294,10 +265,7 @@ pub(crate) async fn check(app: Arc<App>, mut request: Request<Body>, next: Next)
         }
         Ok(Admitted { origin, expected }) => {
             let response = next.run(request).await;
-            (
-                response.map(|body| Body::new(Held { body, expected })),
-                origin,
-            )
+            (response.map(|body| Held::wrap(body, expected)), origin)
         }
     };
     let headers = response.headers_mut();

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::failure::Failure;
 
 /// A slow client must bring at least this much a second, beside a fixed time.
-const BYTES_PER_SECOND: u64 = 16 << 10;
+pub(super) const BYTES_PER_SECOND: u64 = 16 << 10;
 /// Bodies up to this size are parsed where they are; larger ones on a thread that may take its time.
 const SMALL: usize = 64 << 10;
 

@@ -6,6 +6,7 @@
 //! and thrown away for a while.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use hyper::body::{Bytes, Incoming};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::places::Seat;
+
 /// How long, and how many bytes, an unwanted body may still come.
 const TIME: Duration = Duration::from_secs(5);
 const BYTES: usize = 256 << 20;
@@ -25,15 +28,21 @@ pub(super) struct Lingering {
     body: Option<Incoming>,
     /// False as long as the client waits to be told that it may send: reading would tell it so.
     is_coming: bool,
+    /// Is told when the request is there whole.
+    seat: Arc<Seat>,
 }
 
 impl Lingering {
     /// A request with its body.
-    pub(super) fn wrap(request: Request<Incoming>) -> Request<Self> {
+    pub(super) fn wrap(request: Request<Incoming>, seat: Arc<Seat>) -> Request<Self> {
         let is_coming = !request.headers().contains_key(header::EXPECT);
+        if request.body().is_end_stream() {
+            seat.answer();
+        }
         request.map(|body| Self {
             body: Some(body),
             is_coming,
+            seat,
         })
     }
 }
@@ -54,6 +63,7 @@ impl Body for Lingering {
         if !matches!(frame, Some(Ok(_))) {
             // It came to its end, or never will.
             self.body = None;
+            self.seat.answer();
         }
         Poll::Ready(frame)
     }

@@ -11,10 +11,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use super::held::Held;
 use super::lingering::Lingering;
+use super::places::{Place, Seat};
 use super::stalling::Stalling;
 use crate::app::App;
 use crate::clients::Shares;
@@ -42,16 +44,12 @@ pub(crate) async fn listen(
     app: Arc<App>,
     mut ending: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(app.settings.limits.connections));
+    let places = app.places.clone();
     let of_one = Shares::new();
     let most_of_one = app.settings.limits.connections_of_one;
     let (close, closing) = watch::channel(false);
     let accept = async {
         loop {
-            // A connection is accepted when there is a place for it; the others wait with the system.
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     // One that has too many is closed at once; programs of this machine look all alike.
@@ -62,14 +60,17 @@ pub(crate) async fn listen(
                     let Some(share) = of_one.take(peer.ip(), 1, most) else {
                         continue;
                     };
-                    let serving = serve(stream, peer, router.clone(), app.clone(), closing.clone());
+                    // Those behind it wait with the system.
+                    let place = places.take().await;
+                    let (router, app) = (router.clone(), app.clone());
+                    let serving = serve((stream, peer), place, router, app, closing.clone());
                     tokio::spawn(async move {
                         serving.await;
-                        drop((place, share));
+                        drop(share);
                     });
                 }
-                // Out of descriptors, as a rule: others will close theirs.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                // Out of descriptors, as a rule.
+                Err(_) => places.make_room().await,
             }
         }
     };
@@ -90,13 +91,12 @@ pub(crate) async fn listen(
     }
     drop(listener);
     let _ = close.send(true);
-    let all = u32::try_from(app.settings.limits.connections).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(LAST_BYTES, places.acquire_many(all)).await;
+    let _ = tokio::time::timeout(LAST_BYTES, places.empty()).await;
 }
 
 async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
+    (stream, peer): (TcpStream, SocketAddr),
+    place: Place,
     router: Router,
     app: Arc<App>,
     mut closing: watch::Receiver<bool>,
@@ -107,11 +107,19 @@ async fn serve(
     // Small pieces of an answer must not wait for each other.
     let _ = stream.set_nodelay(true);
     let limits = &app.settings.limits;
-    let stream = TokioIo::new(Stalling::new(stream, limits.stall_time));
+    let seat = place.seat.clone();
+    let stream = Stalling::new(stream, limits.stall_time, seat.clone());
+    let stream = TokioIo::new(stream);
     let ends = Ends { peer, local };
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ends);
-        router.clone().oneshot(Lingering::wrap(request))
+        let request = Lingering::wrap(request, seat.clone());
+        let answering = router.clone().oneshot(request);
+        let seat = seat.clone();
+        async move {
+            let answer = answering.await;
+            answer.map(|answer| answer.map(|body| Held::wrap(body, Answering(seat))))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -125,9 +133,19 @@ async fn serve(
     // What breaks a connection breaks it for its client alone.
     tokio::select! {
         _ = connection.as_mut() => {}
+        () = place.seat.left() => {}
         () = closing => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
+    }
+}
+
+/// An answer on its way. When nothing of it is left, its connection waits for the next request.
+struct Answering(Arc<Seat>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answered();
     }
 }

@@ -4,6 +4,7 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,20 +12,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::places::Seat;
+
 /// See the module.
 pub(super) struct Stalling {
     stream: TcpStream,
     patience: Duration,
     /// Runs while the peer takes nothing.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Is told what comes and what does not leave.
+    seat: Arc<Seat>,
 }
 
 impl Stalling {
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Duration, seat: Arc<Seat>) -> Self {
         Self {
             stream,
             patience,
             waiting: None,
+            seat,
         }
     }
 
@@ -34,6 +40,7 @@ impl Stalling {
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        self.seat.stall(written.is_pending());
         if written.is_ready() {
             self.waiting = None;
             return written;
@@ -55,7 +62,12 @@ impl AsyncRead for Stalling {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            self.seat.received(buffer.filled().len() - before);
+        }
+        read
     }
 }
 

@@ -109,6 +109,13 @@ fn requests(app: &App, page: &mut Page) {
     let name = "ocelli_http_active";
     page.head(name, "gauge", "Requests for answers that are being served.");
     let _ = writeln!(page.text, "{name} {}", app.active());
+    let name = "ocelli_http_connections";
+    page.head(name, "gauge", "Open connections.");
+    let _ = writeln!(page.text, "{name} {}", app.places.taken());
+    let name = "ocelli_http_connections_closed_total";
+    let help = "Connections that were closed for others while they waited for their clients.";
+    page.head(name, "counter", help);
+    let _ = writeln!(page.text, "{name} {}", app.places.closed());
 }
 
 /// What the services count: a value under each of its names.

@@ -1,7 +1,7 @@
 //! Connections that break, clients that stand still, and a disk that is gone: each costs its own
 //! request at most.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -150,4 +150,45 @@ fn a_picture_cache_whose_disk_is_gone_is_done_without() {
         same(side);
     }
     assert_eq!(server.get("/readyz").status, 200);
+}
+
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let server = Server::with(|setup| setup.settings.limits.connections = 4);
+    let expected = server.post(CHAT, &text_chat("Hello")).ok();
+    // One that is being answered keeps its place, whatever comes.
+    let mut chat = text_chat("Tell me a long story.");
+    chat["max_tokens"] = json!(1500);
+    chat["ignore_eos"] = json!(true);
+    chat["stream"] = json!(true);
+    let mut answered = server.begin(CHAT, &chat);
+    let mut first = [0; 12];
+    answered.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let begun = std::time::Instant::now();
+    let beginnings = ["", "POST /v1/ch", &request("POST", CHAT, JSON, "{}")[..80]];
+    let whole = request("POST", CHAT, JSON, &text_chat("Hello").to_string());
+    let part = &whole.as_bytes()[..whole.len() - 10];
+    let silent: Vec<_> = (0..24)
+        .map(|number| {
+            let mut stream = server.connect();
+            let bytes = beginnings
+                .get(number % 4)
+                .map_or(part, |text| text.as_bytes());
+            // The server may have closed it already.
+            let _ = stream.write_all(bytes);
+            stream
+        })
+        .collect();
+    let answer = server.post(CHAT, &text_chat("Hello")).ok();
+    assert_eq!(answer["choices"], expected["choices"]);
+    // They would be closed after ten seconds, or after thirty.
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
+    let mut lines = std::io::BufReader::new(answered).lines();
+    assert!(lines.any(|line| line.unwrap() == "data: [DONE]"));
+    drop(silent);
 }
