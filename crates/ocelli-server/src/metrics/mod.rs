@@ -1,6 +1,7 @@
 //! Numbers for Prometheus, under our own names and under those of vLLM that routers look for.
 
 mod histogram;
+mod process;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -96,6 +97,7 @@ pub(crate) fn page(app: &App) -> Response {
     requests(app, &mut page);
     models(app, &mut page);
     times(app, &mut page);
+    process(app, &mut page);
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], page.text).into_response()
 }
@@ -162,6 +164,21 @@ fn times(app: &App, page: &mut Page) {
             let labels = format!("{},finished_reason=\"{reason}\"", of_model(model));
             page.line(name, &labels, count);
         }
+    }
+}
+
+/// The program and its process.
+fn process(app: &App, page: &mut Page) {
+    let name = "ocelli_build_info";
+    page.head(name, "gauge", "The version that runs.");
+    page.line(
+        name,
+        concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""),
+        1,
+    );
+    for (name, kind, help, value) in process::numbers(app.started) {
+        page.head(name, kind, help);
+        let _ = writeln!(page.text, "{name} {value}");
     }
 }
 

@@ -191,6 +191,11 @@ fn health_is_told_to_those_who_ask() {
         "vllm:e2e_request_latency_seconds_count{",
         "ocelli_images_total{model_name=\"ocelli-demo\"} 1",
         "ocelli_panics_total{model_name=\"ocelli-demo\"} 0",
+        // Closed, or one of those that asked.
+        "ocelli_http_connections ",
+        "ocelli_http_connections_closed_total 0",
+        "ocelli_build_info{version=\"",
+        "process_start_time_seconds ",
     ] {
         assert!(page.contains(name), "{name} is not in {page}");
     }
