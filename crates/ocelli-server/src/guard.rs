@@ -115,13 +115,19 @@ impl Guard {
         if self.keys.is_empty() {
             return Ok(None);
         }
-        self.check_patience(peer)?;
+        let patience = self.check_patience(peer);
         let shown = shown_key(headers).map(digest);
         let is_known = shown.is_some_and(|shown| {
             // Every key is compared whole, so that time tells nothing.
             let matches = self.keys.iter().filter(|key| same(key, &shown));
             matches.count() > 0
         });
+        // Behind a proxy of this machine all clients have one address: who guesses must not shut out
+        // those who know.
+        if is_known && peer.is_loopback() {
+            return Ok(shown);
+        }
+        patience?;
         if is_known {
             return Ok(shown);
         }

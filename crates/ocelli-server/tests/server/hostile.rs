@@ -236,6 +236,9 @@ fn a_key_opens_and_guessing_ends() {
         .collect();
     assert_eq!(statuses[..20], [401; 20]);
     assert_eq!(statuses[20..], [429; 5]);
+    // All clients of a proxy have its address: whoever knows a key is not shut out by one who guesses.
+    assert_eq!(ask("Authorization: Bearer secret\r\n"), 200);
+    assert_eq!(ask("Authorization: Bearer guess\r\n"), 429);
 }
 
 #[test]
