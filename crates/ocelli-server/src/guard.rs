@@ -72,23 +72,29 @@ impl Guard {
                 "this server is not known by that host name; allow it with --allowed-host";
             Failure::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", message)
         };
-        if request.uri().authority().is_some() {
-            return Err(wrong());
-        }
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
             return Err(wrong());
         };
-        let host = host.to_str().map_err(|_| wrong())?.to_ascii_lowercase();
+        let host = host.to_str().map_err(|_| wrong())?;
+        // Proxies send the whole address as path; it must be ours as well.
+        let whole = request.uri().authority().map(|it| it.as_str());
+        let is_ours = |host: &str| self.is_ours(host, local);
+        let are_ours = is_ours(host) && whole.is_none_or(is_ours);
+        are_ours.then_some(()).ok_or_else(wrong)
+    }
+
+    /// True for a name that this server is known by.
+    fn is_ours(&self, host: &str, local: SocketAddr) -> bool {
+        let host = host.to_ascii_lowercase();
         let name = host_name(&host);
         let address = name.trim_start_matches('[').trim_end_matches(']');
-        let is_ours = name == "localhost"
+        name == "localhost"
             || matches!(address.parse::<IpAddr>(), Ok(ip) if ip.is_loopback() || ip == local.ip())
             || self
                 .hosts
                 .iter()
-                .any(|allowed| *allowed == name || *allowed == host);
-        is_ours.then_some(()).ok_or_else(wrong)
+                .any(|allowed| *allowed == name || *allowed == host)
     }
 
     /// A page of another site must not use the server through its visitor's browser. Gives the
@@ -255,7 +261,7 @@ fn request_id(app: &App, headers: &HeaderMap) -> RequestId {
 /// Checks a request, and marks its answer.
 pub(crate) async fn check(app: Arc<App>, mut request: Request<Body>, next: Next) -> Response {
     let id = request_id(&app, request.headers());
-    let path = request.uri().path().to_owned();
+    let path = routes::use_meant(&mut request);
     request.extensions_mut().insert(id.clone());
     let asked_headers = request
         .headers()
@@ -267,6 +273,9 @@ pub(crate) async fn check(app: Arc<App>, mut request: Request<Body>, next: Next)
         Ok(Admitted { origin, .. }) if request.method() == Method::OPTIONS => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
+            if let Ok(methods) = HeaderValue::from_str(&routes::methods(&path)) {
+                response.headers_mut().insert(header::ALLOW, methods);
+            }
             (response, origin)
         }
         Ok(Admitted { origin, expected }) => {

@@ -1,5 +1,6 @@
 //! Which path leads where, and in whose words its errors are.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio::task::JoinHandle;
 
@@ -108,6 +109,39 @@ fn fits(route: &str, path: &str) -> bool {
     }
 }
 
+/// The path that is meant: clients put an address with a slash at its end before one that begins with a
+/// slash, or end with one.
+fn meant(path: &str) -> Cow<'_, str> {
+    let is_route = |path: &str| ROUTES.iter().any(|(_, route, _)| fits(route, path));
+    if is_route(path) {
+        return path.into();
+    }
+    let names = path.split('/').filter(|name| !name.is_empty());
+    let plain: String = names.flat_map(|name| ["/", name]).collect();
+    match is_route(&plain) {
+        true => plain.into(),
+        false => path.into(),
+    }
+}
+
+/// Takes slashes that are too many out of a request's path, before anything depends on it.
+pub(crate) fn use_meant(request: &mut Request<Body>) -> String {
+    let asked = request.uri();
+    let path = meant(asked.path()).into_owned();
+    if path != asked.path() {
+        let mut parts = asked.clone().into_parts();
+        let whole = match asked.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.clone(),
+        };
+        parts.path_and_query = whole.parse().ok();
+        if let Ok(plain) = Uri::from_parts(parts) {
+            *request.uri_mut() = plain;
+        }
+    }
+    path
+}
+
 /// The methods that a path has, as the header `Allow` lists them.
 pub(crate) fn methods(path: &str) -> String {
     let mut methods = vec!["OPTIONS"];
@@ -174,16 +208,48 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Result<Response, Failu
     }
 }
 
+/// Paths that clients ask for and that are not offered, with what to do.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("/v1/embeddings", ollama::NO_EMBEDDINGS),
+    (
+        "/v1/messages/batches",
+        "batches are not offered: send their messages to /v1/messages",
+    ),
+    (
+        "/v1/responses/",
+        "responses are not kept: send the whole conversation to /v1/responses",
+    ),
+];
+
 /// The error for a path, or for a method that a path does not have.
 fn missing(path: &str) -> Failure {
-    match ROUTES.iter().any(|(_, route, _)| fits(route, path)) {
-        true => Failure::new(
+    if ROUTES.iter().any(|(_, route, _)| fits(route, path)) {
+        return Failure::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
             "this path does not have that method",
-        ),
-        false => Failure::new(StatusCode::NOT_FOUND, "not_found", "there is no such path"),
+        );
     }
+    let not_found = |message: &str| Failure::new(StatusCode::NOT_FOUND, "not_found", message);
+    let mut elsewhere = ELSEWHERE.iter();
+    if let Some((_, message)) = elsewhere.find(|(begin, _)| path.starts_with(begin)) {
+        return not_found(message);
+    }
+    let shown: String = path.chars().take(64).collect();
+    not_found(&match similar(path) {
+        Some(route) => format!("there is no such path: '{shown}'; is {route} meant?"),
+        None => format!("there is no such path: '{shown}'; GET /openapi.json lists all"),
+    })
+}
+
+/// The route whose end a path is, or that is a path's end: `/v1` is left out or said twice.
+fn similar(path: &str) -> Option<&'static str> {
+    let path = path.trim_end_matches('/');
+    let mut routes = ROUTES.iter().map(|(_, route, _)| *route);
+    routes.find(|route| {
+        let is_end = |whole: &str, end: &str| end.len() > 1 && whole.ends_with(end);
+        is_end(route, path) || is_end(path, route)
+    })
 }
 
 /// Everything behind the guard.
@@ -224,5 +290,49 @@ impl Future for Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_that_addresses_brought_along_change_no_path() {
+        for (asked, expected) in [
+            ("/", "/"),
+            ("//", "//"),
+            ("/api/tags/", "/api/tags"),
+            ("//api/tags", "/api/tags"),
+            ("/v1//chat/completions", "/v1/chat/completions"),
+            ("/v1/models/", "/v1/models"),
+            ("/v1/models/a/", "/v1/models/a/"),
+            ("/v1/models/https://hub/a", "/v1/models/https://hub/a"),
+            ("//v1/models/a", "/v1/models/a"),
+            ("/nothing//", "/nothing//"),
+            ("", ""),
+        ] {
+            assert_eq!(meant(asked), expected, "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_leads_to_the_one_that_is_meant() {
+        for (asked, expected) in [
+            ("/chat/completions", "is /v1/chat/completions meant?"),
+            ("/v1/v1/responses", "is /v1/responses meant?"),
+            ("/v1/api/chat", "is /api/chat meant?"),
+            ("/models/", "is /v1/models meant?"),
+            ("/v1", "GET /openapi.json lists all"),
+            ("/v2/answers", "GET /openapi.json lists all"),
+            ("/v1/embeddings", "makes no embeddings"),
+            ("/v1/messages/batches/1", "send their messages to"),
+            ("/v1/responses/resp_1", "send the whole conversation"),
+        ] {
+            let failure = missing(asked);
+            assert_eq!(failure.status, StatusCode::NOT_FOUND, "{asked}");
+            assert!(failure.message.contains(expected), "{}", failure.message);
+        }
+        assert!(missing(&"/long".repeat(100)).message.len() < 200);
     }
 }

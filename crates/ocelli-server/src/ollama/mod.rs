@@ -11,4 +11,4 @@ mod options;
 pub(crate) use chat::chat;
 pub(crate) use error::render;
 pub(crate) use generate::generate;
-pub(crate) use models::{embed, list, manage, running, show, version};
+pub(crate) use models::{NO_EMBEDDINGS, embed, list, manage, running, show, version};

@@ -139,10 +139,17 @@ pub(crate) async fn show(app: Arc<App>, request: Request<Body>) -> Result<Respon
     Ok(Json(shown).into_response())
 }
 
+/// Why there are no embeddings.
+pub(crate) const NO_EMBEDDINGS: &str =
+    "this server makes no embeddings: its models answer chats and prompts";
+
 /// Routes for embeddings, which models that answer do not make.
 pub(crate) fn embed() -> Failure {
-    let message = "this server makes no embeddings: its models answer chats and prompts";
-    Failure::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", message)
+    Failure::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "not_implemented",
+        NO_EMBEDDINGS,
+    )
 }
 
 /// Routes that would change which models there are.

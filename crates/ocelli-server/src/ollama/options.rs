@@ -9,6 +9,9 @@ use crate::failure::Failure;
 use crate::fields::{Fields, Kind};
 use crate::job::{Asking, Job, TooManyTokens};
 
+/// How much a model may think; all mean that it may.
+const LEVELS: [&str; 4] = ["low", "medium", "high", "max"];
+
 /// Reads the fields that chats and prompts have in common into a job.
 pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Common, Failure> {
     let model = fields.string("model")?;
@@ -26,8 +29,11 @@ pub(super) fn read(app: &App, fields: &Fields<'_>, mut ask: Ask) -> Result<Commo
     if let Some(think) = fields.get("think") {
         let think = match think {
             Value::Bool(think) => *think,
-            Value::String(level) if ["low", "medium", "high"].contains(&level.as_str()) => true,
-            _ => return Err(fields.wrong("think", "must be true, false, low, medium or high")),
+            Value::String(level) if LEVELS.contains(&level.as_str()) => true,
+            _ => {
+                let what = "must be true, false, low, medium, high or max";
+                return Err(fields.wrong("think", what));
+            }
         };
         ask.thinking.separate = think;
         ask.arguments
@@ -69,6 +75,8 @@ fn ignore_usual(options: &Fields<'_>) -> Result<(), Failure> {
         "use_mlock",
         "numa",
         "low_vram",
+        "f16_kv",
+        "logits_all",
         "penalize_newline",
     ];
     options.ignore(Kind::Flag, &flags)?;

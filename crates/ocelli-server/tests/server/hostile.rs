@@ -190,7 +190,19 @@ fn unknown_paths_and_methods_are_told_so() {
         405,
         "method",
     );
-    assert_eq!(server.request("OPTIONS", CHAT, "", "").status, 204);
+    let options = server.request("OPTIONS", CHAT, "", "");
+    assert_eq!(options.status, 204);
+    assert_eq!(options.header("allow"), Some("OPTIONS, POST"));
+    expect(&server.get("/models"), 404, "is /v1/models meant?");
+    expect(&server.get("/v1/chat/completions/?a=b"), 405, "method");
+    for path in [
+        "/v1/models/",
+        "//v1/models?limit=1",
+        "/v1//models",
+        "/api/tags/",
+    ] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
     let mut head = server.connect();
     head.write_all(request("HEAD", "/api/version", "", "").as_bytes())
         .unwrap();

@@ -207,3 +207,22 @@ fn a_bound_of_tokens_below_one_or_above_the_context_lets_an_answer_fill_it() {
         assert_eq!(ask(bound).status, 400);
     }
 }
+
+#[test]
+fn all_words_for_thinking_and_old_options_are_understood() {
+    let server = Server::start();
+    for think in [json!(true), json!(false), json!("low"), json!("max")] {
+        let mut body = chat();
+        body["stream"] = json!(false);
+        body["think"] = think;
+        body["options"]["f16_kv"] = json!(true);
+        body["options"]["logits_all"] = json!(false);
+        let answer = server.post("/api/chat", &body).ok();
+        assert!(answer["warnings"].is_null(), "{answer}");
+    }
+    let mut body = chat();
+    body["think"] = json!("a lot");
+    let reply = server.post("/api/chat", &body);
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    assert!(reply.text().contains("high or max"), "{}", reply.text());
+}

@@ -38,8 +38,19 @@ fn whoever_thinks_to_speak_to_another_host_or_comes_from_another_page_is_turned_
         let allowed = reply.header("access-control-allow-origin");
         assert_eq!(allowed.is_some(), headers.contains("good"), "{headers}");
     }
-    let absolute = "GET http://evil.example/v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    assert_eq!(server.send(absolute.as_bytes()).status, 421);
+    for (whole, host, status) in [
+        ("evil.example", "localhost", 421),
+        ("localhost", "evil.example", 421),
+        ("a@localhost", "localhost", 421),
+        ("localhost:1", "localhost", 200),
+        ("vision.example", "vision.example", 200),
+    ] {
+        let absolute = format!(
+            "GET http://{whole}/v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        );
+        let reply = server.send(absolute.as_bytes());
+        assert_eq!(reply.status, status, "{whole} {host}");
+    }
 }
 
 #[test]
