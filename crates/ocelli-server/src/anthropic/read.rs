@@ -43,6 +43,12 @@ pub(super) fn read(
     for (index, message) in list.iter().enumerate() {
         reader.message(message, &format!("messages[{index}]"))?;
     }
+    let last = reader.messages.last().map(|message| message.role);
+    if max_tokens == MaxTokens::Needed && last == Some(Role::Assistant) {
+        // The API goes on with it: an answer that begins anew would be another one.
+        let what = "must end with a message of the user: a begun answer is not gone on with";
+        return Err(fields.wrong("messages", what));
+    }
     let mut ask = Ask::chat(reader.messages);
     ask.budgets = reader.budgets;
     ask.tools = tools(&fields)?;

@@ -131,6 +131,7 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Wanted, Failure> {
         images += message.parts.iter().filter(is_image).count();
         messages.push(message);
     }
+    let is_begun = messages.last().is_some_and(|it| it.role == Role::Assistant);
     let mut ask = Ask::chat(messages);
     ask.budgets = vec![PictureBudget::default(); images];
     ask.tools = tools::read(&fields)?;
@@ -143,6 +144,11 @@ fn read(app: &App, object: &Map<String, Value>) -> Result<Wanted, Failure> {
     fields.ignore(Kind::Flag, &["truncate", "shift"])?;
     let warnings = fields.warnings(app.settings.unknown_fields)?;
     common.job.warnings.extend(warnings);
+    if is_begun {
+        // Some of Ollama's templates go on with it.
+        let warning = "the last message is the assistant's: the answer begins anew and does not go on with it";
+        common.job.warnings.push(warning.to_owned());
+    }
     Ok(Wanted::Answer(Box::new(common)))
 }
 

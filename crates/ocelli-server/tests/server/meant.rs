@@ -298,3 +298,24 @@ fn completions_and_words_of_llama_server_may_ask_for_a_form_too() {
         assert!(value["c"] == "red" || value["c"] == "blue", "{answer}");
     }
 }
+
+#[test]
+fn an_answer_that_was_begun_is_not_answered_as_if_it_were_not() {
+    let server = Server::start();
+    let begun =
+        json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "I am"}]);
+    let mut body = with(MESSAGES, &json!({"messages": begun}));
+    let reply = server.post(MESSAGES, &body);
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().contains("must end with a message of the user"));
+    server.post("/v1/messages/count_tokens", &body).ok();
+    body = with("/api/chat", &json!({"messages": begun}));
+    let answer = server.post("/api/chat", &body).ok();
+    assert!(
+        answer["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("begins anew"),
+        "{answer}"
+    );
+}
