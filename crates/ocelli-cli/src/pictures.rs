@@ -5,8 +5,8 @@
 //! error where it is read.
 
 use std::ffi::OsString;
-use std::fs::DirEntry;
-use std::io::ErrorKind;
+use std::fs::{DirEntry, File};
+use std::io::{ErrorKind, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use glob::Pattern;
@@ -63,9 +63,26 @@ pub(crate) fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failur
             leave_link(&path);
         } else if is_picture(&path) {
             found.push(path);
+        } else if begins_like_a_picture(&path) {
+            leave_name(&path);
         }
     }
     Ok(())
+}
+
+/// Whether a file's first bytes are those of a picture: a download may be called `photo.jpg.1`.
+fn begins_like_a_picture(path: &Path) -> bool {
+    // Opening a pipe would wait for its other end.
+    if !path.is_file() {
+        return false;
+    }
+    let mut start = Vec::new();
+    let opened = File::open(path);
+    let read = opened.and_then(|file| file.take(12).read_to_end(&mut start));
+    let begins = |mark: &[u8]| start.starts_with(mark);
+    let is_webp = begins(b"RIFF") && start.ends_with(b"WEBP");
+    let is_other = begins(b"\x89PNG\r\n") || begins(b"\xff\xd8\xff") || begins(b"GIF8");
+    read.is_ok() && (is_webp || is_other)
 }
 
 /// Files of a pattern such as `scans/**/*.png`, by name, for shells that leave it as it is. None
@@ -202,6 +219,13 @@ fn is_own_folder(entry: &DirEntry) -> bool {
 fn leave_link(path: &Path) {
     let path = one_line(&path.display().to_string());
     eprintln!("note: {path}: a link to a folder, left out; name it to have its pictures too");
+}
+
+fn leave_name(path: &Path) {
+    let path = one_line(&path.display().to_string());
+    eprintln!(
+        "note: {path}: a picture whose name does not end like one, left out; name it, or a pattern, to have it too"
+    );
 }
 
 #[cfg(test)]

@@ -160,6 +160,28 @@ fn links_to_nothing_have_a_line_and_links_to_folders_a_note() {
 }
 
 #[test]
+fn pictures_that_are_not_called_so_are_left_out_with_a_note() {
+    let folder = Folder::new();
+    let model = folder.model(|_| {});
+    let scans = copies(&folder, "scans", &[b"a.png", b"b.png.1", b"c"]);
+    std::fs::write(format!("{scans}/notes.txt"), "a text").unwrap();
+    std::fs::write(format!("{scans}/.hidden"), "").unwrap();
+    let out = folder.path("folder.jsonl");
+    let ran = batch(&model, &scans, &out);
+    assert_eq!(names(&rows(&out)), ["a.png"]);
+    let left_out = "a picture whose name does not end like one, left out";
+    for name in ["b.png.1", "c"] {
+        let note = format!("note: {scans}/{name}: {left_out}");
+        assert!(ran.stderr.contains(&note), "{ran:?}");
+    }
+    assert_eq!(ran.stderr.matches("note: ").count(), 2, "{ran:?}");
+    // A pattern takes whatever it fits.
+    let out = folder.path("pattern.jsonl");
+    batch(&model, &format!("{scans}/[abc]*"), &out).ok();
+    assert_eq!(names(&rows(&out)), ["a.png", "b.png.1", "c"]);
+}
+
+#[test]
 fn a_link_that_leads_in_a_circle_is_named() {
     let folder = Folder::new();
     let scans = copies(&folder, "scans", &[b"a.png"]);
