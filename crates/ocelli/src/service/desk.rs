@@ -10,7 +10,7 @@ use ocelli_text::{ControlTokens, Piece, RenderOptions};
 
 use super::jobs::Desk;
 use super::pool::{Again, Meter, Pool};
-use super::preparing::{memory, refuse};
+use super::preparing::{needs, refuse};
 use super::runner::{Command, Runner};
 use super::status::Status;
 use super::updates::{Answering, Outlet};
@@ -40,7 +40,8 @@ pub struct ServiceOptions {
     pub most_waiting: Duration,
     /// What happens to a conversation that does not fit (by default an error).
     pub context_policy: ContextPolicy,
-    /// Threads that decode pictures and tokenize prompts (default 2).
+    /// Threads that decode pictures and tokenize prompts (default 3). All but one of them work on
+    /// requests that take long: many or large pictures, videos, long texts.
     pub preparing_threads: usize,
     /// Most pixels of a decoded picture (default 67 million).
     pub picture_pixels: u64,
@@ -66,7 +67,7 @@ impl Default for ServiceOptions {
             most_requests: 80,
             most_waiting: Duration::from_secs(30),
             context_policy: ContextPolicy::Error,
-            preparing_threads: 2,
+            preparing_threads: 3,
             picture_pixels: 67_108_864,
             picture_bytes: 20 << 20,
             picture_time: Duration::from_secs(5),
@@ -182,9 +183,9 @@ impl Service {
         let client = ask.client;
         self.run(client, move |again| {
             let outlets: Vec<Outlet> = outlets.into_iter().filter(|o| !o.is_dropped()).collect();
-            match memory(&ask, &desk.options) {
+            match needs(&ask, &desk.options) {
                 _ if outlets.is_empty() => {}
-                Ok(bytes) => again.run(client, bytes, move || desk.prepare(ask, outlets)),
+                Ok(needs) => again.run(client, needs, move || desk.prepare(ask, outlets)),
                 Err(error) => refuse(outlets, &desk.status, error),
             }
         });
@@ -200,9 +201,11 @@ impl Service {
         let desk = self.desk();
         let client = ask.client;
         self.run(client, move |again| {
-            let Some(outlet) = outlets.pop() else { return };
-            match memory(&ask, &desk.options) {
-                Ok(bytes) => again.run(client, bytes, move || desk.look(&ask, outlet)),
+            let Some(outlet) = outlets.pop().filter(|outlet| !outlet.is_dropped()) else {
+                return;
+            };
+            match needs(&ask, &desk.options) {
+                Ok(needs) => again.run(client, needs, move || desk.look(&ask, outlet)),
                 Err(error) => refuse(vec![outlet], &desk.status, error),
             }
         });

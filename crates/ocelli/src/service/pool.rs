@@ -1,6 +1,6 @@
 //! Threads that prepare requests. Clients take turns, so that one with many large pictures does not
 //! hold up the others, and a job begins only when the memory that it needs is free, so that many
-//! large ones do not fill the machine.
+//! large ones do not fill the machine. What takes long leaves a thread to what does not.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -89,9 +89,26 @@ impl Drop for Held {
     }
 }
 
+/// How long a job may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Length {
+    /// Fractions of a second.
+    #[default]
+    Short,
+    /// Seconds: it waits until a thread is left for others.
+    Long,
+}
+
+/// What a job takes while it runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Needs {
+    /// Memory for decoding.
+    pub(super) bytes: u64,
+    pub(super) length: Length,
+}
+
 struct Job {
-    /// Bytes that it needs while it runs.
-    bytes: u64,
+    needs: Needs,
     work: Work,
     /// How often others took memory before it because there was not enough for it.
     passed: u32,
@@ -109,59 +126,75 @@ struct Queue {
     /// Clients with waiting jobs, the next one first.
     turns: VecDeque<ClientId>,
     waiting: BTreeMap<ClientId, VecDeque<Job>>,
+    /// Long jobs that run, and how many may.
+    long: usize,
+    most_long: usize,
     is_closed: bool,
 }
 
 impl Queue {
-    /// The next job for which there is memory. Jobs that need none never wait for those that do.
-    fn next(&mut self, meter: &Arc<Meter>) -> Option<(Work, Held)> {
+    /// The next job for which there is memory. Jobs that need none never wait for those that do, and
+    /// short ones not for long ones, be they of the same client.
+    fn next(&mut self, meter: &Arc<Meter>) -> Option<(Work, Held, Length)> {
         let mut is_starved = false;
         for turn in 0..self.turns.len() {
             let client = *self.turns.get(turn)?;
-            let job = self.waiting.get(&client)?.front()?;
-            let free = match job.bytes > 0 && is_starved {
+            let mut jobs = self.waiting.get(&client)?.iter().enumerate();
+            let Some((place, job)) = jobs.find(|(_, job)| self.has_thread(job.needs)) else {
+                continue;
+            };
+            let needs = job.needs;
+            let free = match needs.bytes > 0 && is_starved {
                 true => None,
-                false => meter.take(job.bytes),
+                false => meter.take(needs.bytes),
             };
             let Some(held) = free else {
                 is_starved |= job.is_starved();
                 continue;
             };
-            if job.bytes > 0 {
+            if needs.bytes > 0 {
                 self.note_passed(turn);
             }
             let jobs = self.waiting.get_mut(&client)?;
-            let job = jobs.pop_front()?;
+            let job = jobs.remove(place)?;
             self.turns.remove(turn);
             match jobs.is_empty() {
                 true => drop(self.waiting.remove(&client)),
                 false => self.turns.push_back(client),
             }
-            return Some((job.work, held));
+            self.long += usize::from(needs.length == Length::Long);
+            return Some((job.work, held, needs.length));
         }
         None
+    }
+
+    /// True if one of the threads that are free is for such a job.
+    fn has_thread(&self, needs: Needs) -> bool {
+        needs.length == Length::Short || self.long < self.most_long
     }
 
     /// Notes that somebody took memory before those that wait for some in front of place `turn`.
     fn note_passed(&mut self, turn: usize) {
         for client in self.turns.iter().take(turn) {
             let job = self.waiting.get_mut(client).and_then(VecDeque::front_mut);
-            if let Some(job) = job.filter(|job| job.bytes > 0) {
+            if let Some(job) = job.filter(|job| job.needs.bytes > 0) {
                 job.passed += 1;
             }
         }
     }
 
     /// Memory for a job that begins at once, unless another was passed too often already.
-    fn take_now(&mut self, meter: &Arc<Meter>, bytes: u64) -> Option<Held> {
+    fn take_now(&mut self, meter: &Arc<Meter>, needs: Needs) -> Option<Held> {
         let first = self.waiting.values().filter_map(VecDeque::front);
-        if bytes > 0 && first.clone().any(Job::is_starved) {
+        let is_passing = needs.bytes > 0 && first.clone().any(Job::is_starved);
+        if is_passing || !self.has_thread(needs) {
             return None;
         }
-        let held = meter.take(bytes)?;
-        if bytes > 0 {
+        let held = meter.take(needs.bytes)?;
+        if needs.bytes > 0 {
             self.note_passed(self.turns.len());
         }
+        self.long += usize::from(needs.length == Length::Long);
         Some(held)
     }
 
@@ -192,11 +225,12 @@ impl Shared {
     fn work(&self) {
         let mut queue = self.queue();
         loop {
-            if let Some((work, held)) = queue.next(&self.meter) {
+            if let Some((work, held, length)) = queue.next(&self.meter) {
                 drop(queue);
+                let thread = Thread(self, length);
                 // A job that panics drops its outlet, which tells its caller.
                 let _ = catch_unwind(AssertUnwindSafe(work));
-                drop(held);
+                drop((held, thread));
                 queue = self.queue();
             } else if queue.is_closed {
                 return;
@@ -224,6 +258,18 @@ impl Shared {
     }
 }
 
+/// A thread that a job has until this is dropped.
+struct Thread<'a>(&'a Shared, Length);
+
+impl Drop for Thread<'_> {
+    fn drop(&mut self) {
+        if self.1 == Length::Long {
+            self.0.queue().long -= 1;
+            self.0.came.notify_one();
+        }
+    }
+}
+
 /// Puts a second part of a job in, for which more must be known than at its beginning.
 #[derive(Clone)]
 pub(super) struct Again(Arc<Shared>);
@@ -232,24 +278,25 @@ impl Again {
     /// Puts a job behind the client's others.
     pub(super) fn put(&self, client: ClientId, work: Work) {
         let job = Job {
-            bytes: 0,
+            needs: Needs::default(),
             work,
             passed: 0,
         };
         self.0.submit(client, job, false);
     }
 
-    /// Runs `work` as soon as `bytes` of memory are free: now, or before the client's other jobs.
-    pub(super) fn run(&self, client: ClientId, bytes: u64, work: impl FnOnce() + Send + 'static) {
-        let held = self.0.queue().take_now(&self.0.meter, bytes);
+    /// Runs `work` as soon as it has what it needs: now, or before the client's other jobs.
+    pub(super) fn run(&self, client: ClientId, needs: Needs, work: impl FnOnce() + Send + 'static) {
+        let held = self.0.queue().take_now(&self.0.meter, needs);
         match held {
             Some(held) => {
+                let thread = Thread(&self.0, needs.length);
                 work();
-                drop(held);
+                drop((held, thread));
             }
             None => {
                 let job = Job {
-                    bytes,
+                    needs,
                     work: Box::new(work),
                     passed: 0,
                 };
@@ -268,7 +315,10 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(threads: usize, meter: Arc<Meter>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue {
+                most_long: threads.saturating_sub(1).max(1),
+                ..Queue::default()
+            }),
             came: Condvar::new(),
             meter,
         });

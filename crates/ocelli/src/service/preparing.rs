@@ -9,6 +9,7 @@ use ocelli_text::RenderOptions;
 use serde_json::Value;
 
 use super::desk::{OtherVideos, ServiceOptions};
+use super::pool::{Length, Needs};
 use super::status::Status;
 use super::updates::Outlet;
 use super::{Ask, AskedFor};
@@ -21,22 +22,32 @@ use crate::{Error, ErrorKind, ImageSource, Part, Video, VideoSource};
 /// Tokens that are kept free for an answer of unknown length where a conversation is shortened.
 const ROOM: usize = 256;
 
-/// Bytes of memory that the largest picture or video of a request takes while it is decoded; they
-/// are decoded one after the other. A file that is not readable costs nothing: its error comes when
-/// it is decoded.
+/// Work on more pixels or bytes of text than these takes long: a third of a second or more.
+const SHORT_PIXELS: u64 = 16 << 20;
+const SHORT_TEXT: usize = 1 << 20;
+
+/// What preparing a request takes: the memory of its largest picture or video, as they are decoded one
+/// after the other, and how long it may take. A file that is not readable costs nothing: its error
+/// comes when it is decoded.
 ///
 /// # Errors
-/// When that is more than there is for all requests.
-pub(super) fn memory(ask: &Ask, options: &ServiceOptions) -> Result<u64, Error> {
-    let AskedFor::Chat(messages) = &ask.asked else {
-        return Ok(0);
+/// When that is more memory than there is for all requests.
+pub(super) fn needs(ask: &Ask, options: &ServiceOptions) -> Result<Needs, Error> {
+    let messages = match &ask.asked {
+        AskedFor::Chat(messages) => messages.as_slice(),
+        AskedFor::Text(text) => return Ok(of_work(0, (0, text.len()))),
+        AskedFor::Tokens(_) => return Ok(Needs::default()),
     };
     let decode = decode_options(options);
     let (limit, mut most) = (options.decoding_bytes, 0);
     let (mut pictures, mut videos) = (0, 0);
+    let (mut pixels, mut text_bytes) = (0_u64, 0);
     for part in messages.iter().flat_map(|message| &message.parts) {
-        let bytes = match part {
-            Part::Text(_) => 0,
+        let cost = match part {
+            Part::Text(text) => {
+                text_bytes += text.len();
+                Cost::default()
+            }
             Part::Image(source) => {
                 pictures += 1;
                 of_picture(source, &decode)
@@ -46,8 +57,8 @@ pub(super) fn memory(ask: &Ask, options: &ServiceOptions) -> Result<u64, Error> 
                 of_video(video, &decode)
             }
         };
-        if bytes > limit {
-            let (needed_mib, limit_mib) = (mib(bytes), limit >> 20);
+        if cost.bytes > limit {
+            let (needed_mib, limit_mib) = (mib(cost.bytes), limit >> 20);
             return Err(match part {
                 Part::Video(_) => Error::Video {
                     number: videos,
@@ -64,33 +75,65 @@ pub(super) fn memory(ask: &Ask, options: &ServiceOptions) -> Result<u64, Error> 
                 },
             });
         }
-        most = most.max(bytes);
+        most = most.max(cost.bytes);
+        pixels = pixels.saturating_add(cost.pixels);
     }
-    Ok(most)
+    Ok(of_work(most, (pixels, text_bytes)))
 }
 
-fn of_picture(source: &ImageSource, decode: &DecodeOptions) -> u64 {
+fn of_work(bytes: u64, (pixels, text_bytes): (u64, usize)) -> Needs {
+    let is_short = pixels <= SHORT_PIXELS && text_bytes <= SHORT_TEXT;
+    Needs {
+        bytes,
+        length: match is_short {
+            true => Length::Short,
+            false => Length::Long,
+        },
+    }
+}
+
+/// What decoding takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cost {
+    /// Memory.
+    bytes: u64,
+    /// Pixels of all frames.
+    pixels: u64,
+}
+
+fn of_picture(source: &ImageSource, decode: &DecodeOptions) -> Cost {
     let header = match source {
         ImageSource::Bytes(bytes) => ocelli_image::header(bytes, decode),
         ImageSource::File(path) => ocelli_image::read_header(path, decode),
     };
-    header.map_or(0, |header| header.working_bytes)
+    header.map_or(Cost::default(), |header| Cost {
+        bytes: header.working_bytes,
+        pixels: u64::from(header.width) * u64::from(header.height),
+    })
 }
 
-fn of_video(video: &Video, decode: &DecodeOptions) -> u64 {
+fn of_video(video: &Video, decode: &DecodeOptions) -> Cost {
     /// What frames of a film are thought to take: another program decodes them.
     const FILM: u64 = 64 << 20;
-    match &video.source {
+    let bytes = match &video.source {
         // A temporal patch has two frames at once.
         VideoSource::Frames(frames, _) => {
-            let frames = frames.iter().map(|frame| of_picture(frame, decode));
-            2 * frames.max().unwrap_or(0)
+            let costs = frames.iter().map(|frame| of_picture(frame, decode));
+            return costs.fold(Cost::default(), |all, one| Cost {
+                bytes: all.bytes.max(2 * one.bytes),
+                pixels: all.pixels.saturating_add(one.pixels),
+            });
         }
         // The picture so far, what it was before, the frame, and how it is seen.
         VideoSource::Bytes(bytes) => ocelli_image::header(bytes, decode).map_or(FILM, |header| {
             header.working_bytes + 14 * u64::from(header.width) * u64::from(header.height)
         }),
         VideoSource::File(_) => FILM,
+    };
+    // How many frames there are shows when they are read.
+    Cost {
+        bytes,
+        pixels: u64::MAX,
     }
 }
 
