@@ -116,6 +116,7 @@ impl Prepared {
         }
         let mut prepared = Self::default();
         for (index, source) in sources.iter().enumerate() {
+            viewing.seeing.wanted.check()?;
             prepared.add(index, source, viewing)?;
         }
         Ok(prepared)
@@ -245,4 +246,42 @@ fn key(image: &RgbImage, grid: &Grid, patch: u32) -> [u8; 32] {
     hasher.update((image.pixels.len() as u64).to_le_bytes());
     hasher.update(&image.pixels);
     hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use ocelli_text::RenderOptions;
+
+    use crate::prepare::{Seeing, Wanted};
+    use crate::{Error, ImageSource, Message, Model, Part, Role};
+
+    #[test]
+    fn pictures_that_nobody_waits_for_any_more_are_not_decoded() {
+        let preparer = Model::demo().unwrap().into_parts().preparer;
+        let scene = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/scene.png");
+        // The last ones could not be read.
+        let names = [scene, scene, "nosuch.png", "nosuch.png"];
+        let picture = |name: &str| Part::Image(ImageSource::File(name.into()));
+        let messages = [Message::new(Role::User, names.map(picture).to_vec())];
+        let asked = Cell::new(0);
+        let leaves_after = |count: usize| {
+            asked.set(0);
+            let wanted = || {
+                asked.set(asked.get() + 1);
+                asked.get() <= count
+            };
+            let seeing = Seeing {
+                wanted: Wanted(Some(&wanted)),
+                ..Seeing::default()
+            };
+            let prepared = preparer.chat(&messages, &RenderOptions::default(), &seeing);
+            prepared.map(drop).unwrap_err()
+        };
+        assert!(matches!(leaves_after(2), Error::Ending));
+        assert_eq!(asked.get(), 3);
+        let unreadable = leaves_after(4).to_string();
+        assert!(unreadable.contains("nosuch.png"), "{unreadable}");
+    }
 }

@@ -74,6 +74,29 @@ pub(crate) struct Seeing<'a> {
     pub(crate) room: usize,
     /// Also shows crops of large pictures, if the model was trained for that.
     pub(crate) pan_and_scan: bool,
+    /// Whether somebody still waits for them.
+    pub(crate) wanted: Wanted<'a>,
+}
+
+/// Is asked before each picture whether anybody still wants it; without a question, somebody does.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Wanted<'a>(pub(crate) Option<&'a dyn Fn() -> bool>);
+
+impl std::fmt::Debug for Wanted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wanted").finish_non_exhaustive()
+    }
+}
+
+impl Wanted<'_> {
+    /// # Errors
+    /// [`Error::Ending`], which nobody waits for.
+    pub(crate) fn check(self) -> Result<(), Error> {
+        match self.0.is_none_or(|ask| ask()) {
+            true => Ok(()),
+            false => Err(Error::Ending),
+        }
+    }
 }
 
 impl Preparer {

@@ -15,7 +15,7 @@ use super::runner::{Command, Request};
 use super::status::Status;
 use super::updates::{Outlet, Update};
 use crate::Error;
-use crate::prepare::{Asked, Preparer};
+use crate::prepare::{Asked, Preparer, Wanted};
 use crate::recognised::Files;
 
 /// The part of a service that works on the pool.
@@ -33,18 +33,21 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    fn asked(&self, ask: &Ask) -> Result<Asked, Error> {
+    fn asked(&self, ask: &Ask, wanted: &dyn Fn() -> bool) -> Result<Asked, Error> {
         check_wait(self.since, &self.options)?;
         let ask = (ask, self.files.as_ref());
+        let wanted = Wanted(Some(wanted));
         self.status.guarded("preparing a request", || {
-            prepare(&self.preparer, ask, &self.options, &self.status)
+            let own = (&self.options, self.status.as_ref());
+            prepare(&self.preparer, ask, wanted, own)
         })
     }
 
     /// Prepares a request and passes it on: to the compiler, if its answer must have a form, and to
     /// the engine.
     pub(super) fn prepare(self, ask: Ask, outlets: Vec<Outlet>) {
-        let asked = match self.asked(&ask) {
+        let wanted = || outlets.iter().any(|outlet| !outlet.is_dropped());
+        let asked = match self.asked(&ask, &wanted) {
             Ok(asked) => asked,
             Err(error) => return refuse(outlets, &self.status, error),
         };
@@ -108,7 +111,7 @@ impl Desk {
     }
 
     pub(super) fn look(&self, ask: &Ask, outlet: Outlet) {
-        match self.asked(ask) {
+        match self.asked(ask, &|| !outlet.is_dropped()) {
             Ok(asked) => {
                 outlet.send(Update::Prepared {
                     prompt_tokens: asked.prompt.tokens.len(),

@@ -14,7 +14,7 @@ use super::status::Status;
 use super::updates::Outlet;
 use super::{Ask, AskedFor};
 use crate::memory::mib;
-use crate::prepare::{Asked, Preparer, Seeing};
+use crate::prepare::{Asked, Preparer, Seeing, Wanted};
 use crate::recognised::{Files, Recognised};
 use crate::video::Films;
 use crate::{Error, ErrorKind, ImageSource, Part, Video, VideoSource};
@@ -170,8 +170,8 @@ pub(super) fn check_wait(since: Instant, options: &ServiceOptions) -> Result<(),
 pub(super) fn prepare(
     preparer: &Preparer,
     (ask, files): (&Ask, &Files),
-    options: &ServiceOptions,
-    status: &Status,
+    wanted: Wanted<'_>,
+    (options, status): (&ServiceOptions, &Status),
 ) -> Result<Asked, Error> {
     let recognised = Recognised {
         files,
@@ -190,6 +190,7 @@ pub(super) fn prepare(
         policy: options.context_policy,
         room: ask.max_tokens.unwrap_or(ROOM).min(preparer.context / 2),
         pan_and_scan: ask.pan_and_scan,
+        wanted,
     };
     let render = RenderOptions {
         tools: shown_tools(preparer, ask),
@@ -254,7 +255,11 @@ pub(super) fn generate(
 pub(super) fn refuse(outlets: Vec<Outlet>, status: &Status, error: Error) {
     let mut error = Some(error);
     for outlet in outlets {
-        status.failed.fetch_add(1, Relaxed);
+        let counter = match outlet.is_dropped() {
+            true => &status.cancelled,
+            false => &status.failed,
+        };
+        counter.fetch_add(1, Relaxed);
         match error.take() {
             Some(error) => outlet.fail(error),
             None => outlet.fail(Error::Ending),
