@@ -133,7 +133,7 @@ fn unescaped(part: &str) -> String {
     while let [first, after @ ..] = rest {
         let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
         let byte = digits
-            .filter(|_| *first == b'%')
+            .filter(|two| *first == b'%' && two.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .map(|two| u8::from_str_radix(two, 16));
         match byte {
             Some(Ok(byte)) => {
@@ -226,6 +226,10 @@ mod tests {
             (
                 json!({"$ref": "#/$defs/a%20b~0c"}),
                 json!({"$ref": "#/$defs/a b~c"}),
+            ),
+            (
+                json!({"$ref": "#/$defs/100%+5%"}),
+                json!({"$ref": "#/$defs/100%+5%"}),
             ),
             (
                 json!({"$ref": "#/$defs/a~1b"}),
