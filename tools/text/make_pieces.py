@@ -2,7 +2,8 @@
 
 Run from the repository's root: python3 tools/text/make_pieces.py (needs tokenizers, made with 0.23).
 Writes crates/ocelli-text/tests/goldens/pieces.json: for each text and rule the lengths of the pieces in bytes.
-Expressions are those of the models' own tokenizer.json, by the name that llama.cpp gives each.
+Rules have llama.cpp's names. Their expressions are those that llama.cpp quotes from the models' tokenizer.json or has adapted from it, here with
+Unicode's classes in full; that they are still what the models' repositories have was not checked.
 """
 
 import json
