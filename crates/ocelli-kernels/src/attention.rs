@@ -87,6 +87,12 @@ struct Block<'a> {
     source: Source<'a>,
 }
 
+/// Memory for a block that is copied.
+struct BlockSpace<'a> {
+    keys: &'a mut Buffer<f32>,
+    values: &'a mut Buffer<f32>,
+}
+
 enum Source<'a> {
     /// Panels and rows that lie together.
     Whole(Element<'a>, ValueRows<'a>),
@@ -132,12 +138,11 @@ impl Attention<'_> {
         let size = self.block_tokens();
         for start in (first / size * size..end).step_by(size) {
             let tokens = start..(start + size).min(end);
-            let block = self.block(
-                kernels,
-                (tokens, end),
-                count > TILE,
-                (&mut *keys, &mut *values),
-            );
+            let space = BlockSpace {
+                keys: &mut *keys,
+                values: &mut *values,
+            };
+            let block = self.block(kernels, tokens, end, count, space);
             for tile in (0..count).step_by(TILE) {
                 let rows = tile..(tile + TILE).min(count);
                 let mut visible: [Range<usize>; TILE] = Default::default();
@@ -227,13 +232,15 @@ impl Attention<'_> {
         }
     }
 
-    /// Keys and values of `tokens`; copied as `f32` when many rows will read them.
+    /// Keys and values of `tokens`; copied as `f32` when more than a tile of the `queries` will
+    /// read them. Blocks up to token `end` follow.
     fn block<'b>(
         &'b self,
         kernels: &dyn Kernels,
-        (tokens, end): (Range<usize>, usize),
-        many_rows: bool,
-        (keys, values): (&'b mut Buffer<f32>, &'b mut Buffer<f32>),
+        tokens: Range<usize>,
+        end: usize,
+        queries: usize,
+        BlockSpace { keys, values }: BlockSpace<'b>,
     ) -> Block<'b> {
         let dim = self.dim;
         let width = dim.next_multiple_of(LANES);
@@ -266,14 +273,14 @@ impl Attention<'_> {
                         || head.page_tokens.is_multiple_of(size));
                 let as_it_is = match head.keys {
                     Element::F32(_) => true,
-                    Element::F16(_) => !many_rows,
+                    Element::F16(_) => queries <= TILE,
                     Element::Q8(_) => self.decode == Decode::Reading,
                 };
                 if aligned && as_it_is {
                     Source::Pages(*head)
                 } else {
                     let values = room(values, count * width);
-                    head.gather(kernels, tokens.clone(), dim, (panels, values));
+                    head.gather(kernels, tokens.clone(), dim, panels, values);
                     let values = ValueRows {
                         values: Element::F32(values),
                         tokens: count,
@@ -320,7 +327,7 @@ impl Block<'_> {
         let first = seen.clone().map(|v| v.start).min().unwrap_or(0);
         let end = seen.map(|v| v.end).max().unwrap_or(0);
         let weights = Matrix::new(&step.scores[..rows * stride], rows, stride);
-        self.weigh(kernels, queries.columns(), (weights, first..end), step.sums);
+        self.weigh(kernels, queries.columns(), weights, first..end, step.sums);
     }
 
     fn scores(&self, kernels: &dyn Kernels, queries: Matrix<'_>, step: &mut Softmax<'_>) {
@@ -343,7 +350,8 @@ impl Block<'_> {
         &self,
         kernels: &dyn Kernels,
         dim: usize,
-        (weights, seen): (Matrix<'_>, Range<usize>),
+        weights: Matrix<'_>,
+        seen: Range<usize>,
         sums: &mut [f32],
     ) {
         let part = |columns: usize| weights.part(0..weights.rows(), columns..weights.columns());

@@ -28,6 +28,8 @@ pub mod peak;
 mod plain;
 mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod strided;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiles;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod vector;

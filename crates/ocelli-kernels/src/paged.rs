@@ -185,7 +185,8 @@ impl PagedHead<'_> {
         kernels: &dyn Kernels,
         tokens: Range<usize>,
         dim: usize,
-        (keys, values): (&mut [f32], &mut [f32]),
+        keys: &mut [f32],
+        values: &mut [f32],
     ) {
         let width = dim.next_multiple_of(LANES);
         let count = tokens.len();
@@ -207,7 +208,7 @@ impl PagedHead<'_> {
                 let offset = token - tokens.start;
                 for d in 0..dim {
                     keys[(offset / LANES * dim + d) * LANES + offset % LANES] =
-                        key_of(kernels, panel, (dim, d, inside % LANES));
+                        key_of(kernels, panel, dim, d, inside % LANES);
                 }
             }
         }
@@ -266,8 +267,8 @@ fn widen_panels(kernels: &dyn Kernels, from: Element<'_>, dim: usize, to: &mut [
     }
 }
 
-/// Element `d` of one key of a panel.
-fn key_of(kernels: &dyn Kernels, panel: Element<'_>, (dim, d, lane): (usize, usize, usize)) -> f32 {
+/// Element `d` of the key in one lane of a panel.
+fn key_of(kernels: &dyn Kernels, panel: Element<'_>, dim: usize, d: usize, lane: usize) -> f32 {
     if let Element::Q8(words) = panel {
         let scale = scales_of(words, dim, d / KEPT_GROUP)[lane];
         return code_of(words, d * LANES + lane) * f16::from_bits(scale).to_f32();

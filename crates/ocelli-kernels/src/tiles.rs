@@ -14,15 +14,16 @@
 
 mod bytes;
 mod emulated;
-
-use std::ops::Range;
+mod places;
 
 use crate::LANES;
 use crate::panels::cast::{bits, bits_mut};
+use crate::strided::{Strided, StridedMut};
 use crate::word_job::{Ahead, WordJob};
 
 pub(crate) use bytes::byte_tiles;
 pub(crate) use emulated::Emulated;
+pub(crate) use places::{Covered, Share};
 
 /// Words that start at a cache line.
 #[repr(align(64))]
@@ -62,25 +63,20 @@ pub(crate) fn span(stride: usize) -> usize {
 /// Other work, of which some is done after each step of the unit: it multiplies on its own once it
 /// has an instruction, but a processor looks only a few hundred instructions ahead for it.
 pub(crate) trait Meanwhile {
-    /// Does a part of `all`; parts follow each other.
-    fn run(&mut self, part: Range<usize>, all: usize);
-    /// Does what is left to do with sums that the job will not change any more: of some rows and
-    /// panels, rows `stride` apart.
-    fn finish(
-        &mut self,
-        sums_and_stride: (&mut [f32], usize),
-        rows: Range<usize>,
-        panels: Range<usize>,
-    );
+    /// Does a share of it; shares follow each other.
+    fn run(&mut self, share: Share);
+    /// Does what is left to do with sums that the job will not change any more: `sums` are all of
+    /// the job, `made` those that are complete.
+    fn finish(&mut self, sums: StridedMut<'_, f32>, made: Covered);
 }
 
 /// Nothing.
 impl Meanwhile for () {
     #[inline(always)]
-    fn run(&mut self, _: Range<usize>, _: usize) {}
+    fn run(&mut self, _: Share) {}
 
     #[inline(always)]
-    fn finish(&mut self, _: (&mut [f32], usize), _: Range<usize>, _: Range<usize>) {}
+    fn finish(&mut self, _: StridedMut<'_, f32>, _: Covered) {}
 }
 
 /// A product of pairs, and other work meanwhile.
@@ -90,102 +86,98 @@ pub(crate) fn pair_tiles<U: TileUnit, M: Meanwhile + ?Sized>(
     job: &mut WordJob<'_>,
     meanwhile: &mut M,
 ) {
-    let (all, mut done) = (places(job), 0);
-    let mut place = first_place(job);
-    let mut former = (0..0, 0..0);
-    while let Some((row, panel)) = place {
-        let (rows, panels) = sizes_at(job, (row, panel));
-        ask_ahead(unit, job, (row..row + rows, panel..panel + panels));
-        let with = (&mut *meanwhile, &former, (done, all));
-        match (rows / ROWS, panels) {
-            (2, 2) => whole::<U, M, 2, 2>(unit, job, (row, panel), with),
-            (2, _) => whole::<U, M, 2, 1>(unit, job, (row, panel), with),
-            (1, 2) => whole::<U, M, 1, 2>(unit, job, (row, panel), with),
-            (1, _) => whole::<U, M, 1, 1>(unit, job, (row, panel), with),
-            (_, 2) => ragged::<U, 2>(unit, job, (row, panel)),
-            _ => ragged::<U, 1>(unit, job, (row, panel)),
+    let mut beside = Beside {
+        meanwhile,
+        former: Covered::NOTHING,
+        done: 0,
+        all: Covered::count(job),
+    };
+    let mut next = Covered::first(job);
+    while let Some(tiles) = next {
+        ask_ahead(unit, job, &tiles);
+        match (tiles.rows.len() / ROWS, tiles.panels.len()) {
+            (2, 2) => whole::<U, M, 2, 2>(unit, job, &tiles, &mut beside),
+            (2, _) => whole::<U, M, 2, 1>(unit, job, &tiles, &mut beside),
+            (1, 2) => whole::<U, M, 1, 2>(unit, job, &tiles, &mut beside),
+            (1, _) => whole::<U, M, 1, 1>(unit, job, &tiles, &mut beside),
+            (_, 2) => ragged::<U, 2>(unit, job, &tiles),
+            _ => ragged::<U, 1>(unit, job, &tiles),
         }
-        if rows < ROWS {
-            meanwhile.run(done..done + 1, all);
-            finish(meanwhile, job, &former, (0..1, 1));
+        if tiles.is_ragged() {
+            beside.run(job, 0, 1);
         }
-        former = (row..row + rows, panel..panel + panels);
-        done += 1;
-        place = next_place(job, (row, panel));
+        next = tiles.next(job);
+        beside.former = tiles;
+        beside.done += 1;
     }
-    finish(meanwhile, job, &former, (0..1, 1));
-    if all == 0 {
-        meanwhile.run(0..1, 1);
+    beside.finish(job, Share::WHOLE);
+    if beside.all == 0 {
+        beside.meanwhile.run(Share::WHOLE);
     }
 }
 
-/// Rows and panels of some tiles.
-type Covered = (Range<usize>, Range<usize>);
-
-/// Finishes a part of the rows of tiles that are made.
+/// Does all of the other work behind a job, where nothing multiplies on its own.
 #[inline(always)]
-fn finish<M: Meanwhile + ?Sized>(
-    meanwhile: &mut M,
-    job: &mut WordJob<'_>,
-    (rows, panels): &Covered,
-    (part, all): (Range<usize>, usize),
-) {
-    let part = share(rows.len(), part, all);
-    let rows = rows.start + part.start..rows.start + part.end;
-    meanwhile.finish((&mut *job.sums, job.stride), rows, panels.clone());
+pub(crate) fn run_behind(job: &mut WordJob<'_>, meanwhile: &mut dyn Meanwhile) {
+    meanwhile.run(Share::WHOLE);
+    let made = Covered {
+        rows: 0..job.rows,
+        panels: 0..job.panels,
+    };
+    let sums = StridedMut {
+        values: &mut *job.sums,
+        stride: job.stride,
+    };
+    meanwhile.finish(sums, made);
 }
 
-/// How many places of tiles a job has.
-fn places(job: &WordJob<'_>) -> usize {
-    let halves = [job.rows / (2 * ROWS), job.rows / ROWS % 2];
-    let ragged = usize::from(!job.rows.is_multiple_of(ROWS));
-    (halves[0] + halves[1] + ragged) * job.panels.div_ceil(2)
+/// What is done beside the products of a job, a little after each step.
+struct Beside<'m, M: ?Sized> {
+    meanwhile: &'m mut M,
+    /// The tiles before those that the unit works on: their sums are complete in the last chunk.
+    former: Covered,
+    /// Tiles of the job that are made.
+    done: usize,
+    /// All of them.
+    all: usize,
 }
 
-/// Where a job's first tiles are, if it has any.
-fn first_place(job: &WordJob<'_>) -> Option<(usize, usize)> {
-    job.check();
-    assert!(job.depth.is_multiple_of(DEPTH), "whole tiles of depth");
-    (job.rows > 0 && job.panels > 0).then_some((0, 0))
-}
-
-/// Where those behind them are: all rows of some panels, then the next panels.
-fn next_place(job: &WordJob<'_>, (row, panel): (usize, usize)) -> Option<(usize, usize)> {
-    let (rows, panels) = sizes_at(job, (row, panel));
-    if row + rows < job.rows {
-        return Some((row + rows, panel));
+impl<M: Meanwhile + ?Sized> Beside<'_, M> {
+    /// Does what belongs to a step of the tiles that are being made.
+    #[inline(always)]
+    fn run(&mut self, job: &mut WordJob<'_>, step: usize, steps: usize) {
+        let share = Share::one(self.done * steps + step, self.all * steps);
+        self.meanwhile.run(share);
+        self.finish(job, Share::one(step, steps));
     }
-    (panel + panels < job.panels).then_some((0, panel + panels))
-}
 
-/// Rows and panels of the tiles at a place: whole tiles, or fewer rows than one has.
-fn sizes_at(job: &WordJob<'_>, (row, panel): (usize, usize)) -> (usize, usize) {
-    let (rows, panels) = ((job.rows - row).min(2 * ROWS), (job.panels - panel).min(2));
-    let whole = rows / ROWS * ROWS;
-    (if whole > 0 { whole } else { rows }, panels)
-}
-
-/// The part of `count` that belongs to a part of `all`.
-pub(crate) fn share(count: usize, part: Range<usize>, all: usize) -> Range<usize> {
-    count * part.start / all..count * part.end / all
+    /// Finishes a share of the rows of the former tiles.
+    #[inline(always)]
+    fn finish(&mut self, job: &mut WordJob<'_>, share: Share) {
+        let made = Covered {
+            rows: share.inside(&self.former.rows),
+            panels: self.former.panels.clone(),
+        };
+        let sums = StridedMut {
+            values: &mut *job.sums,
+            stride: job.stride,
+        };
+        self.meanwhile.finish(sums, made);
+    }
 }
 
 /// Asks for a part of what comes next, so that it is in the second-level cache when its turn comes:
 /// the words of these rows behind the job's depth, an equal share for each of the panels, and the
 /// next panels, an equal share for each of the rows.
 #[inline(always)]
-fn ask_ahead<U: TileUnit>(
-    unit: &mut U,
-    job: &WordJob<'_>,
-    (rows, panels): (Range<usize>, Range<usize>),
-) {
+fn ask_ahead<U: TileUnit>(unit: &mut U, job: &WordJob<'_>, tiles: &Covered) {
+    let Covered { rows, panels } = tiles.clone();
     let lines = match &job.ahead {
         Ahead::Nothing => return,
         Ahead::Rows(lines) => lines.clone(),
         Ahead::RowsAndPanels => 0..job.depth / DEPTH,
     };
-    let part = share(lines.len(), panels.clone(), job.panels);
-    let lines = lines.start + part.start..lines.start + part.end;
+    let lines = Share::new(panels.clone(), job.panels).inside(&lines);
     for row in rows.clone() {
         for line in lines.clone() {
             unit.ask(job.a, row * job.a_stride + job.depth + line * DEPTH);
@@ -198,7 +190,7 @@ fn ask_ahead<U: TileUnit>(
         } else {
             job.depth * LANES
         };
-        for line in share(job.depth, rows, job.rows) {
+        for line in Share::new(rows, job.rows).of(job.depth) {
             for panel in 0..panels.len() {
                 unit.ask(job.b, next + panel * job.panel_step + line * LANES);
             }
@@ -211,9 +203,10 @@ fn ask_ahead<U: TileUnit>(
 fn whole<U: TileUnit, M: Meanwhile + ?Sized, const RT: usize, const PT: usize>(
     unit: &mut U,
     job: &mut WordJob<'_>,
-    (row, panel): (usize, usize),
-    (meanwhile, former, (done, all)): (&mut M, &Covered, (usize, usize)),
+    tiles: &Covered,
+    beside: &mut Beside<'_, M>,
 ) {
+    let (row, panel) = (tiles.rows.start, tiles.panels.start);
     let a = &job.a[row * job.a_stride..];
     let (sums, stride) = (sums_at(job, row, panel), job.stride);
     if job.is_first {
@@ -224,11 +217,12 @@ fn whole<U: TileUnit, M: Meanwhile + ?Sized, const RT: usize, const PT: usize>(
     let steps = job.depth / DEPTH;
     for index in 0..steps {
         let k = index * DEPTH;
-        let weights = weights_at(job, panel, k);
-        step::<U, RT, PT, false>(unit, (&a[k..], job.a_stride), weights);
-        let step = done * steps + index;
-        meanwhile.run(step..step + 1, all * steps);
-        finish(meanwhile, job, former, (index..index + 1, steps));
+        let rows = Strided {
+            values: &a[k..],
+            stride: job.a_stride,
+        };
+        step::<U, RT, PT, false>(unit, rows, weights_at(job, panel, k));
+        beside.run(job, index, steps);
     }
     let target = bits_mut(&mut job.sums[sums..]);
     store::<U, RT, PT>(unit, target, stride);
@@ -236,33 +230,30 @@ fn whole<U: TileUnit, M: Meanwhile + ?Sized, const RT: usize, const PT: usize>(
 
 /// Fewer rows than a tile has: their sums are copied, so that nothing behind them is read or written.
 #[inline(always)]
-fn ragged<U: TileUnit, const PT: usize>(
-    unit: &mut U,
-    job: &mut WordJob<'_>,
-    (row, panel): (usize, usize),
-) {
+fn ragged<U: TileUnit, const PT: usize>(unit: &mut U, job: &mut WordJob<'_>, tiles: &Covered) {
+    let (row, panel) = (tiles.rows.start, tiles.panels.start);
     let rows = job.rows - row;
     let stride = 2 * LANES;
-    let mut tiles = Lines([0; 2 * TILE]);
+    let mut near = Lines([0; 2 * TILE]);
     let above = rows_above(job, row) * stride;
     if job.is_first {
         zero::<U, 1, PT>(unit);
     } else {
-        let targets = tiles.0[above..].chunks_exact_mut(stride);
+        let targets = near.0[above..].chunks_exact_mut(stride);
         for (r, tile) in targets.enumerate().take(rows) {
             let at = sums_at(job, row + r, panel);
             let before = &bits(&job.sums[at..])[..PT * LANES];
             tile[..PT * LANES].copy_from_slice(before);
         }
-        load::<U, 1, PT>(unit, &tiles.0, stride);
+        load::<U, 1, PT>(unit, &near.0, stride);
     }
     let mut copy = Lines([0; TILE]);
     for k in (0..job.depth).step_by(DEPTH) {
-        let a = last_rows(job, (row, k), &mut copy);
+        let a = last_rows(job, row, k, &mut copy);
         step::<U, 1, PT, false>(unit, a, weights_at(job, panel, k));
     }
-    store::<U, 1, PT>(unit, &mut tiles.0, stride);
-    for (r, tile) in tiles.0[above..].chunks_exact(stride).enumerate().take(rows) {
+    store::<U, 1, PT>(unit, &mut near.0, stride);
+    for (r, tile) in near.0[above..].chunks_exact(stride).enumerate().take(rows) {
         let at = sums_at(job, row + r, panel);
         let target = &mut bits_mut(&mut job.sums[at..])[..PT * LANES];
         target.copy_from_slice(&tile[..PT * LANES]);
@@ -276,50 +267,59 @@ fn rows_above(job: &WordJob<'_>, row: usize) -> usize {
 }
 
 /// 16 words of the last rows, from `row` and word `k` on, below [`rows_above`] or in a copy with
-/// zeros behind them; and the words from one to the next.
+/// zeros behind them.
 #[inline(always)]
 fn last_rows<'j>(
     job: &'j WordJob<'_>,
-    (row, k): (usize, usize),
+    row: usize,
+    k: usize,
     copy: &'j mut Lines<TILE>,
-) -> (&'j [i32], usize) {
+) -> Strided<'j, i32> {
     let above = rows_above(job, row);
     if above > 0 {
-        return (&job.a[(row - above) * job.a_stride + k..], job.a_stride);
+        return Strided {
+            values: &job.a[(row - above) * job.a_stride + k..],
+            stride: job.a_stride,
+        };
     }
     for (row, copy) in (row..job.rows).zip(copy.0.chunks_exact_mut(DEPTH)) {
         copy.copy_from_slice(&job.a[row * job.a_stride + k..][..DEPTH]);
     }
-    (&copy.0, DEPTH)
+    Strided {
+        values: &copy.0,
+        stride: DEPTH,
+    }
 }
 
 fn sums_at(job: &WordJob<'_>, row: usize, panel: usize) -> usize {
     row * job.stride + panel * LANES
 }
 
-/// Weights from a panel and a word of depth on, and the words from one panel to the next.
+/// Panels of weights from one of them and a word of depth on.
 #[inline(always)]
-fn weights_at<'j>(job: &'j WordJob<'_>, panel: usize, k: usize) -> (&'j [i32], usize) {
-    (&job.b[panel * job.panel_step + k * LANES..], job.panel_step)
+fn weights_at<'j>(job: &'j WordJob<'_>, panel: usize, k: usize) -> Strided<'j, i32> {
+    Strided {
+        values: &job.b[panel * job.panel_step + k * LANES..],
+        stride: job.panel_step,
+    }
 }
 
-/// 16 words of depth: tiles `0..4` of `RT` by `PT` sums, of rows `a_stride` and panels `panel_step`
-/// words apart.
+/// 16 words of depth of the rows `a` and the panels `b`: tiles `0..4` of `RT` by `PT` sums.
 #[inline(always)]
 pub(crate) fn step<U: TileUnit, const RT: usize, const PT: usize, const BYTES: bool>(
     unit: &mut U,
-    (a, a_stride): (&[i32], usize),
-    (b, panel_step): (&[i32], usize),
+    a: Strided<'_, i32>,
+    b: Strided<'_, i32>,
 ) {
-    unit.load::<6>(b, LANES);
-    unit.load::<4>(a, a_stride);
+    unit.load::<6>(b.values, LANES);
+    unit.load::<4>(a.values, a.stride);
     dot::<U, 0, 4, 6, BYTES>(unit);
     if PT == 2 {
-        unit.load::<7>(&b[panel_step..], LANES);
+        unit.load::<7>(&b.values[b.stride..], LANES);
         dot::<U, 1, 4, 7, BYTES>(unit);
     }
     if RT == 2 {
-        unit.load::<5>(&a[ROWS * a_stride..], a_stride);
+        unit.load::<5>(&a.values[ROWS * a.stride..], a.stride);
         dot::<U, 2, 5, 6, BYTES>(unit);
     }
     if RT == 2 && PT == 2 {

@@ -4,6 +4,13 @@ use std::ops::Range;
 
 use crate::LANES;
 
+/// Where a register tile starts in its job.
+#[derive(Clone, Copy)]
+pub(crate) struct TilePlace {
+    pub(crate) row: usize,
+    pub(crate) panel: usize,
+}
+
 /// Rounded rows, panels of words and the sums they are added to.
 pub(crate) struct WordJob<'a> {
     /// `[rows]`, `a_stride` apart; the first word of each is the first that counts.

@@ -19,11 +19,51 @@ pub(super) fn pack(code: Code, from: &[u8], lane: usize, block: &mut [u8]) {
         lane,
     };
     match code {
-        Code::Q4_0 => lane.plain((q4_0::D, None, q4_0::QS, None), from),
-        Code::Q4_1 => lane.plain((q4_1::D, Some(q4_1::M), q4_1::QS, None), from),
-        Code::Q5_0 => lane.plain((q5_0::D, None, q5_0::QS, Some(q5_0::QH)), from),
-        Code::Q5_1 => lane.plain((q5_1::D, Some(q5_1::M), q5_1::QS, Some(q5_1::QH)), from),
-        Code::IQ4_NL => lane.plain((iq4_nl::D, None, iq4_nl::QS, None), from),
+        Code::Q4_0 => lane.plain(
+            PlainBlock {
+                d: q4_0::D,
+                m: None,
+                qs: q4_0::QS,
+                qh: None,
+            },
+            from,
+        ),
+        Code::Q4_1 => lane.plain(
+            PlainBlock {
+                d: q4_1::D,
+                m: Some(q4_1::M),
+                qs: q4_1::QS,
+                qh: None,
+            },
+            from,
+        ),
+        Code::Q5_0 => lane.plain(
+            PlainBlock {
+                d: q5_0::D,
+                m: None,
+                qs: q5_0::QS,
+                qh: Some(q5_0::QH),
+            },
+            from,
+        ),
+        Code::Q5_1 => lane.plain(
+            PlainBlock {
+                d: q5_1::D,
+                m: Some(q5_1::M),
+                qs: q5_1::QS,
+                qh: Some(q5_1::QH),
+            },
+            from,
+        ),
+        Code::IQ4_NL => lane.plain(
+            PlainBlock {
+                d: iq4_nl::D,
+                m: None,
+                qs: iq4_nl::QS,
+                qh: None,
+            },
+            from,
+        ),
         Code::Q8_0 => lane.q8_0(from),
         Code::Q2_K => lane.q2_k(from),
         Code::Q3_K => lane.q3_k(from),
@@ -32,6 +72,18 @@ pub(super) fn pack(code: Code, from: &[u8], lane: usize, block: &mut [u8]) {
         Code::Q6_K => lane.q6_k(from),
         Code::IQ4_XS => lane.iq4_xs(from),
     }
+}
+
+/// Where the parts of a block of 32 codes start in a file, in bytes; named as the format does.
+struct PlainBlock {
+    /// The scale.
+    d: usize,
+    /// The minimum.
+    m: Option<usize>,
+    /// Nibbles, the low ones first.
+    qs: usize,
+    /// The highest bit of each code.
+    qh: Option<usize>,
 }
 
 /// A lane of a panel's block.
@@ -69,8 +121,8 @@ impl Lane<'_> {
         }
     }
 
-    /// Blocks of 32 nibbles: low ones first; `(scale, minimum, nibbles, high bits)`.
-    fn plain(&mut self, (d, m, qs, qh): (usize, Option<usize>, usize, Option<usize>), from: &[u8]) {
+    /// Blocks of 32 codes.
+    fn plain(&mut self, PlainBlock { d, m, qs, qh }: PlainBlock, from: &[u8]) {
         self.half(0, &from[d..]);
         if let Some(m) = m {
             self.half(1, &from[m..]);

@@ -62,15 +62,15 @@ pub(super) fn product(product: &mut Product<'_>) {
             let x = product.x.row(row);
             match (product.operand, weight.format()) {
                 (Operand::F32, _) => panic!("rows that are not rounded"),
-                (Operand::Bf16, _) => add_pairs(x, (weight, panel), sums),
+                (Operand::Bf16, _) => add_pairs(x, weight, panel, sums),
                 (Operand::Int8Chunks, PanelFormat::Coded(_) | PanelFormat::Bytes) => {
-                    add_chunks(x, (weight, panel), sums);
+                    add_chunks(x, weight, panel, sums);
                 }
                 (Operand::Int8Groups, PanelFormat::Bytes) => {
-                    add_groups_of_bytes(x, (weight, panel), sums);
+                    add_groups_of_bytes(x, weight, panel, sums);
                 }
                 (Operand::Int8Groups, PanelFormat::Coded(code)) => {
-                    add_groups(x, (weight, panel), code.coding(), sums);
+                    add_groups(x, weight, panel, code.coding(), sums);
                 }
                 (_, format) => panic!("{format:?} has no codes"),
             }
@@ -79,7 +79,7 @@ pub(super) fn product(product: &mut Product<'_>) {
     }
 }
 
-fn add_pairs(x: &[f32], (weight, panel): (Panels<'_>, usize), sums: &mut [f32; LANES]) {
+fn add_pairs(x: &[f32], weight: Panels<'_>, panel: usize, sums: &mut [f32; LANES]) {
     let mut values = vec![0.0; CHUNK * LANES];
     for start in (0..weight.inputs()).step_by(CHUNK) {
         let chunk = start..(start + CHUNK).min(weight.inputs());
@@ -101,13 +101,13 @@ fn byte(x: &[f32], input: usize) -> i32 {
 }
 
 /// Whole numbers within a chunk of inputs, with weights that are bytes or are recoded to them.
-fn add_chunks(x: &[f32], (weight, panel): (Panels<'_>, usize), sums: &mut [f32; LANES]) {
+fn add_chunks(x: &[f32], weight: Panels<'_>, panel: usize, sums: &mut [f32; LANES]) {
     let inputs = weight.inputs();
     for start in (0..inputs).step_by(CHUNK) {
         let chunk = start..(start + CHUNK).min(inputs);
         let scale_x = x[Operand::Int8Chunks.code_words(inputs) + start / CHUNK];
         for (lane, sum) in sums.iter_mut().enumerate() {
-            let (bytes, scale) = bytes_of(weight, (panel, lane), chunk.clone());
+            let (bytes, scale) = bytes_of(weight, panel, lane, chunk.clone());
             let products = bytes.iter().zip(start..).map(|(w, i)| w * byte(x, i));
             *sum += products.sum::<i32>() as f32 * (scale * scale_x);
         }
@@ -115,11 +115,7 @@ fn add_chunks(x: &[f32], (weight, panel): (Panels<'_>, usize), sums: &mut [f32; 
 }
 
 /// Bytes that stand for a chunk of an output, and their scale.
-fn bytes_of(
-    weight: Panels<'_>,
-    (panel, lane): (usize, usize),
-    chunk: Range<usize>,
-) -> (Vec<i32>, f32) {
+fn bytes_of(weight: Panels<'_>, panel: usize, lane: usize, chunk: Range<usize>) -> (Vec<i32>, f32) {
     if let Some(coding) = weight.format().coding() {
         let block = |input: usize| input / coding.elements * coding.bytes;
         let blocks = &weight.panel(panel)[block(chunk.start)..block(chunk.end)];
@@ -131,7 +127,7 @@ fn bytes_of(
 }
 
 /// Whole numbers within a group of inputs, with weights that are bytes.
-fn add_groups_of_bytes(x: &[f32], (weight, panel): (Panels<'_>, usize), sums: &mut [f32; LANES]) {
+fn add_groups_of_bytes(x: &[f32], weight: Panels<'_>, panel: usize, sums: &mut [f32; LANES]) {
     let inputs = weight.inputs();
     for start in (0..inputs).step_by(CHUNK) {
         let end = (start + CHUNK).min(inputs);
@@ -189,7 +185,8 @@ fn recode(coding: &Coding, blocks: &[u8], lane: usize) -> (Vec<i32>, f32) {
 /// Whole numbers within a group of inputs, with weights in their own codes.
 fn add_groups(
     x: &[f32],
-    (weight, panel): (Panels<'_>, usize),
+    weight: Panels<'_>,
+    panel: usize,
     coding: &Coding,
     sums: &mut [f32; LANES],
 ) {

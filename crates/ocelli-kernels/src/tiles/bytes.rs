@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::{
-    DEPTH, Lines, ROWS, TILE, TileUnit, ask_ahead, first_place, last_rows, next_place, rows_above,
-    share, sizes_at, step, store, sums_at, weights_at, zero,
+    Covered, DEPTH, Lines, ROWS, Share, TILE, TileUnit, ask_ahead, last_rows, rows_above, step,
+    store, sums_at, weights_at, zero,
 };
 use crate::LANES;
+use crate::strided::Strided;
 use crate::vector::Simd;
 use crate::word_job::WordJob;
 
@@ -19,52 +20,51 @@ const BIAS: i32 = 128;
 #[inline(always)]
 pub(crate) fn byte_tiles<S: Simd, U: TileUnit>(s: S, unit: &mut U, job: &mut WordJob<'_>) {
     let mut made = Made {
-        tiles: [const { Lines([0; 4 * TILE]) }; 2],
+        words: [const { Lines([0; 4 * TILE]) }; 2],
         side: 0,
         above: 0,
-        rows: 0..0,
-        panels: 0..0,
+        tiles: Covered::NOTHING,
     };
-    let mut place = first_place(job);
-    while let Some((row, panel)) = place {
-        let (rows, panels) = sizes_at(job, (row, panel));
-        ask_ahead(unit, job, (row..row + rows, panel..panel + panels));
-        match (rows / ROWS, panels) {
-            (2, 2) => bytes::<S, U, 2, 2>((s, unit), job, (row, panel), &mut made),
-            (2, _) => bytes::<S, U, 2, 1>((s, unit), job, (row, panel), &mut made),
-            (1, 2) => bytes::<S, U, 1, 2>((s, unit), job, (row, panel), &mut made),
-            (1, _) => bytes::<S, U, 1, 1>((s, unit), job, (row, panel), &mut made),
-            (_, 2) => bytes::<S, U, 0, 2>((s, unit), job, (row, panel), &mut made),
-            _ => bytes::<S, U, 0, 1>((s, unit), job, (row, panel), &mut made),
+    let mut next = Covered::first(job);
+    while let Some(tiles) = next {
+        ask_ahead(unit, job, &tiles);
+        match (tiles.rows.len() / ROWS, tiles.panels.len()) {
+            (2, 2) => bytes::<S, U, 2, 2>(s, unit, job, &tiles, &mut made),
+            (2, _) => bytes::<S, U, 2, 1>(s, unit, job, &tiles, &mut made),
+            (1, 2) => bytes::<S, U, 1, 2>(s, unit, job, &tiles, &mut made),
+            (1, _) => bytes::<S, U, 1, 1>(s, unit, job, &tiles, &mut made),
+            (_, 2) => bytes::<S, U, 0, 2>(s, unit, job, &tiles, &mut made),
+            _ => bytes::<S, U, 0, 1>(s, unit, job, &tiles, &mut made),
         }
-        place = next_place(job, (row, panel));
+        next = tiles.next(job);
+        made.tiles = tiles;
     }
-    made.scale(s, job, 0..1, 1);
+    made.scale(s, job, Share::WHOLE);
 }
 
 /// Sums of bytes of some tiles, which are scaled while the unit works on the next ones.
 struct Made {
     /// Rows of 32 words: those sums, and the ones that are being made.
-    tiles: [Lines<{ 4 * TILE }>; 2],
+    words: [Lines<{ 4 * TILE }>; 2],
     /// Which of the two they are.
     side: usize,
     /// Rows of tiles that are thrown away.
     above: usize,
-    rows: Range<usize>,
-    panels: Range<usize>,
+    tiles: Covered,
 }
 
 impl Made {
-    /// Scales and adds the rows of a part of `all`.
+    /// Scales and adds a share of the rows.
     #[inline(always)]
-    fn scale<S: Simd>(&self, s: S, job: &mut WordJob<'_>, part: Range<usize>, all: usize) {
-        let part = share(self.rows.len(), part, all);
-        let tiles = &self.tiles[self.side].0[(self.above + part.start) * 2 * LANES..];
-        let rows = self.rows.start + part.start..self.rows.start + part.end;
-        if self.panels.len() == 2 {
-            scale_and_add::<S, 2>(s, job, tiles, (rows, self.panels.start));
-        } else if self.panels.len() == 1 {
-            scale_and_add::<S, 1>(s, job, tiles, (rows, self.panels.start));
+    fn scale<S: Simd>(&self, s: S, job: &mut WordJob<'_>, share: Share) {
+        let Covered { rows, panels } = &self.tiles;
+        let part = share.inside(rows);
+        let first = self.above + part.start - rows.start;
+        let words = &self.words[self.side].0[first * 2 * LANES..];
+        if panels.len() == 2 {
+            scale_and_add::<S, 2>(s, job, words, part, panels.start);
+        } else if panels.len() == 1 {
+            scale_and_add::<S, 1>(s, job, words, part, panels.start);
         }
     }
 }
@@ -72,11 +72,13 @@ impl Made {
 /// Sums of bytes for `RT` tiles of rows, or for fewer rows than one has.
 #[inline(always)]
 fn bytes<S: Simd, U: TileUnit, const RT: usize, const PT: usize>(
-    (s, unit): (S, &mut U),
+    s: S,
+    unit: &mut U,
     job: &mut WordJob<'_>,
-    (row, panel): (usize, usize),
+    tiles: &Covered,
     made: &mut Made,
 ) {
+    let (row, panel) = (tiles.rows.start, tiles.panels.start);
     let steps = job.depth / DEPTH;
     zero::<U, RT, PT>(unit);
     let mut copy = Lines([0; TILE]);
@@ -84,34 +86,36 @@ fn bytes<S: Simd, U: TileUnit, const RT: usize, const PT: usize>(
         let k = index * DEPTH;
         let weights = weights_at(job, panel, k);
         if RT == 0 {
-            step::<U, 1, PT, true>(unit, last_rows(job, (row, k), &mut copy), weights);
+            step::<U, 1, PT, true>(unit, last_rows(job, row, k, &mut copy), weights);
         } else {
-            let a = &job.a[row * job.a_stride + k..];
-            step::<U, RT, PT, true>(unit, (a, job.a_stride), weights);
+            let rows = Strided {
+                values: &job.a[row * job.a_stride + k..],
+                stride: job.a_stride,
+            };
+            step::<U, RT, PT, true>(unit, rows, weights);
         }
-        made.scale(s, job, index..index + 1, steps);
+        made.scale(s, job, Share::one(index, steps));
     }
     made.side = 1 - made.side;
-    store::<U, RT, PT>(unit, &mut made.tiles[made.side].0, 2 * LANES);
-    let (rows, panels) = sizes_at(job, (row, panel));
+    store::<U, RT, PT>(unit, &mut made.words[made.side].0, 2 * LANES);
     made.above = if RT == 0 { rows_above(job, row) } else { 0 };
-    (made.rows, made.panels) = (row..row + rows, panel..panel + panels);
 }
 
-/// `sums += (tile - bias) * (scale of the output * scale of the row)`; rows of `tiles` are 32 words apart.
+/// `sums += (tile - bias) * (scale of the output * scale of the row)`; rows of `words` are 32 words apart.
 #[inline(always)]
 fn scale_and_add<S: Simd, const PT: usize>(
     s: S,
     job: &mut WordJob<'_>,
-    tiles: &[i32],
-    (rows, panel): (Range<usize>, usize),
+    words: &[i32],
+    rows: Range<usize>,
+    panel: usize,
 ) {
     let of_panels = job.scales.panels[panel * LANES..][..PT * LANES].as_chunks();
     let mut outputs = [s.splat(0.0); PT];
     for (output, scales) in outputs.iter_mut().zip(of_panels.0) {
         *output = s.load(scales);
     }
-    for (row, tile) in rows.zip(tiles.as_chunks::<{ 2 * LANES }>().0) {
+    for (row, tile) in rows.zip(words.as_chunks::<{ 2 * LANES }>().0) {
         let scale = s.splat(job.scales.rows[row * job.a_stride]);
         let bias = s.splat_int(BIAS * job.scales.totals[row * job.a_stride]);
         let at = sums_at(job, row, panel);

@@ -32,6 +32,24 @@ pub(super) fn ask<S: Simd, const ROWS: usize>(s: S, panel: &[u8], at: usize, len
     }
 }
 
+/// A panel, or a part of it, that some rows are multiplied with.
+#[derive(Clone, Copy)]
+pub(super) struct PanelRead<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Whether these are the first rows that read it: memory is asked for what comes only then.
+    pub(super) is_first: bool,
+}
+
+impl PanelRead<'_> {
+    /// [`ask`], if these rows have to.
+    #[inline(always)]
+    pub(super) fn ask<S: Simd, const ROWS: usize>(self, s: S, at: usize, len: usize) {
+        if self.is_first {
+            ask::<S, ROWS>(s, self.bytes, at, len);
+        }
+    }
+}
+
 /// Lines that a job asks memory for on its way.
 pub(super) struct Ahead<'a> {
     bytes: &'a [u8],

@@ -34,8 +34,8 @@ const WEIGHT_WORDS: usize = BLOCK / 4;
 /// cache lines.
 const WEIGHT_STRIDE: usize = WEIGHT_WORDS + LANES;
 
-/// Largest weight of a block in bytes, and its logarithm to base 2.
-const MOST: (f32, f32) = (127.0, 6.988_684_7);
+/// Logarithm to base 2 of 127, the largest weight of a block in bytes.
+const LOG2_MOST: f32 = 6.988_684_7;
 
 /// Scores may be larger than what is taken for the largest by this: sums are far from infinity.
 const SLACK: f32 = 16.0;
@@ -75,7 +75,7 @@ pub(crate) fn attend_bytes<S: Simd + Kernels>(
     add_up(s, keys, &mut mean);
     for start in (0..keys.rows()).step_by(BLOCK) {
         let tokens = start..(start + BLOCK).min(keys.rows());
-        round_keys(s, keys.part_rows(tokens.clone()), (&mean, sizes), space);
+        round_keys(s, keys.part_rows(tokens.clone()), &mean, sizes, space);
         round_values(s, values.part_rows(tokens.clone()), sizes, space);
         let share = BLOCK.div_ceil(sizes.count.div_ceil(TILE));
         for (index, tile) in (0..sizes.count).step_by(TILE).enumerate() {
@@ -83,7 +83,7 @@ pub(crate) fn attend_bytes<S: Simd + Kernels>(
             let next = next.min(keys.rows())..(next + share).min(keys.rows());
             ask_for(s, attention, next);
             let tile = tile..(tile + TILE).min(sizes.count);
-            attend_tile(s, sizes, (tokens.len(), tile), space);
+            attend_tile(s, sizes, tokens.len(), tile, space);
         }
     }
     divide(s, sizes, space, out);
@@ -129,7 +129,8 @@ fn round_queries<S: Simd>(
 fn round_keys<S: Simd + Kernels>(
     s: S,
     keys: Matrix<'_>,
-    (mean, sizes): (&[f32; CHUNK], Sizes),
+    mean: &[f32; CHUNK],
+    sizes: Sizes,
     space: &mut AttentionSpace,
 ) {
     let Sizes { words, dim, .. } = sizes;
@@ -208,7 +209,8 @@ fn round_values<S: Simd>(s: S, values: Matrix<'_>, sizes: Sizes, space: &mut Att
 fn attend_tile<S: Simd>(
     s: S,
     sizes: Sizes,
-    (tokens, queries): (usize, Range<usize>),
+    tokens: usize,
+    queries: Range<usize>,
     space: &mut AttentionSpace,
 ) {
     let Sizes {
@@ -239,7 +241,7 @@ fn attend_tile<S: Simd>(
         is_first: true,
         ahead: Ahead::Nothing,
     });
-    weigh(s, sizes, (tokens, queries.clone()), space);
+    weigh(s, sizes.width, tokens, queries.clone(), space);
     let weights = &*space.weights_of_bytes;
     let sums = &mut space.sums[queries.start * width..queries.end * width];
     s.byte_tiles(&mut WordJob {
@@ -266,8 +268,9 @@ fn attend_tile<S: Simd>(
 #[inline(always)]
 fn weigh<S: Simd>(
     s: S,
-    Sizes { width, .. }: Sizes,
-    (tokens, queries): (usize, Range<usize>),
+    width: usize,
+    tokens: usize,
+    queries: Range<usize>,
     space: &mut AttentionSpace,
 ) {
     let weights = room(&mut space.weights_of_bytes, TILE * WEIGHT_STRIDE);
@@ -323,7 +326,7 @@ fn weigh_row<S: Simd>(s: S, scores: &[f32], out: &mut [f32], row: Row<'_>) {
     let codes = bytes_mut(codes).as_chunks_mut::<LANES>().0;
     let (codes, behind) = codes.split_at_mut(scores.len());
     behind.as_flattened_mut().fill(0);
-    let unit = s.splat(most - MOST.1);
+    let unit = s.splat(most - LOG2_MOST);
     let (mut total, mut of_codes) = (s.splat(0.0), s.splat_int(0));
     for (scores, out) in scores.iter().zip(codes) {
         let weight = s.power_of_two(s.sub(s.load(scores), unit));
@@ -332,7 +335,7 @@ fn weigh_row<S: Simd>(s: S, scores: &[f32], out: &mut [f32], row: Row<'_>) {
         of_codes = s.add_int(of_codes, code);
         s.store_bytes(code, out);
     }
-    let scale = s.power_of_two(s.splat(most - MOST.1 - *row.largest));
+    let scale = s.power_of_two(s.splat(most - LOG2_MOST - *row.largest));
     s.store(s.fma(total, scale, s.load(row.total)), row.total);
     let mut scales = [0.0; LANES];
     s.store(scale, &mut scales);

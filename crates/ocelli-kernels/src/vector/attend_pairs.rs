@@ -79,25 +79,25 @@ pub(crate) fn attend_pairs<S: Simd + Kernels>(
 /// The same, for one way to round.
 #[inline(always)]
 pub(crate) fn attend_pairs_of<S: Simd + Kernels, H: Halves<S>>(
-    (s, h): (S, H),
+    s: S,
     attention: &Attention<'_>,
     out: &mut MatrixMut<'_>,
     workspace: &mut Workspace,
 ) {
     let sizes = Sizes::of(attention, Operand::Bf16);
     let space = &mut workspace.attention;
-    round_queries((s, h), attention, sizes, space);
+    round_queries::<S, H>(s, attention, sizes, space);
     clear(sizes, sizes.count, space);
     let Range { start: first, end } = attention.seen_by_all();
     for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
         let tokens = start..(start + BLOCK).min(end);
-        round_block((s, h), attention, sizes, (tokens.clone(), first, space));
+        round_block::<S, H>(s, attention, sizes, tokens.clone(), first, space);
         let share = BLOCK.div_ceil(sizes.count.div_ceil(TILE));
         for (index, tile) in (0..sizes.count).step_by(TILE).enumerate() {
             let next = start + BLOCK + index * share;
             ask_for(s, attention, next.min(end)..(next + share).min(end));
             let tile = tile..(tile + TILE).min(sizes.count);
-            attend_tile((s, h), attention, sizes, (tokens.clone(), tile, space));
+            attend_tile::<S, H>(s, attention, sizes, tokens.clone(), tile, space);
         }
     }
     divide(s, sizes, space, out);
@@ -134,7 +134,7 @@ pub(super) fn divide<S: Simd>(
 /// Queries times the scale and `log2(e)`, rounded.
 #[inline(always)]
 pub(super) fn round_queries<S: Simd, H: Halves<S>>(
-    (s, h): (S, H),
+    s: S,
     attention: &Attention<'_>,
     sizes: Sizes,
     space: &mut AttentionSpace,
@@ -148,7 +148,7 @@ pub(super) fn round_queries<S: Simd, H: Halves<S>>(
         for (scaled, x) in scaled.iter_mut().zip(head) {
             *scaled = x * factor;
         }
-        round_row((s, h), scaled, halves_mut(out));
+        round_row::<S, H>(s, scaled, halves_mut(out));
     }
 }
 
@@ -169,14 +169,16 @@ pub(super) fn ask_for<S: Simd>(s: S, attention: &Attention<'_>, tokens: Range<us
     }
 }
 
-/// Keys and values of a block as words; values of tokens before the first that a row sees, and
-/// behind the last one, are 0.
+/// Keys and values of a block as words; values of tokens before `first`, which is the first that a
+/// row sees, and behind the last one, are 0.
 #[inline(always)]
 pub(super) fn round_block<S: Simd + Kernels, H: Halves<S>>(
-    (s, h): (S, H),
+    s: S,
     attention: &Attention<'_>,
     sizes: Sizes,
-    (tokens, first, space): (Range<usize>, usize, &mut AttentionSpace),
+    tokens: Range<usize>,
+    first: usize,
+    space: &mut AttentionSpace,
 ) {
     let Sizes {
         dim, width, words, ..
@@ -190,7 +192,7 @@ pub(super) fn round_block<S: Simd + Kernels, H: Halves<S>>(
             // Words of two elements are turned, which is half as many as elements.
             let rounded = room(&mut space.keys, count * words);
             for (token, out) in tokens.clone().zip(rounded.chunks_exact_mut(words)) {
-                round_row((s, h), keys.row(token), halves_mut(out));
+                round_row::<S, H>(s, keys.row(token), halves_mut(out));
             }
             let rounded = Matrix::new(rounded, count, words);
             s.transpose(rounded, &mut key_words[..whole * words]);
@@ -200,7 +202,7 @@ pub(super) fn round_block<S: Simd + Kernels, H: Halves<S>>(
             let panels = room(&mut space.keys, whole * dim);
             let gathered = room(&mut space.values, count * width);
             let unseen = first.saturating_sub(tokens.start);
-            head.gather(&s, tokens, dim, (panels, &mut *gathered));
+            head.gather(&s, tokens, dim, panels, gathered);
             // Pages before a window are others' by now: 0 * NaN would be NaN.
             gathered[..unseen * width].fill(0.0);
             rows = Matrix::new(gathered, count, width);
@@ -208,7 +210,7 @@ pub(super) fn round_block<S: Simd + Kernels, H: Halves<S>>(
             for (panel, words) in panels.chunks_exact(dim * LANES).zip(targets) {
                 let panel = panel.as_chunks::<LANES>().0;
                 for (pair, word) in words.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                    *word = join((s, h), panel.get(2 * pair), panel.get(2 * pair + 1));
+                    *word = join::<S, H>(s, panel.get(2 * pair), panel.get(2 * pair + 1));
                 }
             }
         }
@@ -231,7 +233,7 @@ pub(super) fn round_block<S: Simd + Kernels, H: Halves<S>>(
 /// 16 words of an even and an odd element, or 0 where there is none.
 #[inline(always)]
 fn join<S: Simd, H: Halves<S>>(
-    (s, _): (S, H),
+    s: S,
     even: Option<&[f32; LANES]>,
     odd: Option<&[f32; LANES]>,
 ) -> [i32; LANES] {
@@ -271,10 +273,12 @@ fn visible_in(
 /// A block of keys for some queries.
 #[inline(always)]
 fn attend_tile<S: Simd, H: Halves<S>>(
-    (s, h): (S, H),
+    s: S,
     attention: &Attention<'_>,
     sizes: Sizes,
-    (tokens, queries, space): (Range<usize>, Range<usize>, &mut AttentionSpace),
+    tokens: Range<usize>,
+    queries: Range<usize>,
+    space: &mut AttentionSpace,
 ) {
     let Sizes {
         dim,
@@ -309,11 +313,9 @@ fn attend_tile<S: Simd, H: Halves<S>>(
     let totals = space.total.as_chunks_mut::<LANES>().0;
     for (row, query) in queries.clone().enumerate() {
         weigh_row::<S, H, false>(
-            (s, h),
-            (
-                &mut scores[row * BLOCK..][..panels * LANES],
-                visible[row].clone(),
-            ),
+            s,
+            &mut scores[row * BLOCK..][..panels * LANES],
+            visible[row].clone(),
             &mut weights[row * WEIGHT_STRIDE..][..panels.div_ceil(2) * LANES],
             Row {
                 largest: &mut space.largest[query],

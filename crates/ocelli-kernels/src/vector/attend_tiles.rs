@@ -19,6 +19,7 @@
 use std::ops::Range;
 
 use crate::panels::cast::{bits, bits_mut};
+use crate::strided::{Strided, StridedMut};
 use crate::tiles::{self, DEPTH, TILE, TileUnit};
 use crate::vector::attend_pairs::{
     BLOCK, Sizes, WEIGHT_STRIDE, ask_for, clear, divide, round_block, round_queries,
@@ -42,7 +43,7 @@ const WEIGHTS: usize = QUERIES * WEIGHT_STRIDE;
 
 /// Some queries, of which one at least sees a token of the block.
 #[derive(Clone, Copy)]
-struct Place {
+struct Queries {
     /// The first one.
     first: usize,
     /// The end of what any of them sees.
@@ -52,18 +53,19 @@ struct Place {
 }
 
 /// The same with the tokens of the block that each sees.
-struct Tile {
-    place: Place,
+struct Visible {
+    queries: Queries,
     visible: [Range<usize>; QUERIES],
 }
 
-impl Tile {
-    /// The first such queries from `first` on.
+impl Visible {
+    /// The first such queries from `first` on; their scores and weights are on `side`.
     fn from(
         attention: &Attention<'_>,
         sizes: Sizes,
         tokens: &Range<usize>,
-        (first, side): (usize, usize),
+        first: usize,
+        side: usize,
     ) -> Option<Self> {
         (first..sizes.count).step_by(QUERIES).find_map(|first| {
             let mut visible = [const { 0..0 }; QUERIES];
@@ -76,13 +78,13 @@ impl Tile {
                     seen = seen.max(visible.end);
                 }
             }
-            let place = Place { first, seen, side };
-            (seen > 0).then_some(Self { place, visible })
+            let queries = Queries { first, seen, side };
+            (seen > 0).then_some(Self { queries, visible })
         })
     }
 }
 
-impl Place {
+impl Queries {
     /// Steps of 32 tokens, those with values and those with keys alike.
     fn token_steps(&self) -> usize {
         self.seen.div_ceil(TOKENS)
@@ -90,15 +92,15 @@ impl Place {
 }
 
 /// What the unit does while queries are weighed.
-struct Work {
+struct UnitWork {
     sizes: Sizes,
     /// Queries whose values are added.
-    former: Option<Place>,
+    former: Option<Queries>,
     /// Queries that get scores.
-    next: Option<Place>,
+    next: Option<Queries>,
 }
 
-impl Work {
+impl UnitWork {
     /// Steps of the products with values.
     fn value_steps(&self) -> usize {
         let pairs = self.sizes.width.div_ceil(2 * LANES);
@@ -124,53 +126,72 @@ impl Work {
             match (self.former, self.next) {
                 (Some(tile), _) if step < of_values => {
                     let depth = tile.token_steps();
-                    self.add_values(unit, tile, (step / depth, step % depth), space);
+                    self.add_values(unit, tile, step / depth, step % depth, space);
                 }
                 (_, Some(tile)) => {
                     let (step, depth) = (step - of_values, self.head_steps());
-                    self.score_keys(unit, tile, (step / depth, step % depth), space);
+                    self.score_keys(unit, tile, step / depth, step % depth, space);
                 }
                 _ => {}
             }
         }
     }
 
-    /// A step of `sums += p v` for two panels of values.
+    /// Step `k` of `sums += p v` for two panels of values.
     #[inline(always)]
     fn add_values<U: TileUnit>(
         &self,
         unit: &mut U,
-        tile: Place,
-        (pair, k): (usize, usize),
+        tile: Queries,
+        pair: usize,
+        k: usize,
         space: &mut AttentionSpace,
     ) {
         let width = self.sizes.width;
-        let weights = &space.weights[tile.side * WEIGHTS + k * DEPTH..];
+        let weights = Strided {
+            values: &space.weights[tile.side * WEIGHTS + k * DEPTH..],
+            stride: WEIGHT_STRIDE,
+        };
         let panel_step = BLOCK / 2 * LANES;
-        let values = &space.value_words[2 * pair * panel_step + k * DEPTH * LANES..];
-        let sums = bits_mut(&mut space.sums[tile.first * width + 2 * pair * LANES..]);
-        let place = (k == 0, k + 1 == tile.token_steps());
-        let (weights, values) = ((weights, WEIGHT_STRIDE), (values, panel_step));
+        let values = Strided {
+            values: &space.value_words[2 * pair * panel_step + k * DEPTH * LANES..],
+            stride: panel_step,
+        };
+        let sums = StridedMut {
+            values: bits_mut(&mut space.sums[tile.first * width + 2 * pair * LANES..]),
+            stride: width,
+        };
+        let step = DepthStep {
+            index: k,
+            count: tile.token_steps(),
+        };
         if width - 2 * pair * LANES == LANES {
-            add::<U, 1>(unit, weights, values, (sums, width), place);
+            add::<U, 1>(unit, weights, values, sums, step);
         } else {
-            add::<U, 2>(unit, weights, values, (sums, width), place);
+            add::<U, 2>(unit, weights, values, sums, step);
         }
     }
 
-    /// A step of `scores = starts + q k^T` for two panels of keys.
+    /// Step `k` of `scores = starts + q k^T` for two panels of keys.
     #[inline(always)]
     fn score_keys<U: TileUnit>(
         &self,
         unit: &mut U,
-        tile: Place,
-        (pair, k): (usize, usize),
+        tile: Queries,
+        pair: usize,
+        k: usize,
         space: &mut AttentionSpace,
     ) {
         let stride = self.sizes.query_stride;
-        let queries = &bits(&space.queries)[tile.first * stride + k * DEPTH..];
+        let queries = Strided {
+            values: &bits(&space.queries)[tile.first * stride + k * DEPTH..],
+            stride,
+        };
         let panel_step = self.sizes.words * LANES;
-        let keys = &bits(&space.key_words)[2 * pair * panel_step + k * DEPTH * LANES..];
+        let keys = Strided {
+            values: &bits(&space.key_words)[2 * pair * panel_step + k * DEPTH * LANES..],
+            stride: panel_step,
+        };
         if k == 0 {
             let (first, second) = bits(&space.starts).split_at(TILE);
             unit.load::<0>(first, LANES);
@@ -178,7 +199,7 @@ impl Work {
             unit.load::<2>(second, LANES);
             unit.load::<3>(second, LANES);
         }
-        tiles::step::<U, 2, 2, false>(unit, (queries, stride), (keys, panel_step));
+        tiles::step::<U, 2, 2, false>(unit, queries, keys);
         if k + 1 == self.head_steps() {
             let scores = &mut space.scores[tile.side * SCORES + pair * TOKENS..];
             tiles::store::<U, 2, 2>(unit, bits_mut(scores), BLOCK);
@@ -188,33 +209,40 @@ impl Work {
 
 /// Where scores of the queries start: at their largest so far, negated, for all tokens of a panel.
 #[inline(always)]
-fn start_scores<S: Simd>(s: S, tile: Option<&Tile>, space: &mut AttentionSpace) {
-    let Some(Tile { place, .. }) = tile else {
+fn start_scores<S: Simd>(s: S, queries: Option<Queries>, space: &mut AttentionSpace) {
+    let Some(queries) = queries else {
         return;
     };
     let starts = room(&mut space.starts, QUERIES * LANES);
     let starts = starts.as_chunks_mut::<LANES>().0;
-    for (start, largest) in starts.iter_mut().zip(&space.largest[place.first..]) {
+    for (start, largest) in starts.iter_mut().zip(&space.largest[queries.first..]) {
         let largest = if is_known(*largest) { *largest } else { 0.0 };
         s.store(s.splat(-largest), start);
     }
+}
+
+/// One of the steps of depth in which a product is made.
+#[derive(Clone, Copy)]
+struct DepthStep {
+    index: usize,
+    count: usize,
 }
 
 /// A step of a product that adds to what is in memory.
 #[inline(always)]
 fn add<U: TileUnit, const PT: usize>(
     unit: &mut U,
-    a: (&[i32], usize),
-    b: (&[i32], usize),
-    (sums, stride): (&mut [i32], usize),
-    (is_first, is_last): (bool, bool),
+    a: Strided<'_, i32>,
+    b: Strided<'_, i32>,
+    sums: StridedMut<'_, i32>,
+    step: DepthStep,
 ) {
-    if is_first {
-        tiles::load::<U, 2, PT>(unit, sums, stride);
+    if step.index == 0 {
+        tiles::load::<U, 2, PT>(unit, sums.values, sums.stride);
     }
     tiles::step::<U, 2, PT, false>(unit, a, b);
-    if is_last {
-        tiles::store::<U, 2, PT>(unit, sums, stride);
+    if step.index + 1 == step.count {
+        tiles::store::<U, 2, PT>(unit, sums.values, sums.stride);
     }
 }
 
@@ -222,7 +250,7 @@ fn add<U: TileUnit, const PT: usize>(
 #[inline(always)]
 pub(crate) fn attend_tiles_of<U: TileUnit, S: Simd + Kernels, H: Halves<S>>(
     unit: &mut U,
-    (s, h): (S, H),
+    s: S,
     attention: &Attention<'_>,
     out: &mut MatrixMut<'_>,
     workspace: &mut Workspace,
@@ -231,34 +259,33 @@ pub(crate) fn attend_tiles_of<U: TileUnit, S: Simd + Kernels, H: Halves<S>>(
     let space = &mut workspace.attention;
     let rows = sizes.count.next_multiple_of(QUERIES);
     room(&mut space.queries, rows * sizes.query_stride);
-    round_queries((s, h), attention, sizes, space);
+    round_queries::<S, H>(s, attention, sizes, space);
     clear(sizes, rows, space);
     room(&mut space.scores, 2 * SCORES);
     room(&mut space.weights, 2 * WEIGHTS);
     let Range { start: first, end } = attention.seen_by_all();
     for start in (first / BLOCK * BLOCK..end).step_by(BLOCK) {
         let tokens = start..(start + BLOCK).min(end);
-        round_block((s, h), attention, sizes, (tokens.clone(), first, space));
-        let mut work = Work {
+        round_block::<S, H>(s, attention, sizes, tokens.clone(), first, space);
+        let mut work = UnitWork {
             sizes,
             former: None,
             next: None,
         };
-        let mut present = Tile::from(attention, sizes, &tokens, (0, 0));
-        work.next = present.as_ref().map(|tile| tile.place);
-        start_scores(s, present.as_ref(), space);
+        let mut present = Visible::from(attention, sizes, &tokens, 0, 0);
+        work.next = present.as_ref().map(|tile| tile.queries);
+        start_scores(s, work.next, space);
         work.run(unit, 0..work.steps(), space);
         while let Some(tile) = present {
-            let place = tile.place;
+            let Queries { first, side, .. } = tile.queries;
             let share = |query: usize| start + BLOCK + BLOCK * query.min(rows) / rows;
-            let soon = share(place.first).min(end)..share(place.first + QUERIES).min(end);
+            let soon = share(first).min(end)..share(first + QUERIES).min(end);
             ask_for(s, attention, soon);
-            let after = (place.first + QUERIES, 1 - place.side);
-            present = Tile::from(attention, sizes, &tokens, after);
-            work.next = present.as_ref().map(|tile| tile.place);
-            start_scores(s, present.as_ref(), space);
-            weigh_tile(unit, (s, h), (&tile, &work), space);
-            work.former = Some(place);
+            present = Visible::from(attention, sizes, &tokens, first + QUERIES, 1 - side);
+            work.next = present.as_ref().map(|tile| tile.queries);
+            start_scores(s, work.next, space);
+            weigh_tile::<U, S, H>(unit, s, &tile, &work, space);
+            work.former = Some(tile.queries);
         }
         work.run(unit, 0..work.steps(), space);
     }
@@ -269,20 +296,22 @@ pub(crate) fn attend_tiles_of<U: TileUnit, S: Simd + Kernels, H: Halves<S>>(
 #[inline(always)]
 fn weigh_tile<U: TileUnit, S: Simd, H: Halves<S>>(
     unit: &mut U,
-    (s, h): (S, H),
-    (Tile { place, visible }, meanwhile): (&Tile, &Work),
+    s: S,
+    Visible { queries, visible }: &Visible,
+    meanwhile: &UnitWork,
     space: &mut AttentionSpace,
 ) {
     let Sizes { width, count, .. } = meanwhile.sizes;
-    let panels = place.seen.div_ceil(LANES);
-    let (steps, rows) = (meanwhile.steps(), (count - place.first).min(QUERIES));
+    let panels = queries.seen.div_ceil(LANES);
+    let (steps, rows) = (meanwhile.steps(), (count - queries.first).min(QUERIES));
     for (row, visible) in visible.iter().enumerate().take(rows) {
-        let query = place.first + row;
-        let scores = &mut space.scores[place.side * SCORES + row * BLOCK..][..panels * LANES];
-        let weights = &mut space.weights[place.side * WEIGHTS + row * WEIGHT_STRIDE..];
+        let query = queries.first + row;
+        let scores = &mut space.scores[queries.side * SCORES + row * BLOCK..][..panels * LANES];
+        let weights = &mut space.weights[queries.side * WEIGHTS + row * WEIGHT_STRIDE..];
         weigh_row::<S, H, true>(
-            (s, h),
-            (scores, visible.clone()),
+            s,
+            scores,
+            visible.clone(),
             &mut weights[..panels.div_ceil(2) * LANES],
             Row {
                 largest: &mut space.largest[query],

@@ -1,6 +1,7 @@
 //! The three steps of a block of attention: scores, softmax, weighted sum.
 
 use crate::panels::cast::{bytes, half_bytes};
+use crate::strided::StridedMut;
 use crate::vector::ahead::LINE;
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
 use crate::vector::{Simd, kept, math};
@@ -97,18 +98,16 @@ pub(crate) fn scores<S: Simd>(
     scores: &mut [f32],
     stride: usize,
 ) {
+    let scores = StridedMut {
+        values: scores,
+        stride,
+    };
     match keys.elements {
-        Element::F32(of) => scores_of::<S, Singles>(s, queries, (of, keys), scores, stride),
-        Element::F16(of) => scores_of::<S, Halves>(s, queries, (of, keys), scores, stride),
+        Element::F32(of) => scores_of::<S, Singles>(s, queries, of, keys, scores),
+        Element::F16(of) => scores_of::<S, Halves>(s, queries, of, keys, scores),
         Element::Q8(of) => {
-            let ahead = memory(keys.ahead);
-            kept::scores(
-                s,
-                queries,
-                (of, keys.count, keys.step),
-                ahead,
-                (scores, stride),
-            );
+            let panels = kept::CodedRuns::new(of, queries.columns(), keys.count, keys.step);
+            kept::scores(s, queries, panels, memory(keys.ahead), scores);
         }
     }
 }
@@ -117,9 +116,9 @@ pub(crate) fn scores<S: Simd>(
 fn scores_of<S: Simd, L: Lanes>(
     s: S,
     queries: Matrix<'_>,
-    (elements, keys): (&[L::Element], KeyPanels<'_>),
-    sums: &mut [f32],
-    stride: usize,
+    elements: &[L::Element],
+    keys: KeyPanels<'_>,
+    scores: StridedMut<'_, f32>,
 ) {
     let job = TileJob::<L> {
         a: &[],
@@ -129,8 +128,8 @@ fn scores_of<S: Simd, L: Lanes>(
         step: LANES,
         panel_step: keys.step,
         panels: keys.count,
-        sums,
-        stride,
+        sums: scores.values,
+        stride: scores.stride,
         is_first: true,
         ahead: memory(keys.ahead),
     };
@@ -200,7 +199,7 @@ pub(crate) fn weigh<S: Simd>(s: S, weights: Matrix<'_>, values: ValueRows<'_>, s
         Element::F16(elements) => weigh_of::<S, Halves>(s, weights, elements, values, sums),
         Element::Q8(words) => {
             let tokens = values.before..values.before + values.tokens;
-            kept::weigh(s, weights, (words, tokens), memory(values.ahead), sums);
+            kept::weigh(s, weights, words, tokens, memory(values.ahead), sums);
         }
     }
 }

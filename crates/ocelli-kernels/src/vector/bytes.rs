@@ -14,7 +14,8 @@ use crate::LANES;
 use crate::panels::coded::Plane;
 use crate::vector::Simd;
 use crate::vector::decode::{
-    Coded, UNIT, has_minima, moved, scale_and_minimum, upper_planes, word,
+    Coded, ScaleAndMinimum, UNIT, UnitPlace, UnpackedPanel, has_minima, moved, scale_and_minimum,
+    upper_planes, word,
 };
 
 /// Whether codes are signed bytes: kept so, or looked up so.
@@ -29,7 +30,7 @@ pub(super) fn four(byte: i32) -> i32 {
     byte.wrapping_mul(0x0101_0101)
 }
 
-/// Codes of 8 inputs, four in a word, unit `unit` of group `group`.
+/// Codes of 8 inputs, four in a word.
 ///
 /// `upper` holds the group's bits of the upper planes, this unit's lowest; they are shifted on to
 /// the next unit's.
@@ -37,11 +38,11 @@ pub(super) fn four(byte: i32) -> i32 {
 fn code_words<S: Simd, C: Coded>(
     s: S,
     block: &[u8],
-    (group, unit): (usize, usize),
+    place: UnitPlace,
     upper: &mut [S::Ints; 2],
 ) -> [S::Ints; 2] {
     let coding = &C::CODING;
-    let place = group * (coding.group / UNIT) + unit;
+    let place = place.in_block(coding);
     let mut words = [s.splat_int(0); 2];
     let mut have = 0;
     if let Some(plane) = coding.planes[0] {
@@ -58,8 +59,8 @@ fn code_words<S: Simd, C: Coded>(
         have = 4;
     }
     // Not a loop over planes: one that is not unrolled looks for them whenever it runs.
-    have += add_plane(s, coding.planes[1], have, (&mut words, &mut upper[0]));
-    add_plane(s, coding.planes[2], have, (&mut words, &mut upper[1]));
+    have += add_plane(s, coding.planes[1], have, &mut words, &mut upper[0]);
+    add_plane(s, coding.planes[2], have, &mut words, &mut upper[1]);
     words
 }
 
@@ -70,7 +71,8 @@ fn add_plane<S: Simd>(
     s: S,
     plane: Option<Plane>,
     have: i32,
-    (words, upper): (&mut [S::Ints; 2], &mut S::Ints),
+    words: &mut [S::Ints; 2],
+    upper: &mut S::Ints,
 ) -> i32 {
     let Some(plane) = plane else { return 0 };
     let bits = plane.bits as i32;
@@ -86,7 +88,7 @@ fn add_plane<S: Simd>(
 pub(super) fn biased_words<S: Simd, C: Coded>(
     s: S,
     block: &[u8],
-    place: (usize, usize),
+    place: UnitPlace,
     upper: &mut [S::Ints; 2],
 ) -> [S::Ints; 2] {
     let words = code_words::<S, C>(s, block, place, upper);
@@ -97,33 +99,26 @@ pub(super) fn biased_words<S: Simd, C: Coded>(
     [s.xor(words[0], bias), s.xor(words[1], bias)]
 }
 
-/// Codes and scales of blocks of a chunk of a panel: `[words][16]`, signed ones biased;
-/// `[groups][16]` scales; `[groups][16]` minima, where the type has them.
+/// Codes and scales of blocks of a chunk of a panel.
 #[inline(always)]
-pub(super) fn unpack_words_as<S: Simd, C: Coded>(
-    s: S,
-    blocks: &[u8],
-    (words, (scales, minima)): (&mut [i32], (&mut [f32], &mut [f32])),
-) {
+pub(super) fn unpack_words_as<S: Simd, C: Coded>(s: S, blocks: &[u8], out: UnpackedPanel<'_>) {
     let coding = &C::CODING;
     let groups = coding.elements / coding.group;
     let words_of_group = coding.group / 4;
-    let words = words.as_chunks_mut::<LANES>().0;
-    let (scales, minima) = (
-        scales.as_chunks_mut::<LANES>().0,
-        minima.as_chunks_mut::<LANES>().0,
-    );
+    let words = out.words.as_chunks_mut::<LANES>().0;
+    let scales = out.scales.as_chunks_mut::<LANES>().0;
+    let minima = out.minima.as_chunks_mut::<LANES>().0;
     let targets = scales.iter_mut().zip(minima);
     let mut targets = words.chunks_exact_mut(words_of_group).zip(targets);
     for block in blocks.chunks_exact(coding.bytes) {
         for (group, (words, (scale_out, minimum_out))) in (0..groups).zip(&mut targets) {
             let mut planes = upper_planes::<S, C>(s, block, group);
             for (unit, words) in words.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                let codes = biased_words::<S, C>(s, block, (group, unit), &mut planes);
+                let codes = biased_words::<S, C>(s, block, UnitPlace { group, unit }, &mut planes);
                 s.store_ints(codes[0], &mut words[0]);
                 s.store_ints(codes[1], &mut words[1]);
             }
-            let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+            let ScaleAndMinimum { scale, minimum } = scale_and_minimum::<S, C>(s, block, group);
             s.store(scale, scale_out);
             if has_minima::<C>() {
                 s.store(minimum, minimum_out);
@@ -146,7 +141,8 @@ const fn limits<C: Coded>() -> (i32, i32) {
 pub(super) fn recode_as<S: Simd, C: Coded>(
     s: S,
     blocks: &[u8],
-    (words, scales): (&mut [i32], &mut [f32]),
+    words: &mut [i32],
+    scales: &mut [f32],
 ) {
     let coding = &C::CODING;
     let groups = coding.elements / coding.group;
@@ -157,7 +153,7 @@ pub(super) fn recode_as<S: Simd, C: Coded>(
     let mut bound = zero;
     for block in blocks.chunks_exact(coding.bytes) {
         for group in 0..groups {
-            let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+            let ScaleAndMinimum { scale, minimum } = scale_and_minimum::<S, C>(s, block, group);
             for code in [least, most] {
                 let value = s.sub(s.mul(scale, s.sub(code, offset)), minimum);
                 bound = s.max(bound, s.max(value, s.sub(zero, value)));
@@ -173,15 +169,15 @@ pub(super) fn recode_as<S: Simd, C: Coded>(
     let mut targets = targets.iter_mut();
     for block in blocks.chunks_exact(coding.bytes) {
         for group in 0..groups {
-            let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+            let ScaleAndMinimum { scale, minimum } = scale_and_minimum::<S, C>(s, block, group);
             let base = s.sub(s.sub(zero, s.mul(scale, offset)), minimum);
             let slope = s.round(s.mul(scale, inverse));
             let base = s.add_int(s.round(s.mul(base, inverse)), s.splat_int(128));
-            let (slope, base) = both_halves::<S, C>(s, slope, base);
+            let line = Line::from::<S, C>(s, slope, base);
             let mut planes = upper_planes::<S, C>(s, block, group);
             for unit in 0..coding.group / UNIT {
-                for codes in code_words::<S, C>(s, block, (group, unit), &mut planes) {
-                    let bytes = recode_word::<S, C>(s, codes, (slope, base));
+                for codes in code_words::<S, C>(s, block, UnitPlace { group, unit }, &mut planes) {
+                    let bytes = recode_word::<S, C>(s, codes, line);
                     if let Some(target) = targets.next() {
                         s.store_ints(bytes, target);
                     }
@@ -194,16 +190,32 @@ pub(super) fn recode_as<S: Simd, C: Coded>(
     }
 }
 
-/// Slope and base in both halves of a word, for unsigned codes.
-#[inline(always)]
-fn both_halves<S: Simd, C: Coded>(s: S, slope: S::Ints, base: S::Ints) -> (S::Ints, S::Ints) {
-    let base = if is_signed::<C>() {
-        // Signed codes are made unsigned by adding 128, which is taken off here.
-        s.sub_int(base, s.shift_left(slope, 7))
-    } else {
-        base
-    };
-    (double(s, slope), double(s, base))
+/// How codes become bytes, with the same numbers in both halves of each word.
+#[derive(Clone, Copy)]
+struct Line<I> {
+    /// Of unsigned codes.
+    slope: I,
+    base: I,
+}
+
+impl<I> Line<I> {
+    /// The slope and the base of codes in the low halves of words.
+    #[inline(always)]
+    fn from<S: Simd<Ints = I>, C: Coded>(s: S, slope: I, base: I) -> Self
+    where
+        I: Copy,
+    {
+        let base = if is_signed::<C>() {
+            // Signed codes are made unsigned by adding 128, which is taken off here.
+            s.sub_int(base, s.shift_left(slope, 7))
+        } else {
+            base
+        };
+        Self {
+            slope: double(s, slope),
+            base: double(s, base),
+        }
+    }
 }
 
 /// The low half in both.
@@ -218,7 +230,7 @@ fn double<S: Simd>(s: S, x: S::Ints) -> S::Ints {
 fn recode_word<S: Simd, C: Coded>(
     s: S,
     codes: S::Ints,
-    (slope, base): (S::Ints, S::Ints),
+    Line { slope, base }: Line<S::Ints>,
 ) -> S::Ints {
     let unsigned = if is_signed::<C>() {
         s.xor(codes, s.splat_int(four(128)))

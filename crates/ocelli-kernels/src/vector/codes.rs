@@ -15,7 +15,8 @@ use std::ops::Range;
 use crate::operand::LINE;
 use crate::panels::cast::bits;
 use crate::panels::coded::Coding;
-use crate::tiles::{Meanwhile, share};
+use crate::strided::StridedMut;
+use crate::tiles::{Covered, Meanwhile, Share};
 use crate::vector::finish::Finishing;
 use crate::vector::{Simd, ahead};
 use crate::word_job::{Ahead, Scales, WordJob};
@@ -70,40 +71,40 @@ struct Unpack<'a, 'p, 'x, S> {
 }
 
 impl<S: Simd> Meanwhile for Unpack<'_, '_, '_, S> {
-    fn run(&mut self, part: Range<usize>, all: usize) {
+    fn run(&mut self, share: Share) {
         let Some(present) = &self.part else {
             return;
         };
         let coding = self.code.coding();
         let of_panel = present.groups_of_panel(coding);
         let count = present.panels.len() * of_panel;
-        for index in share(count, part, all) {
+        for index in share.of(count) {
             let (panel, group) = (index / of_panel, index % of_panel);
             let blocks = present.blocks(self.weight, coding, panel);
             let words = coding.group / 2 * LANES;
             let out = &mut self.out[panel * PANEL_WORDS + group * words..][..words];
             self.s
                 .unpack_pairs(self.code, blocks, group..group + 1, out);
-            self.ask(index..index + 1, count);
+            self.ask(Share::one(index, count));
         }
     }
 
-    fn finish(&mut self, sums: (&mut [f32], usize), rows: Range<usize>, panels: Range<usize>) {
+    fn finish(&mut self, sums: StridedMut<'_, f32>, made: Covered) {
         if let Some(finishing) = &mut self.finishing {
-            finishing.finish(sums, rows, panels);
+            finishing.finish(sums, made);
         }
     }
 }
 
 impl<S: Simd> Unpack<'_, '_, '_, S> {
     /// Asks for a share of the codes behind.
-    fn ask(&self, share_of: Range<usize>, count: usize) {
+    fn ask(&self, share: Share) {
         let Some(behind) = &self.behind else {
             return;
         };
         for panel in 0..behind.panels.len() {
             let blocks = behind.blocks(self.weight, self.code.coding(), panel);
-            for line in share(blocks.len().div_ceil(ahead::LINE), share_of.clone(), count) {
+            for line in share.of(blocks.len().div_ceil(ahead::LINE)) {
                 self.s.prefetch_second(blocks, line * ahead::LINE);
             }
         }
@@ -138,11 +139,11 @@ pub(super) fn multiply<S: Simd>(
         out: &mut *present,
         finishing: None,
     }
-    .run(0..1, 1);
+    .run(Share::WHOLE);
     for (index, part) in (0..).map_while(|index| Some((index, at(index)?))) {
         let start = part.chunk.start;
         let depth = Operand::Bf16.code_words(part.chunk.len());
-        let lines = share(depth / LINE, index % count..index % count + 1, count);
+        let lines = Share::one(index % count, count).of(depth / LINE);
         let mut unpack = Unpack {
             s,
             code,

@@ -19,6 +19,16 @@ pub(crate) trait Coded {
     const CODING: Coding;
 }
 
+/// Where a chunk of a panel is put, unpacked but still in codes.
+pub(crate) struct UnpackedPanel<'a> {
+    /// `[words][16]`: four codes each, signed ones biased.
+    pub(crate) words: &'a mut [i32],
+    /// `[groups][16]`.
+    pub(crate) scales: &'a mut [f32],
+    /// `[groups][16]`, where the type has them.
+    pub(crate) minima: &'a mut [f32],
+}
+
 /// Types for codings, and a match from a value to a type.
 macro_rules! codings {
     ($($name:ident),*) => {
@@ -34,12 +44,13 @@ macro_rules! codings {
         pub(crate) fn multiply<S: Simd>(
             s: S,
             code: Code,
-            (x, weight): (Matrix<'_>, Panels<'_>),
+            x: Matrix<'_>,
+            weight: Panels<'_>,
             totals: &mut [f32],
             sums: &mut [f32],
         ) {
             match code {
-                $(Code::$name => few_singles::multiply_as::<S, $name>(s, (x, weight), totals, sums),)*
+                $(Code::$name => few_singles::multiply_as::<S, $name>(s, x, weight, totals, sums),)*
             }
         }
 
@@ -48,12 +59,13 @@ macro_rules! codings {
         pub(crate) fn multiply_bytes<S: Simd>(
             s: S,
             code: Code,
-            (x, weight): (Matrix<'_>, Panels<'_>),
+            x: Matrix<'_>,
+            weight: Panels<'_>,
             terms: &mut Buffer<i32>,
             sums: &mut [f32],
         ) {
             match code {
-                $(Code::$name => few::multiply_as::<S, $name>(s, (x, weight), terms, sums),)*
+                $(Code::$name => few::multiply_as::<S, $name>(s, x, weight, terms, sums),)*
             }
         }
 
@@ -63,10 +75,11 @@ macro_rules! codings {
             s: S,
             code: Code,
             blocks: &[u8],
-            out: (&mut [i32], &mut [f32]),
+            words: &mut [i32],
+            scales: &mut [f32],
         ) {
             match code {
-                $(Code::$name => bytes::recode_as::<S, $name>(s, blocks, out),)*
+                $(Code::$name => bytes::recode_as::<S, $name>(s, blocks, words, scales),)*
             }
         }
 
@@ -76,7 +89,7 @@ macro_rules! codings {
             s: S,
             code: Code,
             blocks: &[u8],
-            out: (&mut [i32], (&mut [f32], &mut [f32])),
+            out: UnpackedPanel<'_>,
         ) {
             match code {
                 $(Code::$name => bytes::unpack_words_as::<S, $name>(s, blocks, out),)*
@@ -86,13 +99,14 @@ macro_rules! codings {
         /// Calls [`unpack_pairs_as`] for a code.
         #[inline(always)]
         pub(crate) fn unpack_pairs<S: Simd, H: Halves<S>>(
-            sh: (S, H),
+            s: S,
             code: Code,
-            what: (&[u8], Range<usize>),
+            blocks: &[u8],
+            groups: Range<usize>,
             out: &mut [i32],
         ) {
             match code {
-                $(Code::$name => unpack_pairs_as::<S, H, $name>(sh, what, out),)*
+                $(Code::$name => unpack_pairs_as::<S, H, $name>(s, blocks, groups, out),)*
             }
         }
 
@@ -133,16 +147,39 @@ pub(super) use each_of_unit;
 /// Inputs that are decoded together: one word of nibbles.
 pub(super) const UNIT: usize = 8;
 
-/// The scale of a group, and what a code of 0 stands for, negated.
+/// Eight inputs that are decoded together: their group in a block, and which unit of it they are.
+#[derive(Clone, Copy)]
+pub(super) struct UnitPlace {
+    pub(super) group: usize,
+    pub(super) unit: usize,
+}
+
+impl UnitPlace {
+    /// Their number in the block.
+    #[inline(always)]
+    pub(super) fn in_block(self, coding: &Coding) -> usize {
+        self.group * (coding.group / UNIT) + self.unit
+    }
+}
+
+/// What turns the codes of a group, or of a block, into values: `scale * (code - offset) - minimum`.
+#[derive(Clone, Copy)]
+pub(super) struct ScaleAndMinimum<F> {
+    pub(super) scale: F,
+    pub(super) minimum: F,
+}
+
+/// The scale of a group; as its minimum, what a code of 0 stands for, negated.
 #[inline(always)]
-pub(super) fn scales<S: Simd, C: Coded>(
+pub(super) fn scale_and_zero<S: Simd, C: Coded>(
     s: S,
     block: &[u8],
     group: usize,
-) -> (S::Floats, S::Floats) {
-    let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+) -> ScaleAndMinimum<S::Floats> {
+    let ScaleAndMinimum { scale, minimum } = scale_and_minimum::<S, C>(s, block, group);
     let offset = s.mul(scale, s.splat(C::CODING.offset as f32));
-    (scale, s.add(minimum, offset))
+    let minimum = s.add(minimum, offset);
+    ScaleAndMinimum { scale, minimum }
 }
 
 /// The scale and the minimum of a group.
@@ -151,18 +188,20 @@ pub(super) fn scale_and_minimum<S: Simd, C: Coded>(
     s: S,
     block: &[u8],
     group: usize,
-) -> (S::Floats, S::Floats) {
+) -> ScaleAndMinimum<S::Floats> {
     group_scales::<S, C>(s, block, group, halves_of_block::<S, C>(s, block))
 }
 
 /// The halves that a block starts with: its scale, and what minima are made of, if there are any.
 #[inline(always)]
-pub(super) fn halves_of_block<S: Simd, C: Coded>(s: S, block: &[u8]) -> (S::Floats, S::Floats) {
-    let scale = halves(s, block, 0);
-    if has_minima::<C>() {
-        (scale, halves(s, block, HALVES))
-    } else {
-        (scale, s.splat(0.0))
+pub(super) fn halves_of_block<S: Simd, C: Coded>(s: S, block: &[u8]) -> ScaleAndMinimum<S::Floats> {
+    ScaleAndMinimum {
+        scale: halves(s, block, 0),
+        minimum: if has_minima::<C>() {
+            halves(s, block, HALVES)
+        } else {
+            s.splat(0.0)
+        },
     }
 }
 
@@ -172,9 +211,10 @@ pub(super) fn group_scales<S: Simd, C: Coded>(
     s: S,
     block: &[u8],
     group: usize,
-    (d, of_minima): (S::Floats, S::Floats),
-) -> (S::Floats, S::Floats) {
+    of_block: ScaleAndMinimum<S::Floats>,
+) -> ScaleAndMinimum<S::Floats> {
     let coding = &C::CODING;
+    let d = of_block.scale;
     let bytes = group_bytes(block, coding.scales_at, group);
     let scale = match coding.scales {
         GroupScales::None => d,
@@ -186,12 +226,16 @@ pub(super) fn group_scales<S: Simd, C: Coded>(
         }
     };
     let factor = match coding.minima {
-        Minima::None => return (scale, s.splat(0.0)),
+        Minima::None => {
+            let minimum = s.splat(0.0);
+            return ScaleAndMinimum { scale, minimum };
+        }
         Minima::Block => s.splat(-1.0),
         Minima::Bytes(start) => s.to_float(s.load_u8(group_bytes(block, start, group))),
         Minima::Nibbles => s.to_float(s.shift_right(s.load_u8(bytes), 4)),
     };
-    (scale, s.mul(of_minima, factor))
+    let minimum = s.mul(of_block.minimum, factor);
+    ScaleAndMinimum { scale, minimum }
 }
 
 /// A byte for each lane of a group.
@@ -242,7 +286,7 @@ pub(super) fn upper_planes<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) 
     words
 }
 
-/// Codes of 8 inputs: unit `unit` of group `group`, each a vector of 16 lanes.
+/// Codes of 8 inputs, each a vector of 16 lanes.
 ///
 /// `upper` holds the group's bits of the upper planes, this unit's lowest; they are shifted on to
 /// the next unit's.
@@ -250,11 +294,11 @@ pub(super) fn upper_planes<S: Simd, C: Coded>(s: S, block: &[u8], group: usize) 
 pub(super) fn codes<S: Simd, C: Coded>(
     s: S,
     block: &[u8],
-    (group, unit): (usize, usize),
+    place: UnitPlace,
     upper: &mut [S::Ints; 2],
 ) -> [S::Floats; UNIT] {
     let coding = &C::CODING;
-    let place = group * (coding.group / UNIT) + unit;
+    let place = place.in_block(coding);
     if let Some(words) = signed_bytes::<S, C>(s, block, place) {
         return from_signed_bytes(s, words);
     }

@@ -15,8 +15,9 @@
 use crate::operand::{GROUP, SUM};
 use crate::panels::bytes::BIAS;
 use crate::panels::cast::{self, bits};
+use crate::strided::StridedMut;
 use crate::vector::Simd;
-use crate::vector::ahead::{LINE, ask};
+use crate::vector::ahead::{LINE, PanelRead};
 use crate::vector::bytes::four;
 use crate::{CHUNK, LANES, Matrix, Operand, Panels};
 
@@ -36,40 +37,46 @@ struct Rows<'a> {
 pub(super) fn multiply<S: Simd>(s: S, x: Matrix<'_>, weight: Panels<'_>, sums: &mut [f32]) {
     let stride = weight.count() * LANES;
     for panel in 0..weight.count() {
-        let of_panel = (weight.panel(panel), weight.scales_of_bytes(panel));
+        let (bytes, scales) = (weight.panel(panel), weight.scales_of_bytes(panel));
         let mut row = 0;
         while row < x.rows() {
             let left = x.rows() - row;
-            let sums = &mut sums[row * stride + panel * LANES..];
+            let sums = StridedMut {
+                values: &mut sums[row * stride + panel * LANES..],
+                stride,
+            };
             let rows_left = Rows {
                 values: &x.values()[row * x.stride()..],
                 stride: x.stride(),
                 inputs: weight.inputs(),
             };
-            let is_first = row == 0;
+            let panel = PanelRead {
+                bytes,
+                is_first: row == 0,
+            };
             row += if left >= 8 && S::FEW_ROWS >= 8 {
-                rows::<S, 8>(s, (of_panel, is_first), rows_left, (sums, stride))
+                rows::<S, 8>(s, panel, scales, rows_left, sums)
             } else if left >= 4 && S::FEW_ROWS >= 4 {
-                rows::<S, 4>(s, (of_panel, is_first), rows_left, (sums, stride))
+                rows::<S, 4>(s, panel, scales, rows_left, sums)
             } else if left >= 2 {
-                rows::<S, 2>(s, (of_panel, is_first), rows_left, (sums, stride))
+                rows::<S, 2>(s, panel, scales, rows_left, sums)
             } else {
-                rows::<S, 1>(s, (of_panel, is_first), rows_left, (sums, stride))
+                rows::<S, 1>(s, panel, scales, rows_left, sums)
             };
         }
     }
 }
 
-/// One panel times the first `ROWS` rows; their number. Memory is asked for what comes when the
-/// panel is read the first time.
+/// One panel times the first `ROWS` rows; their number.
 #[inline(always)]
 fn rows<S: Simd, const ROWS: usize>(
     s: S,
-    ((panel, scales), is_first): ((&[u8], &[f32]), bool),
+    panel: PanelRead<'_>,
+    scales: &[f32],
     x: Rows<'_>,
-    (sums, stride): (&mut [f32], usize),
+    sums: StridedMut<'_, f32>,
 ) -> usize {
-    let words = cast::words(&panel[..panel.len() - size_of_val(scales)]);
+    let words = cast::words(&panel.bytes[..panel.bytes.len() - size_of_val(scales)]);
     let groups = x.inputs.div_ceil(GROUP);
     let end = (ROWS - 1) * x.stride + Operand::Int8Groups.behind_totals(x.inputs);
     assert!(
@@ -81,11 +88,9 @@ fn rows<S: Simd, const ROWS: usize>(
         let mut of_chunk = [s.splat(0.0); ROWS];
         let first = chunk * (CHUNK / GROUP);
         for group in first..groups.min(first + CHUNK / GROUP) {
-            if is_first {
-                ask::<S, ROWS>(s, panel, group * WORDS * LINE, WORDS * LINE);
-            }
+            panel.ask::<S, ROWS>(s, group * WORDS * LINE, WORDS * LINE);
             // SAFETY: the rows have this group, and the panel its words: checked above.
-            unsafe { add_group(s, words, (x, group), &mut of_chunk) };
+            unsafe { add_group(s, words, x, group, &mut of_chunk) };
         }
         let scale = s.load(scale);
         for (result, of_chunk) in results.iter_mut().zip(of_chunk) {
@@ -93,7 +98,7 @@ fn rows<S: Simd, const ROWS: usize>(
         }
     }
     for (r, result) in results.into_iter().enumerate() {
-        let target = sums[r * stride..].first_chunk_mut();
+        let target = sums.values[r * sums.stride..].first_chunk_mut();
         s.store(result, target.expect("16 sums for each panel"));
     }
     ROWS
@@ -107,7 +112,8 @@ fn rows<S: Simd, const ROWS: usize>(
 unsafe fn add_group<S: Simd, const ROWS: usize>(
     s: S,
     words: &[i32],
-    (x, group): (Rows<'_>, usize),
+    x: Rows<'_>,
+    group: usize,
     of_chunk: &mut [S::Floats; ROWS],
 ) {
     let operand = Operand::Int8Groups;

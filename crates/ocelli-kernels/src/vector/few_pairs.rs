@@ -11,7 +11,8 @@
 )]
 
 use crate::panels::cast;
-use crate::vector::ahead::{LINE, ask};
+use crate::strided::StridedMut;
+use crate::vector::ahead::{LINE, PanelRead};
 use crate::vector::{Simd, halves_of};
 use crate::{LANES, Matrix, Panels};
 
@@ -24,41 +25,45 @@ pub(super) fn multiply<S: Simd>(s: S, x: Matrix<'_>, weight: Panels<'_>, sums: &
         let mut row = 0;
         while row < x.rows() {
             let left = x.rows() - row;
-            let sums = &mut sums[row * stride + panel * LANES..];
+            let sums = StridedMut {
+                values: &mut sums[row * stride + panel * LANES..],
+                stride,
+            };
+            let panel = PanelRead {
+                bytes,
+                is_first: row == 0,
+            };
             let part = x.part(row..x.rows(), 0..x.columns());
             row += if left >= 8 && S::ROWS >= 4 {
-                rows::<S, 8>(s, (bytes, row == 0), part, (sums, stride))
+                rows::<S, 8>(s, panel, part, sums)
             } else if left >= 4 {
-                rows::<S, 4>(s, (bytes, row == 0), part, (sums, stride))
+                rows::<S, 4>(s, panel, part, sums)
             } else if left >= 2 {
-                rows::<S, 2>(s, (bytes, row == 0), part, (sums, stride))
+                rows::<S, 2>(s, panel, part, sums)
             } else {
-                rows::<S, 1>(s, (bytes, row == 0), part, (sums, stride))
+                rows::<S, 1>(s, panel, part, sums)
             };
         }
     }
 }
 
 /// One panel times the first `ROWS` rows, two sums each: even and odd inputs. The number of rows.
-/// Memory is asked for what comes when the panel is read the first time.
 #[inline(always)]
 fn rows<S: Simd, const ROWS: usize>(
     s: S,
-    (panel, is_first): (&[u8], bool),
+    panel: PanelRead<'_>,
     x: Matrix<'_>,
-    (sums, stride): (&mut [f32], usize),
+    sums: StridedMut<'_, f32>,
 ) -> usize {
     let (values, step, columns) = (x.values(), x.stride(), x.columns());
-    let words = cast::words(panel).as_chunks::<LANES>().0;
+    let words = cast::words(panel.bytes).as_chunks::<LANES>().0;
     assert!(
         columns == 0 || values.len() >= (ROWS - 1) * step + columns,
         "rows of a product"
     );
     let mut results = [[s.splat(0.0); 2]; ROWS];
     for (k, words) in words[..columns / 2].iter().enumerate() {
-        if is_first {
-            ask::<S, ROWS>(s, panel, k * LINE, LINE);
-        }
+        panel.ask::<S, ROWS>(s, k * LINE, LINE);
         let [even, odd] = halves_of(s, s.load_ints(words));
         for (r, [evens, odds]) in results.iter_mut().enumerate() {
             let at = r * step + 2 * k;
@@ -79,7 +84,7 @@ fn rows<S: Simd, const ROWS: usize>(
         }
     }
     for (r, [even, odd]) in results.into_iter().enumerate() {
-        let target = sums[r * stride..].first_chunk_mut();
+        let target = sums.values[r * sums.stride..].first_chunk_mut();
         s.store(s.add(even, odd), target.expect("16 sums for each panel"));
     }
     ROWS

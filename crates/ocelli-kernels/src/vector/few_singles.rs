@@ -9,9 +9,13 @@
 //! A lane is an output, so nothing is added across lanes, and the order does not depend on the
 //! number of rows.
 
+use crate::strided::StridedMut;
 use crate::vector::Simd;
 use crate::vector::ahead::ask;
-use crate::vector::decode::{Coded, UNIT, codes, each_of_unit, has_minima, scales, upper_planes};
+use crate::vector::decode::{
+    Coded, ScaleAndMinimum, UNIT, UnitPlace, codes, each_of_unit, has_minima, scale_and_zero,
+    upper_planes,
+};
 use crate::{LANES, Matrix, Panels};
 
 /// Most activation rows that share a decoded weight.
@@ -22,7 +26,8 @@ const MOST_ROWS: usize = 4;
 #[inline(always)]
 pub(super) fn multiply_as<S: Simd, C: Coded>(
     s: S,
-    (x, weight): (Matrix<'_>, Panels<'_>),
+    x: Matrix<'_>,
+    weight: Panels<'_>,
     totals: &mut [f32],
     sums: &mut [f32],
 ) {
@@ -36,14 +41,17 @@ pub(super) fn multiply_as<S: Simd, C: Coded>(
         let mut row = 0;
         while row < x.rows() {
             let left = x.rows() - row;
-            let job = (x, row, &totals[row * groups..]);
-            let sums = &mut sums[row * stride + panel * LANES..];
+            let (x, totals) = (x.part_rows(row..x.rows()), &totals[row * groups..]);
+            let sums = StridedMut {
+                values: &mut sums[row * stride + panel * LANES..],
+                stride,
+            };
             row += if left >= MOST_ROWS && S::ROWS >= MOST_ROWS {
-                rows::<S, C, MOST_ROWS>(s, bytes, job, (sums, stride))
+                rows::<S, C, MOST_ROWS>(s, bytes, x, totals, sums)
             } else if left >= 2 {
-                rows::<S, C, 2>(s, bytes, job, (sums, stride))
+                rows::<S, C, 2>(s, bytes, x, totals, sums)
             } else {
-                rows::<S, C, 1>(s, bytes, job, (sums, stride))
+                rows::<S, C, 1>(s, bytes, x, totals, sums)
             };
         }
     }
@@ -61,13 +69,14 @@ fn add_groups<S: Simd>(s: S, x: &[f32], group: usize, totals: &mut [f32]) {
     }
 }
 
-/// One panel times `ROWS` rows; the number of rows.
+/// One panel times the first `ROWS` rows; their number.
 #[inline(always)]
 fn rows<S: Simd, C: Coded, const ROWS: usize>(
     s: S,
     panel: &[u8],
-    (x, first, totals): (Matrix<'_>, usize, &[f32]),
-    (sums, stride): (&mut [f32], usize),
+    x: Matrix<'_>,
+    totals: &[f32],
+    sums: StridedMut<'_, f32>,
 ) -> usize {
     let groups = C::CODING.elements / C::CODING.group;
     let all_groups = x.columns() / C::CODING.group;
@@ -81,20 +90,20 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
             }
             let mut units: [&[[f32; UNIT]]; ROWS] = [&[]; ROWS];
             for (r, units) in units.iter_mut().enumerate() {
-                let inputs = &x.row(first + r)[place * C::CODING.group..][..C::CODING.group];
+                let inputs = &x.row(r)[place * C::CODING.group..][..C::CODING.group];
                 *units = inputs.as_chunks().0;
             }
             let mut partial = [[s.splat(0.0); 2]; ROWS];
             let mut planes = upper_planes::<S, C>(s, block, group);
             for unit in 0..C::CODING.group / UNIT {
-                let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
+                let codes = codes::<S, C>(s, block, UnitPlace { group, unit }, &mut planes);
                 each_of_unit!(k, {
                     for (partial, units) in partial.iter_mut().zip(units) {
                         partial[k % 2] = s.fma(s.splat(units[unit][k]), codes[k], partial[k % 2]);
                     }
                 });
             }
-            let (scale, minimum) = scales::<S, C>(s, block, group);
+            let ScaleAndMinimum { scale, minimum } = scale_and_zero::<S, C>(s, block, group);
             for (r, (result, partial)) in results.iter_mut().zip(partial).enumerate() {
                 *result = s.fma(scale, s.add(partial[0], partial[1]), *result);
                 if has_minima::<C>() || C::CODING.offset != 0 {
@@ -105,10 +114,8 @@ fn rows<S: Simd, C: Coded, const ROWS: usize>(
         }
     }
     for (r, result) in results.into_iter().enumerate() {
-        let target = sums[r * stride..]
-            .first_chunk_mut()
-            .expect("16 sums for each panel");
-        s.store(result, target);
+        let target = sums.values[r * sums.stride..].first_chunk_mut();
+        s.store(result, target.expect("16 sums for each panel"));
     }
     ROWS
 }

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::panels::cast::bytes;
-use crate::tiles::Meanwhile;
+use crate::strided::StridedMut;
+use crate::tiles::{Covered, Meanwhile, Share};
 use crate::vector::ahead::LINE;
 use crate::vector::{Simd, activate};
 use crate::{Finish, LANES, Product, plain};
@@ -15,19 +16,20 @@ const ROWS_AHEAD: usize = 4;
 #[inline(always)]
 pub(super) fn finish<S: Simd>(s: S, product: &mut Product<'_>, sums: &mut [f32]) {
     let stride = product.weight.count() * LANES;
-    finish_rows(s, product, (sums, stride));
+    let sums = StridedMut {
+        values: sums,
+        stride,
+    };
+    finish_rows(s, product, sums);
 }
 
-/// [`finish`] for rows of sums `stride` apart.
+/// [`finish`] for rows of sums that may lie apart.
 #[inline(always)]
-pub(super) fn finish_rows<S: Simd>(
-    s: S,
-    product: &mut Product<'_>,
-    (sums, stride): (&mut [f32], usize),
-) {
+pub(super) fn finish_rows<S: Simd>(s: S, product: &mut Product<'_>, sums: StridedMut<'_, f32>) {
     let outputs = product.weight.outputs();
-    for (row, sums) in sums.chunks_exact_mut(stride.max(1)).enumerate() {
-        finish_row(s, product, (row, 0..outputs), &mut sums[..outputs]);
+    let rows = sums.values.chunks_exact_mut(sums.stride.max(1));
+    for (row, sums) in rows.enumerate() {
+        finish_row(s, product, row, 0..outputs, &mut sums[..outputs]);
     }
 }
 
@@ -36,7 +38,8 @@ pub(super) fn finish_rows<S: Simd>(
 fn finish_row<S: Simd>(
     s: S,
     product: &mut Product<'_>,
-    (row, outputs): (usize, Range<usize>),
+    row: usize,
+    outputs: Range<usize>,
     sums: &mut [f32],
 ) {
     if let Some(bias) = product.bias {
@@ -61,21 +64,18 @@ fn finish_row<S: Simd>(
     }
 }
 
-/// Some rows and outputs; the first of `sums` is that of the first row and output, rows are `stride` apart.
+/// Some rows and outputs; the first of `sums` is that of the first row and output.
 #[inline(always)]
 pub(crate) fn finish_part<S: Simd>(
     s: S,
     product: &mut Product<'_>,
-    (rows, outputs): (Range<usize>, Range<usize>),
-    (sums, stride): (&mut [f32], usize),
+    rows: Range<usize>,
+    outputs: Range<usize>,
+    sums: StridedMut<'_, f32>,
 ) {
-    for (row, sums) in rows.zip(sums.chunks_mut(stride)) {
-        finish_row(
-            s,
-            product,
-            (row, outputs.clone()),
-            &mut sums[..outputs.len()],
-        );
+    for (row, sums) in rows.zip(sums.values.chunks_mut(sums.stride)) {
+        let sums = &mut sums[..outputs.len()];
+        finish_row(s, product, row, outputs.clone(), sums);
     }
 }
 
@@ -88,21 +88,21 @@ pub(super) struct Finishing<'p, 'a, S> {
 }
 
 impl<S: Simd> Meanwhile for Finishing<'_, '_, S> {
-    fn run(&mut self, _: Range<usize>, _: usize) {}
+    fn run(&mut self, _: Share) {}
 
-    fn finish(
-        &mut self,
-        (sums, stride): (&mut [f32], usize),
-        rows: Range<usize>,
-        panels: Range<usize>,
-    ) {
+    fn finish(&mut self, sums: StridedMut<'_, f32>, made: Covered) {
+        let Covered { rows, panels } = made;
         if rows.is_empty() || panels.is_empty() {
             return;
         }
-        let sums = &mut sums[rows.start * stride + panels.start * LANES..];
+        let first = rows.start * sums.stride + panels.start * LANES;
         let of_weight = |panel: usize| (self.first_panel + panel) * LANES;
         let end = of_weight(panels.end).min(self.product.weight.outputs());
-        let part = (rows, of_weight(panels.start)..end);
-        self.s.finish_part(self.product, part, (sums, stride));
+        let outputs = of_weight(panels.start)..end;
+        let sums = StridedMut {
+            values: &mut sums.values[first..],
+            ..sums
+        };
+        self.s.finish_part(self.product, rows, outputs, sums);
     }
 }

@@ -4,7 +4,7 @@ use crate::LANES;
 use crate::vector::Simd;
 
 /// How upper halves are made, as a type so that it is inlined.
-pub(crate) trait Halves<S: Simd>: Copy {
+pub(crate) trait Halves<S: Simd> {
     /// Words of two halves, to nearest even: lane `i` has `even[i]` in its lower and `odd[i]` in
     /// its upper half.
     fn join(s: S, even: S::Floats, odd: S::Floats) -> S::Ints;
@@ -13,7 +13,6 @@ pub(crate) trait Halves<S: Simd>: Copy {
 }
 
 /// In steps that every instruction set has.
-#[derive(Clone, Copy)]
 pub(crate) struct PlainHalves;
 
 impl<S: Simd> Halves<S> for PlainHalves {
@@ -33,7 +32,7 @@ impl<S: Simd> Halves<S> for PlainHalves {
 
 /// `out = upper halves of x`, then zeros. `out` is a multiple of 32 halves, with room for all of `x`.
 #[inline(always)]
-pub(crate) fn round_row<S: Simd, H: Halves<S>>((s, _): (S, H), x: &[f32], out: &mut [u16]) {
+pub(crate) fn round_row<S: Simd, H: Halves<S>>(s: S, x: &[f32], out: &mut [u16]) {
     let (whole, rest) = x.as_chunks::<{ 2 * LANES }>();
     let mut out = out.as_chunks_mut::<{ 2 * LANES }>().0.iter_mut();
     for (x, out) in whole.iter().zip(&mut out) {

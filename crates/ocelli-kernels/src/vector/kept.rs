@@ -15,32 +15,36 @@ use std::ops::Range;
 
 use crate::kept::{KEPT_GROUP, Kept, groups};
 use crate::panels::cast::half_bytes;
+use crate::strided::StridedMut;
 use crate::vector::Simd;
 use crate::vector::ahead::Ahead;
 use crate::{LANES, Matrix};
 
-/// 16 tokens' keys or values, some times.
+/// Runs of 16 tokens' keys or values.
 #[derive(Clone, Copy)]
-pub(crate) struct Coded<'a> {
+pub(crate) struct CodedRuns<'a> {
     words: &'a [u16],
     codes: &'a [u8],
     /// Words of 16 tokens.
     step: usize,
+    /// How many runs.
+    count: usize,
     /// Words of their codes.
     code_words: usize,
     groups: usize,
 }
 
-impl<'a> Coded<'a> {
+impl<'a> CodedRuns<'a> {
     /// `count` times 16 tokens whose heads are `dim` wide, `step` words from one to the next.
     #[inline(always)]
-    fn new(words: &'a [u16], dim: usize, (count, step): (usize, usize)) -> Self {
+    pub(crate) fn new(words: &'a [u16], dim: usize, count: usize, step: usize) -> Self {
         let last = count.saturating_sub(1) * step + Kept::Q8.key_panel(dim);
         assert!(count == 0 || words.len() >= last, "codes and scales");
         Self {
             words,
             codes: half_bytes(words),
             step,
+            count,
             code_words: dim * LANES / 2,
             groups: groups(dim),
         }
@@ -72,12 +76,10 @@ impl<'a> Coded<'a> {
 struct Scores<'a> {
     /// `[rows, dim]`.
     queries: Matrix<'a>,
-    keys: Coded<'a>,
-    panels: usize,
+    keys: CodedRuns<'a>,
     ahead: Ahead<'a>,
-    /// `[rows, 16 * panels]`, rows `stride` apart.
-    out: &'a mut [f32],
-    stride: usize,
+    /// `[rows, 16 * panels]`.
+    out: StridedMut<'a, f32>,
 }
 
 /// [`crate::Kernels::scores`] of keys in 8 bits.
@@ -85,19 +87,18 @@ struct Scores<'a> {
 pub(crate) fn scores<S: Simd>(
     s: S,
     queries: Matrix<'_>,
-    (words, count, step): (&[u16], usize, usize),
+    keys: CodedRuns<'_>,
     ahead: &[u8],
-    (out, stride): (&mut [f32], usize),
+    out: StridedMut<'_, f32>,
 ) {
+    let count = keys.count;
     let is_wide = S::FEW_ROWS >= 8;
     let tiles = count.div_ceil(if is_wide { 4 } else { 2 });
     let mut job = Scores {
         queries,
-        keys: Coded::new(words, queries.columns(), (count, step)),
-        panels: count,
+        keys,
         ahead: Ahead::new(ahead, tiles * queries.columns()),
         out,
-        stride,
     };
     let mut panel = 0;
     while panel < count {
@@ -138,8 +139,13 @@ impl Scores<'_> {
         panel: usize,
     ) -> usize {
         let dim = self.queries.columns();
+        assert_eq!(
+            self.keys.code_words,
+            dim * LANES / 2,
+            "keys as wide as queries"
+        );
         assert!(
-            row + ROWS <= self.queries.rows() && panel + PANELS <= self.panels,
+            row + ROWS <= self.queries.rows() && panel + PANELS <= self.keys.count,
             "a tile inside the job"
         );
         let queries: [&[f32]; ROWS] = std::array::from_fn(|r| self.queries.row(row + r));
@@ -152,7 +158,7 @@ impl Scores<'_> {
                 }
                 let mut keys = [s.splat(0.0); PANELS];
                 for (p, keys) in keys.iter_mut().enumerate() {
-                    // SAFETY: the panel is below the count, and `d` below the width.
+                    // SAFETY: the panel is below the count, and `d` below the width: see above.
                     *keys = unsafe { self.keys.load(s, panel + p, d) };
                 }
                 for (query, dots) in queries.iter().zip(&mut dots) {
@@ -172,8 +178,8 @@ impl Scores<'_> {
         }
         for (r, sums) in sums.iter().enumerate() {
             for (p, sum) in sums.iter().enumerate() {
-                let out =
-                    self.out[(row + r) * self.stride + (panel + p) * LANES..].first_chunk_mut();
+                let at = (row + r) * self.out.stride + (panel + p) * LANES;
+                let out = self.out.values[at..].first_chunk_mut();
                 s.store(*sum, out.expect("16 scores for each panel"));
             }
         }
@@ -185,7 +191,7 @@ impl Scores<'_> {
 struct Sums<'a> {
     /// `[rows, tokens]`.
     weights: Matrix<'a>,
-    values: Coded<'a>,
+    values: CodedRuns<'a>,
     /// Which tokens, counted from the first of the first 16.
     tokens: Range<usize>,
     ahead: Ahead<'a>,
@@ -205,7 +211,8 @@ const TILE_GROUPS: usize = 8 / GROUP_PANELS;
 pub(crate) fn weigh<S: Simd>(
     s: S,
     weights: Matrix<'_>,
-    (words, tokens): (&[u16], Range<usize>),
+    words: &[u16],
+    tokens: Range<usize>,
     ahead: &[u8],
     out: &mut [f32],
 ) {
@@ -228,7 +235,7 @@ pub(crate) fn weigh<S: Simd>(
     };
     let mut job = Sums {
         weights,
-        values: Coded::new(words, width, (count, Kept::Q8.key_panel(width))),
+        values: CodedRuns::new(words, width, count, Kept::Q8.key_panel(width)),
         ahead: Ahead::new(ahead, panels.div_ceil(most) * tokens.len()),
         tokens,
         out,
@@ -274,6 +281,10 @@ impl Sums<'_> {
         row: usize,
         panel: usize,
     ) -> usize {
+        assert!(
+            (panel + PANELS) * LANES <= self.width,
+            "panels of values inside their width"
+        );
         let mut sums = [[s.splat(0.0); PANELS]; ROWS];
         for (r, sums) in sums.iter_mut().enumerate() {
             for (p, sum) in sums.iter_mut().enumerate() {
@@ -308,10 +319,11 @@ impl Sums<'_> {
                 }
                 for p in 0..PANELS {
                     let at = t * (self.width / LANES) + panel + p;
-                    // SAFETY: the run is below the count, and a run has `width` vectors of 16 codes.
+                    // SAFETY: the run is below the count, as it starts before the last token; it
+                    // has `width` vectors of 16 codes, and `t` is below 16.
                     let values = unsafe { self.values.load(s, run, at) };
                     for (r, sums) in sums.iter_mut().enumerate() {
-                        // SAFETY: `t` is below 16.
+                        // SAFETY: `t` is below 16, as `end` is 16 at most.
                         let factor = unsafe { *factors[p / GROUP_PANELS][r].get_unchecked(t) };
                         sums[p] = s.fma(s.splat(factor), values, sums[p]);
                     }
@@ -350,10 +362,10 @@ impl Sums<'_> {
 pub(crate) fn widen_keys<S: Simd>(s: S, panel: &[u16], out: &mut [f32]) {
     let (out, rest) = out.as_chunks_mut::<LANES>();
     assert!(rest.is_empty(), "whole panels of keys");
-    let keys = Coded::new(panel, out.len(), (1, 0));
+    let keys = CodedRuns::new(panel, out.len(), 1, 0);
     for (d, out) in out.iter_mut().enumerate() {
         let scales = keys.scales(s, 0, d / KEPT_GROUP);
-        // SAFETY: there are as many vectors of codes.
+        // SAFETY: `CodedRuns::new` found as many vectors of codes as `out` has.
         s.store(s.mul(unsafe { keys.load(s, 0, d) }, scales), out);
     }
 }
@@ -369,7 +381,7 @@ pub(crate) fn widen_values<S: Simd>(s: S, run: &[u16], tokens: Range<usize>, out
         width.is_multiple_of(LANES) && out.len() == width * tokens.len() && tokens.end <= LANES,
         "rows of values"
     );
-    let values = Coded::new(run, width, (1, 0));
+    let values = CodedRuns::new(run, width, 1, 0);
     for group in 0..values.groups {
         let mut scales = [0.0; LANES];
         s.store(values.scales(s, 0, group), &mut scales);
@@ -377,7 +389,7 @@ pub(crate) fn widen_values<S: Simd>(s: S, run: &[u16], tokens: Range<usize>, out
         for (t, out) in tokens.clone().zip(out.chunks_exact_mut(width)) {
             let scale = s.splat(scales[t]);
             for panel in panels.clone() {
-                // SAFETY: a run has 16 times `width` codes.
+                // SAFETY: a run has `width` vectors of codes; `t` is below 16, see above.
                 let codes = unsafe { values.load(s, 0, t * (width / LANES) + panel) };
                 let out = out[panel * LANES..].first_chunk_mut();
                 s.store(s.mul(codes, scale), out.expect("16 elements of a panel"));

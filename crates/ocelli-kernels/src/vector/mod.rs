@@ -32,21 +32,21 @@ mod unpack;
 mod weights;
 mod words;
 
-pub(crate) use crate::word_job::WordJob;
+pub(crate) use crate::word_job::{TilePlace, WordJob};
 pub(crate) use attend_bytes::{attend_bytes, fits_bytes};
 pub(crate) use attend_pairs::{attend_pairs, attend_pairs_of};
 pub(crate) use attend_tiles::attend_tiles_of;
 pub(crate) use attention::{ask_for, scores, softmax, transpose, weigh};
 pub(crate) use decode::unpack_pairs;
 pub(crate) use finish::finish_part;
-pub(crate) use groups::{GroupJob, Kind, group_tile};
+pub(crate) use groups::{CodeKind, GroupJob, group_tile};
 pub(crate) use halves::{Halves, PlainHalves};
 pub(crate) use kept::{widen_keys, widen_values};
 pub(crate) use product::{product, product_bytes, product_few, product_few_bytes, product_groups};
 pub(crate) use round::round;
 pub(crate) use rows::{activate, is_finite, layer_norm, narrow, rms_norm, widen};
 pub(crate) use simd::{Simd, operations};
-pub(crate) use tile::{Lanes, TileJob, run_tiles, stream_tile, tile, tile_loop};
+pub(crate) use tile::{Lanes, TileJob, TiledJob, run_tiles, stream_tile, stream_tiles, tile};
 pub(crate) use unpack::{halves_of, unpack};
 pub(crate) use words::{Bytes, Dot, Pairs, word_tile};
 

@@ -8,6 +8,7 @@
 //! finish: bias, activation, store or add
 //! ```
 
+use crate::strided::Strided;
 use crate::vector::finish::finish;
 use crate::vector::tile::{Halves, Lanes, ROW_STRIDE, Singles, TILE_ROWS, TileJob};
 use crate::vector::{Simd, decode, few_chunks, few_pairs, groups, rounded, unpack};
@@ -29,7 +30,7 @@ pub(crate) fn product<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut W
     let sums = room(&mut workspace.sums, x.rows() * columns);
     let rows = room(&mut workspace.rows, TILE_ROWS * ROW_STRIDE);
     if weight.format() == PanelFormat::F32 {
-        multiply_as_stored::<S, Singles>(s, x, (weight, weight.singles()), (rows, sums));
+        multiply_as_stored::<S, Singles>(s, x, weight, weight.singles(), rows, sums);
     } else {
         let weights = room(&mut workspace.weights, CHUNK * columns);
         sums.fill(0.0);
@@ -41,7 +42,11 @@ pub(crate) fn product<S: Simd>(s: S, mut product: Product<'_>, workspace: &mut W
                 unpack(s, weight, panel, chunk.clone(), out);
             }
             let x = x.part(0..x.rows(), chunk);
-            multiply_chunk::<S, Singles>(s, x, (weights, panel_step), (rows, sums));
+            let panels = Strided {
+                values: &*weights,
+                stride: panel_step,
+            };
+            multiply_chunk::<S, Singles>(s, x, panels, rows, sums);
         }
     }
     finish(s, &mut product, sums);
@@ -70,15 +75,15 @@ pub(crate) fn product_few<S: Simd>(s: S, mut product: Product<'_>, workspace: &m
     let totals = room(&mut workspace.totals, x.rows() * groups);
     match format {
         PanelFormat::F32 => {
-            multiply_as_stored::<S, Singles>(s, x, (weight, weight.singles()), (rows, sums))
+            multiply_as_stored::<S, Singles>(s, x, weight, weight.singles(), rows, sums)
         }
         PanelFormat::F16 => {
-            multiply_as_stored::<S, Halves>(s, x, (weight, weight.halves()), (rows, sums))
+            multiply_as_stored::<S, Halves>(s, x, weight, weight.halves(), rows, sums)
         }
         PanelFormat::BF16 => {
             few_pairs::multiply(s, x, weight, sums);
         }
-        PanelFormat::Coded(code) => decode::multiply(s, code, (x, weight), totals, sums),
+        PanelFormat::Coded(code) => decode::multiply(s, code, x, weight, totals, sums),
         PanelFormat::Blocks(_) | PanelFormat::Bytes => {}
     }
     finish(s, &mut product, sums);
@@ -120,20 +125,22 @@ pub(crate) fn product_few_bytes<S: Simd>(
     match weight.format() {
         PanelFormat::Bytes => few_chunks::multiply(s, x, weight, sums),
         PanelFormat::Coded(code) => {
-            decode::multiply_bytes(s, code, (x, weight), &mut workspace.terms, sums);
+            decode::multiply_bytes(s, code, x, weight, &mut workspace.terms, sums);
         }
         format => panic!("{format:?} has no codes"),
     }
     finish(s, &mut product, sums);
 }
 
-/// A product with panels whose elements need no unpacking.
+/// A product with panels whose elements need no unpacking; `packed` is scratch for rows of `x`.
 #[inline(always)]
 fn multiply_as_stored<S: Simd, L: Lanes>(
     s: S,
     x: Matrix<'_>,
-    (weight, elements): (Panels<'_>, &[L::Element]),
-    (rows, sums): (&mut [f32], &mut [f32]),
+    weight: Panels<'_>,
+    elements: &[L::Element],
+    packed: &mut [f32],
+    sums: &mut [f32],
 ) {
     sums.fill(0.0);
     let panel_step = weight.inputs() * LANES;
@@ -155,19 +162,23 @@ fn multiply_as_stored<S: Simd, L: Lanes>(
     }
     for start in (0..weight.inputs()).step_by(CHUNK) {
         let chunk = start..(start + CHUNK).min(weight.inputs());
-        let elements = &elements[start * LANES..];
+        let panels = Strided {
+            values: &elements[start * LANES..],
+            stride: panel_step,
+        };
         let x = x.part(0..x.rows(), chunk);
-        multiply_chunk::<S, L>(s, x, (elements, panel_step), (rows, sums));
+        multiply_chunk::<S, L>(s, x, panels, packed, sums);
     }
 }
 
-/// Adds the product of a chunk of inputs to the sums.
+/// Adds the product of a chunk of inputs to the sums; `packed` is scratch for rows of `x`.
 #[inline(always)]
 fn multiply_chunk<S: Simd, L: Lanes>(
     s: S,
     x: Matrix<'_>,
-    (b, panel_step): (&[L::Element], usize),
-    (packed, sums): (&mut [f32], &mut [f32]),
+    panels: Strided<'_, L::Element>,
+    packed: &mut [f32],
+    sums: &mut [f32],
 ) {
     let stride = sums.len() / x.rows().max(1);
     for top in (0..x.rows()).step_by(TILE_ROWS) {
@@ -179,9 +190,9 @@ fn multiply_chunk<S: Simd, L: Lanes>(
             a: packed,
             rows: rows.len(),
             depth: x.columns(),
-            b,
+            b: panels.values,
             step: LANES,
-            panel_step,
+            panel_step: panels.stride,
             panels: stride / LANES,
             sums: &mut sums[top * stride..],
             stride,

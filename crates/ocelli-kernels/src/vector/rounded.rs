@@ -12,6 +12,7 @@ use std::ops::Range;
 use crate::operand::LINE;
 use crate::panels::bytes::BIAS;
 use crate::panels::cast::bits;
+use crate::strided::{Strided, StridedMut};
 use crate::vector::bytes::four;
 use crate::vector::finish::{Finishing, finish_rows};
 use crate::vector::{Simd, codes, decode, unpack};
@@ -35,7 +36,11 @@ pub(super) fn product_pairs<S: Simd>(s: S, product: &mut Product<'_>, workspace:
     };
     if !is_finished {
         let sums = room(&mut workspace.sums, product.x.rows() * stride);
-        finish_rows(s, product, (sums, stride));
+        let sums = StridedMut {
+            values: sums,
+            stride,
+        };
+        finish_rows(s, product, sums);
     }
 }
 
@@ -110,7 +115,7 @@ fn multiply_halves<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspa
         let depth = Operand::Bf16.code_words(chunk.len());
         for panel in 0..weight.count() {
             let pairs = &mut pairs[panel * panel_step..][..depth * LANES];
-            unpack_halves(s, (*weight, panel), chunk.clone(), (values, pairs));
+            unpack_halves(s, *weight, panel, chunk.clone(), values, pairs);
         }
         s.pair_tiles(&mut WordJob {
             a: &bits(x.values())[(start / 2).min(x.values().len())..],
@@ -133,9 +138,11 @@ fn multiply_halves<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Workspa
 #[inline(always)]
 fn unpack_halves<S: Simd>(
     s: S,
-    (weight, panel): (Panels<'_>, usize),
+    weight: Panels<'_>,
+    panel: usize,
     chunk: Range<usize>,
-    (values, pairs): (&mut [f32], &mut [i32]),
+    values: &mut [f32],
+    pairs: &mut [i32],
 ) {
     if let PanelFormat::Coded(code) = weight.format() {
         let coding = code.coding();
@@ -187,14 +194,14 @@ pub(super) fn multiply_bytes<S: Simd>(s: S, product: &Product<'_>, workspace: &m
         let chunk = start..(start + CHUNK).min(inputs);
         let depth = operand.code_words(chunk.len());
         let index = start / CHUNK;
-        let (b, panel_step) = chunk_words(s, *weight, chunk.clone(), (&mut *words, &mut *scales));
+        let panels = chunk_words(s, *weight, chunk.clone(), &mut *words, &mut *scales);
         s.byte_tiles(&mut WordJob {
             a: &bits(x.values())[behind(start / 4)..],
             a_stride: x.stride(),
             rows: x.rows(),
             depth,
-            b,
-            panel_step,
+            b: panels.values,
+            panel_step: panels.stride,
             panels: weight.count(),
             scales: Scales {
                 rows: &x.values()[behind(scales_at + index)..],
@@ -218,15 +225,16 @@ pub(super) fn multiply_bytes<S: Simd>(s: S, product: &Product<'_>, workspace: &m
 /// Words of a chunk of a panel.
 const CHUNK_WORDS: usize = CHUNK / 4 * LANES;
 
-/// Words of a chunk of all panels, and how far a panel's are from the next one's; their scales in
-/// `scales`. Words that are not stored as products take them are put into `words`.
+/// Words of a chunk of all panels, as rows; their scales in `scales`. Words that are not stored as
+/// products take them are put into `words`.
 #[inline(always)]
 fn chunk_words<'a, S: Simd>(
     s: S,
     weight: Panels<'a>,
     chunk: Range<usize>,
-    (words, scales): (&'a mut [i32], &mut [f32]),
-) -> (&'a [i32], usize) {
+    words: &'a mut [i32],
+    scales: &mut [f32],
+) -> Strided<'a, i32> {
     let len = Operand::Int8Chunks.code_words(chunk.len()) * LANES;
     let panels = words.chunks_exact_mut(CHUNK_WORDS);
     let panels = panels.zip(scales.chunks_exact_mut(LANES)).enumerate();
@@ -241,21 +249,26 @@ fn chunk_words<'a, S: Simd>(
                     unbias(s, &stored[panel * step..][..len], words);
                 }
             }
-            if S::BIAS == 0 {
-                return (words, CHUNK_WORDS);
+            if S::BIAS != 0 {
+                return Strided {
+                    values: stored,
+                    stride: step,
+                };
             }
-            (stored, step)
         }
         PanelFormat::Coded(code) => {
             let coding = code.coding();
             let block = |input: usize| input / coding.elements * coding.bytes;
             for (panel, (words, scales)) in panels {
                 let blocks = &weight.panel(panel)[block(chunk.start)..block(chunk.end)];
-                decode::recode(s, code, blocks, (&mut words[..len], scales));
+                decode::recode(s, code, blocks, &mut words[..len], scales);
             }
-            (words, CHUNK_WORDS)
         }
         format => panic!("{format:?} has no codes"),
+    }
+    Strided {
+        values: words,
+        stride: CHUNK_WORDS,
     }
 }
 

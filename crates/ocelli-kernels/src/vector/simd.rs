@@ -4,10 +4,11 @@
 
 use std::ops::Range;
 
-use crate::tiles::Meanwhile;
+use crate::strided::StridedMut;
+use crate::tiles::{self, Meanwhile};
 use crate::vector::{
-    GroupJob, Kind, Lanes, PlainHalves, TileJob, WordJob, attend_pairs_of, finish_part, math,
-    run_tiles, unpack_pairs,
+    CodeKind, GroupJob, Lanes, PlainHalves, TileJob, WordJob, attend_pairs_of, finish_part, math,
+    stream_tiles, unpack_pairs,
 };
 use crate::{Attention, CHUNK, Code, Kernels, LANES, MatrixMut, Product, Workspace};
 
@@ -155,11 +156,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// [`Simd::tiles`] for a few rows that read their elements from memory.
     #[inline(always)]
     fn stream<L: Lanes>(self, job: &mut TileJob<'_, L>) {
-        if job.rows <= 2 {
-            // Many panels hide the latency that few rows do not.
-            return run_tiles!(self, job, stream_tile, 2, [2, 1]);
-        }
-        run_tiles!(self, job, stream_tile, 1, [6, 4, 2, 1]);
+        stream_tiles(self, job);
     }
 
     /// `out[i][j] = rows[j][i]`.
@@ -198,32 +195,33 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn pair_tiles_while(self, job: &mut WordJob<'_>, meanwhile: &mut dyn Meanwhile) {
         self.pair_tiles(job);
-        meanwhile.run(0..1, 1);
-        meanwhile.finish((&mut *job.sums, job.stride), 0..job.rows, 0..job.panels);
+        tiles::run_behind(job, meanwhile);
     }
 
-    /// Finishes sums of some outputs of some rows: `[rows, outputs]`, rows `stride` apart.
+    /// Finishes sums of some outputs of some rows, the first of `sums` that of the first row and
+    /// output: `[rows, outputs]`.
     #[inline(always)]
     fn finish_part(
         self,
         product: &mut Product<'_>,
-        part: (Range<usize>, Range<usize>),
-        sums_and_stride: (&mut [f32], usize),
+        rows: Range<usize>,
+        outputs: Range<usize>,
+        sums: StridedMut<'_, f32>,
     ) {
-        finish_part(self, product, part, sums_and_stride);
+        finish_part(self, product, rows, outputs, sums);
     }
 
     /// Some groups of a panel's blocks as words of pairs, to nearest even.
     #[inline(always)]
     fn unpack_pairs(self, code: Code, blocks: &[u8], groups: Range<usize>, out: &mut [i32]) {
-        unpack_pairs((self, PlainHalves), code, (blocks, groups), out);
+        unpack_pairs::<_, PlainHalves>(self, code, blocks, groups, out);
     }
 
     /// [`Simd::pair_tiles`] for a product of bytes.
     fn byte_tiles(self, job: &mut WordJob<'_>);
 
     /// Register tiles of a product of bytes with codes; see [`GroupJob`].
-    fn group_tiles<K: Kind>(self, kind: K, job: &mut GroupJob<'_>);
+    fn group_tiles<K: CodeKind>(self, job: &mut GroupJob<'_>);
 
     /// See [`Kernels::attend_pairs`]; a set with instructions for it rounds with them.
     #[inline(always)]
@@ -235,7 +233,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     ) where
         Self: Kernels,
     {
-        attend_pairs_of((self, PlainHalves), attention, out, workspace);
+        attend_pairs_of::<_, PlainHalves>(self, attention, out, workspace);
     }
 
     /// `2^x` with a relative error below 1e-4; 0 far below the smallest normal number, `2^127` at

@@ -17,6 +17,7 @@ use std::ops::Range;
 use crate::LANES;
 use crate::vector::Simd;
 use crate::vector::ahead::LINE;
+use crate::word_job::{TilePlace, WordJob};
 
 pub(crate) use crate::matrix::ROW_STRIDE;
 
@@ -101,31 +102,47 @@ impl<L: Lanes> TileJob<'_, L> {
     }
 }
 
-/// Runs a job on register tiles of `$panels` panels and as many rows as the first of the list that fits.
-macro_rules! run_tiles {
-    ($token:expr, $job:expr, $tile:ident, $panels:literal, [$($rows:literal),*]) => {{
-        let (token, job) = ($token, $job);
-        job.check();
-        crate::vector::tile_loop!(token, job, $tile, $panels, [$($rows),*]);
-    }};
+/// A job that is done in register tiles by the rules of `K`: elements of a kind, a kind of dot
+/// product, or codes of a kind.
+pub(crate) trait TiledJob<K> {
+    /// Panics when slices are shorter than the job's sizes say: tiles do not look again.
+    fn check_for_tiles(&self);
 }
-pub(crate) use run_tiles;
 
-/// The loops of [`run_tiles`], for a job that was checked.
-macro_rules! tile_loop {
-    ($token:expr, $job:expr, $tile:ident, $panels:literal, [$($rows:literal),*]) => {{
+impl<L: Lanes> TiledJob<L> for TileJob<'_, L> {
+    #[inline(always)]
+    fn check_for_tiles(&self) {
+        self.check();
+    }
+}
+
+impl<K> TiledJob<K> for WordJob<'_> {
+    #[inline(always)]
+    fn check_for_tiles(&self) {
+        self.check();
+    }
+}
+
+/// Runs a job on register tiles of `$panels` panels and as many rows as the first of the list that
+/// fits; `$kind` is the tile's second type.
+macro_rules! run_tiles {
+    ($token:expr, $kind:ty, $job:expr, $tile:ident, $panels:literal, [$($rows:literal),*]) => {{
         let (token, job) = ($token, $job);
+        crate::vector::TiledJob::<$kind>::check_for_tiles(&*job);
         let mut panel = 0;
         while panel < job.panels {
             let is_whole = job.panels - panel >= $panels;
             let mut row = 0;
             while row < job.rows {
+                let place = crate::vector::TilePlace { row, panel };
                 $(
                     if job.rows - row >= $rows {
                         if is_whole {
-                            crate::vector::$tile::<_, _, $rows, $panels>(token, job, row, panel);
+                            // SAFETY: the job was checked above, and no tile changes its sizes.
+                            unsafe { crate::vector::$tile::<_, $kind, $rows, $panels>(token, job, place) };
                         } else {
-                            crate::vector::$tile::<_, _, $rows, 1>(token, job, row, panel);
+                            // SAFETY: as above.
+                            unsafe { crate::vector::$tile::<_, $kind, $rows, 1>(token, job, place) };
                         }
                         row += $rows;
                         continue;
@@ -136,37 +153,54 @@ macro_rules! tile_loop {
         }
     }};
 }
-pub(crate) use tile_loop;
+pub(crate) use run_tiles;
 
-/// `ROWS` rows times `PANELS` panels; `job` was checked.
+/// `ROWS` rows times `PANELS` panels.
+///
+/// # Safety
+/// [`TileJob::check`] has passed.
 #[inline(always)]
-pub(crate) fn tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
+pub(crate) unsafe fn tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
     s: S,
     job: &mut TileJob<'_, L>,
-    row: usize,
-    panel: usize,
+    place: TilePlace,
 ) {
-    tile_of::<S, L, ROWS, PANELS, false>(s, job, row, panel);
+    // SAFETY: as the caller promises.
+    unsafe { tile_of::<S, L, ROWS, PANELS, false>(s, job, place) };
 }
 
 /// [`tile`] of elements that come from memory, and that asks it for its share of what follows them.
 /// The first-level cache takes it where it is large enough, else the second.
+///
+/// # Safety
+/// [`TileJob::check`] has passed.
 #[inline(always)]
-pub(crate) fn stream_tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
+pub(crate) unsafe fn stream_tile<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize>(
     s: S,
     job: &mut TileJob<'_, L>,
-    row: usize,
-    panel: usize,
+    place: TilePlace,
 ) {
-    tile_of::<S, L, ROWS, PANELS, true>(s, job, row, panel);
+    // SAFETY: as the caller promises.
+    unsafe { tile_of::<S, L, ROWS, PANELS, true>(s, job, place) };
 }
 
+/// [`Simd::stream`] for sets of 16 registers.
 #[inline(always)]
-fn tile_of<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
+pub(crate) fn stream_tiles<S: Simd, L: Lanes>(s: S, job: &mut TileJob<'_, L>) {
+    if job.rows <= 2 {
+        // Many panels hide the latency that few rows do not.
+        return run_tiles!(s, L, job, stream_tile, 2, [2, 1]);
+    }
+    run_tiles!(s, L, job, stream_tile, 1, [6, 4, 2, 1]);
+}
+
+/// # Safety
+/// [`TileJob::check`] has passed.
+#[inline(always)]
+unsafe fn tile_of<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
     s: S,
     job: &mut TileJob<'_, L>,
-    row: usize,
-    panel: usize,
+    TilePlace { row, panel }: TilePlace,
 ) {
     assert!(
         row + ROWS <= job.rows && panel + PANELS <= job.panels,
@@ -176,7 +210,7 @@ fn tile_of<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize, const ASKS
     if !job.is_first {
         for (r, sums) in sums.iter_mut().enumerate() {
             for (p, sum) in sums.iter_mut().enumerate() {
-                *sum = s.load(place(
+                *sum = s.load(lanes_at(
                     job.sums,
                     (row + r) * job.stride + (panel + p) * LANES,
                 ));
@@ -186,8 +220,8 @@ fn tile_of<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize, const ASKS
     let a = &job.a[row * ROW_STRIDE..];
     let b = &job.b[(panel * job.panel_step).min(job.b.len())..];
     let share = if ASKS && row == 0 {
-        let place = |panel: usize| job.ahead.len() * panel / job.panels;
-        &job.ahead[place(panel)..place(panel + PANELS)]
+        let border = |panel: usize| job.ahead.len() * panel / job.panels;
+        &job.ahead[border(panel)..border(panel + PANELS)]
     } else {
         &[]
     };
@@ -219,7 +253,7 @@ fn tile_of<S: Simd, L: Lanes, const ROWS: usize, const PANELS: usize, const ASKS
         for (p, sum) in sums.iter().enumerate() {
             s.store(
                 *sum,
-                place_mut(job.sums, (row + r) * job.stride + (panel + p) * LANES),
+                lanes_mut_at(job.sums, (row + r) * job.stride + (panel + p) * LANES),
             );
         }
     }
@@ -244,12 +278,12 @@ fn ask_for_later<S: Simd>(s: S, share: &[u8], range: Range<usize>, is_near: bool
 }
 
 #[inline(always)]
-fn place(sums: &[f32], at: usize) -> &[f32; LANES] {
+fn lanes_at(sums: &[f32], at: usize) -> &[f32; LANES] {
     sums[at..].first_chunk().expect("16 sums for each panel")
 }
 
 #[inline(always)]
-fn place_mut(sums: &mut [f32], at: usize) -> &mut [f32; LANES] {
+fn lanes_mut_at(sums: &mut [f32], at: usize) -> &mut [f32; LANES] {
     sums[at..]
         .first_chunk_mut()
         .expect("16 sums for each panel")

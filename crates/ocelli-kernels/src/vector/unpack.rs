@@ -7,7 +7,8 @@ use crate::scalar::unpack::unpack as unpack_scalar;
 use crate::vector::Simd;
 use crate::vector::bytes::four;
 use crate::vector::decode::{
-    self, Coded, UNIT, codes, has_minima, scale_and_minimum, upper_planes,
+    self, Coded, ScaleAndMinimum, UNIT, UnitPlace, codes, has_minima, scale_and_minimum,
+    upper_planes,
 };
 use crate::vector::halves::Halves;
 use crate::vector::tile::{self, Lanes, Singles};
@@ -95,10 +96,10 @@ pub(super) fn unpack_as<S: Simd, C: Coded>(s: S, blocks: &[u8], out: &mut [f32])
     let blocks = blocks.chunks_exact(coding.bytes);
     for (block, out) in blocks.zip(out.chunks_exact_mut(coding.elements * LANES)) {
         for (group, out) in out.chunks_exact_mut(coding.group * LANES).enumerate() {
-            let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+            let ScaleAndMinimum { scale, minimum } = scale_and_minimum::<S, C>(s, block, group);
             let mut planes = upper_planes::<S, C>(s, block, group);
             for (unit, out) in out.chunks_exact_mut(UNIT * LANES).enumerate() {
-                let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
+                let codes = codes::<S, C>(s, block, UnitPlace { group, unit }, &mut planes);
                 for (code, out) in codes.into_iter().zip(out.as_chunks_mut().0) {
                     let mut value = code;
                     if coding.offset != 0 {
@@ -120,8 +121,9 @@ pub(super) fn unpack_as<S: Simd, C: Coded>(s: S, blocks: &[u8], out: &mut [f32])
 /// `fma` gives the bits of [`unpack_as`]: a scale times a code has at most 24 bits, whatever the type.
 #[inline(always)]
 pub(super) fn unpack_pairs_as<S: Simd, H: Halves<S>, C: Coded>(
-    (s, _): (S, H),
-    (blocks, groups): (&[u8], Range<usize>),
+    s: S,
+    blocks: &[u8],
+    groups: Range<usize>,
     out: &mut [i32],
 ) {
     let coding = &C::CODING;
@@ -129,14 +131,14 @@ pub(super) fn unpack_pairs_as<S: Simd, H: Halves<S>, C: Coded>(
     for (group, out) in groups.zip(out.chunks_exact_mut(coding.group / 2 * LANES)) {
         let (block, group) = (group / groups_of_block, group % groups_of_block);
         let block = &blocks[block * coding.bytes..][..coding.bytes];
-        let (scale, minimum) = scale_and_minimum::<S, C>(s, block, group);
+        let ScaleAndMinimum { scale, minimum } = scale_and_minimum::<S, C>(s, block, group);
         let offset = s.mul(scale, s.splat(coding.offset as f32));
         let base = if has_minima::<C>() { minimum } else { offset };
         let base = s.sub(s.splat(0.0), base);
         let mut planes = upper_planes::<S, C>(s, block, group);
         let units = out.as_chunks_mut::<{ UNIT / 2 * LANES }>().0;
         for (unit, out) in units.iter_mut().enumerate() {
-            let codes = codes::<S, C>(s, block, (group, unit), &mut planes);
+            let codes = codes::<S, C>(s, block, UnitPlace { group, unit }, &mut planes);
             let words = out.as_chunks_mut().0;
             for (pair, word) in codes.as_chunks::<2>().0.iter().zip(words) {
                 let mut values = *pair;

@@ -41,8 +41,9 @@ pub(crate) fn is_known(largest: f32) -> bool {
 /// have a half for each, and 0 for a panel that makes them even.
 #[inline(always)]
 pub(crate) fn weigh_row<S: Simd, H: Halves<S>, const LOWERED: bool>(
-    (s, h): (S, H),
-    (scores, visible): (&mut [f32], Range<usize>),
+    s: S,
+    scores: &mut [f32],
+    visible: Range<usize>,
     weights: &mut [i32],
     mut row: Row<'_>,
 ) {
@@ -58,7 +59,7 @@ pub(crate) fn weigh_row<S: Simd, H: Halves<S>, const LOWERED: bool>(
     let scores = scores.as_chunks::<LANES>().0;
     let before = *row.largest;
     if is_known(before) {
-        let block = weigh::<S, H, LOWERED>((s, h), scores, before, weights);
+        let block = weigh::<S, H, LOWERED>(s, scores, before, weights);
         if !s.any_less(s.splat(MOST), block) {
             return s.store(s.add(s.load(row.total), block), row.total);
         }
@@ -69,7 +70,7 @@ pub(crate) fn weigh_row<S: Simd, H: Halves<S>, const LOWERED: bool>(
         0.0
     };
     raise(s, scores, lowered, &mut row);
-    let block = weigh::<S, H, false>((s, h), scores, *row.largest - lowered, weights);
+    let block = weigh::<S, H, false>(s, scores, *row.largest - lowered, weights);
     s.store(s.add(s.load(row.total), block), row.total);
 }
 
@@ -95,7 +96,7 @@ fn raise<S: Simd>(s: S, scores: &[[f32; LANES]], lowered: f32, row: &mut Row<'_>
 /// Weights `2^(score - largest)`, or `2^score` where scores are `LOWERED` already; their sums by lane.
 #[inline(always)]
 fn weigh<S: Simd, H: Halves<S>, const LOWERED: bool>(
-    (s, _): (S, H),
+    s: S,
     scores: &[[f32; LANES]],
     largest: f32,
     weights: &mut [i32],

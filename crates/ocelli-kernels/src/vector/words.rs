@@ -12,26 +12,32 @@
 
 use crate::LANES;
 use crate::vector::{Simd, halves_of};
-use crate::word_job::WordJob;
+use crate::word_job::{TilePlace, WordJob};
 
 /// What is done to a word of each operand, as a type so that it is inlined.
 pub(crate) trait Dot<S: Simd> {
     /// A sum while it grows.
     type Sum: Copy;
-    /// Where the sums of some rows and panels start.
-    fn first<const ROWS: usize, const PANELS: usize>(
+    /// What the sums of some rows and panels start at.
+    ///
+    /// # Safety
+    /// [`WordJob::check`] has passed.
+    unsafe fn first<const ROWS: usize, const PANELS: usize>(
         s: S,
         job: &WordJob<'_>,
-        place: (usize, usize),
+        place: TilePlace,
     ) -> [[Self::Sum; PANELS]; ROWS];
     /// `sum` and the products of a word of weights and a word of activations.
     fn dot(s: S, sum: Self::Sum, b: S::Ints, a: i32) -> Self::Sum;
     /// Puts the sums of some rows and panels where they belong.
-    fn last<const ROWS: usize, const PANELS: usize>(
+    ///
+    /// # Safety
+    /// [`WordJob::check`] has passed.
+    unsafe fn last<const ROWS: usize, const PANELS: usize>(
         s: S,
         tile: &[[Self::Sum; PANELS]; ROWS],
         job: &mut WordJob<'_>,
-        place: (usize, usize),
+        place: TilePlace,
     );
 }
 
@@ -43,16 +49,17 @@ impl<S: Simd> Dot<S> for Pairs {
     type Sum = S::Floats;
 
     #[inline(always)]
-    fn first<const ROWS: usize, const PANELS: usize>(
+    unsafe fn first<const ROWS: usize, const PANELS: usize>(
         s: S,
         job: &WordJob<'_>,
-        (row, panel): (usize, usize),
+        place: TilePlace,
     ) -> [[S::Floats; PANELS]; ROWS] {
+        let TilePlace { row, panel } = place;
         let mut tile = [[s.splat(0.0); PANELS]; ROWS];
         if job.is_first {
             return tile;
         }
-        assert_inside::<ROWS, PANELS>(job, (row, panel));
+        assert_inside::<ROWS, PANELS>(job, place);
         for (r, tile) in tile.iter_mut().enumerate() {
             for (p, sum) in tile.iter_mut().enumerate() {
                 let at = (row + r) * job.stride + (panel + p) * LANES;
@@ -73,13 +80,14 @@ impl<S: Simd> Dot<S> for Pairs {
     }
 
     #[inline(always)]
-    fn last<const ROWS: usize, const PANELS: usize>(
+    unsafe fn last<const ROWS: usize, const PANELS: usize>(
         s: S,
         tile: &[[S::Floats; PANELS]; ROWS],
         job: &mut WordJob<'_>,
-        (row, panel): (usize, usize),
+        place: TilePlace,
     ) {
-        assert_inside::<ROWS, PANELS>(job, (row, panel));
+        let TilePlace { row, panel } = place;
+        assert_inside::<ROWS, PANELS>(job, place);
         for (r, tile) in tile.iter().enumerate() {
             for (p, sum) in tile.iter().enumerate() {
                 let at = (row + r) * job.stride + (panel + p) * LANES;
@@ -99,17 +107,18 @@ impl<S: Simd> Dot<S> for Bytes {
     type Sum = S::Ints;
 
     #[inline(always)]
-    fn first<const ROWS: usize, const PANELS: usize>(
+    unsafe fn first<const ROWS: usize, const PANELS: usize>(
         s: S,
         job: &WordJob<'_>,
-        (row, _): (usize, usize),
+        place: TilePlace,
     ) -> [[S::Ints; PANELS]; ROWS] {
+        let row = place.row;
         let mut tile = [[s.splat_int(0); PANELS]; ROWS];
         if S::BIAS != 0 {
             let last = (row + ROWS - 1) * job.a_stride;
             assert!(last < job.scales.totals.len(), "a total for each row");
             for (r, tile) in tile.iter_mut().enumerate() {
-                // SAFETY: that of the last row is there.
+                // SAFETY: that of the last row is there, so those before it are.
                 let total = unsafe { *job.scales.totals.get_unchecked((row + r) * job.a_stride) };
                 *tile = [s.splat_int(-S::BIAS * total); PANELS];
             }
@@ -123,15 +132,16 @@ impl<S: Simd> Dot<S> for Bytes {
     }
 
     #[inline(always)]
-    fn last<const ROWS: usize, const PANELS: usize>(
+    unsafe fn last<const ROWS: usize, const PANELS: usize>(
         s: S,
         tile: &[[S::Ints; PANELS]; ROWS],
         job: &mut WordJob<'_>,
-        (row, panel): (usize, usize),
+        place: TilePlace,
     ) {
+        let TilePlace { row, panel } = place;
         // What may panic stays away from the sums: a loop with it is not unrolled, and an array
         // that such a loop indexes is kept in memory, with a store for each product.
-        assert_inside::<ROWS, PANELS>(job, (row, panel));
+        assert_inside::<ROWS, PANELS>(job, place);
         let last = (row + ROWS - 1) * job.a_stride;
         assert!(last < job.scales.rows.len(), "a scale for each row");
         let end = (panel + PANELS) * LANES;
@@ -143,7 +153,7 @@ impl<S: Simd> Dot<S> for Bytes {
         }
         if job.is_first {
             for (r, tile) in tile.iter().enumerate() {
-                // SAFETY: found above.
+                // SAFETY: the scale of the last row is there, see above.
                 let scale =
                     s.splat(unsafe { *job.scales.rows.get_unchecked((row + r) * job.a_stride) });
                 for (p, sum) in tile.iter().enumerate() {
@@ -157,12 +167,13 @@ impl<S: Simd> Dot<S> for Bytes {
             return;
         }
         for (r, tile) in tile.iter().enumerate() {
-            // SAFETY: found above.
+            // SAFETY: the scale of the last row is there, see above.
             let scale =
                 s.splat(unsafe { *job.scales.rows.get_unchecked((row + r) * job.a_stride) });
             for (p, sum) in tile.iter().enumerate() {
                 let at = (row + r) * job.stride + (panel + p) * LANES;
-                // SAFETY: as above.
+                // SAFETY: the rows and panels are inside the job, and `WordJob::check` found their
+                // sums inside `sums`.
                 let target = unsafe { lanes_mut_unchecked(job.sums, at) };
                 let sum = s.fma(s.to_float(*sum), s.mul(outputs[p], scale), s.load(target));
                 s.store(sum, target);
@@ -171,16 +182,20 @@ impl<S: Simd> Dot<S> for Bytes {
     }
 }
 
-/// `ROWS` rows times `PANELS` panels; `job` was checked.
+/// `ROWS` rows times `PANELS` panels.
+///
+/// # Safety
+/// [`WordJob::check`] has passed.
 #[inline(always)]
-pub(crate) fn word_tile<S: Simd, D: Dot<S>, const ROWS: usize, const PANELS: usize>(
-    (s, _): (S, D),
+pub(crate) unsafe fn word_tile<S: Simd, D: Dot<S>, const ROWS: usize, const PANELS: usize>(
+    s: S,
     job: &mut WordJob<'_>,
-    row: usize,
-    panel: usize,
+    place: TilePlace,
 ) {
-    assert_inside::<ROWS, PANELS>(job, (row, panel));
-    let mut tile = D::first::<ROWS, PANELS>(s, job, (row, panel));
+    let TilePlace { row, panel } = place;
+    assert_inside::<ROWS, PANELS>(job, place);
+    // SAFETY: the caller has checked the job.
+    let mut tile = unsafe { D::first::<ROWS, PANELS>(s, job, place) };
     let a = &job.a[(row * job.a_stride).min(job.a.len())..];
     let b = &job.b[(panel * job.panel_step).min(job.b.len())..];
     for k in 0..job.depth {
@@ -199,14 +214,15 @@ pub(crate) fn word_tile<S: Simd, D: Dot<S>, const ROWS: usize, const PANELS: usi
             }
         }
     }
-    D::last(s, &tile, job, (row, panel));
+    // SAFETY: the caller has checked the job.
+    unsafe { D::last(s, &tile, job, place) };
 }
 
 /// Panics when rows or panels of a tile are not in the job.
 #[inline(always)]
 fn assert_inside<const ROWS: usize, const PANELS: usize>(
     job: &WordJob<'_>,
-    (row, panel): (usize, usize),
+    TilePlace { row, panel }: TilePlace,
 ) {
     assert!(
         row + ROWS <= job.rows && panel + PANELS <= job.panels,

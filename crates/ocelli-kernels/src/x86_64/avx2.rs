@@ -9,8 +9,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::vector::{
-    Bytes, GroupJob, Kind, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations, run_tiles,
-    tile_loop,
+    Bytes, CodeKind, GroupJob, Lanes, Pairs, Simd, TileJob, WordJob, kernels, operations, run_tiles,
 };
 use crate::{
     Activation, Attention, Element, KeyPanels, Matrix, MatrixMut, Operand, Panels, Product, Rates,
@@ -299,24 +298,23 @@ impl Simd for Avx2 {
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>) {
         if job.rows <= 2 {
             // Many panels hide the latency that few rows do not.
-            return run_tiles!(self, job, tile, 2, [2, 1]);
+            return run_tiles!(self, L, job, tile, 2, [2, 1]);
         }
-        run_tiles!(self, job, tile, 1, [6, 4, 3, 2, 1]);
+        run_tiles!(self, L, job, tile, 1, [6, 4, 3, 2, 1]);
     }
 
     #[inline(always)]
     fn pair_tiles(self, job: &mut WordJob<'_>) {
-        run_tiles!((self, Pairs), job, word_tile, 1, [4, 2, 1]);
+        run_tiles!(self, Pairs, job, word_tile, 1, [4, 2, 1]);
     }
 
     #[inline(always)]
     fn byte_tiles(self, job: &mut WordJob<'_>) {
-        run_tiles!((self, Bytes), job, word_tile, 1, [4, 2, 1]);
+        run_tiles!(self, Bytes, job, word_tile, 1, [4, 2, 1]);
     }
 
     #[inline(always)]
-    fn group_tiles<K: Kind>(self, kind: K, job: &mut GroupJob<'_>) {
-        job.check::<K>();
-        tile_loop!((self, kind), job, group_tile, 1, [4, 2, 1]);
+    fn group_tiles<K: CodeKind>(self, job: &mut GroupJob<'_>) {
+        run_tiles!(self, K, job, group_tile, 1, [4, 2, 1]);
     }
 }

@@ -7,12 +7,11 @@ use std::ops::Range;
 use super::amx::{Proof, Tiles};
 use super::avx512::Avx512Set;
 use crate::vector::{
-    self, Dot, Halves, Pairs, WordJob, attend_pairs_of, attend_tiles_of, run_tiles,
+    self, Dot, Halves, Pairs, TilePlace, WordJob, attend_pairs_of, attend_tiles_of, run_tiles,
 };
 use crate::{Attention, Code, Kernels, LANES, MatrixMut, Workspace};
 
 /// `sum + a0 b0 + a1 b1` in one instruction, which takes numbers below the smallest normal one as 0.
-#[derive(Clone, Copy)]
 struct NativePairs;
 
 #[inline]
@@ -30,12 +29,13 @@ impl<const VNNI: bool> Dot<Avx512Set<VNNI>> for NativePairs {
     type Sum = __m512;
 
     #[inline(always)]
-    fn first<const ROWS: usize, const PANELS: usize>(
+    unsafe fn first<const ROWS: usize, const PANELS: usize>(
         s: Avx512Set<VNNI>,
         job: &WordJob<'_>,
-        place: (usize, usize),
+        place: TilePlace,
     ) -> [[__m512; PANELS]; ROWS] {
-        Pairs::first(s, job, place)
+        // SAFETY: as the caller promises.
+        unsafe { Pairs::first(s, job, place) }
     }
 
     #[inline(always)]
@@ -45,13 +45,14 @@ impl<const VNNI: bool> Dot<Avx512Set<VNNI>> for NativePairs {
     }
 
     #[inline(always)]
-    fn last<const ROWS: usize, const PANELS: usize>(
+    unsafe fn last<const ROWS: usize, const PANELS: usize>(
         s: Avx512Set<VNNI>,
         tile: &[[__m512; PANELS]; ROWS],
         job: &mut WordJob<'_>,
-        place: (usize, usize),
+        place: TilePlace,
     ) {
-        Pairs::last(s, tile, job, place);
+        // SAFETY: as the caller promises.
+        unsafe { Pairs::last(s, tile, job, place) };
     }
 }
 
@@ -59,12 +60,11 @@ impl<const VNNI: bool> Dot<Avx512Set<VNNI>> for NativePairs {
 /// hide the latency of products.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,avx512bf16")]
 pub(super) fn pair_tiles<const VNNI: bool>(s: Avx512Set<VNNI>, job: &mut WordJob<'_>) {
-    run_tiles!((s, NativePairs), job, word_tile, 2, [12, 8, 4, 2, 1]);
+    run_tiles!(s, NativePairs, job, word_tile, 2, [12, 8, 4, 2, 1]);
 }
 
 /// Two vectors in one instruction, which takes numbers below the smallest normal one as 0, as the
 /// products do.
-#[derive(Clone, Copy)]
 struct NativeHalves;
 
 /// Halves of `first`, and those of `second` behind them.
@@ -114,10 +114,11 @@ impl<const VNNI: bool> Halves<Avx512Set<VNNI>> for NativeHalves {
 pub(super) fn unpack_pairs<const VNNI: bool>(
     s: Avx512Set<VNNI>,
     code: Code,
-    what: (&[u8], Range<usize>),
+    blocks: &[u8],
+    groups: Range<usize>,
     out: &mut [i32],
 ) {
-    vector::unpack_pairs((s, NativeHalves), code, what, out);
+    vector::unpack_pairs::<_, NativeHalves>(s, code, blocks, groups, out);
 }
 
 /// See [`Kernels::attend_pairs`].
@@ -130,7 +131,7 @@ pub(super) fn attend_pairs<const VNNI: bool>(
 ) where
     Avx512Set<VNNI>: Kernels,
 {
-    attend_pairs_of((s, NativeHalves), attention, out, workspace);
+    attend_pairs_of::<_, NativeHalves>(s, attention, out, workspace);
 }
 
 /// The same on the matrix unit.
@@ -138,10 +139,12 @@ pub(super) fn attend_pairs<const VNNI: bool>(
 pub(super) fn attend_tiles<const VNNI: bool>(
     s: Avx512Set<VNNI>,
     proof: Proof,
-    (attention, out, workspace): (&Attention<'_>, &mut MatrixMut<'_>, &mut Workspace),
+    attention: &Attention<'_>,
+    out: &mut MatrixMut<'_>,
+    workspace: &mut Workspace,
 ) where
     Avx512Set<VNNI>: Kernels,
 {
     let mut unit = Tiles::new(proof);
-    attend_tiles_of(&mut unit, (s, NativeHalves), attention, out, workspace);
+    attend_tiles_of::<_, _, NativeHalves>(&mut unit, s, attention, out, workspace);
 }

@@ -22,13 +22,14 @@ use crate::operand::{GROUP, LINE, SUM};
 use crate::panels::cast::bits;
 use crate::panels::coded::{Coding, Minima};
 use crate::vector::ahead::Ahead;
+use crate::vector::decode::UnpackedPanel;
 use crate::vector::{Simd, decode};
 use crate::workspace::room;
 use crate::{CHUNK, LANES, Operand, PanelFormat, Panels, Product, Workspace};
 
 use terms::add_chunk_terms;
 pub(super) use terms::add_terms;
-pub(crate) use tile::{GroupJob, Kind, group_tile, words_of_run};
+pub(crate) use tile::{CodeKind, GroupJob, group_tile, words_of_run};
 use tile::{Minimum4, Minimum5, NEXT_LINES, Offset4, Offset5, ShortMinimum, ShortOffset, Signed};
 
 /// Panels that are unpacked together: as many as a register tile has, or more.
@@ -51,13 +52,13 @@ fn run<S: Simd>(s: S, coding: &Coding, mut job: GroupJob<'_>) {
     let job = &mut job;
     let has_minima = coding.minima != Minima::None;
     match (coding.group, coding.code_bits(), has_minima) {
-        (GROUP, _, false) if coding.is_signed() => s.group_tiles(Signed, job),
-        (GROUP, 4, false) => s.group_tiles(Offset4, job),
-        (GROUP, 5, false) => s.group_tiles(Offset5, job),
-        (GROUP, 4, true) => s.group_tiles(Minimum4, job),
-        (GROUP, 5, true) => s.group_tiles(Minimum5, job),
-        (SUM, 3 | 6, false) => s.group_tiles(ShortOffset, job),
-        (SUM, 2, true) => s.group_tiles(ShortMinimum, job),
+        (GROUP, _, false) if coding.is_signed() => s.group_tiles::<Signed>(job),
+        (GROUP, 4, false) => s.group_tiles::<Offset4>(job),
+        (GROUP, 5, false) => s.group_tiles::<Offset5>(job),
+        (GROUP, 4, true) => s.group_tiles::<Minimum4>(job),
+        (GROUP, 5, true) => s.group_tiles::<Minimum5>(job),
+        (SUM, 3 | 6, false) => s.group_tiles::<ShortOffset>(job),
+        (SUM, 2, true) => s.group_tiles::<ShortMinimum>(job),
         (group, bits, _) => panic!("codes of {bits} bits in groups of {group}"),
     }
 }
@@ -70,38 +71,40 @@ pub(super) fn multiply<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Wor
         panic!("{:?} has no codes", weight.format());
     };
     let coding = code.coding();
-    let (inputs, panels) = (weight.inputs(), weight.count());
-    let stride = panels * LANES;
+    let (inputs, panels, stride) = (weight.inputs(), weight.count(), weight.count() * LANES);
     let sums = room(&mut workspace.sums, x.rows() * stride);
-    if inputs == 0 {
-        sums.fill(0.0);
-    }
     let words = room(&mut workspace.words, PANELS * PANEL_WORDS);
     let scales = room(&mut workspace.scales, 2 * PANELS * PANEL_SCALES);
     let (scales, minima) = scales.split_at_mut(PANELS * PANEL_SCALES);
     let terms = room(&mut workspace.terms, x.rows() * GROUPS);
-    let places = Places::new(inputs);
+    let row = RowLayout::new(inputs);
     let behind = |at: usize| &x.values()[at.min(x.values().len())..];
+    if inputs == 0 {
+        sums.fill(0.0);
+    }
     for start in (0..inputs).step_by(CHUNK) {
         let chunk = start..(start + CHUNK).min(inputs);
-        add_chunk_terms::<S>(coding, (x, inputs, chunk.clone()), terms);
+        add_chunk_terms::<S>(coding, x, inputs, chunk.clone(), terms);
         for panel in (0..panels).step_by(PANELS) {
             let count = (panels - panel).min(PANELS);
-            for (index, words) in words.chunks_exact_mut(PANEL_WORDS).enumerate().take(count) {
-                let blocks = blocks(weight, coding, (panel + index, chunk.clone()));
-                let of_panel = index * PANEL_SCALES..(index + 1) * PANEL_SCALES;
-                let scales = (&mut scales[of_panel.clone()], &mut minima[of_panel]);
-                decode::unpack_words(s, code, blocks, (words, scales));
+            let of_panels = words
+                .chunks_exact_mut(PANEL_WORDS)
+                .zip(scales.chunks_exact_mut(PANEL_SCALES))
+                .zip(minima.chunks_exact_mut(PANEL_SCALES));
+            for (index, ((words, scales), minima)) in of_panels.enumerate().take(count) {
+                let blocks = blocks(weight, coding, panel + index, chunk.clone());
+                let out = UnpackedPanel {
+                    words,
+                    scales,
+                    minima,
+                };
+                decode::unpack_words(s, code, blocks, out);
             }
-            let (following, of_chunk) = if panel + PANELS < panels {
-                (panel + PANELS, chunk.clone())
-            } else {
-                (0, chunk.end..(chunk.end + CHUNK).min(inputs))
-            };
+            let soon = blocks_behind(weight, coding, panel, &chunk);
             let job = GroupJob {
                 a: bits(behind(start / 4)),
-                row_scales: behind(places.scales + start / GROUP),
-                of_minima: behind(places.of_minima + start / GROUP),
+                row_scales: behind(row.scales + start / GROUP),
+                of_minima: behind(row.of_minima + start / GROUP),
                 a_stride: x.stride(),
                 terms,
                 rows: x.rows(),
@@ -113,11 +116,8 @@ pub(super) fn multiply<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Wor
                 sums: &mut sums[panel * LANES..],
                 stride,
                 is_first: start == 0,
-                next: places.next_lines(&chunk).filter(|_| panel == 0),
-                ahead: std::array::from_fn(|index| {
-                    let place = (following + index, of_chunk.clone());
-                    Ahead::new(blocks(weight, coding, place), x.rows() / MOST_ROWS)
-                }),
+                next: row.next_lines(&chunk).filter(|_| panel == 0),
+                ahead: soon.map(|blocks| Ahead::new(blocks, x.rows() / MOST_ROWS)),
             };
             run(s, coding, job);
         }
@@ -126,11 +126,7 @@ pub(super) fn multiply<S: Simd>(s: S, product: &Product<'_>, workspace: &mut Wor
 
 /// Blocks of some inputs of a panel; none behind the last panel.
 #[inline(always)]
-fn blocks<'a>(
-    weight: Panels<'a>,
-    coding: &Coding,
-    (panel, inputs): (usize, Range<usize>),
-) -> &'a [u8] {
+fn blocks<'a>(weight: Panels<'a>, coding: &Coding, panel: usize, inputs: Range<usize>) -> &'a [u8] {
     if panel >= weight.count() {
         return &[];
     }
@@ -138,15 +134,36 @@ fn blocks<'a>(
     &weight.panel(panel)[block(inputs.start)..block(inputs.end)]
 }
 
-/// Where what belongs to codes lies in a rounded row.
-struct Places {
+/// Blocks of the panels that are unpacked behind those from `panel` on: the next ones of the chunk,
+/// or the first ones of the next chunk.
+#[inline(always)]
+fn blocks_behind<'a>(
+    weight: Panels<'a>,
+    coding: &Coding,
+    panel: usize,
+    chunk: &Range<usize>,
+) -> [&'a [u8]; PANELS] {
+    let (first, inputs) = if panel + PANELS < weight.count() {
+        (panel + PANELS, chunk.clone())
+    } else {
+        let end = (chunk.end + CHUNK).min(weight.inputs());
+        (0, chunk.end..end)
+    };
+    std::array::from_fn(|index| blocks(weight, coding, first + index, inputs.clone()))
+}
+
+/// Where what belongs to codes lies in a row rounded to [`Operand::Int8Groups`], in words.
+struct RowLayout {
     inputs: usize,
+    /// A scale for each 32 inputs.
     scales: usize,
+    /// A sum for each 16 inputs.
     totals: usize,
+    /// What a minimum is multiplied by, for each 32 inputs.
     of_minima: usize,
 }
 
-impl Places {
+impl RowLayout {
     fn new(inputs: usize) -> Self {
         let operand = Operand::Int8Groups;
         Self {

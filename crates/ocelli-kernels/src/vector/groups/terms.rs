@@ -16,31 +16,38 @@ const RUN: usize = LANES;
 /// See [`RUN`].
 const RUN_SCALES: usize = RUN * SUM / GROUP;
 
-/// For each group of a row where its sum starts, so that it is one of codes without their offset
+/// For each group of some inputs of a row, which has `row_inputs`: where its sum starts, so that it is one of codes without their offset
 /// and their bias, or, where the type has minima, the bits of what a minimum is multiplied by.
 /// Nothing where neither is needed.
 #[inline(always)]
 pub(crate) fn add_terms<S: Simd>(
     coding: &Coding,
-    (row, all, inputs): (&[f32], usize, Range<usize>),
+    row: &[f32],
+    row_inputs: usize,
+    inputs: Range<usize>,
     terms: &mut [i32],
 ) {
     let Some(kind) = Terms::of_coding::<S>(coding) else {
         return;
     };
     let operand = Operand::Int8Groups;
-    let (scales_at, totals_at) = (operand.code_words(all), operand.totals_at(all));
+    let (scales_at, totals_at) = (
+        operand.code_words(row_inputs),
+        operand.totals_at(row_inputs),
+    );
     let scales = &row[scales_at + inputs.start / GROUP..][..inputs.len() / GROUP];
     let totals = bits(&row[totals_at + inputs.start / SUM..][..inputs.len() / SUM]);
     let terms = &mut terms[..inputs.len() / coding.group];
-    kind.fill((totals, scales), terms);
+    kind.fill(totals, scales, terms);
 }
 
 /// [`add_terms`] for a chunk of all rows, `[rows][16]`. Nothing where rows hold them already.
 #[inline(always)]
 pub(super) fn add_chunk_terms<S: Simd>(
     coding: &Coding,
-    (x, all, inputs): (Matrix<'_>, usize, Range<usize>),
+    x: Matrix<'_>,
+    row_inputs: usize,
+    inputs: Range<usize>,
     terms: &mut [i32],
 ) {
     let kind = match Terms::of_coding::<S>(coding) {
@@ -48,16 +55,15 @@ pub(super) fn add_chunk_terms<S: Simd>(
         Some(kind) => kind,
     };
     let operand = Operand::Int8Groups;
-    let scales_at = operand.code_words(all) + inputs.start / GROUP;
-    let totals_at = operand.totals_at(all) + inputs.start / SUM;
+    let scales_at = operand.code_words(row_inputs) + inputs.start / GROUP;
+    let totals_at = operand.totals_at(row_inputs) + inputs.start / SUM;
     let is_whole = inputs.len() == CHUNK;
     for (row, terms) in terms.as_chunks_mut::<GROUPS>().0.iter_mut().enumerate() {
         let row = x.row(row);
         let (scales, totals) = (&row[scales_at..], bits(&row[totals_at..]));
-        let whole = (scales.first_chunk(), totals.first_chunk());
-        match whole {
+        match (scales.first_chunk(), totals.first_chunk()) {
             (Some(scales), Some(totals)) if is_whole => *terms = kind.of(totals, scales),
-            _ => add_terms::<S>(coding, (row, all, inputs.clone()), terms),
+            _ => add_terms::<S>(coding, row, row_inputs, inputs.clone(), terms),
         }
     }
 }
@@ -90,7 +96,7 @@ impl Terms {
     }
 
     #[inline(always)]
-    fn fill(self, (totals, scales): (&[i32], &[f32]), terms: &mut [i32]) {
+    fn fill(self, totals: &[i32], scales: &[f32], terms: &mut [i32]) {
         let of_run = match self {
             Self::LongMinima | Self::LongOffsets(_) => RUN_SCALES,
             Self::ShortMinima | Self::ShortOffsets(_) => RUN,

@@ -8,12 +8,12 @@
 use super::{GROUPS, PANEL_SCALES, PANEL_WORDS};
 use crate::operand::{GROUP, LINE};
 use crate::panels::cast::{bytes, word_bytes};
-use crate::vector::Simd;
 use crate::vector::ahead::Ahead;
+use crate::vector::{Simd, TilePlace, TiledJob};
 use crate::{CHUNK, LANES};
 
 /// What a register tile must know of a coding, as a type so that its inner loop is compiled for it.
-pub(crate) trait Kind: Copy {
+pub(crate) trait CodeKind {
     /// Words of a group.
     const WORDS: usize;
     /// Bits of a code, or 0 for codes with a sign, and [`Simd::BIAS`] added.
@@ -27,9 +27,8 @@ pub(crate) trait Kind: Copy {
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident: $words:literal, $bits:literal, $offset:literal, $minima:literal;)*) => { $(
         $(#[$doc])*
-        #[derive(Clone, Copy)]
         pub(crate) struct $name;
-        impl Kind for $name {
+        impl CodeKind for $name {
             const WORDS: usize = $words;
             const BITS: usize = $bits;
             const OFFSET: bool = $offset;
@@ -102,7 +101,7 @@ pub(crate) struct GroupJob<'a> {
 impl GroupJob<'_> {
     /// Checks what the inner loop relies on.
     #[inline(always)]
-    pub(crate) fn check<K: Kind>(&self) {
+    fn check<K: CodeKind>(&self) {
         if self.rows == 0 || self.panels == 0 {
             return;
         }
@@ -131,22 +130,36 @@ impl GroupJob<'_> {
     }
 }
 
+impl<K: CodeKind> TiledJob<K> for GroupJob<'_> {
+    #[inline(always)]
+    fn check_for_tiles(&self) {
+        self.check::<K>();
+    }
+}
+
 impl GroupJob<'_> {
     /// One of a row's terms.
+    ///
+    /// # Safety
+    /// The job was checked, and the row and the group lie inside it.
     #[inline(always)]
-    fn term(&self, row: usize, group: usize) -> i32 {
+    unsafe fn term(&self, row: usize, group: usize) -> i32 {
         // SAFETY: `check` found 16 terms for each row, and no more groups.
         unsafe { *self.terms.get_unchecked(row * GROUPS + group) }
     }
 
     /// What the minima of a group are multiplied by.
+    ///
+    /// # Safety
+    /// The job was checked for this kind, and the row and the group lie inside it.
     #[inline(always)]
-    fn total<K: Kind>(&self, row: usize, group: usize) -> f32 {
+    unsafe fn total<K: CodeKind>(&self, row: usize, group: usize) -> f32 {
         if K::WORDS * 4 == GROUP {
             // SAFETY: `check` found those of the last row.
             unsafe { *self.of_minima.get_unchecked(row * self.a_stride + group) }
         } else {
-            f32::from_bits(self.term(row, group) as u32)
+            // SAFETY: as the caller promises.
+            f32::from_bits(unsafe { self.term(row, group) } as u32)
         }
     }
 }
@@ -166,14 +179,17 @@ unsafe fn lanes<T>(all: &[T], at: usize) -> &[T; LANES] {
     unsafe { all.first_chunk().unwrap_unchecked() }
 }
 
-/// `ROWS` rows times `PANELS` panels; `job` was checked for this kind.
+/// `ROWS` rows times `PANELS` panels.
+///
+/// # Safety
+/// [`GroupJob::check`] has passed for this kind.
 #[inline(always)]
-pub(crate) fn group_tile<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
-    (s, kind): (S, K),
+pub(crate) unsafe fn group_tile<S: Simd, K: CodeKind, const ROWS: usize, const PANELS: usize>(
+    s: S,
     job: &mut GroupJob<'_>,
-    row: usize,
-    panel: usize,
+    place: TilePlace,
 ) {
+    let TilePlace { row, panel } = place;
     assert!(
         row + ROWS <= job.rows && panel + PANELS <= job.panels,
         "a tile inside the job"
@@ -197,8 +213,9 @@ pub(crate) fn group_tile<S: Simd, K: Kind, const ROWS: usize, const PANELS: usiz
         }
     }
     for group in 0..job.groups {
-        ask::<S, K, ROWS, PANELS>((s, kind), job, (row, panel, group));
-        add_group((s, kind), job, (row, panel, group), &mut results);
+        ask::<S, K, ROWS, PANELS>(s, job, place, group);
+        // SAFETY: the job was checked, the tile lies inside it, and so does the group.
+        unsafe { add_group::<S, K, ROWS, PANELS>(s, job, place, group, &mut results) };
     }
     for (r, results) in results.into_iter().enumerate() {
         for (p, result) in results.into_iter().enumerate() {
@@ -217,10 +234,11 @@ pub(crate) fn group_tile<S: Simd, K: Kind, const ROWS: usize, const PANELS: usiz
 /// are multiplied by), and for the lines of this tile's rows that the next chunk needs: hardware
 /// does not follow short runs that lie so far apart.
 #[inline(always)]
-fn ask<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
-    (s, _): (S, K),
+fn ask<S: Simd, K: CodeKind, const ROWS: usize, const PANELS: usize>(
+    s: S,
     job: &GroupJob<'_>,
-    (row, panel, group): (usize, usize, usize),
+    TilePlace { row, panel }: TilePlace,
+    group: usize,
 ) {
     const WORD: usize = size_of::<i32>();
     let ask_rows = |bytes: &[u8]| {
@@ -251,20 +269,27 @@ fn ask<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
 }
 
 /// Adds the products of a group to a tile's results.
+///
+/// # Safety
+/// The job was checked, and the tile and the group lie inside it.
 #[inline(always)]
-fn add_group<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
-    (s, kind): (S, K),
+unsafe fn add_group<S: Simd, K: CodeKind, const ROWS: usize, const PANELS: usize>(
+    s: S,
     job: &GroupJob<'_>,
-    (row, panel, group): (usize, usize, usize),
+    place: TilePlace,
+    group: usize,
     results: &mut [[S::Floats; PANELS]; ROWS],
 ) {
+    let TilePlace { row, panel } = place;
     let mut dots = [[s.splat_int(0); PANELS]; ROWS];
     if K::OFFSET || (K::BITS == 0 && S::BIAS != 0) {
         for (r, dots) in dots.iter_mut().enumerate() {
-            *dots = [s.splat_int(job.term(row + r, group)); PANELS];
+            // SAFETY: as the caller promises.
+            *dots = [s.splat_int(unsafe { job.term(row + r, group) }); PANELS];
         }
     }
-    add_dots((s, kind), job, (row, panel, group), &mut dots);
+    // SAFETY: as the caller promises.
+    unsafe { add_dots::<S, K, ROWS, PANELS>(s, job, place, group, &mut dots) };
     let mut scales = [s.splat(0.0); PANELS];
     let mut minima = [s.splat(0.0); PANELS];
     for (p, (scale, minimum)) in scales.iter_mut().zip(&mut minima).enumerate() {
@@ -284,7 +309,8 @@ fn add_group<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
             let both = s.mul(scales[p], of_row);
             *result = s.fma(both, s.to_float(dot), *result);
             if K::MINIMA {
-                let total = s.splat(job.total::<K>(row + r, group));
+                // SAFETY: as the caller promises.
+                let total = s.splat(unsafe { job.total::<K>(row + r, group) });
                 *result = s.fma(minima[p], total, *result);
             }
         }
@@ -292,17 +318,22 @@ fn add_group<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
 }
 
 /// Adds whole numbers: the products of a group's words.
+///
+/// # Safety
+/// The job was checked, and the tile and the group lie inside it.
 #[inline(always)]
-fn add_dots<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
-    (s, kind): (S, K),
+unsafe fn add_dots<S: Simd, K: CodeKind, const ROWS: usize, const PANELS: usize>(
+    s: S,
     job: &GroupJob<'_>,
-    (row, panel, group): (usize, usize, usize),
+    place: TilePlace,
+    group: usize,
     dots: &mut [[S::Ints; PANELS]; ROWS],
 ) {
     let words = group * K::WORDS..(group + 1) * K::WORDS;
     if !S::SHORT_SUMS || K::BITS == 0 {
         for word in words {
-            add_word((s, kind), job, (row, panel, word), dots);
+            // SAFETY: as the caller promises; the word is one of the group.
+            unsafe { add_word::<S, K, ROWS, PANELS>(s, job, place, word, dots) };
         }
         return;
     }
@@ -310,7 +341,8 @@ fn add_dots<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
     for start in words.step_by(run) {
         let mut short = [[s.splat_int(0); PANELS]; ROWS];
         for word in start..start + run {
-            add_word((s, kind), job, (row, panel, word), &mut short);
+            // SAFETY: as the caller promises; the word is one of the group, as runs divide it.
+            unsafe { add_word::<S, K, ROWS, PANELS>(s, job, place, word, &mut short) };
         }
         for (dots, short) in dots.iter_mut().zip(short) {
             for (dot, short) in dots.iter_mut().zip(short) {
@@ -321,11 +353,15 @@ fn add_dots<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
 }
 
 /// Adds the products of a word, in 16 bits where those are wide enough and the set is faster so.
+///
+/// # Safety
+/// The job was checked, the tile lies inside it, and the word is one of its groups'.
 #[inline(always)]
-fn add_word<S: Simd, K: Kind, const ROWS: usize, const PANELS: usize>(
-    (s, _): (S, K),
+unsafe fn add_word<S: Simd, K: CodeKind, const ROWS: usize, const PANELS: usize>(
+    s: S,
     job: &GroupJob<'_>,
-    (row, panel, word): (usize, usize, usize),
+    TilePlace { row, panel }: TilePlace,
+    word: usize,
     dots: &mut [[S::Ints; PANELS]; ROWS],
 ) {
     let mut weights = [s.splat_int(0); PANELS];

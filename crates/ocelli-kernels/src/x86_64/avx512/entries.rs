@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::{Avx512Set, Avx512Vnni, Unit};
+use crate::strided::StridedMut;
 use crate::vector::{self, kernels};
 use crate::{
     Activation, Attention, Element, Kernels, KeyPanels, Matrix, MatrixMut, Operand, Panels,
@@ -97,10 +98,11 @@ macro_rules! forward {
 pub(super) fn finish_part<const VNNI: bool>(
     s: Avx512Set<VNNI>,
     product: &mut Product<'_>,
-    part: (Range<usize>, Range<usize>),
-    sums_and_stride: (&mut [f32], usize),
+    rows: Range<usize>,
+    outputs: Range<usize>,
+    sums: StridedMut<'_, f32>,
 ) {
-    vector::finish_part(s, product, part, sums_and_stride);
+    vector::finish_part(s, product, rows, outputs, sums);
 }
 
 forward! {

@@ -11,10 +11,11 @@ use std::ops::Range;
 use super::dots::{add_short, dot_16, dot_short, dot_signed, dot_vnni};
 use super::entries::finish_part;
 use super::{Avx512Set, Unit};
-use crate::tiles::{Emulated, Meanwhile};
+use crate::strided::StridedMut;
+use crate::tiles::{self, Emulated, Meanwhile};
 use crate::vector::{
-    self, Bytes, GroupJob, Kind, Lanes, Pairs, PlainHalves, Simd, TileJob, WordJob, operations,
-    run_tiles, tile_loop,
+    self, Bytes, CodeKind, GroupJob, Lanes, Pairs, PlainHalves, Simd, TileJob, WordJob, operations,
+    run_tiles,
 };
 use crate::x86_64::amx::Amx;
 use crate::x86_64::caches::first_level_bytes;
@@ -263,25 +264,25 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
     fn tiles<L: Lanes>(self, job: &mut TileJob<'_, L>) {
         if job.rows <= 2 {
             // Many panels hide the latency that few rows do not.
-            return run_tiles!(self, job, tile, 4, [2, 1]);
+            return run_tiles!(self, L, job, tile, 4, [2, 1]);
         }
-        run_tiles!(self, job, tile, 2, [12, 8, 6, 3, 2, 1]);
+        run_tiles!(self, L, job, tile, 2, [12, 8, 6, 3, 2, 1]);
     }
 
     #[inline(always)]
     fn stream<L: Lanes>(self, job: &mut TileJob<'_, L>) {
         match (job.rows, job.panel_step, job.panels) {
             // Whole rows of elements, in the order of memory.
-            (..=2, LANES, 8..) => run_tiles!(self, job, stream_tile, 8, [2, 1]),
-            (..=2, ..) => run_tiles!(self, job, stream_tile, 4, [2, 1]),
-            _ => run_tiles!(self, job, stream_tile, 4, [4, 2, 1]),
+            (..=2, LANES, 8..) => run_tiles!(self, L, job, stream_tile, 8, [2, 1]),
+            (..=2, ..) => run_tiles!(self, L, job, stream_tile, 4, [2, 1]),
+            _ => run_tiles!(self, L, job, stream_tile, 4, [4, 2, 1]),
         }
     }
 
     #[inline(always)]
     fn pair_tiles(self, job: &mut WordJob<'_>) {
         match self.0 {
-            Unit::Bytes => run_tiles!((self, Pairs), job, word_tile, 2, [6, 3, 2, 1]),
+            Unit::Bytes => run_tiles!(self, Pairs, job, word_tile, 2, [6, 3, 2, 1]),
             // SAFETY: the unit was found on this processor.
             Unit::Pairs => unsafe { pair_tiles(self, job) },
             Unit::Tiles(amx) => amx.pair_tiles(job, &mut ()),
@@ -318,19 +319,19 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
             return amx.pair_tiles(job, meanwhile);
         }
         self.pair_tiles(job);
-        meanwhile.run(0..1, 1);
-        meanwhile.finish((&mut *job.sums, job.stride), 0..job.rows, 0..job.panels);
+        tiles::run_behind(job, meanwhile);
     }
 
     #[inline(always)]
     fn finish_part(
         self,
         product: &mut Product<'_>,
-        part: (Range<usize>, Range<usize>),
-        sums_and_stride: (&mut [f32], usize),
+        rows: Range<usize>,
+        outputs: Range<usize>,
+        sums: StridedMut<'_, f32>,
     ) {
         // SAFETY: the token exists only if the processor has these features.
-        unsafe { finish_part(self, product, part, sums_and_stride) }
+        unsafe { finish_part(self, product, rows, outputs, sums) }
     }
 
     #[inline(always)]
@@ -338,10 +339,10 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         match self.0 {
             // SAFETY: the unit was found on this processor; the matrix unit comes with it.
             Unit::Pairs | Unit::Tiles(Amx::Unit(_)) => unsafe {
-                unpack_pairs(self, code, (blocks, groups), out);
+                unpack_pairs(self, code, blocks, groups, out);
             },
             Unit::Bytes | Unit::Tiles(Amx::Emulated) => {
-                vector::unpack_pairs((self, PlainHalves), code, (blocks, groups), out);
+                vector::unpack_pairs::<_, PlainHalves>(self, code, blocks, groups, out);
             }
         }
     }
@@ -360,14 +361,14 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
             Unit::Pairs => unsafe { attend_pairs(self, attention, out, workspace) },
             // SAFETY: the matrix unit comes with what makes pairs.
             Unit::Tiles(Amx::Unit(proof)) => unsafe {
-                attend_tiles(self, proof, (attention, out, workspace));
+                attend_tiles(self, proof, attention, out, workspace);
             },
             Unit::Tiles(Amx::Emulated) => {
-                let how = (self, PlainHalves);
-                vector::attend_tiles_of(&mut Emulated::new(), how, attention, out, workspace);
+                let unit = &mut Emulated::new();
+                vector::attend_tiles_of::<_, _, PlainHalves>(unit, self, attention, out, workspace);
             }
             Unit::Bytes => {
-                vector::attend_pairs_of((self, PlainHalves), attention, out, workspace);
+                vector::attend_pairs_of::<_, PlainHalves>(self, attention, out, workspace);
             }
         }
     }
@@ -377,13 +378,12 @@ impl<const VNNI: bool> Simd for Avx512Set<VNNI> {
         match self.0 {
             // SAFETY: the unit was found on this processor, and AVX-512 with it.
             Unit::Tiles(amx) => unsafe { amx.byte_tiles(self, job) },
-            _ => run_tiles!((self, Bytes), job, word_tile, 2, [12, 6, 3, 2, 1]),
+            _ => run_tiles!(self, Bytes, job, word_tile, 2, [12, 6, 3, 2, 1]),
         }
     }
 
     #[inline(always)]
-    fn group_tiles<K: Kind>(self, kind: K, job: &mut GroupJob<'_>) {
-        job.check::<K>();
-        tile_loop!((self, kind), job, group_tile, 2, [6, 2, 1]);
+    fn group_tiles<K: CodeKind>(self, job: &mut GroupJob<'_>) {
+        run_tiles!(self, K, job, group_tile, 2, [6, 2, 1]);
     }
 }
