@@ -4,14 +4,18 @@
 //! Memory near a processor belongs here.
 
 mod past_caches;
+mod pieces;
 mod storage;
 
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use memmap2::{MmapMut, MmapOptions};
 
+use pieces::Piece;
+
+pub(crate) use numbers::Number;
 pub(crate) use past_caches::PastCaches;
+pub(crate) use pieces::Pieces;
 pub(crate) use storage::CpuStorage;
 
 /// Bytes of a cache line.
@@ -22,41 +26,6 @@ const LARGE: usize = 4 << 20;
 
 /// Bytes of a huge page.
 const HUGE: usize = 2 << 20;
-
-/// Bytes of a block that is cut into pieces.
-const SHARED: usize = 64 << 20;
-
-/// Bytes of a piece at least: what is smaller is no matter.
-const SMALL: usize = 64 << 10;
-
-/// Memory for weights and caches: pieces of large blocks, so that small ones lie in huge pages,
-/// too. A block goes back to the system with its last piece.
-#[derive(Debug, Default)]
-pub(crate) struct Pieces {
-    /// The block that is being cut, and its bytes that are given out.
-    last: Mutex<(Weak<MmapRaw>, usize)>,
-}
-
-impl Pieces {
-    /// `len` zeros, or `None` when the system has no memory for them.
-    pub(crate) fn zeros(&self, len: usize) -> Option<AlignedBytes> {
-        if !(SMALL..=SHARED / 4).contains(&len) {
-            return AlignedBytes::zeros(len);
-        }
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (block, start) = match (last.0.upgrade(), last.1) {
-            (Some(block), used) if used + len <= block.len() => (block, used),
-            _ => {
-                let map = mapped(SHARED + HUGE)?;
-                let start = map.as_ptr().align_offset(HUGE).min(HUGE);
-                (Arc::new(MmapRaw::from(map)), start)
-            }
-        };
-        *last = (Arc::downgrade(&block), (start + len).next_multiple_of(LINE));
-        let block = Block::Piece(block);
-        Some(AlignedBytes { block, start, len })
-    }
-}
 
 /// Memory from the system, in huge pages where it has them.
 fn mapped(len: usize) -> Option<MmapMut> {
@@ -80,8 +49,7 @@ pub(crate) struct AlignedBytes {
 enum Block {
     Heap(Vec<u8>),
     Mapped(MmapMut),
-    /// Some bytes of it: no other owner has the same.
-    Piece(Arc<MmapRaw>),
+    Piece(Piece),
 }
 
 impl AlignedBytes {
@@ -112,7 +80,7 @@ impl AlignedBytes {
         let bytes: &[u8] = match &self.block {
             Block::Heap(bytes) => bytes,
             Block::Mapped(map) => map,
-            Block::Piece(map) => return pieces::of(map, self.start, self.len),
+            Block::Piece(piece) => piece.bytes(),
         };
         &bytes[self.start..self.start + self.len]
     }
@@ -121,47 +89,11 @@ impl AlignedBytes {
         let bytes: &mut [u8] = match &mut self.block {
             Block::Heap(bytes) => bytes,
             Block::Mapped(map) => map,
-            Block::Piece(map) => return pieces::of_mut(map, self.start, self.len),
+            Block::Piece(piece) => piece.bytes_mut(),
         };
         &mut bytes[self.start..self.start + self.len]
     }
 }
-
-#[allow(
-    unsafe_code,
-    reason = "one block has many owners; each knows its own bytes"
-)]
-mod pieces {
-    use std::sync::Arc;
-
-    use memmap2::MmapRaw;
-
-    fn first(map: &MmapRaw, start: usize, len: usize) -> *mut u8 {
-        assert!(
-            start <= map.len() && len <= map.len() - start,
-            "a piece of a block"
-        );
-        map.as_mut_ptr().wrapping_add(start)
-    }
-
-    /// The bytes of a piece; only its owner may call this.
-    pub(super) fn of(map: &MmapRaw, start: usize, len: usize) -> &[u8] {
-        // SAFETY: the bytes lie in the mapping, which is borrowed; `Pieces` gave them to no other
-        // owner, and this one is borrowed, so that nobody writes them.
-        unsafe { std::slice::from_raw_parts(first(map, start, len), len) }
-    }
-
-    /// The bytes of a piece; only its owner, who is borrowed exclusively, may call this.
-    pub(super) fn of_mut(map: &mut Arc<MmapRaw>, start: usize, len: usize) -> &mut [u8] {
-        // SAFETY: as above; the owner is borrowed exclusively, so that nobody else reads or writes them.
-        unsafe { std::slice::from_raw_parts_mut(first(map, start, len), len) }
-    }
-}
-
-/// Numbers for which all bits are valid.
-pub(crate) trait Number: Copy {}
-impl Number for f32 {}
-impl Number for u16 {}
 
 /// Zeros that start at a cache line.
 pub(crate) struct Numbers<T> {
@@ -210,17 +142,27 @@ impl<T: Number> Numbers<T> {
     reason = "all bits are valid for plain numbers; alignment is checked"
 )]
 mod numbers {
-    use super::Number;
+    /// Numbers that are cast from bytes.
+    ///
+    /// # Safety
+    /// All bits are valid for the type, and it has no padding.
+    pub(crate) unsafe trait Number: Copy {}
+
+    // SAFETY: a plain number.
+    unsafe impl Number for f32 {}
+    // SAFETY: a plain number.
+    unsafe impl Number for u16 {}
 
     pub(super) fn of<T: Number>(bytes: &[u8]) -> &[T] {
-        // SAFETY: all bits are valid for a `Number`; `align_to` keeps to aligned ones.
+        // SAFETY: all bits of a `Number` are valid, and so are all bytes; `align_to` keeps to
+        // aligned ones.
         let (before, values, after) = unsafe { bytes.align_to() };
         assert!(before.is_empty() && after.is_empty(), "aligned numbers");
         values
     }
 
     pub(super) fn of_mut<T: Number>(bytes: &mut [u8]) -> &mut [T] {
-        // SAFETY: as above.
+        // SAFETY: as above; whatever is written is bytes, as a `Number` has no padding.
         let (before, values, after) = unsafe { bytes.align_to_mut() };
         assert!(before.is_empty() && after.is_empty(), "aligned numbers");
         values
@@ -246,6 +188,7 @@ mod tests {
 
     #[test]
     fn pieces_are_apart_zero_and_outlive_their_source() {
+        use pieces::{SHARED, SMALL};
         let pieces = Pieces::default();
         let lengths = [0, 1, SMALL, SMALL + 1, HUGE, SHARED / 4, SHARED / 4 + 1];
         let mut all: Vec<_> = (0..3)

@@ -1,38 +1,40 @@
-//! A fork-join pool: threads that look for the next piece of work for a while, then sleep.
+//! A fork-join pool: [`Pool::run`] calls a function for each index of a range, on the calling
+//! thread and the workers, and returns when all calls have returned.
 //!
-//! [`Pool::run`] calls a function for each index of a range, on the calling thread and the workers,
-//! and returns when all calls have returned. Indices are claimed one by one, so a worker that the
-//! system has put aside delays only the index it holds, and one that wakes late finds nothing to
-//! do.
-//!
-//! A thread takes the index with its own number first, if there are enough of them: so it knows
-//! which tile of the next product is its own, and reads ahead in that one while it waits
-//! ([`Upcoming`]).
+//! - Threads claim indices one by one. A thread that the system has put aside holds up one index; a
+//!   thread that wakes late finds nothing to do.
+//! - A thread claims the index with its own number first, if there are enough of them. So it knows
+//!   which tile of the next product will be its own, and reads ahead in it while it waits
+//!   ([`Upcoming`]).
+//! - A thread without work looks for it for a while before it sleeps ([`LOOK`], [`STAY_AWAKE`]).
 #![allow(
     unsafe_code,
     reason = "a borrowed function is lent to threads that live longer; `run` waits for them"
 )]
 
+mod bell;
+
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ocelli_kernels::{Tile, Tiles, Workspace};
 
 use crate::upcoming::{Cursor, FirstTiles, Upcoming};
+use bell::Bell;
 
-/// How long a thread looks for work without a pause: longer than most gaps between the operations of a step.
-const SPIN: Duration = Duration::from_micros(30);
+/// How long a thread looks for work without a pause. Most gaps between the operations of a step are
+/// shorter.
+const LOOK: Duration = Duration::from_micros(30);
 
-/// How long it looks for work at all, letting others run between looks, before it sleeps: longer
-/// than the gap between two steps. Falling asleep and waking up takes longer than many a product of
-/// one row.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// How long a thread stays awake without work; behind [`LOOK`] it lets others run between looks.
+/// The gap between two steps is shorter: waking up takes longer than many products of one row.
+const STAY_AWAKE: Duration = Duration::from_millis(1);
 
-/// What a thread that looks for work does next.
+/// What a thread without work does next.
 #[derive(Debug, PartialEq, Eq)]
 enum Wait {
     Look,
@@ -40,57 +42,68 @@ enum Wait {
     Sleep,
 }
 
-/// What to do after having looked for so long.
+/// What a thread does that has been without work for so long.
 fn after(idle: Duration) -> Wait {
     match idle {
-        idle if idle > PATIENCE => Wait::Sleep,
-        idle if idle > SPIN => Wait::LetOthersRun,
+        idle if idle > STAY_AWAKE => Wait::Sleep,
+        idle if idle > LOOK => Wait::LetOthersRun,
         _ => Wait::Look,
     }
 }
 
-/// Where a thread's own index is announced, apart from those of others, which their threads write.
+/// Whether the index with a thread's own number can still be claimed. Each is in cache lines of its
+/// own, as its thread writes it while others write theirs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Own(AtomicBool);
 
+/// What is done for an index.
 type Task<'a> = dyn Fn(usize, &mut Workspace) + Sync + 'a;
 
 /// What all threads see.
 struct Shared {
-    /// Upper half: number of the job. Lower half: indices not yet claimed. Claiming is a decrement,
-    /// so a claim can only succeed on the job that is running.
+    /// Upper half: number of the job. Lower half: indices that can still be claimed, but for those
+    /// in `own`. A claim swaps the whole, so it fails where another job has begun since it looked.
     ticket: AtomicU64,
-    /// Whether the index with a thread's own number is not yet claimed: each thread takes its own
-    /// first, for which it has read ahead. They are not in the ticket.
+    /// The first indices, one for each thread; none of a job that has fewer indices than threads.
     own: Box<[Own]>,
+    /// Written by [`Pool::run`] only while nothing can be claimed; read only by who has claimed.
     job: UnsafeCell<Job>,
     /// Indices of the running job that have returned.
     finished: AtomicUsize,
     panicked: AtomicBool,
     stopping: AtomicBool,
+    /// Workers that sleep, or are about to.
     sleepers: AtomicUsize,
-    wake: (Mutex<()>, Condvar),
+    /// Wakes workers.
+    work_bell: Bell,
+    /// Whether the caller sleeps, or is about to.
     caller_waits: AtomicBool,
+    /// Wakes the caller.
+    done_bell: Bell,
     upcoming: Upcoming,
-    done: (Mutex<()>, Condvar),
 }
 
-/// A claimed index: its number, or its number counted from the end.
+/// A claimed index.
 #[derive(Clone, Copy)]
 enum Claim {
+    /// One of the first, by its number.
     First(usize),
-    Last(usize),
+    /// One of the others, counted from the end: 1 is the last.
+    FromEnd(usize),
 }
 
 #[derive(Clone, Copy)]
 struct Job {
+    /// Lives as long as the job runs, whatever its type says; see [`Pool::run`].
     task: Option<&'static Task<'static>>,
     count: usize,
 }
 
-// SAFETY: `job` is written only while no claim can succeed (see `run`), and read only after a
-// claim; all else is Sync.
+// SAFETY: all fields but `job` are Sync. `run`, of which one runs at a time, writes `job` while the
+// ticket and `own` have nothing to claim; others read it between a claim and the end of that index,
+// which `run` waits for before it writes again. Claims acquire what `run` released with the ticket
+// and `own`; `run` acquires what the ends of indices released with `finished`.
 unsafe impl Sync for Shared {}
 
 /// See the module.
@@ -122,10 +135,10 @@ impl Pool {
             panicked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
-            wake: Default::default(),
+            work_bell: Bell::default(),
             caller_waits: AtomicBool::new(false),
             upcoming: Upcoming::default(),
-            done: Default::default(),
+            done_bell: Bell::default(),
         });
         let mut pool = Self {
             shared,
@@ -145,7 +158,7 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Has threads that find no work read this, from now on.
+    /// From now on, threads without work read this.
     pub(crate) fn read_when_idle(&self, next: FirstTiles) {
         self.shared.upcoming.set(next);
     }
@@ -165,10 +178,12 @@ impl Pool {
         assert!(u32::try_from(count).is_ok(), "{count} indices");
         caller.jobs = caller.jobs.wrapping_add(1);
         let shared = &*self.shared;
-        // SAFETY: the reference is used only by claimed indices, and this function returns after
-        // all have finished.
+        // SAFETY: only claimed indices use the reference, and this function neither returns nor
+        // unwinds before all have ended: what it calls until then catches panics of tasks and
+        // panics nowhere itself.
         let task = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
-        // SAFETY: the last job is finished and nothing is left to claim, so no thread reads the job.
+        // SAFETY: the lock on `caller` keeps other calls away; the last one returned when all its
+        // indices had ended, so nothing is left to claim and no thread reads the job.
         unsafe {
             *shared.job.get() = Job {
                 task: Some(task),
@@ -189,8 +204,7 @@ impl Pool {
             Ordering::SeqCst,
         );
         if shared.sleepers.load(Ordering::SeqCst) > 0 {
-            let _guard = shared.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.wake.1.notify_all();
+            shared.work_bell.ring();
         }
         while shared.claim_and_call(0, &mut caller.workspace) {}
         shared.wait_until_finished(count, &mut caller.cursor);
@@ -223,7 +237,8 @@ impl Pool {
             let mut inside = index;
             for (which, tiles) in all.iter().enumerate() {
                 if inside < tiles.count() {
-                    // SAFETY: `run` calls each index once, and each stands for another tile.
+                    // SAFETY: `run` calls each index once, each stands for another tile of one of
+                    // the matrices, and these are borrowed exclusively.
                     let tile = unsafe { tiles.tile(inside) };
                     return task(which, tile, workspace);
                 }
@@ -236,15 +251,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        {
-            let _guard = self
-                .shared
-                .wake
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            self.shared.wake.1.notify_all();
-        }
+        self.shared.work_bell.ring();
         for worker in self.workers.drain(..) {
             // A worker that panicked has reported so already.
             let _ = worker.join();
@@ -270,7 +277,7 @@ impl Shared {
                 self.upcoming.read(thread, &mut cursor, is_over);
                 idle_since = Instant::now();
             }
-            // The clock costs more than a look at the ticket.
+            // The clock costs more than a look for work.
             for _ in 0..64 {
                 if self.has_work() {
                     break;
@@ -291,23 +298,20 @@ impl Shared {
         }
     }
 
+    /// Until there is work, or the pool ends.
     fn sleep(&self) {
-        let mut guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let guard = self.work_bell.lock();
         // The caller stores the ticket, then reads `sleepers`; here it is the other way round, so
-        // one sees the other.
-        while !self.has_work() && !self.stopping.load(Ordering::SeqCst) {
-            guard = self
-                .wake
-                .1
-                .wait(guard)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        // that one of the two sees the other.
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        self.work_bell.sleep_until(guard, || {
+            self.has_work() || self.stopping.load(Ordering::SeqCst)
+        });
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// What is left of the running job: a thread's own index, else one from the ticket, counted
-    /// from the end, else another's own.
+    /// Claims what is left of the running job: a thread's own index, else one from the ticket, else
+    /// another thread's own.
     fn claim(&self, thread: usize) -> Option<Claim> {
         let take = |own: &Own| own.0.load(Ordering::Relaxed) && own.0.swap(false, Ordering::AcqRel);
         if take(&self.own[thread]) {
@@ -316,7 +320,7 @@ impl Shared {
         let claim = |ticket: u64| (ticket as u32 > 0).then(|| ticket - 1);
         let ticket = &self.ticket;
         if let Ok(ticket) = ticket.fetch_update(Ordering::AcqRel, Ordering::Acquire, claim) {
-            return Some(Claim::Last(ticket as u32 as usize));
+            return Some(Claim::FromEnd(ticket as u32 as usize));
         }
         self.own.iter().position(take).map(Claim::First)
     }
@@ -326,23 +330,23 @@ impl Shared {
         let Some(claim) = self.claim(thread) else {
             return false;
         };
-        // SAFETY: the claim holds the job open: `run` waits for this index and only then may write
-        // another job.
+        // SAFETY: the claimed index has not ended, so `run` still waits for it and does not write.
         let Job { task, count } = unsafe { *self.job.get() };
         let index = match claim {
             Claim::First(index) => index,
-            Claim::Last(left) => count - left,
+            Claim::FromEnd(left) => count - left,
         };
         if let Some(task) = task
-            && catch_unwind(AssertUnwindSafe(|| task(index, workspace))).is_err()
+            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(index, workspace)))
         {
             self.panicked.store(true, Ordering::Relaxed);
+            // Dropping it could panic once more, and unwind from `run` while others still work.
+            std::mem::forget(payload);
         }
         if self.finished.fetch_add(1, Ordering::SeqCst) + 1 == count
             && self.caller_waits.load(Ordering::SeqCst)
         {
-            let _guard = self.done.0.lock().unwrap_or_else(PoisonError::into_inner);
-            self.done.1.notify_all();
+            self.done_bell.ring();
         }
         true
     }
@@ -364,15 +368,9 @@ impl Shared {
                 Wait::Sleep => break,
             }
         }
-        let mut guard = self.done.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.done_bell.lock();
         self.caller_waits.store(true, Ordering::SeqCst);
-        while !is_finished() {
-            guard = self
-                .done
-                .1
-                .wait(guard)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        self.done_bell.sleep_until(guard, is_finished);
         self.caller_waits.store(false, Ordering::SeqCst);
     }
 }

@@ -34,19 +34,20 @@ mod streams {
     /// Numbers of a vector.
     const VECTOR: usize = 4;
 
-    /// A copy that [`fence`] ends.
+    /// A copy that other threads see only behind a [`fence`].
     pub(super) fn copy(from: &[f32], to: &mut [f32]) {
+        // `usize::MAX` if there is no such place, which leaves out everything.
         let before = to.as_ptr().align_offset(VECTOR * size_of::<f32>());
         let (first, to) = to.split_at_mut(before.min(to.len()));
         let (from_first, from) = from.split_at(first.len());
         first.copy_from_slice(from_first);
         let ((from, from_rest), (to, rest)) = (from.as_chunks::<VECTOR>(), to.as_chunks_mut());
         for (from, to) in from.iter().zip(to) {
-            // SAFETY: four readable numbers; the load needs no alignment.
+            // SAFETY: the array has four readable numbers; the load needs no alignment.
             let vector = unsafe { _mm_loadu_ps(from.as_ptr()) };
             let to: &mut [f32; VECTOR] = to;
-            // SAFETY: four writable numbers; what comes before them was left out, so that they
-            // start at a multiple of 16 bytes.
+            // SAFETY: the array has four writable numbers. It starts at a multiple of 16 bytes:
+            // the numbers before the first such place were left out, and a vector has 16 bytes.
             unsafe { _mm_stream_ps(to.as_mut_ptr(), vector) };
         }
         rest.copy_from_slice(from_rest);
@@ -54,7 +55,7 @@ mod streams {
 
     /// Orders the copies before what this thread writes later, by which others learn of them.
     pub(super) fn fence() {
-        // SAFETY: every processor of this kind has the instruction.
+        // SAFETY: SSE is part of every 64-bit x86 processor.
         unsafe { _mm_sfence() };
     }
 }

@@ -29,7 +29,7 @@ fn thousands_of_small_jobs_with_pauses_lose_nothing() {
         });
         // Some end before threads sleep, some while they do.
         if job % 500 == 0 {
-            let pause = [SPIN, PATIENCE][job / 500 % 2];
+            let pause = [LOOK, STAY_AWAKE][job / 500 % 2];
             std::thread::sleep(2 * pause);
         }
     }
@@ -39,8 +39,8 @@ fn thousands_of_small_jobs_with_pauses_lose_nothing() {
 #[test]
 fn threads_look_then_let_others_run_then_sleep() {
     assert_eq!(after(Duration::ZERO), Wait::Look);
-    assert_eq!(after(2 * SPIN), Wait::LetOthersRun);
-    assert_eq!(after(2 * PATIENCE), Wait::Sleep);
+    assert_eq!(after(2 * LOOK), Wait::LetOthersRun);
+    assert_eq!(after(2 * STAY_AWAKE), Wait::Sleep);
 }
 
 #[test]
