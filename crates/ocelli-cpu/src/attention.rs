@@ -8,6 +8,7 @@ use ocelli_tensor::{Attend, AttentionPart, AttentionPlan, KvStore, Mask, Span, S
 use crate::backend::CpuBackend;
 use crate::kv::CpuKv;
 use crate::memory::CpuStorage;
+use crate::rows::RowKind;
 
 /// Query rows (tokens times heads of a group) of a tile: enough to pay for turning keys into panels.
 const TILE_QUERIES: usize = 192;
@@ -20,15 +21,6 @@ const TILE_QUERIES_OF_TILES: usize = 1024;
 
 /// Query rows of such a tile at least, where there are enough for all threads.
 const LEAST_QUERIES_OF_PAIRS: usize = 384;
-
-/// Kinds of rows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rows {
-    /// Of prompts and pictures.
-    Prompt,
-    /// Of generated tokens.
-    Generated,
-}
 
 /// The part of a run of rows that lies in a tile, as rows of the tile.
 fn inside(run: &Range<usize>, tile: &Range<usize>) -> Option<Range<usize>> {
@@ -56,7 +48,7 @@ impl CpuBackend {
         let out = out.part(of.rows.clone(), columns.clone());
         let queries = queries.part(of.rows.clone(), columns);
         let whole = attend.heads.query / attend.heads.key_value;
-        self.attention_tiles((&attend, whole), out, |tile, head, workspace| {
+        self.attention_tiles(&attend, whole, out, |tile, head, workspace| {
             let Tile {
                 rows,
                 columns,
@@ -78,12 +70,10 @@ impl CpuBackend {
                     columns.clone(),
                 );
                 let visible = |_: usize| 0..segment.len();
-                self.attend_rows(
-                    (&attend, Rows::Prompt),
-                    (queries, keys_values, &visible),
-                    (&mut out, part),
-                    workspace,
-                );
+                let kind = RowKind::Prompt;
+                let attention = attention_of(&attend, kind, queries, keys_values, &visible);
+                let out = out.part(part, 0..columns.len());
+                self.attend_rows(kind, &attention, out, workspace);
             }
         });
     }
@@ -102,7 +92,7 @@ impl CpuBackend {
         let cache = kv.layout().layers[layer].cache;
         let ([queries], out) = CpuStorage::of_mut(storage).split([attend.queries], attend.out);
         let together = self.heads_together(&attend);
-        self.attention_tiles((&attend, together), out, |tile, head, workspace| {
+        self.attention_tiles(&attend, together, out, |tile, head, workspace| {
             let Tile {
                 rows,
                 columns,
@@ -110,8 +100,8 @@ impl CpuBackend {
             } = tile;
             let prompt = attend.queries.prompt_rows();
             let kinds = [
-                (0..prompt, Rows::Prompt),
-                (prompt..attend.queries.rows(), Rows::Generated),
+                (0..prompt, RowKind::Prompt),
+                (prompt..attend.queries.rows(), RowKind::Generated),
             ];
             for (span, (of_kind, kind)) in spans
                 .iter()
@@ -127,12 +117,9 @@ impl CpuBackend {
                 let page = |page: usize| pages[page].0 as usize;
                 let keys_values = KeyValues::Paged(kv.head(layer, head, &page));
                 let visible = |row: usize| visible(span, mask, first + row - span.rows.start);
-                self.attend_rows(
-                    (&attend, *kind),
-                    (queries, keys_values, &visible),
-                    (&mut out, part),
-                    workspace,
-                );
+                let attention = attention_of(&attend, *kind, queries, keys_values, &visible);
+                let out = out.part(part, 0..columns.len());
+                self.attend_rows(*kind, &attention, out, workspace);
             }
         });
     }
@@ -153,10 +140,12 @@ impl CpuBackend {
         group / (1..group).find(is_enough).unwrap_or(group)
     }
 
-    /// Calls `f` for tiles of rows and so many query heads of one key/value head, whose index it gets.
+    /// Calls `f` for tiles of rows and `together` query heads of one key/value head, whose index it
+    /// gets.
     fn attention_tiles(
         &self,
-        (attend, together): (&Attend, usize),
+        attend: &Attend,
+        together: usize,
         out: MatrixMut<'_>,
         f: impl Fn(Tile<'_>, usize, &mut Workspace) + Sync,
     ) {
@@ -178,7 +167,7 @@ impl CpuBackend {
         // than using them.
         let even = rows(4).max((least / group).min(rows(1)));
         let rows = (most / group).min(even).max(24_usize.div_ceil(group));
-        let rows = self.shared_evenly((out.rows(), count), (rows, most / group));
+        let rows = self.shared_evenly(out.rows(), count, rows, most / group);
         // A low last tile would make keys ready for few queries, and be an uneven share of the
         // work. Tiles of whole windows, where those have 64 rows, make the keys of each ready once.
         let bands = out.rows().div_ceil(rows).max(1);
@@ -192,8 +181,8 @@ impl CpuBackend {
     }
 
     /// Rows of a tile, near `wanted` and at most `most`, so that few tiles are as many for each
-    /// thread. `all` are the rows and heads.
-    fn shared_evenly(&self, (all, heads): (usize, usize), (wanted, most): (usize, usize)) -> usize {
+    /// thread; there are `all` rows and `heads` tiles beside each other.
+    fn shared_evenly(&self, all: usize, heads: usize, wanted: usize, most: usize) -> usize {
         let threads = self.pool.threads();
         let tiles = all.div_ceil(wanted) * heads;
         if tiles <= threads || tiles >= 4 * threads || tiles.is_multiple_of(threads) {
@@ -208,41 +197,46 @@ impl CpuBackend {
         }
     }
 
+    /// Rows of one kind, in the arithmetic for them.
     fn attend_rows(
         &self,
-        (attend, kind): (&Attend, Rows),
-        (queries, keys_values, visible): (
-            Matrix<'_>,
-            KeyValues<'_>,
-            &dyn Fn(usize) -> Range<usize>,
-        ),
-        (out, part): (&mut MatrixMut<'_>, Range<usize>),
+        kind: RowKind,
+        attention: &Attention<'_>,
+        mut out: MatrixMut<'_>,
         workspace: &mut Workspace,
     ) {
-        let attention = Attention {
-            queries,
-            dim: attend.heads.dim,
-            scale: attend.scale,
-            keys_values,
-            decode: match kind {
-                Rows::Prompt => Decode::Before,
-                Rows::Generated => Decode::Reading,
-            },
-            visible,
-        };
-        let columns = out.columns();
-        let mut out = out.part(part, 0..columns);
         let kernels = &*self.kernels;
         let is_picture = matches!(attention.keys_values, KeyValues::Rows { .. });
         match kind {
-            Rows::Prompt if is_picture && self.arithmetic.attends_in_bytes => {
-                kernels.attend_bytes(&attention, &mut out, workspace);
+            RowKind::Prompt if is_picture && self.arithmetic.attends_in_bytes => {
+                kernels.attend_bytes(attention, &mut out, workspace);
             }
-            Rows::Prompt if self.arithmetic.attends_in_pairs => {
-                kernels.attend_pairs(&attention, &mut out, workspace);
+            RowKind::Prompt if self.arithmetic.attends_in_pairs => {
+                kernels.attend_pairs(attention, &mut out, workspace);
             }
-            Rows::Prompt | Rows::Generated => attention.run(kernels, &mut out, workspace),
+            RowKind::Prompt | RowKind::Generated => attention.run(kernels, &mut out, workspace),
         }
+    }
+}
+
+/// Attention of some rows of one kind to one head's keys and values, of which each sees `visible`.
+fn attention_of<'a>(
+    attend: &Attend,
+    kind: RowKind,
+    queries: Matrix<'a>,
+    keys_values: KeyValues<'a>,
+    visible: &'a dyn Fn(usize) -> Range<usize>,
+) -> Attention<'a> {
+    Attention {
+        queries,
+        dim: attend.heads.dim,
+        scale: attend.scale,
+        keys_values,
+        decode: match kind {
+            RowKind::Prompt => Decode::Before,
+            RowKind::Generated => Decode::Reading,
+        },
+        visible,
     }
 }
 

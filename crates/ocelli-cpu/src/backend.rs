@@ -15,10 +15,10 @@ use crate::arithmetic::Arithmetic;
 use crate::kv::CpuKv;
 use crate::memory::{CpuStorage, Numbers, Pieces};
 use crate::pool::Pool;
-use crate::product::{Engine, Multiply};
+use crate::product::{Multiplier, Multiply};
 use crate::rows::activation;
 use crate::upcoming::Order;
-use crate::weight::CpuWeight;
+use crate::weight::{CpuWeight, Packer};
 use crate::{CpuError, CpuOptions, Isa, Precision};
 
 /// Most threads that can be asked for.
@@ -91,14 +91,14 @@ impl CpuBackend {
     }
 
     fn multiply_into(&self, storage: &mut dyn Storage, products: &[Multiply<'_>]) {
-        let engine = Engine {
+        let multiplier = Multiplier {
             kernels: &*self.kernels,
             pool: &self.pool,
             arithmetic: self.arithmetic,
             rounded: &self.rounded,
             order: &self.order,
         };
-        engine.run(storage, products);
+        multiplier.run(storage, products);
     }
 }
 
@@ -142,12 +142,12 @@ impl Backend for CpuBackend {
     }
 
     fn pack(&self, sources: &[WeightSource<'_>], purpose: Use) -> Result<Weight, PackError> {
-        CpuWeight::pack(
-            (&self.pool, &self.weights),
-            self.arithmetic,
-            sources,
-            purpose,
-        )
+        let packer = Packer {
+            pool: &self.pool,
+            memory: &self.weights,
+            arithmetic: self.arithmetic,
+        };
+        CpuWeight::pack(packer, sources, purpose)
     }
 
     fn vector(&self, values: &[f32]) -> Vector {
@@ -183,12 +183,7 @@ impl Backend for CpuBackend {
     }
 
     fn scatter(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
-        self.scatter_rows(
-            storage,
-            x,
-            rows,
-            (out, |out: &mut [f32], x: &[f32]| out.copy_from_slice(x)),
-        );
+        self.scatter_rows(storage, x, rows, out, |out, x| out.copy_from_slice(x));
     }
 
     fn product(&self, storage: &mut dyn Storage, x: Tensor, weight: &Weight, out: Tensor) {
@@ -207,19 +202,12 @@ impl Backend for CpuBackend {
     }
 
     fn scatter_add(&self, storage: &mut dyn Storage, x: Tensor, rows: &[usize], out: Tensor) {
-        self.scatter_rows(
-            storage,
-            x,
-            rows,
-            (out, |out: &mut [f32], x: &[f32]| self.kernels.add(x, out)),
-        );
+        self.scatter_rows(storage, x, rows, out, |out, x| self.kernels.add(x, out));
     }
 
     fn add_bias(&self, storage: &mut dyn Storage, bias: &Vector, out: Tensor) {
         let bias = crate::rows::vector(bias);
-        self.in_place(storage, (out, out), |_, row, kernels| {
-            kernels.add(bias, row)
-        });
+        self.in_place(storage, out, out, |_, row, kernels| kernels.add(bias, row));
     }
 
     fn multiply(&self, storage: &mut dyn Storage, x: Tensor, out: Tensor) {
@@ -227,14 +215,14 @@ impl Backend for CpuBackend {
     }
 
     fn scale(&self, storage: &mut dyn Storage, factor: f32, out: Tensor) {
-        self.in_place(storage, (out, out), |_, row, _| {
+        self.in_place(storage, out, out, |_, row, _| {
             row.iter_mut().for_each(|value| *value *= factor);
         });
     }
 
     fn activate(&self, storage: &mut dyn Storage, function: Activation, out: Tensor) {
         let function = activation(function);
-        self.in_place(storage, (out, out), |_, row, kernels| {
+        self.in_place(storage, out, out, |_, row, kernels| {
             kernels.activate(function, row)
         });
     }
@@ -254,7 +242,7 @@ impl Backend for CpuBackend {
     fn write_kv(&self, storage: &dyn Storage, kv: &mut dyn KvStore, write: WriteKv<'_>) {
         let storage = CpuStorage::of(storage);
         let (keys, values) = (storage.read(write.keys), storage.read(write.values));
-        CpuKv::of_mut(kv).write((&self.pool, &*self.kernels), &write, keys, values);
+        CpuKv::of_mut(kv).write(&self.pool, &*self.kernels, &write, keys, values);
     }
 
     fn attend_part_within(

@@ -117,7 +117,7 @@ impl Rows<'_> {
         for head in first..tile.columns.end / of_head {
             let inside = (head - first) * of_head..(head + 1 - first) * of_head;
             let part = tile.out.part(0..tile.rows.len(), inside);
-            self.write_head::<W>(kernels, head, (part, size));
+            self.write_head::<W>(kernels, head, part, size);
         }
     }
 
@@ -127,7 +127,8 @@ impl Rows<'_> {
         &self,
         kernels: &dyn Kernels,
         head: usize,
-        (mut groups, size): (MatrixMut<'_, W::Element>, usize),
+        mut groups: MatrixMut<'_, W::Element>,
+        size: usize,
     ) {
         let KvLayer { dim, cache, .. } = self.layer;
         let pages = PagedHead::group_pages(self.page_tokens);
@@ -138,16 +139,18 @@ impl Rows<'_> {
                 let page = of_span[token / self.page_tokens].0 as usize;
                 let page = &mut groups.row(page / pages)[page % pages * size..][..size];
                 let x = &self.x.row(row)[head * dim..(head + 1) * dim];
-                self.write_row::<W>(kernels, x, (page, token % self.page_tokens));
+                self.write_row::<W>(kernels, x, page, token % self.page_tokens);
             }
         }
     }
 
+    /// A head's row as token `token` of its part of a page.
     fn write_row<W: Write>(
         &self,
         kernels: &dyn Kernels,
         x: &[f32],
-        (page, token): (&mut [W::Element], usize),
+        page: &mut [W::Element],
+        token: usize,
     ) {
         match self.order {
             Order::Values => W::value(kernels, x, page, token),
@@ -214,7 +217,8 @@ impl CpuKv {
     /// Writes a step's keys and values, `[rows, heads * dim]` each.
     pub(crate) fn write(
         &mut self,
-        (pool, kernels): (&Pool, &dyn Kernels),
+        pool: &Pool,
+        kernels: &dyn Kernels,
         write: &WriteKv<'_>,
         keys: Matrix<'_>,
         values: Matrix<'_>,

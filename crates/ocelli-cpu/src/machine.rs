@@ -12,10 +12,14 @@ use crate::memory::AlignedBytes;
 
 /// Bytes that each thread reads: more than its share of any cache.
 const READ_BYTES: usize = 128 << 20;
-/// Fewest and most bytes in all.
-const READ_BYTES_IN_ALL: (usize, usize) = (256 << 20, 2 << 30);
-/// How long each rate is measured at first, and when it is measured again.
-const PATIENCE: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(60)];
+/// Fewest bytes that are read in all.
+const LEAST_READ_BYTES: usize = 256 << 20;
+/// Most bytes that are read in all.
+const MOST_READ_BYTES: usize = 2 << 30;
+/// How long each rate is measured for [`Machine`].
+const MEASURE: Duration = Duration::from_millis(200);
+/// How long a rate is measured again later.
+const MEASURE_AGAIN: Duration = Duration::from_millis(60);
 /// How long one run of an arithmetic unit should last.
 const RUN: Duration = Duration::from_millis(10);
 
@@ -68,14 +72,14 @@ impl CpuBackend {
     /// there is no memory to read.
     pub fn measure_machine(&self) -> Option<Machine> {
         Some(Machine {
-            read_gbps: self.read_rate(PATIENCE[0])? / 1e9,
+            read_gbps: self.read_rate(MEASURE)? / 1e9,
             peaks: Unit::ALL
                 .into_iter()
                 .filter(|unit| unit.is_available())
                 .map(|unit| Peak {
                     isa: unit.isa(),
                     operands: unit.operands().name(),
-                    tera: self.unit_rate(unit, PATIENCE[0]) / 1e12,
+                    tera: self.unit_rate(unit, MEASURE) / 1e12,
                     is_usable: unit.is_part_of(self.isa()),
                 })
                 .collect(),
@@ -87,7 +91,7 @@ impl CpuBackend {
     /// [`Machine::read_gbps`] as it is now: where others share the memory, it is not what it was a
     /// minute ago. Takes about 0.2 seconds; `None` when there is no memory to read.
     pub fn measure_read_gbps(&self) -> Option<f64> {
-        self.read_rate(PATIENCE[1]).map(|rate| rate / 1e9)
+        self.read_rate(MEASURE_AGAIN).map(|rate| rate / 1e9)
     }
 
     /// [`Machine::float_tera`] as it is now, of the unit that was the fastest.
@@ -102,13 +106,12 @@ impl CpuBackend {
             peak.is_some_and(|peak| peak.tera == machine.float_tera())
         };
         let unit = Unit::ALL.into_iter().find(is_fastest);
-        unit.map_or(0.0, |unit| self.unit_rate(unit, PATIENCE[1]) / 1e12)
+        unit.map_or(0.0, |unit| self.unit_rate(unit, MEASURE_AGAIN) / 1e12)
     }
 
     /// Bytes a second, the best of some runs.
-    fn read_rate(&self, patience: Duration) -> Option<f64> {
-        let (least, most) = READ_BYTES_IN_ALL;
-        let len = (self.threads() * READ_BYTES).clamp(least, most);
+    fn read_rate(&self, measured: Duration) -> Option<f64> {
+        let len = (self.threads() * READ_BYTES).clamp(LEAST_READ_BYTES, MOST_READ_BYTES);
         let mut block = AlignedBytes::zeros(len)?;
         // Written first, so that every page is there, and read in runs that threads claim.
         let run = len.div_ceil(8 * self.threads());
@@ -125,11 +128,11 @@ impl CpuBackend {
                 black_box(peak::read(&bytes[index * run..end]));
             });
         };
-        Some(len as f64 / least_seconds(patience, read_all))
+        Some(len as f64 / least_seconds(measured, read_all))
     }
 
     /// Operations a second, the best of some runs.
-    fn unit_rate(&self, unit: Unit, patience: Duration) -> f64 {
+    fn unit_rate(&self, unit: Unit, measured: Duration) -> f64 {
         let mut rounds = 1_000;
         // Rounds for one run, from a run that is long enough to be timed.
         let operations = loop {
@@ -141,7 +144,7 @@ impl CpuBackend {
             rounds *= 2;
         };
         let threads = self.threads();
-        let seconds = least_seconds(patience, || {
+        let seconds = least_seconds(measured, || {
             self.pool.run(threads, &|_, _| {
                 black_box(unit.run(rounds));
             });
@@ -150,12 +153,12 @@ impl CpuBackend {
     }
 }
 
-/// The least time of runs within the patience, at least three.
-fn least_seconds(patience: Duration, mut run: impl FnMut()) -> f64 {
+/// The least time of the runs that fit into a duration, at least three.
+fn least_seconds(measured: Duration, mut run: impl FnMut()) -> f64 {
     let begun = Instant::now();
     let mut least = f64::INFINITY;
     for count in 0.. {
-        if count >= 3 && begun.elapsed() > patience {
+        if count >= 3 && begun.elapsed() > measured {
             break;
         }
         let start = Instant::now();

@@ -13,10 +13,10 @@ use ocelli_tensor::{After, Linear, Storage, Tensor, Vector, Weight};
 use crate::arithmetic::Arithmetic;
 use crate::memory::{CpuStorage, Numbers, PastCaches};
 use crate::pool::Pool;
-use crate::rows::{activation, vector};
+use crate::rows::{RowKind, activation, vector};
 use crate::upcoming::{FirstTiles, Order};
 use crate::weight::{CpuWeight, Part};
-use cut::{Cut, Kind, shape};
+use cut::{Cut, TileShape};
 
 /// Words of rounded rows below which one thread rounds them.
 const SMALL_ROUNDING: usize = 1 << 15;
@@ -50,8 +50,8 @@ impl<'a> From<Linear<'a>> for Multiply<'a> {
     }
 }
 
-/// What products run on.
-pub(crate) struct Engine<'a> {
+/// Runs products on kernels and threads.
+pub(crate) struct Multiplier<'a> {
     pub(crate) kernels: &'a dyn Kernels,
     pub(crate) pool: &'a Pool,
     pub(crate) arithmetic: Arithmetic,
@@ -70,6 +70,9 @@ struct Chain<'a> {
     products: &'a [Multiply<'a>],
     /// Which part of their weights.
     part: usize,
+    /// What the rows are, and how they are rounded.
+    kind: RowKind,
+    operand: Operand,
 }
 
 impl<'a> Chain<'a> {
@@ -101,16 +104,20 @@ impl<'a> Chain<'a> {
 struct SideBySide<'a> {
     products: &'a [Multiply<'a>],
     part: usize,
-    kind: Kind,
+    kind: RowKind,
     operand: Operand,
 }
 
 impl<'a> SideBySide<'a> {
     fn chains(self) -> impl Iterator<Item = Chain<'a>> {
         let same = |a: &Multiply<'_>, b: &Multiply<'_>| a.out == b.out;
-        let part = self.part;
         let chains = self.products.chunk_by(same);
-        chains.map(move |products| Chain { products, part })
+        chains.map(move |products| Chain {
+            products,
+            part: self.part,
+            kind: self.kind,
+            operand: self.operand,
+        })
     }
 
     /// Weights of the tiles that threads take first, which are those of the first result.
@@ -132,17 +139,18 @@ impl<'a> SideBySide<'a> {
     fn tiles<'o>(
         self,
         outs: &'o mut [MatrixMut<'_>; SIDE_BY_SIDE],
-        (rows, inputs): (Range<usize>, usize),
-        engine: &Engine<'_>,
+        rows: Range<usize>,
+        inputs: usize,
+        multiplier: &Multiplier<'_>,
     ) -> [Tiles<'o>; SIDE_BY_SIDE] {
         let widths = self.chains().map(|chain| chain.first_part().outputs.len());
         let mut cut = Cut {
             kind: self.kind,
             inputs,
             columns: widths.sum(),
-            threads: engine.pool.threads(),
+            threads: multiplier.pool.threads(),
         };
-        let on_tiles = engine.kernels.rates().tiles;
+        let rates = multiplier.kernels.rates();
         let mut left = self.chains().count();
         let mut places = outs.iter_mut().zip(self.chains());
         std::array::from_fn(|_| {
@@ -152,9 +160,9 @@ impl<'a> SideBySide<'a> {
             left -= 1;
             let part = chain.first_part();
             let out = out.part(rows.clone(), part.outputs.clone());
-            let shape = shape(self.operand, part.panels().format(), on_tiles);
+            let shape = TileShape::new(self.operand, part.panels().format(), rates);
             let tiles = cut.tiles(out, shape, left == 0);
-            if let Kind::Generated = self.kind {
+            if let RowKind::Generated = self.kind {
                 // Tiles get smaller from result to result, as they do at the end of the last.
                 cut.columns -= part.outputs.len();
             }
@@ -163,7 +171,7 @@ impl<'a> SideBySide<'a> {
     }
 }
 
-impl Engine<'_> {
+impl Multiplier<'_> {
     /// Products of the same rows. Those that share a result are done in order, others side by side;
     /// rows are rounded once for all of them.
     pub(crate) fn run(&self, storage: &mut dyn Storage, products: &[Multiply<'_>]) {
@@ -177,8 +185,8 @@ impl Engine<'_> {
         let mut buffer = self.rounded.lock().unwrap_or_else(PoisonError::into_inner);
         let prompt = x.prompt_rows();
         for (kind, rows) in [
-            (Kind::Prompt, 0..prompt),
-            (Kind::Generated, prompt..x.rows()),
+            (RowKind::Prompt, 0..prompt),
+            (RowKind::Generated, prompt..x.rows()),
         ] {
             if rows.is_empty() {
                 continue;
@@ -201,23 +209,23 @@ impl Engine<'_> {
                         kind,
                         operand,
                     };
-                    self.side_by_side(storage, job, (rows.clone(), buffer.values()));
+                    self.side_by_side(storage, job, rows.clone(), buffer.values());
                 }
             }
         }
     }
 
-    fn operand(&self, kind: Kind, part: &Part) -> Operand {
+    fn operand(&self, kind: RowKind, part: &Part) -> Operand {
         let format = part.panels().format();
         match kind {
-            Kind::Prompt => self.arithmetic.prompt(format),
-            Kind::Generated => self.arithmetic.generated(format),
+            RowKind::Prompt => self.arithmetic.prompt(format),
+            RowKind::Generated => self.arithmetic.generated(format),
         }
     }
 
     /// How many of the first products can run at once: of weights in one part that take rows in the
     /// same form.
-    fn together(&self, kind: Kind, products: &[Multiply<'_>]) -> usize {
+    fn together(&self, kind: RowKind, products: &[Multiply<'_>]) -> usize {
         let whole = |product: &Multiply<'_>| match &*CpuWeight::of(product.weight).parts {
             [part] => Some(self.operand(kind, part)),
             _ => None,
@@ -279,11 +287,12 @@ impl Engine<'_> {
         &self,
         storage: &mut dyn Storage,
         mut job: SideBySide<'_>,
-        (rows, rounded): (Range<usize>, &[f32]),
+        rows: Range<usize>,
+        rounded: &[f32],
     ) {
         // Bytes in groups are the same sums in the same order either way.
         if job.operand == Operand::Int8Groups && rows.len() <= self.kernels.rates().few_rows {
-            job.kind = Kind::Generated;
+            job.kind = RowKind::Generated;
         }
         let storage = CpuStorage::of_mut(storage);
         let results = job.chains().map(|chain| chain.out());
@@ -295,8 +304,8 @@ impl Engine<'_> {
             let words = job.operand.row_words(inputs);
             Matrix::new(&rounded[..rows.len() * words], rows.len(), words)
         };
-        let tiles = job.tiles(&mut outs, (rows, inputs), self);
-        if matches!(job.kind, Kind::Generated) {
+        let tiles = job.tiles(&mut outs, rows, inputs, self);
+        if matches!(job.kind, RowKind::Generated) {
             let product = job.first_tiles(&tiles[0], self.pool.threads());
             let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(next) = order.follow(product) {
@@ -314,13 +323,13 @@ impl Engine<'_> {
             let chain = job.chains().nth(which).expect("tiles are those of chains");
             let x = x.part_rows(tile.rows.clone());
             if !(is_apart && chain.has_steps()) {
-                return self.multiply((&job, chain), x, tile.columns, tile.out, workspace);
+                return self.multiply(chain, x, tile.columns, tile.out, workspace);
             }
             // Made apart and written once.
             let mut spare = std::mem::take(&mut workspace.spare);
             let (height, width) = (tile.rows.len(), tile.columns.len());
             let apart = MatrixMut::new(room(&mut spare, height * width), height, width);
-            self.multiply((&job, chain), x, tile.columns, apart, workspace);
+            self.multiply(chain, x, tile.columns, apart, workspace);
             let mut past_caches = PastCaches::new();
             for (row, values) in spare.chunks_exact(width).enumerate().take(height) {
                 past_caches.copy(values, tile.out.row(row));
@@ -332,7 +341,7 @@ impl Engine<'_> {
     /// The products of a chain for some rows and some columns of its part.
     fn multiply(
         &self,
-        (job, chain): (&SideBySide<'_>, Chain<'_>),
+        chain: Chain<'_>,
         x: Matrix<'_>,
         columns: Range<usize>,
         mut out: MatrixMut<'_>,
@@ -342,16 +351,16 @@ impl Engine<'_> {
         for (product, part) in chain.parts() {
             let bias = product.bias.map(|bias| &vector(bias)[part.outputs.clone()]);
             let product = Product {
-                operand: job.operand,
+                operand: chain.operand,
                 x,
                 weight: part.panels().part(columns.clone()),
                 bias: bias.map(|bias| &bias[columns.clone()]),
                 finish: product.finish,
                 out: out.part(all_rows.clone(), all_columns.clone()),
             };
-            match job.kind {
-                Kind::Prompt => self.kernels.product(product, workspace),
-                Kind::Generated => self.kernels.product_few(product, workspace),
+            match chain.kind {
+                RowKind::Prompt => self.kernels.product(product, workspace),
+                RowKind::Generated => self.kernels.product_few(product, workspace),
             }
         }
     }

@@ -11,6 +11,15 @@ use crate::backend::CpuBackend;
 use crate::memory::CpuStorage;
 use crate::weight::CpuWeight;
 
+/// Rows of two kinds, whose products and attention round differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowKind {
+    /// Of prompts and pictures.
+    Prompt,
+    /// Of tokens that are being generated.
+    Generated,
+}
+
 /// Elements for which a thread is worth waking.
 const RUN: usize = 1 << 14;
 
@@ -95,7 +104,8 @@ impl CpuBackend {
         storage: &mut dyn Storage,
         x: Tensor,
         rows: &[usize],
-        (out, f): (Tensor, impl Fn(&mut [f32], &[f32])),
+        out: Tensor,
+        f: impl Fn(&mut [f32], &[f32]),
     ) {
         assert_eq!(
             (rows.len(), out.columns()),
@@ -129,7 +139,8 @@ impl CpuBackend {
     pub(crate) fn in_place(
         &self,
         storage: &mut dyn Storage,
-        (x, out): (Tensor, Tensor),
+        x: Tensor,
+        out: Tensor,
         f: impl Fn(usize, &mut [f32], &dyn Kernels) + Sync,
     ) {
         assert_eq!(
@@ -155,7 +166,7 @@ impl CpuBackend {
             "groups of {} columns",
             weight.len()
         );
-        self.in_place(storage, (norm.x, norm.out), |_, row, kernels| {
+        self.in_place(storage, norm.x, norm.out, |_, row, kernels| {
             for group in row.chunks_exact_mut(weight.len()) {
                 kernels.rms_norm(group, weight, norm.eps);
             }
@@ -164,7 +175,7 @@ impl CpuBackend {
 
     pub(crate) fn layer_norm_rows(&self, storage: &mut dyn Storage, norm: LayerNorm<'_>) {
         let (weight, bias) = (vector(norm.weight), norm.bias.map(vector));
-        self.in_place(storage, (norm.x, norm.out), |_, row, kernels| {
+        self.in_place(storage, norm.x, norm.out, |_, row, kernels| {
             kernels.layer_norm(row, weight, bias, norm.eps);
         });
     }

@@ -11,6 +11,16 @@ use crate::arithmetic::Arithmetic;
 use crate::memory::{AlignedBytes, Pieces};
 use crate::pool::Pool;
 
+/// What weights are packed with.
+#[derive(Clone, Copy)]
+pub(crate) struct Packer<'a> {
+    pub(crate) pool: &'a Pool,
+    /// Where they are put.
+    pub(crate) memory: &'a Pieces,
+    /// What says in which layout a product takes them.
+    pub(crate) arithmetic: Arithmetic,
+}
+
 /// A packed weight: one part for each source, stacked on its outputs.
 pub(crate) struct CpuWeight {
     pub(crate) parts: Vec<Part>,
@@ -42,8 +52,7 @@ impl CpuWeight {
 
     /// Takes sources into memory of the backend.
     pub(crate) fn pack(
-        (pool, memory): (&Pool, &Pieces),
-        arithmetic: Arithmetic,
+        packer: Packer<'_>,
         sources: &[WeightSource<'_>],
         purpose: Use,
     ) -> Result<Weight, PackError> {
@@ -56,13 +65,7 @@ impl CpuWeight {
                 "stacked matrices have the same columns"
             );
             let end = outputs + source.rows;
-            parts.push(Part::pack(
-                (pool, memory),
-                arithmetic,
-                source,
-                purpose,
-                outputs..end,
-            )?);
+            parts.push(Part::pack(packer, source, purpose, outputs..end)?);
             outputs = end;
         }
         let bytes = parts.iter().map(|part| part.bytes.bytes().len()).sum();
@@ -90,8 +93,7 @@ impl CpuWeight {
 
 impl Part {
     fn pack(
-        (pool, memory): (&Pool, &Pieces),
-        arithmetic: Arithmetic,
+        packer: Packer<'_>,
         source: &WeightSource<'_>,
         purpose: Use,
         outputs: Range<usize>,
@@ -99,7 +101,7 @@ impl Part {
         let unsupported = PackError::UnsupportedType(source.ty.name());
         // Rows that are looked up are given back as they were.
         let format = match purpose {
-            Use::Product => arithmetic.format(source.ty),
+            Use::Product => packer.arithmetic.format(source.ty),
             Use::Rows | Use::Both => PanelFormat::for_type(source.ty),
         };
         let Some(format) = format else {
@@ -128,13 +130,14 @@ impl Part {
             }
         };
         let len = len.ok_or(PackError::OutOfMemory { bytes: usize::MAX })?;
-        let mut bytes = memory
+        let mut bytes = packer
+            .memory
             .zeros(len)
             .ok_or(PackError::OutOfMemory { bytes: len })?;
         match form {
             Form::Rows(_) => bytes.bytes_mut().copy_from_slice(source.data),
             Form::Panels(format) if len > 0 => {
-                pack_panels(pool, format, source, row_bytes, bytes.bytes_mut())
+                pack_panels(packer.pool, format, source, row_bytes, bytes.bytes_mut())
             }
             Form::Panels(_) => {}
         }

@@ -1,6 +1,8 @@
 //! How the results of products are cut into tiles.
 
-use ocelli_kernels::{LANES, MatrixMut, Operand, PanelFormat, Tiles};
+use ocelli_kernels::{LANES, MatrixMut, Operand, PanelFormat, Rates, Tiles};
+
+use crate::rows::RowKind;
 
 /// Multiplications below which waking threads costs more than it saves.
 const SMALL: usize = 1 << 17;
@@ -14,16 +16,9 @@ const TILE_ROWS: usize = 32;
 /// Sums of a tile of generated rows at most.
 const MOST_SUMS: usize = 6144;
 
-/// Whether rows belong to prompts or are being generated.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Prompt,
-    Generated,
-}
-
 /// Sizes of a tile of a prompt's product.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct TileShape {
     /// Most rows.
     rows: usize,
     /// What their number is a multiple of, so that few are ragged.
@@ -32,41 +27,44 @@ pub(super) struct Shape {
     columns: usize,
 }
 
-/// Rows, weights and sums of a chunk of inputs fit a second-level cache, which has 2 MB beside a
-/// matrix unit (`tiles`).
-pub(super) fn shape(operand: Operand, format: PanelFormat, tiles: bool) -> Shape {
-    let (rows, columns) = match operand {
-        Operand::F32 => (192, 128),
-        // Rows and weights come from the third-level cache 12 times as often as registers would ask
-        // for them: larger tiles read both less often. A step of the engine in one, so that weights
-        // are unpacked once.
-        Operand::Bf16 | Operand::Int8Chunks if tiles => (544, 256),
-        // Weights are used as they are; few rows and their sums leave room for many of them in a
-        // second-level cache.
-        Operand::Bf16 if format == PanelFormat::BF16 => (144, 256),
-        // The same with bytes; rows and outputs are as many as leave little to read twice.
-        Operand::Int8Chunks if format == PanelFormat::Bytes => (384, 128),
-        // A step of the engine in one tile, so that weights are unpacked once.
-        Operand::Int8Groups => (576, 128),
-        // Unpacking weights is paid for by many rows.
-        _ => (768, 64),
-    };
-    let whole = if tiles && operand != Operand::F32 {
-        TILE_ROWS
-    } else {
-        WHOLE_ROWS
-    };
-    Shape {
-        rows,
-        whole,
-        columns,
+impl TileShape {
+    /// Rows, weights and sums of a chunk of inputs fit a second-level cache, which has 2 MB beside a
+    /// matrix unit.
+    pub(super) fn new(operand: Operand, format: PanelFormat, rates: Rates) -> Self {
+        let tiles = rates.tiles;
+        let (rows, columns) = match operand {
+            Operand::F32 => (192, 128),
+            // Rows and weights come from the third-level cache 12 times as often as registers would ask
+            // for them: larger tiles read both less often. A step of the engine in one, so that weights
+            // are unpacked once.
+            Operand::Bf16 | Operand::Int8Chunks if tiles => (544, 256),
+            // Weights are used as they are; few rows and their sums leave room for many of them in a
+            // second-level cache.
+            Operand::Bf16 if format == PanelFormat::BF16 => (144, 256),
+            // The same with bytes; rows and outputs are as many as leave little to read twice.
+            Operand::Int8Chunks if format == PanelFormat::Bytes => (384, 128),
+            // A step of the engine in one tile, so that weights are unpacked once.
+            Operand::Int8Groups => (576, 128),
+            // Unpacking weights is paid for by many rows.
+            _ => (768, 64),
+        };
+        let whole = if tiles && operand != Operand::F32 {
+            TILE_ROWS
+        } else {
+            WHOLE_ROWS
+        };
+        Self {
+            rows,
+            whole,
+            columns,
+        }
     }
 }
 
 /// How results are cut into tiles: large enough to use a cache well and numerous enough to occupy
 /// all threads.
 pub(super) struct Cut {
-    pub(super) kind: Kind,
+    pub(super) kind: RowKind,
     pub(super) inputs: usize,
     /// Of all results that are computed side by side; of generated rows, of this one and those behind it.
     pub(super) columns: usize,
@@ -75,21 +73,26 @@ pub(super) struct Cut {
 
 impl Cut {
     /// Tiles of one result. The last one's get narrower, so that all threads end at about the same time.
-    pub(super) fn tiles<'a>(&self, out: MatrixMut<'a>, shape: Shape, is_last: bool) -> Tiles<'a> {
+    pub(super) fn tiles<'a>(
+        &self,
+        out: MatrixMut<'a>,
+        shape: TileShape,
+        is_last: bool,
+    ) -> Tiles<'a> {
         let (rows, columns) = (out.rows(), self.columns.max(1));
         if rows * columns * self.inputs < SMALL {
             let width = out.columns().next_multiple_of(LANES).max(LANES);
             return Tiles::new(out, rows.max(1), width);
         }
         let (bands, height, mut width, least) = match self.kind {
-            Kind::Prompt => {
+            RowKind::Prompt => {
                 // Bands of the same height: a low one costs as much unpacking as a high one, and is
                 // an uneven share of the work.
                 let bands = rows.div_ceil(shape.rows);
                 let height = rows.div_ceil(bands).next_multiple_of(shape.whole);
                 (bands, height, shape.columns, 2 * LANES)
             }
-            Kind::Generated => {
+            RowKind::Generated => {
                 // Weights that lie one behind the other are read faster, so a thread gets as many
                 // as leave some for the others.
                 let share = columns.div_ceil(2 * self.threads);
@@ -125,9 +128,9 @@ mod tests {
         for rows in 1..=64 {
             for columns in [1, 16, 17, 500, 1024, 4096, 6145] {
                 for (kind, threads) in [
-                    (Kind::Prompt, 4),
-                    (Kind::Generated, 4),
-                    (Kind::Generated, 3),
+                    (RowKind::Prompt, 4),
+                    (RowKind::Generated, 4),
+                    (RowKind::Generated, 3),
                 ] {
                     let out = MatrixMut::new(&mut values[..rows * columns], rows, columns);
                     let cut = Cut {
@@ -136,7 +139,11 @@ mod tests {
                         columns,
                         threads,
                     };
-                    let tiles = cut.tiles(out, shape(Operand::Int8Groups, format, false), true);
+                    let tiles = cut.tiles(
+                        out,
+                        TileShape::new(Operand::Int8Groups, format, Rates::default()),
+                        true,
+                    );
                     for across in tiles.across() {
                         assert!(
                             across.start.is_multiple_of(LANES),
