@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ocelli::Event;
 
 /// What takes less than this shows no bar: a flash helps nobody.
-const PATIENCE: Duration = Duration::from_millis(300);
+const SHOW_AFTER: Duration = Duration::from_millis(300);
 
 const BYTES: &str = "{msg} [{bar:30}] {bytes}/{total_bytes}";
 const PARTS: &str = "{msg} [{bar:30}] {percent}%";
@@ -107,7 +107,7 @@ impl Progress {
         if done >= total {
             return self.clear();
         }
-        if self.bar.is_none() && self.begun.elapsed() >= PATIENCE {
+        if self.bar.is_none() && self.begun.elapsed() >= SHOW_AFTER {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template(what.template()) {
                 bar.set_style(style.progress_chars("=> "));

@@ -44,7 +44,7 @@ impl Written {
         let mut done = HashMap::new();
         for (index, line) in bytes[..whole].split(|b| *b == b'\n').enumerate() {
             if !line.is_empty() {
-                let (image, error) = read_row(line, (args, form), index + 1)?;
+                let (image, error) = read_row(line, args, form, index + 1)?;
                 done.insert(image, error);
             }
         }
@@ -104,7 +104,8 @@ impl Rows {
 /// The picture that a line is about, and the code of its error.
 fn read_row(
     line: &[u8],
-    (args, form): (&BatchArgs, Option<&Form>),
+    args: &BatchArgs,
+    form: Option<&Form>,
     number: usize,
 ) -> Result<(String, Option<u64>), Failure> {
     let wrong = |found: &str| {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use ocelli_cpu::{CpuBackend, CpuOptions, Isa, Precision};
 use ocelli_quant::TensorType;
-use ocelli_tensor::{Attend, Backend, Heads, Memory, Tensor, Use, Weight, WeightSource};
+use ocelli_tensor::{Attend, Backend, Heads, Memory, Tensor, Use, Weight, WeightSource, Within};
 
 const INPUTS: usize = 2048;
 const OUTPUTS: usize = 6144;
@@ -102,7 +102,12 @@ fn attention(backend: &CpuBackend) {
     }];
     let time = seconds(3, || {
         let start = Instant::now();
-        backend.attend_within(memory.storage(), attend, (keys, values), &whole);
+        let within = Within {
+            keys,
+            values,
+            segments: &whole,
+        };
+        backend.attend_within(memory.storage(), attend, within);
         start.elapsed().as_secs_f64()
     });
     let flops = 4.0 * (PATCHES * PATCHES * heads.query_columns()) as f64;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ocelli_kernels::{Attention, Decode, KeyValues, Matrix, MatrixMut, Tile, Tiles, Workspace};
-use ocelli_tensor::{Attend, AttentionPart, AttentionPlan, KvStore, Mask, Span, Storage, Tensor};
+use ocelli_tensor::{Attend, AttentionPart, AttentionPlan, KvStore, Mask, Span, Storage, Within};
 
 use crate::backend::CpuBackend;
 use crate::kv::CpuKv;
@@ -34,14 +34,15 @@ impl CpuBackend {
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
-        (keys, values): (Tensor, Tensor),
-        segments: &[Range<usize>],
+        within: Within<'_>,
         of: &AttentionPart,
     ) {
+        let segments = within.segments;
         let covered: usize = segments.iter().map(ExactSizeIterator::len).sum();
-        assert_eq!(covered, keys.rows(), "segments cover all rows");
+        assert_eq!(covered, within.keys.rows(), "segments cover all rows");
+        let read = [attend.queries, within.keys, within.values];
         let ([queries, keys, values], mut out) =
-            CpuStorage::of_mut(storage).split([attend.queries, keys, values], attend.out);
+            CpuStorage::of_mut(storage).split(read, attend.out);
         let dim = attend.heads.dim;
         let width = attend.heads.query_columns() / attend.heads.key_value;
         let columns = of.heads.start * width..of.heads.end * width;

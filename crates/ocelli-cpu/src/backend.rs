@@ -1,14 +1,13 @@
 //! The `Backend` of this crate: each operation in one line, the work in the modules beside it.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use ocelli_kernels::{Finish, Kernels};
 use ocelli_tensor::{
     Activation, Attend, AttentionPart, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore,
     LayerNorm, Linear, PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight,
-    WeightSource, WriteKv,
+    WeightSource, Within, WriteKv,
 };
 
 use crate::arithmetic::Arithmetic;
@@ -249,11 +248,10 @@ impl Backend for CpuBackend {
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
-        keys_values: (Tensor, Tensor),
-        segments: &[Range<usize>],
+        within: Within<'_>,
         part: &AttentionPart,
     ) {
-        self.attention_within(storage, attend, keys_values, segments, part);
+        self.attention_within(storage, attend, within, part);
     }
 
     fn attend_paged(

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ocelli_tensor::{
     Activation, Attend, AttentionPart, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore,
     LayerNorm, Linear, PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight,
-    WeightSource, WriteKv,
+    WeightSource, Within, WriteKv,
 };
 
 /// Fewest rows of a piece: fewer would leave the kernels' tiles empty.
@@ -127,11 +127,10 @@ impl Backend for Paced<'_> {
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
-        keys_values: (Tensor, Tensor),
-        segments: &[Range<usize>],
+        within: Within<'_>,
         part: &AttentionPart,
     ) {
-        let longest = segments.iter().map(ExactSizeIterator::len).max();
+        let longest = within.segments.iter().map(ExactSizeIterator::len).max();
         let columns = attend.heads.query_columns() / attend.heads.key_value;
         let row = 2 * longest.unwrap_or(0) * columns;
         // All rows of a few heads rather than a few rows of all: keys are then made ready for many rows.
@@ -147,7 +146,7 @@ impl Backend for Paced<'_> {
                 let heads = heads.clone();
                 let part = AttentionPart { rows, heads };
                 self.inner
-                    .attend_part_within(storage, attend, keys_values, segments, &part);
+                    .attend_part_within(storage, attend, within, &part);
             });
         }
     }

@@ -140,7 +140,7 @@ impl Prompt {
             match (layout, medium.step) {
                 (Some(_), Some(step)) => prompt.push_video(image, ids[slot], &medium.grid, step),
                 (Some(layout), None) => {
-                    prompt.push_image((image, ids[slot]), &medium.grid, layout);
+                    prompt.push_image(image, ids[slot], &medium.grid, layout);
                 }
                 (None, _) => {}
             }
@@ -177,7 +177,7 @@ impl Prompt {
         }
     }
 
-    fn push_image(&mut self, (image, token): (usize, u32), grid: &Grid, layout: &Layout) {
+    fn push_image(&mut self, image: usize, token: u32, grid: &Grid, layout: &Layout) {
         let mut row = 0;
         for piece in (layout.join.lay_out)(grid) {
             match piece {

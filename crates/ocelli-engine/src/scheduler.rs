@@ -290,7 +290,7 @@ impl Scheduler {
                 _ => rows,
             };
             let blocks = self.blocks.get(id).map_or(&[][..], Vec::as_slice);
-            let count = whole_blocks(blocks, running.done, (count, most));
+            let count = whole_blocks(blocks, running.done, count, most);
             if count > 0 {
                 plan.prompts
                     .push((**id, running.done..running.done + count));
@@ -336,7 +336,8 @@ impl Scheduler {
 pub(crate) fn whole_blocks(
     blocks: &[Range<usize>],
     done: usize,
-    (count, most): (usize, usize),
+    count: usize,
+    most: usize,
 ) -> usize {
     let end = done + count;
     let Some(block) = blocks.iter().find(|b| b.start < end && end < b.end) else {

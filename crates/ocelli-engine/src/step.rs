@@ -82,7 +82,7 @@ impl Engine {
                 continue;
             };
             let own = rows(sequence.output_rows(tokens).len());
-            if self.take_in_prompt((*id, tokens), own, outputs) {
+            if self.take_in_prompt(*id, tokens, own, outputs) {
                 let last = own.len() - vocabulary;
                 let rows = Candidates::certain(&mut own[last..]);
                 chosen.insert(*id, rows);
@@ -120,7 +120,8 @@ impl Engine {
     /// token is to be chosen.
     fn take_in_prompt(
         &mut self,
-        (id, tokens): (SequenceId, &Range<usize>),
+        id: SequenceId,
+        tokens: &Range<usize>,
         logits: &[f32],
         outputs: &mut Outputs,
     ) -> bool {

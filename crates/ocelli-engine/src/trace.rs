@@ -75,7 +75,7 @@ impl Engine {
         while start < total {
             let count = STEP_ROWS.min(total - start);
             let blocks = &self.sequences[&id].prompt.blocks;
-            let tokens = start..start + whole_blocks(blocks, start, (count, STEP_ROWS));
+            let tokens = start..start + whole_blocks(blocks, start, count, STEP_ROWS);
             start = tokens.end;
             let plan = Plan {
                 prompts: vec![(id, tokens.clone())],

@@ -63,10 +63,8 @@ pub(crate) fn open_all(path: &Path, given: Source, content: Content) -> Result<G
         problem,
     };
     let given_number = number(&content.metadata, count)?;
-    let Some(name) = path
-        .file_name()
-        .and_then(|name| PartName::parse(name.to_str()?))
-    else {
+    let named = path.file_name().and_then(|name| name.to_str());
+    let Some(name) = named.and_then(PartName::parse) else {
         return Err(error(format!(
             "this is part {given_number} of {count}, but its name does not end in \
              -{given_number:05}-of-{count:05}.gguf; give the parts their names back"
@@ -79,13 +77,14 @@ pub(crate) fn open_all(path: &Path, given: Source, content: Content) -> Result<G
         )));
     }
     if name.number != given_number {
+        let numbers = PartNumbers {
+            named: name.number,
+            found: given_number,
+            count,
+        };
         let own_name = name.of_number(given_number);
         let under_own_name = part_in(&path.with_file_name(&own_name), count);
-        return Err(error(misnamed(
-            (name.number, given_number, count),
-            &own_name,
-            under_own_name,
-        )));
+        return Err(error(misnamed(numbers, &own_name, under_own_name)));
     }
     let paths: Vec<PathBuf> = (1..=count)
         .map(|number| path.with_file_name(name.of_number(number)))
@@ -131,13 +130,24 @@ fn part_in(path: &Path, count_needed: u32) -> Option<u32> {
     is_one_of.then(|| number(&content.metadata, count_needed).ok())?
 }
 
-/// What to say of part `found` of `count` under the name of part `named`. What lies under its own
-/// name tells two that were exchanged from a copy.
-fn misnamed(
-    (named, found, count): (u32, u32, u32),
-    own_name: &str,
-    under_own_name: Option<u32>,
-) -> String {
+/// A part whose name and contents do not agree.
+struct PartNumbers {
+    /// The number in the name.
+    named: u32,
+    /// The number in the file.
+    found: u32,
+    /// How many parts there are.
+    count: u32,
+}
+
+/// What to say of such a part. What lies under its own name tells two that were exchanged from a
+/// copy.
+fn misnamed(numbers: PartNumbers, own_name: &str, under_own_name: Option<u32>) -> String {
+    let PartNumbers {
+        named,
+        found,
+        count,
+    } = numbers;
     let what_to_do = match under_own_name {
         Some(other) if other == named => {
             format!("likely swapped with {own_name}, which says part {named}; exchange their names")
@@ -178,7 +188,11 @@ fn check_together(parts: &[(Source, Content)], count_needed: u32) -> Result<(), 
             return Err(Error::Shards {
                 file: source.name.to_string(),
                 problem: misnamed(
-                    (number_needed, number_found, count_needed),
+                    PartNumbers {
+                        named: number_needed,
+                        found: number_found,
+                        count: count_needed,
+                    },
                     &own.name,
                     under_own_name,
                 ),

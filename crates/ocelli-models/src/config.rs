@@ -128,14 +128,15 @@ pub(crate) struct TextConfig {
 
 impl TextConfig {
     pub(crate) fn read(keys: &Keys<'_>) -> Result<Self, Error> {
-        Self::read_or(keys, (None, None))
+        Self::read_or(keys, None, None)
     }
 
     /// [`TextConfig::read`] for families whose files may leave out heads and the norms' epsilon,
     /// which all released models of their size have alike.
     pub(crate) fn read_or(
         keys: &Keys<'_>,
-        (usual_heads, usual_eps): (Option<Heads>, Option<f32>),
+        usual_heads: Option<Heads>,
+        usual_eps: Option<f32>,
     ) -> Result<Self, Error> {
         let layers = keys.count("block_count", MOST_LAYERS)?;
         let hidden = keys.count("embedding_length", WIDEST)?;
@@ -154,7 +155,7 @@ impl TextConfig {
             hidden,
             vocabulary: usize::try_from(rows).unwrap_or(usize::MAX),
             context_length: keys.count("context_length", u32::MAX)?,
-            heads: read_heads(keys, (layers, hidden), usual_heads)?,
+            heads: read_heads(keys, layers, hidden, usual_heads)?,
             norm_eps: keys.eps(
                 "attention.layer_norm_rms_epsilon",
                 "rms_norm_eps",
@@ -212,7 +213,8 @@ impl TextConfig {
 
 fn read_heads(
     keys: &Keys<'_>,
-    (layers, hidden): (usize, usize),
+    layers: usize,
+    hidden: usize,
     usual: Option<Heads>,
 ) -> Result<Heads, Error> {
     let query = keys

@@ -294,7 +294,7 @@ impl<'a> Scope<'a> {
         inputs: usize,
         purpose: Use,
     ) -> Result<Weight, Error> {
-        self.matrix_rows(name, 0..outputs, (outputs, inputs), purpose)
+        self.matrix_rows(name, 0..outputs, outputs, inputs, purpose)
     }
 
     /// Rows of the tensor `name` (`[outputs, inputs]`): a part of a fused projection.
@@ -305,7 +305,8 @@ impl<'a> Scope<'a> {
         &self,
         name: &str,
         rows: std::ops::Range<usize>,
-        (outputs, inputs): (usize, usize),
+        outputs: usize,
+        inputs: usize,
         purpose: Use,
     ) -> Result<Weight, Error> {
         let info = self.loader.expect(&self.name(name), &[inputs, outputs])?;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{LayerCache, PageId};
+use crate::{LayerCache, PageId, Tensor};
 
 /// Head counts and size of an attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,17 @@ impl Heads {
     pub fn key_value_columns(&self) -> usize {
         self.key_value * self.dim
     }
+}
+
+/// What an attention is computed of, rows of one pass.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryKeyValue {
+    /// `[rows, query * dim]`.
+    pub queries: Tensor,
+    /// `[rows, key_value * dim]`.
+    pub keys: Tensor,
+    /// `[rows, key_value * dim]`.
+    pub values: Tensor,
 }
 
 /// One sequence's part of a step.

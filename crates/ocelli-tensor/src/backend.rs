@@ -2,9 +2,8 @@
 
 use crate::{
     Activation, After, Attend, AttentionPart, GatedMlp, KvLayout, KvStore, LayerNorm, Linear,
-    PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, WriteKv,
+    PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight, WeightSource, Within, WriteKv,
 };
-use std::ops::Range;
 use std::sync::Arc;
 
 /// A device that runs models.
@@ -84,27 +83,19 @@ pub trait Backend: Send + Sync {
     fn rope(&self, storage: &mut dyn Storage, rope: Rope);
     /// See [`WriteKv`].
     fn write_kv(&self, storage: &dyn Storage, kv: &mut dyn KvStore, write: WriteKv<'_>);
-    /// Attention inside segments of rows, for a part of it; `keys` and `values` are `[rows,
-    /// key_value * dim]`. Any parts that cover everything give what the whole gives, so that long
-    /// work can be cut.
+    /// Attention inside segments of rows, for a part of it. Any parts that cover everything give
+    /// what the whole gives, so that long work can be cut.
     fn attend_part_within(
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
-        keys_values: (Tensor, Tensor),
-        segments: &[Range<usize>],
+        within: Within<'_>,
         part: &AttentionPart,
     );
     /// [`Backend::attend_part_within`] for all of it.
-    fn attend_within(
-        &self,
-        storage: &mut dyn Storage,
-        attend: Attend,
-        keys_values: (Tensor, Tensor),
-        segments: &[Range<usize>],
-    ) {
+    fn attend_within(&self, storage: &mut dyn Storage, attend: Attend, within: Within<'_>) {
         let whole = AttentionPart::whole(&attend);
-        self.attend_part_within(storage, attend, keys_values, segments, &whole);
+        self.attend_part_within(storage, attend, within, &whole);
     }
     /// Attention over cached pages, which already hold this step's keys and values.
     fn attend_paged(

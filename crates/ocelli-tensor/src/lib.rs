@@ -22,17 +22,17 @@ mod tensor;
 mod timed;
 mod weight;
 
-pub use attention::{AttentionPlan, Heads, Mask, Span};
+pub use attention::{AttentionPlan, Heads, Mask, QueryKeyValue, Span};
 pub use backend::Backend;
 pub use kv::{KvElement, KvLayer, KvLayout, KvStore, LayerCache, PageId};
 pub use measure::{Measure, Work};
 pub use memory::{Mark, Memory, Storage};
 pub use operation::{
     Activation, After, Attend, AttentionPart, GatedMlp, LayerNorm, Linear, RmsNorm, Rope,
-    RopeStyle, WriteKv,
+    RopeStyle, Within, WriteKv,
 };
 pub use pass::Pass;
 pub use probe::{Probe, Stage};
 pub use tensor::Tensor;
 pub use timed::{Operation, OperationTime, Timed, WeightShape};
-pub use weight::{PackError, Use, Vector, Weight, WeightSource};
+pub use weight::{Affine, PackError, Use, Vector, Weight, WeightSource};

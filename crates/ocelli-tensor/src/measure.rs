@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::{
     Activation, Attend, AttentionPart, AttentionPlan, Backend, Heads, KvLayout, KvStore, LayerNorm,
     Mask, Memory, PackError, PageId, RmsNorm, Rope, Span, Storage, Tensor, Use, Vector, Weight,
-    WeightSource, WriteKv,
+    WeightSource, Within, WriteKv,
 };
 
 /// See the module.
@@ -119,15 +119,14 @@ impl Backend for Measure {
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
-        _: (Tensor, Tensor),
-        segments: &[Range<usize>],
+        within: Within<'_>,
         part: &AttentionPart,
     ) {
         count_pairs(
             storage,
             attend,
             part.heads.len(),
-            pairs_within(segments, part),
+            pairs_within(within.segments, part),
         );
     }
     fn attend_paged(
@@ -205,7 +204,7 @@ fn paged_pairs(span: &Span<'_>, mask: Mask) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Pass, Probe};
+    use crate::{Affine, Pass, Probe, QueryKeyValue};
 
     const HEADS: Heads = Heads {
         query: 2,
@@ -225,7 +224,12 @@ mod tests {
         });
         let mut pass = Pass::new(&Measure, &mut memory, Probe::Off).with_kv(kv.as_mut());
         let (queries, keys) = (pass.take(6, 8), pass.take(6, 4));
-        pass.attend((&queries, &keys, &keys), HEADS, 1.0, plan);
+        let rows = QueryKeyValue {
+            queries,
+            keys,
+            values: keys,
+        };
+        pass.attend(rows, HEADS, 1.0, plan);
         Work::of(&mut memory)
     }
 
@@ -236,7 +240,11 @@ mod tests {
         let mut pass = Pass::new(&Measure, &mut memory, Probe::Off);
         let x = pass.take(3, 5);
         pass.linear(&x, &weight, None, None);
-        pass.gated_mlp(&x, (&weight, None), (&weight, None), Activation::Silu);
+        let affine = Affine {
+            weight: &weight,
+            bias: None,
+        };
+        pass.gated_mlp(&x, affine, affine, Activation::Silu);
         assert_eq!(Work::of(&mut memory).operations(), 3 * 2 * 3 * 5 * 7);
     }
 

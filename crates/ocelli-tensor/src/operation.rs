@@ -145,6 +145,17 @@ pub struct Attend {
     pub out: Tensor,
 }
 
+/// The keys and values of a pass whose rows attend inside segments.
+#[derive(Clone, Copy, Debug)]
+pub struct Within<'a> {
+    /// `[rows, key_value * dim]`.
+    pub keys: Tensor,
+    /// `[rows, key_value * dim]`.
+    pub values: Tensor,
+    /// Disjoint runs of rows that cover all rows; a row sees its own.
+    pub segments: &'a [Range<usize>],
+}
+
 /// What of an attention is to be computed: whole rows of some heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttentionPart {

@@ -5,8 +5,8 @@ mod products;
 use std::fmt;
 
 use crate::{
-    Attend, AttentionPlan, Backend, Heads, KvStore, LayerNorm, Mark, Memory, Probe, RmsNorm, Rope,
-    RopeStyle, Stage, Tensor, Vector, Weight, WriteKv,
+    Attend, AttentionPlan, Backend, Heads, KvStore, LayerNorm, Mark, Memory, Probe, QueryKeyValue,
+    RmsNorm, Rope, RopeStyle, Stage, Tensor, Vector, Weight, Within, WriteKv,
 };
 
 /// A pass over some rows. Operations take and give tensors; temporaries come from `memory` and go
@@ -202,7 +202,7 @@ impl<'a> Pass<'a> {
         eps: f32,
     ) -> Tensor {
         let out = self.take_like(x, x.columns());
-        self.layer_norm_into(x, (weight, bias), eps, &out);
+        self.layer_norm_into(x, weight, bias, eps, &out);
         out
     }
 
@@ -210,7 +210,8 @@ impl<'a> Pass<'a> {
     pub fn layer_norm_into(
         &mut self,
         x: &Tensor,
-        (weight, bias): (&Vector, Option<&Vector>),
+        weight: &Vector,
+        bias: Option<&Vector>,
         eps: f32,
         out: &Tensor,
     ) {
@@ -245,7 +246,11 @@ impl<'a> Pass<'a> {
     /// Attention. With a paged plan, keys and values are first written to the cache.
     pub fn attend(
         &mut self,
-        (queries, keys, values): (&Tensor, &Tensor, &Tensor),
+        QueryKeyValue {
+            queries,
+            keys,
+            values,
+        }: QueryKeyValue,
         heads: Heads,
         scale: f32,
         plan: AttentionPlan<'_>,
@@ -253,29 +258,30 @@ impl<'a> Pass<'a> {
         assert_eq!(queries.columns(), heads.query_columns(), "query columns");
         assert_eq!(keys.columns(), heads.key_value_columns(), "key columns");
         assert_eq!(values.columns(), heads.key_value_columns(), "value columns");
-        let out = self.take_like(queries, queries.columns());
+        let out = self.take_like(&queries, queries.columns());
         let attend = Attend {
-            queries: *queries,
+            queries,
             heads,
             scale,
             out,
         };
         match plan {
             AttentionPlan::Within { segments } => {
-                self.backend.attend_within(
-                    self.memory.storage(),
-                    attend,
-                    (*keys, *values),
+                let within = Within {
+                    keys,
+                    values,
                     segments,
-                );
+                };
+                self.backend
+                    .attend_within(self.memory.storage(), attend, within);
             }
             AttentionPlan::Paged { layer, spans, .. } => {
                 let kv = self.kv.as_deref_mut().expect("a paged plan needs a cache");
                 let write = WriteKv {
                     layer,
                     spans,
-                    keys: *keys,
-                    values: *values,
+                    keys,
+                    values,
                 };
                 self.backend.write_kv(self.memory.storage(), kv, write);
                 self.backend

@@ -3,7 +3,6 @@
 //! What is not here: time between operations, which is the difference to what a stage took as a whole.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use crate::measure::{attention_operations, pairs_paged, pairs_within};
 use crate::{
     Activation, Attend, AttentionPart, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore,
     LayerNorm, Linear, PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight,
-    WeightSource, WriteKv,
+    WeightSource, Within, WriteKv,
 };
 
 /// A kind of operation: what a line of a table of times is about.
@@ -180,14 +179,14 @@ impl Timed {
     }
 
     fn time<T>(&self, operation: Operation, run: impl FnOnce(&dyn Backend) -> T) -> T {
-        self.time_work(operation, (0, 0), run)
+        self.time_work(operation, Done::default(), run)
     }
 
-    /// With multiplications and additions, and bytes of weights.
+    /// Times an operation of which it is known how much it does.
     fn time_work<T>(
         &self,
         operation: Operation,
-        (operations, weight_bytes): (u64, u64),
+        done: Done,
         run: impl FnOnce(&dyn Backend) -> T,
     ) -> T {
         let start = Instant::now();
@@ -195,8 +194,8 @@ impl Timed {
         let call = OperationTime {
             calls: 1,
             time: start.elapsed(),
-            operations,
-            weight_bytes,
+            operations: done.operations,
+            weight_bytes: done.weight_bytes,
             ..OperationTime::new(operation)
         };
         let mut times = self.locked();
@@ -210,14 +209,33 @@ impl Timed {
     }
 }
 
-/// Multiplications and additions of products of `x` with weights of one shape, and the bytes of those.
-fn work(x: Tensor, weights: &[&Weight]) -> (u64, u64) {
-    let each = |weight: &&Weight| {
+/// How much an operation does.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    /// Multiplications and additions.
+    operations: u64,
+    /// Bytes of weights that it reads.
+    weight_bytes: u64,
+}
+
+impl Done {
+    fn without_weights(operations: u64) -> Self {
+        Self {
+            operations,
+            weight_bytes: 0,
+        }
+    }
+}
+
+/// Products of `x` with weights.
+fn work(x: Tensor, weights: &[&Weight]) -> Done {
+    let mut done = Done::default();
+    for weight in weights {
         let elements = weight.inputs() as u64 * weight.outputs() as u64;
-        (2 * x.rows() as u64 * elements, weight.bytes() as u64)
-    };
-    let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
-    weights.iter().map(each).fold((0, 0), sum)
+        done.operations += 2 * x.rows() as u64 * elements;
+        done.weight_bytes += weight.bytes() as u64;
+    }
+    done
 }
 
 impl Backend for Timed {
@@ -282,16 +300,16 @@ impl Backend for Timed {
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
-        keys_values: (Tensor, Tensor),
-        segments: &[Range<usize>],
+        within: Within<'_>,
         part: &AttentionPart,
     ) {
-        let pairs = pairs_within(segments, part);
-        let operations = attention_operations(attend.heads, part.heads.len(), pairs);
-        let longest = segments.iter().map(ExactSizeIterator::len).max();
+        let pairs = pairs_within(within.segments, part);
+        let done =
+            Done::without_weights(attention_operations(attend.heads, part.heads.len(), pairs));
+        let longest = within.segments.iter().map(ExactSizeIterator::len).max();
         let operation = Operation::AttentionWithin(longest.unwrap_or(0));
-        self.time_work(operation, (operations, 0), |inner| {
-            inner.attend_part_within(storage, attend, keys_values, segments, part);
+        self.time_work(operation, done, |inner| {
+            inner.attend_part_within(storage, attend, within, part);
         });
     }
     fn attend_paged(
@@ -306,9 +324,13 @@ impl Backend for Timed {
             AttentionPlan::Within { .. } => 0,
         };
         let operations = attention_operations(attend.heads, attend.heads.key_value, pairs);
-        self.time_work(Operation::AttentionPaged, (operations, 0), |inner| {
-            inner.attend_paged(storage, kv, attend, plan);
-        });
+        self.time_work(
+            Operation::AttentionPaged,
+            Done::without_weights(operations),
+            |inner| {
+                inner.attend_paged(storage, kv, attend, plan);
+            },
+        );
     }
 
     fn upload(&self, storage: &mut dyn Storage, values: &[f32], out: Tensor) {

@@ -29,6 +29,15 @@ pub enum Use {
     Both,
 }
 
+/// A weight and its bias, if it has one: `x W^T + b`.
+#[derive(Clone, Copy, Debug)]
+pub struct Affine<'a> {
+    /// `[outputs, inputs]`.
+    pub weight: &'a Weight,
+    /// `[outputs]`.
+    pub bias: Option<&'a Vector>,
+}
+
 /// Why a backend could not take a weight.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {

@@ -164,7 +164,7 @@ fn read_part(part: &Value, place: &str, base: &Path) -> Result<Part, Error> {
             };
             let given = part.get(key).unwrap_or(&Value::Null);
             let given = given.get("url").unwrap_or(given);
-            Ok(Part::Video(read_video(part, (given, key), place, base)?))
+            Ok(Part::Video(read_video(part, given, key, place, base)?))
         }
         Some(other) => {
             let other: String = other.chars().take(64).collect();
@@ -180,7 +180,8 @@ fn read_part(part: &Value, place: &str, base: &Path) -> Result<Part, Error> {
 /// A video, its rate and its most frames.
 fn read_video(
     part: &Value,
-    (given, key): (&Value, &str),
+    given: &Value,
+    key: &str,
     place: &str,
     base: &Path,
 ) -> Result<Video, Error> {

@@ -147,7 +147,7 @@ impl Model {
         let observe = &mut |event: Event<'_>| {
             observe(match event {
                 Event::Encoding { image, done, total } => {
-                    let (image, done, total) = by_medium(&owners, (image, done, total));
+                    let (image, done, total) = by_medium(&owners, image, done, total);
                     Event::Encoding { image, done, total }
                 }
                 other => other,
@@ -256,7 +256,9 @@ pub(crate) fn view(images: &[ImageRecord], videos: &[VideoRecord]) -> Option<Vie
 /// one count.
 pub(crate) fn by_medium(
     owners: &[Owner],
-    (image, done, total): (usize, usize, usize),
+    image: usize,
+    done: usize,
+    total: usize,
 ) -> (usize, usize, usize) {
     let Some(owner) = owners.get(image) else {
         return (image, done, total);
@@ -277,7 +279,7 @@ mod tests {
     fn layers_of_all_temporal_patches_of_a_video_are_one_count() {
         let (image, video) = (Owner::Image(0), Owner::Video(0));
         let owners = [image, video, video, video, Owner::Image(1)];
-        let told: Vec<_> = (0..5).map(|at| by_medium(&owners, (at, 2, 10))).collect();
+        let told: Vec<_> = (0..5).map(|at| by_medium(&owners, at, 2, 10)).collect();
         let expected = [(0, 2, 10), (1, 2, 30), (1, 12, 30), (1, 22, 30), (2, 2, 10)];
         assert_eq!(told, expected);
     }

@@ -117,7 +117,7 @@ impl Preparer {
         let is_long = prompt.tokens.len() > most && videos.is_empty();
         if seeing.policy == ContextPolicy::DropOldest && is_long {
             let excess = prompt.tokens.len() - most;
-            if let Some(shorter) = self.shorten(messages, options, &prepared, (most, excess))? {
+            if let Some(shorter) = self.shorten(messages, options, &prepared, most, excess)? {
                 return Ok(shorter);
             }
         }
@@ -157,7 +157,8 @@ impl Preparer {
         messages: &[Message],
         options: &RenderOptions,
         prepared: &Prepared,
-        (most, mut excess): (usize, usize),
+        most: usize,
+        mut excess: usize,
     ) -> Result<Option<Asked>, Error> {
         let turns = shorten::turns(&self.model.tokenizer, messages, &prepared.records);
         // What the template writes around a message is not known: what is still too much is asked for again.

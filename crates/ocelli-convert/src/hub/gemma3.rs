@@ -98,7 +98,7 @@ pub(super) fn read_text(root: Settings<'_>, family: Family) -> Result<TextConfig
             window: with.count("sliding_window", 4096)? as u32,
             rope_base: near_base,
             rows,
-            scale: scale(text, (layers, width / heads, head_dim))?,
+            scale: scale(text, layers, width / heads, head_dim)?,
             pattern: pattern(text, layers)?,
         }),
         window: None,
@@ -162,7 +162,9 @@ fn check_functions(text: Settings<'_>) -> Result<(), Error> {
 /// from the width.
 fn scale(
     text: Settings<'_>,
-    (layers, share, head_dim): (usize, usize, usize),
+    layers: usize,
+    share: usize,
+    head_dim: usize,
 ) -> Result<Option<f32>, Error> {
     let usual = if layers == 62 { share } else { head_dim };
     let found = Defaults(text).count("query_pre_attn_scalar", 256)?;

@@ -102,7 +102,7 @@ pub(crate) fn projector(file: &Gguf) -> Result<Part<'_>, Error> {
     let generation = Generation::of(file, &table)?;
     let mut tensors = Vec::new();
     for (name, tensor) in in_file_order(file, &table) {
-        vision_tensor(file, &table, generation, (name, tensor), &mut tensors)?;
+        vision_tensor(file, &table, generation, name, tensor, &mut tensors)?;
     }
     let metadata = projector_metadata(file, &table, generation, &tensors)?;
     let mut notes = table.notes().to_vec();
@@ -123,7 +123,8 @@ fn vision_tensor<'a>(
     file: &'a Gguf,
     table: &NameTable,
     generation: Generation,
-    (name, tensor): (String, &'a TensorInfo),
+    name: String,
+    tensor: &'a TensorInfo,
     out: &mut Vec<Output<'a>>,
 ) -> Result<(), Error> {
     let parts = name.rsplit_once('.').and_then(|(stem, end)| {

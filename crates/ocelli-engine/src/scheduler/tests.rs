@@ -208,10 +208,10 @@ fn a_block_larger_than_what_prompts_get_beside_others_still_comes_in_its_turn() 
 
 #[test]
 fn a_prompt_that_was_found_in_the_cache_up_to_inside_a_block_takes_the_rest_of_it() {
-    assert_eq!(whole_blocks(&[4..12, 12..16], 8, (2, 16)), 4);
-    assert_eq!(whole_blocks(&[4..12, 12..16], 8, (6, 16)), 4);
-    assert_eq!(whole_blocks(&[4..12, 12..16], 8, (2, 3)), 0);
-    assert_eq!(whole_blocks(&[4..12, 12..16], 0, (12, 12)), 12);
+    assert_eq!(whole_blocks(&[4..12, 12..16], 8, 2, 16), 4);
+    assert_eq!(whole_blocks(&[4..12, 12..16], 8, 6, 16), 4);
+    assert_eq!(whole_blocks(&[4..12, 12..16], 8, 2, 3), 0);
+    assert_eq!(whole_blocks(&[4..12, 12..16], 0, 12, 12), 12);
 }
 
 /// Random submissions, steps, endings: every step keeps within its limits, tokens of each prompt run

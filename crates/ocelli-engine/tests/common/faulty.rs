@@ -1,13 +1,12 @@
 //! The CPU backend with a fault: it panics, or computes what is not finite, for one token or picture.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use ocelli_cpu::{CpuBackend, CpuOptions, Precision};
 use ocelli_tensor::{
     Activation, Attend, AttentionPart, AttentionPlan, Backend, GatedMlp, KvLayout, KvStore,
     LayerNorm, Linear, PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight,
-    WeightSource, WriteKv,
+    WeightSource, Within, WriteKv,
 };
 
 /// What goes wrong.
@@ -98,18 +97,16 @@ impl Backend for Faulty {
         &self,
         storage: &mut dyn Storage,
         attend: Attend,
-        keys_values: (Tensor, Tensor),
-        segments: &[Range<usize>],
+        within: Within<'_>,
         part: &AttentionPart,
     ) {
-        self.cpu
-            .attend_part_within(storage, attend, keys_values, segments, part);
+        self.cpu.attend_part_within(storage, attend, within, part);
         match self.fault() {
-            Some(Fault::Patches(patches, harm)) if keys_values.0.rows() == patches => match harm {
+            Some(Fault::Patches(patches, harm)) if within.keys.rows() == patches => match harm {
                 Harm::Panic => panic!("injected: {patches} patches"),
                 Harm::NotFinite => self.spoil(storage, attend.out),
             },
-            Some(Fault::Rounding(patches)) if !self.is_exact && keys_values.0.rows() == patches => {
+            Some(Fault::Rounding(patches)) if !self.is_exact && within.keys.rows() == patches => {
                 self.spoil(storage, attend.out);
             }
             _ => {}

@@ -58,7 +58,7 @@ fn scores_are_those_of_the_twin() {
                     "{}, dim {dim}, {rows} rows, {panels} panels",
                     kernels.name()
                 );
-                assert_close(&name, &found, &wanted, (2e-6, (dim as f32).sqrt()));
+                assert_close(&name, &found, &wanted, 2e-6, (dim as f32).sqrt());
             }
         }
     }
@@ -97,11 +97,11 @@ fn softmax_steps_are_those_of_the_twin() {
                 scores.to_vec()
             });
             let name = format!("{}, step {step}", kernels.name());
-            assert_close(&name, &found, &wanted, (1e-6, 1e-3));
+            assert_close(&name, &found, &wanted, 1e-6, 1e-3);
             let [(_, (largest, total, sums)), (_, wanted)] = &states;
             assert_same(&name, largest, &wanted.0);
-            assert_close(&name, total, &wanted.1, (1e-6, 1e-3));
-            assert_close(&name, sums, &wanted.2, (1e-6, 1e-3));
+            assert_close(&name, total, &wanted.1, 1e-6, 1e-3);
+            assert_close(&name, sums, &wanted.2, 1e-6, 1e-3);
         }
     }
 }
@@ -143,7 +143,7 @@ fn weighted_sums_are_those_of_the_twin() {
                     "{}, width {width}, {rows} rows, {tokens} tokens",
                     kernels.name()
                 );
-                assert_close(&name, &found, &wanted, (3e-6, 3.0));
+                assert_close(&name, &found, &wanted, 3e-6, 3.0);
             }
         }
     }
@@ -159,7 +159,12 @@ fn attention_is_that_of_the_twin_reads_nothing_behind_its_rows_and_rows_stand_al
         (7, 5, 260),
     ] {
         let visible = |row: usize| 0..(row + 1).max(tokens / 2).min(tokens);
-        check_attention(Operands::Singles, (dim, rows, tokens), &visible, 3e-6);
+        check_attention(
+            Operands::Singles,
+            Sizes { dim, rows, tokens },
+            &visible,
+            3e-6,
+        );
     }
 }
 
@@ -175,7 +180,7 @@ fn attention_in_pairs_is_near_that_of_the_twin_and_rows_stand_alone() {
         (128, 17, 150),
     ] {
         let visible = |row: usize| row % 3 * tokens / 5..(row + 1).max(tokens / 2).min(tokens);
-        check_attention(Operands::Pairs, (dim, rows, tokens), &visible, 2e-2);
+        check_attention(Operands::Pairs, Sizes { dim, rows, tokens }, &visible, 2e-2);
     }
 }
 
@@ -191,15 +196,28 @@ fn attention_in_bytes_is_near_that_of_the_twin_and_rows_stand_alone() {
         (128, 17, 385),
         (264, 2, 300),
     ] {
-        check_attention(Operands::Bytes, (dim, rows, tokens), &|_| 0..tokens, 3e-2);
+        check_attention(
+            Operands::Bytes,
+            Sizes { dim, rows, tokens },
+            &|_| 0..tokens,
+            3e-2,
+        );
     }
+}
+
+/// Sizes of an attention: elements of a head, rows of queries, keys.
+#[derive(Clone, Copy)]
+struct Sizes {
+    dim: usize,
+    rows: usize,
+    tokens: usize,
 }
 
 /// Holds each set to the twin within `bound` (see `assert_close`), and some of its rows alone to
 /// the same among others.
 fn check_attention(
     operands: Operands,
-    (dim, rows, tokens): (usize, usize, usize),
+    Sizes { dim, rows, tokens }: Sizes,
     visible: &(dyn Fn(usize) -> Range<usize> + Sync),
     bound: f32,
 ) {
@@ -230,7 +248,7 @@ fn check_attention(
     for kernels in vector_sets() {
         let name = format!("{}, {operands:?}, dim {dim}", kernels.name());
         let found = run(&*kernels, 0..rows);
-        assert_close(&name, &found, &run(&Scalar, 0..rows), (bound, 1.0));
+        assert_close(&name, &found, &run(&Scalar, 0..rows), bound, 1.0);
         for which in [0..1, rows - 1..rows, rows / 3..rows / 3 + rows.div_ceil(2)] {
             let part = run(&*kernels, which.clone());
             let whole = &found[which.start * dim..which.end * dim];
@@ -305,7 +323,7 @@ fn rounded_attention_follows_scores_that_grow_and_fall() {
                 let wanted = attend_to_scores(&Scalar, operands, scores, &values);
                 let set = kernels.name();
                 let name = format!("{set}, {operands:?}, steps of {step} after {run}");
-                assert_close(&name, &found, &wanted, (2e-2, 1.0));
+                assert_close(&name, &found, &wanted, 2e-2, 1.0);
             }
         }
     }

@@ -10,12 +10,11 @@ use ocelli_kernels::{
 
 const DIMS: [usize; 9] = [1, 7, 12, 18, 64, 72, 80, 128, 300];
 
-/// Puts a code and a scale in their places of 16 tokens' keys or values that are `dim` wide.
-fn put(words: &mut [u16], dim: usize, (at, code): (usize, i8), (scale_at, scale): (usize, u16)) {
+/// Puts a code in its place of 16 tokens' keys or values.
+fn put_code(words: &mut [u16], at: usize, code: i8) {
     let mut bytes = words[at / 2].to_ne_bytes();
     bytes[at % 2] = code as u8;
     words[at / 2] = u16::from_ne_bytes(bytes);
-    words[dim * LANES / 2 + scale_at] = scale;
 }
 
 /// Rounds `[tokens, dim]` to panels of keys, or to runs of values.
@@ -40,7 +39,8 @@ fn kept(x: &[f32], dim: usize, is_keys: bool) -> Vec<u16> {
                 } else {
                     t * width + d
                 };
-                put(words, width, (at, code), (group * LANES + t, scale));
+                put_code(words, at, code);
+                words[width * LANES / 2 + group * LANES + t] = scale;
             }
         }
     }
@@ -117,7 +117,7 @@ fn scores_of_codes_are_those_of_the_twin_and_near_those_of_the_keys() {
                 "{}, dim {dim}, {rows} rows, {panels} panels",
                 kernels.name()
             );
-            assert_close(&name, &found, &wanted, (2e-6, (dim as f32).sqrt()));
+            assert_close(&name, &found, &wanted, 2e-6, (dim as f32).sqrt());
             for (row, query) in queries.chunks(dim).enumerate() {
                 let scores = &wanted[row * score_stride(panels)..][..panels * LANES];
                 for (score, key) in scores.iter().zip(exact.chunks(dim)) {
@@ -165,7 +165,7 @@ fn weighted_sums_of_codes_are_those_of_the_twin_wherever_they_start() {
                     "{}, width {width}, {rows} rows, {tokens} tokens behind {before}",
                     kernels.name()
                 );
-                assert_close(&name, &found, &wanted, (3e-6, 3.0));
+                assert_close(&name, &found, &wanted, 3e-6, 3.0);
             }
         }
     }
@@ -247,7 +247,7 @@ fn a_cache_is_attended_to_with_the_same_bits_beside_other_rows_and_decoded_befor
         };
         let name = format!("{}, {cache}", kernels.name());
         let [read, before] = [Decode::Reading, Decode::Before].map(|decode| run(20, decode));
-        assert_close(&name, &read, &before, (2e-6, 1.0));
+        assert_close(&name, &read, &before, 2e-6, 1.0);
         for rows in [1, 2, 7] {
             let name = format!("{name}, {rows} rows");
             assert_same(&name, &run(rows, Decode::Reading), &read[..rows * dim]);

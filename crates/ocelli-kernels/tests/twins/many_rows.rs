@@ -22,8 +22,10 @@ const FINISHES: [Finish; 4] = [
 fn run(
     kernels: &dyn Kernels,
     weight: &Weight,
-    (x, start): (&[f32], &[f32]),
-    (operand, finish): (Operand, Finish),
+    operand: Operand,
+    finish: Finish,
+    x: &[f32],
+    start: &[f32],
 ) -> Guarded<f32> {
     let words = operand.row_words(INPUTS);
     let rows = x.len() / INPUTS;
@@ -70,17 +72,17 @@ fn rows_of_whole_tiles_and_those_behind_them_have_the_bits_of_rows_alone_whateve
                 "{}, {kind:?}, {operand:?}, {finish:?}, {rows} rows",
                 kernels.name()
             );
-            let found = run(&**kernels, &weight, (&x, &start), (operand, finish));
+            let found = run(&**kernels, &weight, operand, finish, &x, &start);
             for row in [0, 15, 16, 31, 32, 63, 64, 76] {
                 let Some(x) = x.chunks_exact(INPUTS).nth(row) else {
                     break;
                 };
                 let of_row = row * OUTPUTS..(row + 1) * OUTPUTS;
                 let start = &start[of_row.clone()];
-                let alone = run(&**kernels, &weight, (x, start), (operand, finish));
+                let alone = run(&**kernels, &weight, operand, finish, x, start);
                 assert_same(&format!("{name}, row {row}"), &found[of_row], &alone);
-                let twin = run(&Scalar, &weight, (x, start), (operand, finish));
-                assert_close(&name, &alone, &twin, (1e-5, terms));
+                let twin = run(&Scalar, &weight, operand, finish, x, start);
+                assert_close(&name, &alone, &twin, 1e-5, terms);
             }
         }
     }

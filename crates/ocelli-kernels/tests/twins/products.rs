@@ -234,7 +234,7 @@ fn products_are_those_of_the_twin_and_rows_stand_alone() {
                     kernels.name()
                 );
                 let found = run(&**kernels, &weight, &x, few);
-                assert_close(&name, &found, &wanted, (1e-5, terms));
+                assert_close(&name, &found, &wanted, 1e-5, terms);
                 for rows in [0, 1, 2, 3, 5, 6, 7, 12] {
                     let part = guarded(&x[inputs..(1 + rows) * inputs]);
                     let part = run(&**kernels, &weight, &part, few);
@@ -295,7 +295,8 @@ fn every_finish_is_that_of_the_twin() {
             &format!("{}, {finish:?}", kernels.name()),
             &found,
             &wanted,
-            (1e-6, 1.0),
+            1e-6,
+            1.0,
         );
     }
 }

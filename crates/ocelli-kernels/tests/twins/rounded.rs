@@ -38,19 +38,29 @@ fn round(
 
 /// Rows of prompts, or generated ones where those are rounded so.
 pub(crate) fn run(kernels: &dyn Kernels, weight: &Weight, x: &[f32], operand: Operand) -> Vec<f32> {
-    run_as(
-        kernels,
-        weight,
-        x,
-        (operand, operand == Operand::Int8Groups),
-    )
+    let entry = if operand == Operand::Int8Groups {
+        Entry::Few
+    } else {
+        Entry::Many
+    };
+    run_as(kernels, weight, x, operand, entry)
+}
+
+/// Which kernel multiplies.
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    /// That for rows of prompts.
+    Many,
+    /// That for generated rows.
+    Few,
 }
 
 fn run_as(
     kernels: &dyn Kernels,
     weight: &Weight,
     x: &[f32],
-    (operand, few): (Operand, bool),
+    operand: Operand,
+    entry: Entry,
 ) -> Vec<f32> {
     let rows = x.len() / weight.inputs;
     let rounded = round(kernels, operand, x, weight.inputs);
@@ -64,10 +74,9 @@ fn run_as(
         out: MatrixMut::new(&mut out, rows, weight.outputs),
     };
     let mut workspace = Workspace::new();
-    if few {
-        kernels.product_few(product, &mut workspace);
-    } else {
-        kernels.product(product, &mut workspace);
+    match entry {
+        Entry::Few => kernels.product_few(product, &mut workspace),
+        Entry::Many => kernels.product(product, &mut workspace),
     }
     out.to_vec()
 }
@@ -143,7 +152,7 @@ fn products_of_rounded_rows_are_those_of_the_twin_and_rows_stand_alone() {
                 );
                 let wanted = run(&Scalar, &weight, &x, operand);
                 let found = run(&**kernels, &weight, &x, operand);
-                assert_close(&name, &found, &wanted, (1e-5, terms));
+                assert_close(&name, &found, &wanted, 1e-5, terms);
                 for rows in [0, 1, 2, 3, 5, 6, 7, 12] {
                     let part = guarded(&x[inputs..(1 + rows) * inputs]);
                     let part = run(&**kernels, &weight, &part, operand);
@@ -161,7 +170,7 @@ fn products_of_rounded_rows_are_those_of_the_twin_and_rows_stand_alone() {
 /// So that prompts and generated tokens round alike, and tiles of all sizes hold to one order.
 #[test]
 fn a_prompts_product_in_groups_has_the_bits_of_generated_rows() {
-    let groups = |few| (Operand::Int8Groups, few);
+    let groups = Operand::Int8Groups;
     for (kernels, kind) in vector_sets()
         .iter()
         .flat_map(|k| kinds().map(move |kind| (k, kind)))
@@ -175,16 +184,16 @@ fn a_prompts_product_in_groups_has_the_bits_of_generated_rows() {
             let name = format!("{}, {kind:?} [{outputs}, {inputs}]", kernels.name());
             let wanted: Vec<f32> = x
                 .chunks_exact(inputs)
-                .flat_map(|x| run_as(&**kernels, &weight, x, groups(true)))
+                .flat_map(|x| run_as(&**kernels, &weight, x, groups, Entry::Few))
                 .collect();
-            for (rows, few) in [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 35]
+            for (rows, entry) in [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 35]
                 .into_iter()
-                .flat_map(|rows| [(rows, false), (rows, true)])
+                .flat_map(|rows| [(rows, Entry::Many), (rows, Entry::Few)])
             {
                 let part = guarded(&x[..rows * inputs]);
-                let found = run_as(&**kernels, &weight, &part, groups(few));
+                let found = run_as(&**kernels, &weight, &part, groups, entry);
                 assert_same(
-                    &format!("{name}, {rows} rows, few: {few}"),
+                    &format!("{name}, {rows} rows, {entry:?}"),
                     &found,
                     &wanted[..rows * outputs],
                 );
@@ -216,7 +225,7 @@ fn products_of_rounded_rows_are_near_those_of_singles() {
         for operand in operands(weight.format).iter().copied() {
             let found = run(&**kernels, &weight, &x, operand);
             let name = format!("{}, {kind:?}, {operand:?}", kernels.name());
-            assert_close(&name, &found, &wanted, (5e-3, terms));
+            assert_close(&name, &found, &wanted, 5e-3, terms);
         }
     }
 }

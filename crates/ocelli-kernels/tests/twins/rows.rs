@@ -59,7 +59,8 @@ fn activations_are_within_a_millionth_of_the_twin() {
                 &format!("{function:?} of {len}"),
                 &found,
                 &wanted,
-                (1e-6, 1e-3),
+                1e-6,
+                1e-3,
             );
         }
         let mut special = [f32::NAN, f32::INFINITY, 0.0, -0.0, 1e38];
@@ -89,11 +90,11 @@ fn norms_are_those_of_the_twin() {
             let (mut found, mut wanted) = (guarded(&x), x.clone());
             kernels.rms_norm(&mut found, &weight, 1e-6);
             Scalar.rms_norm(&mut wanted, &weight, 1e-6);
-            assert_close(&name, &found, &wanted, (2e-6, 1e-3));
+            assert_close(&name, &found, &wanted, 2e-6, 1e-3);
             let (mut found, mut wanted) = (guarded(&x), x.clone());
             kernels.layer_norm(&mut found, &weight, Some(&bias), 1e-5);
             Scalar.layer_norm(&mut wanted, &weight, Some(&bias), 1e-5);
-            assert_close(&name, &found, &wanted, (2e-6, 1.0));
+            assert_close(&name, &found, &wanted, 2e-6, 1.0);
         }
     }
 }
@@ -113,12 +114,7 @@ fn rotary_positions_leave_the_rest_of_a_head_alone() {
                 };
                 let (cos, sin) = (angles[0], angles[turned / 2]);
                 let wanted = [head[a] * cos - head[b] * sin, head[b] * cos + head[a] * sin];
-                assert_close(
-                    "the first pair",
-                    &[found[a], found[b]],
-                    &wanted,
-                    (1e-6, 1.0),
-                );
+                assert_close("the first pair", &[found[a], found[b]], &wanted, 1e-6, 1.0);
                 assert_same("what is not turned", &found[turned..], &head[turned..]);
             }
         }

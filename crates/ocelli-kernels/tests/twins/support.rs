@@ -226,12 +226,7 @@ pub(crate) fn extremes(count: usize) -> Vec<f32> {
 
 /// Errors at most `tolerance` of the largest element wanted, or of `terms`.
 #[track_caller]
-pub(crate) fn assert_close(
-    name: &str,
-    found: &[f32],
-    wanted: &[f32],
-    (tolerance, terms): (f32, f32),
-) {
+pub(crate) fn assert_close(name: &str, found: &[f32], wanted: &[f32], tolerance: f32, terms: f32) {
     assert_eq!(found.len(), wanted.len(), "{name}");
     let largest = wanted.iter().fold(terms, |m, w| m.max(w.abs()));
     for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {

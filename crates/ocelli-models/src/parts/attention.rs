@@ -1,6 +1,6 @@
 //! Self-attention with grouped heads, optional biases and optional norms on queries and keys.
 
-use ocelli_tensor::{AttentionPlan, Heads, Pass, RopeStyle, Tensor};
+use ocelli_tensor::{AttentionPlan, Heads, Pass, QueryKeyValue, RopeStyle, Tensor};
 
 use super::{Linear, RmsNorm};
 use crate::{Error, Scope};
@@ -119,11 +119,12 @@ impl SelfAttention {
         self
     }
 
-    /// `x += attention(h)`; `angles` turn queries and keys.
+    /// `x += attention(h)`, both `[rows, hidden]`; `angles` turn queries and keys.
     pub fn add_to(
         &self,
         pass: &mut Pass<'_>,
-        (x, h): (&Tensor, &Tensor),
+        x: &Tensor,
+        h: &Tensor,
         angles: impl Into<Angles>,
         plan: AttentionPlan<'_>,
     ) {
@@ -168,6 +169,11 @@ impl SelfAttention {
             pass.rope(&queries, &of_queries, self.heads.dim, self.style);
             pass.rope(&keys, &of_keys, self.heads.dim, self.style);
         }
-        pass.attend((&queries, &keys, &values), self.heads, self.scale, plan)
+        let rows = QueryKeyValue {
+            queries,
+            keys,
+            values,
+        };
+        pass.attend(rows, self.heads, self.scale, plan)
     }
 }

@@ -52,7 +52,7 @@ impl DecoderLayer {
     ) {
         let mark = pass.mark();
         let h = self.attention_norm.forward(pass, x);
-        self.attention.add_to(pass, (x, &h), angles, plan);
+        self.attention.add_to(pass, x, &h, angles, plan);
         pass.release(mark);
         let h = self.mlp_norm.forward(pass, x);
         match &self.mlp {

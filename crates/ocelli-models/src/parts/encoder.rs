@@ -61,7 +61,7 @@ impl EncoderLayer {
     ) {
         let mark = pass.mark();
         let h = self.attention_norm.forward(pass, x);
-        self.attention.add_to(pass, (x, &h), angles, plan);
+        self.attention.add_to(pass, x, &h, angles, plan);
         pass.release(mark);
         let h = self.mlp_norm.forward(pass, x);
         self.mlp.add_to(pass, &h, x);
@@ -112,7 +112,7 @@ impl GatedEncoderLayer {
     ) {
         let mark = pass.mark();
         let h = self.attention_norm.forward(pass, x);
-        self.attention.add_to(pass, (x, &h), angles, plan);
+        self.attention.add_to(pass, x, &h, angles, plan);
         pass.release(mark);
         let h = self.mlp_norm.forward(pass, x);
         self.mlp.add_to(pass, &h, x);

@@ -1,6 +1,6 @@
 //! A mixture of gated MLPs: a router picks a few experts for each token, and only those are computed.
 
-use ocelli_tensor::{Activation, Pass, Tensor, Use, Weight};
+use ocelli_tensor::{Activation, Affine, Pass, Tensor, Use, Weight};
 
 use crate::{Error, Scope};
 
@@ -87,7 +87,7 @@ impl Experts {
             let mark = pass.mark();
             let rows: Vec<usize> = visits.iter().map(|(row, _)| *row).collect();
             let h = pass.gather(x, &rows);
-            let (gate, up) = ((&expert.gate, None), (&expert.up, None));
+            let [gate, up] = [&expert.gate, &expert.up].map(|weight| Affine { weight, bias: None });
             let middle = pass.gated_mlp(&h, gate, up, self.activation);
             let mixed = pass.linear(&middle, &expert.down, None, None);
             let weights: Vec<f32> = visits

@@ -1,6 +1,6 @@
 //! A product with an optional bias.
 
-use ocelli_tensor::{Activation, Pass, Tensor, Use, Vector, Weight};
+use ocelli_tensor::{Activation, Affine, Pass, Tensor, Use, Vector, Weight};
 
 use crate::{Error, Scope};
 
@@ -33,7 +33,7 @@ impl Linear {
         outputs: usize,
         inputs: usize,
     ) -> Result<Self, Error> {
-        let weight = scope.matrix_rows("weight", rows.clone(), (outputs, inputs), Use::Product)?;
+        let weight = scope.matrix_rows("weight", rows.clone(), outputs, inputs, Use::Product)?;
         let bias = scope
             .has("bias")
             .then(|| scope.values("bias", &[outputs]))
@@ -74,7 +74,10 @@ impl Linear {
     }
 
     /// Weight and bias, for fused operations.
-    pub fn parts(&self) -> (&Weight, Option<&Vector>) {
-        (&self.weight, self.bias.as_ref())
+    pub fn parts(&self) -> Affine<'_> {
+        Affine {
+            weight: &self.weight,
+            bias: self.bias.as_ref(),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The two kinds of MLP, each with its residual connection.
 
-use ocelli_tensor::{Activation, Pass, Tensor};
+use ocelli_tensor::{Activation, Affine, Pass, Tensor};
 
 use super::Linear;
 use crate::{Error, Scope};
@@ -51,7 +51,7 @@ impl Mlp {
         let out = pass.take_like(x, self.down.outputs());
         let mark = pass.mark();
         let middle = self.up.activated(pass, x, self.activation);
-        let (weight, bias) = self.down.parts();
+        let Affine { weight, bias } = self.down.parts();
         pass.linear_into(&middle, weight, bias, &out);
         pass.release(mark);
         out
@@ -106,7 +106,7 @@ impl GatedMlp {
                 self.up.parts(),
                 self.activation,
             );
-            let (weight, bias) = self.down.parts();
+            let Affine { weight, bias } = self.down.parts();
             pass.linear_into(&middle, weight, bias, &out.slice_rows(rows));
         });
         out

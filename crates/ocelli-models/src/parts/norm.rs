@@ -62,6 +62,6 @@ impl LayerNorm {
 
     /// Normalises `x` in place.
     pub fn in_place(&self, pass: &mut Pass<'_>, x: &Tensor) {
-        pass.layer_norm_into(x, (&self.weight, self.bias.as_ref()), self.eps, x);
+        pass.layer_norm_into(x, &self.weight, self.bias.as_ref(), self.eps, x);
     }
 }

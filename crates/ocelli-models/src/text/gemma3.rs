@@ -94,7 +94,7 @@ impl Gemma3Text {
     pub fn load(loader: Loader<'_>) -> Result<Self, Error> {
         let keys = Keys::new(loader.gguf(), loader.names().prefix());
         let layers = keys.count("block_count", 1024)?;
-        let config = TextConfig::read_or(&keys, (usual_heads(layers), Some(USUAL_EPS)))?;
+        let config = TextConfig::read_or(&keys, usual_heads(layers), Some(USUAL_EPS))?;
         let cap = keys.metadata().f32(&keys.key("attn_logit_softcapping"))?;
         if cap.is_some_and(|cap| cap != 0.0) {
             return Err(keys.invalid("attn_logit_softcapping is set, which Gemma 3 does not have"));

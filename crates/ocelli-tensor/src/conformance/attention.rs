@@ -6,7 +6,7 @@ use super::sequence::Sequence;
 use super::{Kind, Lab, assert_close, assert_same};
 use crate::{
     Attend, AttentionPart, AttentionPlan, Backend, Heads, KvElement, KvLayer, KvLayout, LayerCache,
-    Mask, PageId, Span, WriteKv,
+    Mask, PageId, Span, Within, WriteKv,
 };
 
 /// Query heads, key/value heads, size.
@@ -49,7 +49,8 @@ pub fn check_segment_attention(backend: &dyn Backend, tolerance: f64) {
                 &format!("segments, {heads:?}, row {row}"),
                 found,
                 &wanted,
-                (tolerance, 1.0),
+                tolerance,
+                1.0,
             );
         }
         for segment in segments {
@@ -83,7 +84,12 @@ fn run_segments(
         scale: s.scale(),
         out,
     };
-    backend.attend_within(lab.memory.storage(), attend, (keys, values), segments);
+    let within = Within {
+        keys,
+        values,
+        segments,
+    };
+    backend.attend_within(lab.memory.storage(), attend, within);
     let whole = lab.get(out);
     // Parts give what the whole gives, wherever they are cut.
     let out = lab.junk(count, wide, count);
@@ -97,7 +103,7 @@ fn run_segments(
             let rows = run.clone();
             let part = AttentionPart { rows, heads };
             let storage = lab.memory.storage();
-            backend.attend_part_within(storage, attend, (keys, values), segments, &part);
+            backend.attend_part_within(storage, attend, within, &part);
         }
     }
     let name = format!("within {segments:?}, in parts");
@@ -167,13 +173,14 @@ pub fn check_paged_attention(backend: &dyn Backend, tolerance: f64) {
                     key_value,
                     dim,
                 },
-                (case, tolerance),
+                case,
+                tolerance,
             );
         }
     }
 }
 
-fn check_paged_case(backend: &dyn Backend, heads: Heads, (case, tolerance): (&Case, f64)) {
+fn check_paged_case(backend: &dyn Backend, heads: Heads, case: &Case, tolerance: f64) {
     let tokens = 170;
     let name = format!("paged, {heads:?}, {case:?}");
     let sequence = Sequence::new(heads, tokens, 7);
@@ -192,7 +199,8 @@ fn check_paged_case(backend: &dyn Backend, heads: Heads, (case, tolerance): (&Ca
             &format!("{name}, row {row}"),
             found,
             &wanted,
-            (tolerance, 1.0),
+            tolerance,
+            1.0,
         );
     }
     let cuts: [&[usize]; 3] = [&[1, 2, 42, 115, 10], &[47, 103, 20], &[45, 115, 9, 1]];
@@ -264,7 +272,7 @@ fn run_steps(
     let [own, other] = woven_pages(pages, extra);
     let junk = PageId((pages + extra) as u32);
     if let Mask::Window(_) = case.mask {
-        fill_with_nan(backend, &mut *kv, heads, (junk, case.page_tokens));
+        fill_with_nan(backend, &mut *kv, heads, junk, case.page_tokens);
     }
     let mut out = Vec::new();
     let (mut cached, mut other_cached) = (0, 0);
@@ -291,12 +299,15 @@ fn run_steps(
                 both_ways: &case.both_ways,
             },
         ];
-        let found = run_step(
-            backend,
-            &mut *kv,
-            (&neighbour, sequence, cached, *rows),
-            (&spans, case.mask, kind),
-        );
+        let step = Step {
+            neighbour: &neighbour,
+            sequence,
+            tokens: cached..cached + rows,
+            spans: &spans,
+            mask: case.mask,
+            kind,
+        };
+        let found = run_step(backend, &mut *kv, &step);
         out.extend_from_slice(&found[(rows + 1) * heads.query_columns()..]);
         cached += rows;
         other_cached += rows + 1;
@@ -318,7 +329,8 @@ fn fill_with_nan(
     backend: &dyn Backend,
     kv: &mut dyn crate::KvStore,
     heads: Heads,
-    (page, tokens): (PageId, usize),
+    page: PageId,
+    tokens: usize,
 ) {
     let columns = heads.key_value_columns();
     let mut lab = Lab::with_room(backend, tokens * columns + 64);
@@ -340,19 +352,32 @@ fn fill_with_nan(
     backend.write_kv(lab.memory.storage(), kv, write);
 }
 
-fn run_step(
-    backend: &dyn Backend,
-    kv: &mut dyn crate::KvStore,
-    (neighbour, sequence, cached, rows): (&Sequence, &Sequence, usize, usize),
-    (spans, mask, kind): (&[Span<'_>], Mask, Kind),
-) -> Vec<f32> {
+/// Tokens of a sequence that are computed together, behind the first of a neighbour: one more.
+struct Step<'a> {
+    neighbour: &'a Sequence,
+    sequence: &'a Sequence,
+    tokens: Range<usize>,
+    spans: &'a [Span<'a>],
+    mask: Mask,
+    kind: Kind,
+}
+
+fn run_step(backend: &dyn Backend, kv: &mut dyn crate::KvStore, step: &Step<'_>) -> Vec<f32> {
+    let Step {
+        neighbour,
+        sequence,
+        spans,
+        mask,
+        kind,
+        ..
+    } = *step;
+    let rows = step.tokens.len();
     let heads = sequence.heads;
     let (wide, narrow) = (heads.query_columns(), heads.key_value_columns());
     let mut lab = Lab::with_room(backend, (2 * rows + 1) * 2 * (wide + narrow) + 64);
-    let own = cached..cached + rows;
     let prompt_rows = kind.prompt_rows(2 * rows + 1);
     let mut put = |first: &[f32], second: &[f32], columns: usize| {
-        let values = [first, Sequence::rows(second, columns, own.clone())].concat();
+        let values = [first, Sequence::rows(second, columns, step.tokens.clone())].concat();
         lab.put(&values, columns, prompt_rows)
     };
     let queries = put(&neighbour.queries, &sequence.queries, wide);

@@ -173,7 +173,8 @@ pub(crate) fn check_rows(backend: &dyn Backend, operation: &RowOperation<'_>) {
                 &name,
                 &whole[row * outputs..][..outputs],
                 &wanted,
-                (operation.tolerance, operation.terms),
+                operation.tolerance,
+                operation.terms,
             );
         }
         for (count, first) in COUNTS
@@ -224,12 +225,7 @@ fn run_rows(
 }
 
 /// Errors at most `tolerance` of the largest element wanted, or of `terms` if that is larger.
-pub(crate) fn assert_close(
-    name: &str,
-    found: &[f32],
-    wanted: &[f64],
-    (tolerance, terms): (f64, f64),
-) {
+pub(crate) fn assert_close(name: &str, found: &[f32], wanted: &[f64], tolerance: f64, terms: f64) {
     assert_eq!(found.len(), wanted.len(), "{name}");
     let largest = wanted.iter().fold(terms, |m, w| m.max(w.abs()));
     for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {

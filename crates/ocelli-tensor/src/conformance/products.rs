@@ -3,7 +3,7 @@
 use ocelli_quant::{TensorType, dequantize, is_quantizable, quantize};
 
 use super::{COUNTS, Kind, Lab, ROWS, Random, RowOperation, assert_close, assert_same, check_rows};
-use crate::{Activation, After, Backend, GatedMlp, Linear, Tensor, Use, Weight, WeightSource};
+use crate::{Activation, After, Backend, GatedMlp, Linear, Use, Weight, WeightSource};
 
 /// A weight in a file's form, with the values that it stands for.
 #[derive(Clone)]
@@ -120,9 +120,15 @@ pub fn check_products(backend: &dyn Backend, tolerance: f64) {
             let purpose = [Use::Product, Use::Both][index % 2];
             let weight = pack(backend, &[&source], purpose);
             let name = format!("product with {ty} [{rows}, {columns}] for {purpose:?}");
-            check_product(backend, (&name, source.terms(), tolerance), &weight, &|x| {
-                source.product(x)
-            });
+            let reference = |x: &[f32]| source.product(x);
+            check_product(
+                backend,
+                &name,
+                &weight,
+                source.terms(),
+                tolerance,
+                &reference,
+            );
         }
     }
     let parts =
@@ -130,16 +136,20 @@ pub fn check_products(backend: &dyn Backend, tolerance: f64) {
     let weight = pack(backend, &[&parts[0], &parts[1], &parts[2]], Use::Product);
     check_product(
         backend,
-        ("product with a stack", parts[0].terms(), tolerance),
+        "product with a stack",
         &weight,
+        parts[0].terms(),
+        tolerance,
         &|x| parts.iter().flat_map(|part| part.product(x)).collect(),
     );
 }
 
 fn check_product(
     backend: &dyn Backend,
-    (name, terms, tolerance): (&str, f64, f64),
+    name: &str,
     weight: &Weight,
+    terms: f64,
+    tolerance: f64,
     reference: &dyn Fn(&[f32]) -> Vec<f64>,
 ) {
     check_rows(
@@ -328,7 +338,16 @@ impl Fused {
                 run: &|lab, x, _| {
                     let out = lab.junk(x.rows(), OUTPUTS, x.prompt_rows());
                     let scratch = lab.junk(x.rows(), OUTPUTS, x.prompt_rows());
-                    gated(lab, (x, out, scratch), &gate, &up, &bias);
+                    let op = GatedMlp {
+                        x,
+                        gate: &gate,
+                        gate_bias: Some(&bias),
+                        up: &up,
+                        up_bias: None,
+                        activation: Activation::Silu,
+                        out,
+                    };
+                    lab.backend.gated_mlp(lab.memory.storage(), op, scratch);
                     out
                 },
                 reference: &|_, x| {
@@ -342,26 +361,6 @@ impl Fused {
             },
         );
     }
-}
-
-fn gated(
-    lab: &mut Lab<'_>,
-    (x, out, scratch): (Tensor, Tensor, Tensor),
-    gate: &Weight,
-    up: &Weight,
-    bias: &crate::Vector,
-) {
-    let activation = Activation::Silu;
-    let op = GatedMlp {
-        x,
-        gate,
-        gate_bias: Some(bias),
-        up,
-        up_bias: None,
-        activation,
-        out,
-    };
-    lab.backend.gated_mlp(lab.memory.storage(), op, scratch);
 }
 
 fn silu(x: f64) -> f64 {
@@ -388,12 +387,7 @@ pub(super) fn same_bits(one: &dyn Backend, other: &dyn Backend, tolerance: f64) 
             let (one, other) = (run(one), run(other));
             assert_same(&format!("{ty}, {kind:?}, {rows} rows"), &one, &other);
             let wanted: Vec<f64> = values.chunks(512).flat_map(|x| source.product(x)).collect();
-            assert_close(
-                "the same product",
-                &one,
-                &wanted,
-                (tolerance, source.terms()),
-            );
+            assert_close("the same product", &one, &wanted, tolerance, source.terms());
         }
     }
 }

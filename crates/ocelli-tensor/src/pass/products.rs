@@ -1,6 +1,6 @@
 //! Products with weights: all that a pass computes with matrices.
 
-use crate::{Activation, After, GatedMlp, Linear, Pass, Tensor, Vector, Weight};
+use crate::{Activation, Affine, After, GatedMlp, Linear, Pass, Tensor, Vector, Weight};
 
 impl Pass<'_> {
     /// `x W^T + b`, stored or activated, in a new tensor.
@@ -52,8 +52,8 @@ impl Pass<'_> {
     }
 
     /// `x W^T + b` of three weights, such as those of queries, keys and values, in new tensors.
-    pub fn linears(&mut self, x: &Tensor, weights: [(&Weight, Option<&Vector>); 3]) -> [Tensor; 3] {
-        let ops = weights.map(|(weight, bias)| Linear {
+    pub fn linears(&mut self, x: &Tensor, weights: [Affine<'_>; 3]) -> [Tensor; 3] {
+        let ops = weights.map(|Affine { weight, bias }| Linear {
             x: *x,
             weight,
             bias,
@@ -76,24 +76,25 @@ impl Pass<'_> {
         self.release(mark);
     }
 
-    /// `f(x Wg^T + bg) * (x Wu^T + bu)`, the first half of a gated MLP. Weights come with their biases.
+    /// `f(x Wg^T + bg) * (x Wu^T + bu)`, the first half of a gated MLP.
     pub fn gated_mlp(
         &mut self,
         x: &Tensor,
-        gate: (&Weight, Option<&Vector>),
-        up: (&Weight, Option<&Vector>),
+        gate: Affine<'_>,
+        up: Affine<'_>,
         activation: Activation,
     ) -> Tensor {
-        assert_eq!(gate.0.outputs(), up.0.outputs(), "gate and up are as wide");
-        let out = self.take_like(x, gate.0.outputs());
+        let middle = gate.weight.outputs();
+        assert_eq!(middle, up.weight.outputs(), "gate and up are as wide");
+        let out = self.take_like(x, middle);
         let mark = self.mark();
-        let scratch = self.take_like(x, gate.0.outputs());
+        let scratch = self.take_like(x, middle);
         let op = GatedMlp {
             x: *x,
-            gate: gate.0,
-            gate_bias: gate.1,
-            up: up.0,
-            up_bias: up.1,
+            gate: gate.weight,
+            gate_bias: gate.bias,
+            up: up.weight,
+            up_bias: up.bias,
             activation,
             out,
         };

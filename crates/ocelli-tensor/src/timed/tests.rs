@@ -1,7 +1,7 @@
 //! Operations are timed under their names, and change nothing.
 
 use super::*;
-use crate::{Measure, Memory, Pass, Probe, Work};
+use crate::{Affine, Measure, Memory, Pass, Probe, Work};
 
 #[test]
 fn calls_are_kept_by_kind_with_the_work_that_is_counted_for_a_pass() {
@@ -18,8 +18,12 @@ fn calls_are_kept_by_kind_with_the_work_that_is_counted_for_a_pass() {
     let x = pass.take(3, 5);
     pass.linear(&x, &weight, None, None);
     pass.linear(&x, &weight, None, None);
-    pass.gated_mlp(&x, (&weight, None), (&weight, None), Activation::Silu);
-    pass.linears(&x, [(&weight, None); 3]);
+    let affine = Affine {
+        weight: &weight,
+        bias: None,
+    };
+    pass.gated_mlp(&x, affine, affine, Activation::Silu);
+    pass.linears(&x, [affine; 3]);
     pass.scale(2.0, &x);
     let times = timed.take();
     let shape = WeightShape {

@@ -90,12 +90,7 @@ fn with_named(
                 true => "nothing speaks against it".to_owned(),
                 false => matched.join(", "),
             };
-            report.fitting(
-                reason,
-                Vec::new(),
-                (&text.file, Some(&projector.file)),
-                cache,
-            )
+            report.fitting(reason, Vec::new(), &text.file, Some(&projector.file), cache)
         }
         Err(misfit) => report.alone(false, misfit.to_string(), Vec::new()),
     }
@@ -111,7 +106,8 @@ fn with_found(text: &Opened, facts: &TextFacts, cache: Cache) -> PairReport {
     report.fitting(
         pairing.reason,
         rejected,
-        (&text.file, projector.as_ref()),
+        &text.file,
+        projector.as_ref(),
         cache,
     )
 }
@@ -122,7 +118,7 @@ fn merged(text: &Opened, cache: Cache) -> PairReport {
         text: &text.path,
         projector: None,
     };
-    report.fitting(reason, Vec::new(), (&text.file, Some(&text.file)), cache)
+    report.fitting(reason, Vec::new(), &text.file, Some(&text.file), cache)
 }
 
 fn without_text(projector: &Opened, facts: &ProjectorFacts, cache: Cache) -> PairReport {
@@ -134,12 +130,7 @@ fn without_text(projector: &Opened, facts: &ProjectorFacts, cache: Cache) -> Pai
                 text: path,
                 projector: Some(&projector.path),
             };
-            report.fitting(
-                pairing.reason,
-                rejected,
-                (file, Some(&projector.file)),
-                cache,
-            )
+            report.fitting(pairing.reason, rejected, file, Some(&projector.file), cache)
         }
         _ => {
             let report = Paths {
@@ -186,7 +177,8 @@ impl Paths<'_> {
         &self,
         reason: String,
         rejected: Vec<Rejected>,
-        (text, vision): (&Gguf, Option<&Gguf>),
+        text: &Gguf,
+        vision: Option<&Gguf>,
         cache: Cache,
     ) -> PairReport {
         let mut report = self.alone(true, reason, rejected);

@@ -9,7 +9,7 @@ use ocelli_image::{Budget, DecodeOptions, Error, Format, ImageHeader, read};
 use ocelli_models::VisionModel;
 
 /// How long pictures are timed one by one, all together. At least one of each format is.
-const PATIENCE: Duration = Duration::from_millis(300);
+const MOST_SPENT: Duration = Duration::from_millis(300);
 
 /// Times of the formats seen so far.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Pace {
     ) -> Result<Duration, Error> {
         let pixels = u64::from(header.width) * u64::from(header.height);
         if let Some((time, timed)) = self.timed.get(&header.format)
-            && self.spent >= PATIENCE
+            && self.spent >= MOST_SPENT
         {
             return Ok(time.mul_f64(pixels as f64 / (*timed).max(1) as f64));
         }

@@ -9,13 +9,13 @@ use ocelli_models::{TextModel, VisionModel};
 use ocelli_quant::TensorType;
 use ocelli_tensor::{
     AttentionPlan, Backend, Heads, KvElement, KvLayer, KvLayout, LayerCache, Mask, Memory, PageId,
-    Pass, Probe, Span, Tensor, Use, WeightSource, Work,
+    Pass, Probe, QueryKeyValue, Span, Tensor, Use, WeightSource, Work,
 };
 
 use crate::Error;
 
 /// Least time of a measurement, and least number of runs, after one to warm up.
-const PATIENCE: Duration = Duration::from_millis(20);
+const LEAST_MEASURED: Duration = Duration::from_millis(20);
 const RUNS: usize = 5;
 /// Rows of a measured product or attention.
 const ROWS: usize = 512;
@@ -113,7 +113,12 @@ fn within(backend: &dyn Backend, heads: Heads) -> f64 {
         let plan = AttentionPlan::Within {
             segments: std::slice::from_ref(&whole),
         };
-        pass.attend((&queries, &keys, &keys), heads, 0.1, plan);
+        let rows = QueryKeyValue {
+            queries,
+            keys,
+            values: keys,
+        };
+        pass.attend(rows, heads, 0.1, plan);
         pass.release(mark);
     })
 }
@@ -150,7 +155,12 @@ fn paged(backend: &dyn Backend, heads: Heads) -> f64 {
             spans: &spans,
             mask: Mask::Causal,
         };
-        pass.attend((&queries, &keys, &keys), heads, 0.1, plan);
+        let rows = QueryKeyValue {
+            queries,
+            keys,
+            values: keys,
+        };
+        pass.attend(rows, heads, 0.1, plan);
         pass.release(mark);
     })
 }
@@ -174,7 +184,7 @@ fn rate(operations: usize, mut run: impl FnMut()) -> f64 {
     let begun = Instant::now();
     let mut best = Duration::MAX;
     let mut runs = 0;
-    while begun.elapsed() < PATIENCE || runs < RUNS {
+    while begun.elapsed() < LEAST_MEASURED || runs < RUNS {
         let start = Instant::now();
         run();
         best = best.min(start.elapsed());

@@ -244,7 +244,7 @@ impl Runner {
                 ..
             } if running.tools.is_some() => return self.tell_beside_tools(id, &text, logprobs),
             Output::Encoding { image, done, total } => {
-                let (image, done, total) = by_medium(&running.owners, (image, done, total));
+                let (image, done, total) = by_medium(&running.owners, image, done, total);
                 Update::Encoding { image, done, total }
             }
             Output::Prefill { done, total } => {

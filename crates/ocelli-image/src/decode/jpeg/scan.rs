@@ -137,7 +137,7 @@ impl Scan {
                     }
                     for (m, member) in self.members.iter().enumerate() {
                         let component = &mut frame.components[member.component];
-                        let result = state.mcu(m, component, &tables[m], (row, column));
+                        let result = state.mcu(m, component, &tables[m], row, column);
                         // Bits made up behind the end may mean anything.
                         result.map_err(|error| state.bits.check().err().unwrap_or(error))?;
                     }
@@ -241,7 +241,8 @@ impl State<'_, '_> {
         member: usize,
         component: &mut Component,
         tables: &Tables<'_>,
-        (row, column): (usize, usize),
+        row: usize,
+        column: usize,
     ) -> Result<(), Error> {
         let (h, v) = self.scan.blocks_per_mcu(component);
         for y in 0..v {
