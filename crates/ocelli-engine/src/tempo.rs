@@ -1,21 +1,22 @@
-//! How many prompt rows a step takes beside those who generate, and what guessed rows cost, from how
-//! long steps took.
+//! How many prompt rows a step takes while others generate, and what guessed rows cost. Both follow
+//! from how long earlier steps took.
 //!
-//! Answers do not depend on where a prompt is cut, so that only waiting does: fewer rows make the
-//! others wait less for their next token, more rows use the kernels better.
+//! Where a prompt is cut changes no answer. It changes how long clients wait: with few rows the
+//! others get their next token sooner, with many the kernels do more in the same time.
 
 use std::time::Duration;
 
-/// How much longer than a step without prompt rows one with some may take, at least.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long the prompt rows of a step may take: the next tokens of others come that much later.
+const PROMPT_TIME: Duration = Duration::from_millis(50);
 
-/// The same in steps without prompt rows, where these are slow themselves.
-const STEPS: f64 = 2.0;
+/// The same in steps without prompt rows. It counts where those are so slow that prompts would
+/// hardly get on in [`PROMPT_TIME`].
+const PROMPT_STEPS: f64 = 2.0;
 
-/// Fewest rows: half as many would cost about a fifth more each.
+/// Fewest prompt rows of a step, however slow: half as many would take a fifth longer each.
 const LEAST_ROWS: usize = 64;
 
-/// Share of the last measurement in the mean.
+/// Weight of the last step in a mean.
 const NEW: f64 = 0.25;
 
 /// Part of a step's time that a guessed row adds, until it was measured: as much as rows of other
@@ -45,7 +46,7 @@ pub(crate) struct ExtraRows {
 pub(crate) struct Tempo {
     /// A step without prompt rows and guesses.
     generating: Option<f64>,
-    /// Of a prompt row, beside that.
+    /// What a prompt row adds to it.
     row: Option<f64>,
     /// Part of a step that a guessed row adds.
     draft_row: f64,
@@ -105,20 +106,20 @@ impl Tempo {
         }
     }
 
-    /// How long a slice of encoding takes beside those who generate: as it is, or as long as a step
-    /// of theirs where that takes longer, up to two and a half times as long. Where every step is
-    /// slow, pictures would wait for tokens otherwise, each of which reads all weights for few
-    /// sequences.
+    /// How long a slice of encoding may take while others generate: `time`, or as long as one of
+    /// their steps, up to two and a half times as long. Slices far shorter than steps would make
+    /// pictures wait for tokens.
     pub(crate) fn slice(&self, time: Duration) -> Duration {
         let step = Duration::try_from_secs_f64(self.generating.unwrap_or(0.0));
         step.unwrap_or(time).clamp(time, time.mul_f64(2.5))
     }
 
-    /// Prompt rows of the next step beside others that generate, at most `most`.
+    /// Prompt rows of the next step while others generate, at most `most`. All of them until a step
+    /// with some was timed.
     pub(crate) fn prompt_rows(&self, most: usize) -> usize {
         let Some(row) = self.row else { return most };
-        let slow = STEPS * self.generating.unwrap_or(0.0);
-        let rows = slow.max(PATIENCE.as_secs_f64()) / row.max(1e-9);
+        let slow = PROMPT_STEPS * self.generating.unwrap_or(0.0);
+        let rows = slow.max(PROMPT_TIME.as_secs_f64()) / row.max(1e-9);
         (rows as usize).max(LEAST_ROWS).min(most)
     }
 }
