@@ -1,8 +1,9 @@
 //! Numbered parts of a file, and names of files without what tells parts and merged files apart.
 
+use std::ops::Range;
 use std::path::Path;
 
-use ocelli_gguf::Value;
+use ocelli_gguf::Parts;
 
 use crate::Error;
 use crate::encode::{Output, OutputFile};
@@ -32,21 +33,8 @@ pub(crate) fn numbered_parts(
     file: OutputFile<'_>,
     most: u64,
 ) -> Result<Vec<OutputFile<'_>>, Error> {
-    let total = file.tensors.len();
-    let mut groups: Vec<Vec<Output<'_>>> = vec![Vec::new()];
-    let mut bytes = 0;
-    for tensor in file.tensors {
-        let more = tensor.bytes();
-        let last = groups.len() - 1;
-        if !groups[last].is_empty() && bytes + more > most {
-            groups.push(vec![tensor]);
-            bytes = more;
-        } else {
-            groups[last].push(tensor);
-            bytes += more;
-        }
-    }
-    let count = groups.len();
+    let parts = Parts::cut(file.tensors.iter().map(Output::bytes), most);
+    let count = parts.runs().len();
     if count > MOST_PARTS {
         return Err(Error::TooManyParts {
             part_bytes: most,
@@ -66,30 +54,25 @@ pub(crate) fn numbered_parts(
         .find(|(key, _)| key == "general.alignment")
         .cloned();
     let mut all_metadata = Some(file.metadata);
-    Ok(groups
-        .into_iter()
-        .enumerate()
-        .map(|(number, tensors)| {
-            // Every part has its own data section, so each needs the alignment.
-            let mut metadata = all_metadata
-                .take()
-                .unwrap_or_else(|| alignment.iter().cloned().collect());
-            if count > 1 {
-                metadata.push(("split.no".to_owned(), Value::U16(number as u16)));
-                metadata.push(("split.count".to_owned(), Value::U16(count as u16)));
-                metadata.push(("split.tensors.count".to_owned(), Value::I32(total as i32)));
-            }
-            let name = match count {
-                1 => format!("{stem}.gguf"),
-                _ => format!("{stem}-{:05}-of-{count:05}.gguf", number + 1),
-            };
-            OutputFile {
-                path: file.path.with_file_name(name),
-                metadata,
-                tensors,
-            }
-        })
-        .collect())
+    let mut tensors = file.tensors.into_iter();
+    let part = |(number, run): (usize, &Range<usize>)| {
+        // Every part has its own data section, so each needs the alignment.
+        let mut metadata = all_metadata
+            .take()
+            .unwrap_or_else(|| alignment.iter().cloned().collect());
+        let name = if count == 1 {
+            format!("{stem}.gguf")
+        } else {
+            metadata.extend(parts.keys(number));
+            parts.file_name(&stem, number)
+        };
+        OutputFile {
+            path: file.path.with_file_name(name),
+            metadata,
+            tensors: tensors.by_ref().take(run.len()).collect(),
+        }
+    };
+    Ok(parts.runs().iter().enumerate().map(part).collect())
 }
 
 #[cfg(test)]

@@ -46,4 +46,4 @@ pub use metadata::Metadata;
 pub use shared::SharedTensor;
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value};
-pub use writer::{StreamWriter, Writer};
+pub use writer::{Parts, StreamWriter, Writer};

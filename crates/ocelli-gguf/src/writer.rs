@@ -15,6 +15,7 @@ use crate::parse::check_alignment;
 use crate::tensor::{byte_length, check_name};
 use crate::value::{ARRAY_ID, Array, Value};
 
+pub use split::Parts;
 pub use stream::StreamWriter;
 
 /// Collects metadata and tensors and writes them as one file.
