@@ -2,6 +2,8 @@
 //!
 //! What is not here: time between operations, which is the difference to what a stage took as a whole.
 
+mod done;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use crate::{
     LayerNorm, Linear, PackError, RmsNorm, Rope, Storage, Tensor, Use, Vector, Weight,
     WeightSource, Within, WriteKv,
 };
+use done::{Done, work};
 
 /// A kind of operation: what a line of a table of times is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,35 +210,6 @@ impl Timed {
         OperationTime::merge(list, [call]);
         result
     }
-}
-
-/// How much an operation does.
-#[derive(Clone, Copy, Default)]
-struct Done {
-    /// Multiplications and additions.
-    operations: u64,
-    /// Bytes of weights that it reads.
-    weight_bytes: u64,
-}
-
-impl Done {
-    fn without_weights(operations: u64) -> Self {
-        Self {
-            operations,
-            weight_bytes: 0,
-        }
-    }
-}
-
-/// Products of `x` with weights.
-fn work(x: Tensor, weights: &[&Weight]) -> Done {
-    let mut done = Done::default();
-    for weight in weights {
-        let elements = weight.inputs() as u64 * weight.outputs() as u64;
-        done.operations += 2 * x.rows() as u64 * elements;
-        done.weight_bytes += weight.bytes() as u64;
-    }
-    done
 }
 
 impl Backend for Timed {

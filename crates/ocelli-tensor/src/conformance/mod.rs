@@ -9,6 +9,7 @@ use crate::{Backend, Memory, Tensor};
 
 mod attention;
 mod moves;
+mod pages;
 mod products;
 mod rows;
 mod sequence;
