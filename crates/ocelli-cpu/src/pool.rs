@@ -14,6 +14,7 @@
 
 mod bell;
 
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -72,6 +73,8 @@ struct Shared {
     /// Indices of the running job that have returned.
     finished: AtomicUsize,
     panicked: AtomicBool,
+    /// What the panics of the running job carried.
+    payloads: Mutex<Vec<Box<dyn Any + Send>>>,
     stopping: AtomicBool,
     /// Workers that sleep, or are about to.
     sleepers: AtomicUsize,
@@ -133,6 +136,7 @@ impl Pool {
             }),
             finished: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
+            payloads: Mutex::default(),
             stopping: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
             work_bell: Bell::default(),
@@ -209,7 +213,13 @@ impl Pool {
         while shared.claim_and_call(0, &mut caller.workspace) {}
         shared.wait_until_finished(count, &mut caller.cursor);
         if shared.panicked.swap(false, Ordering::Relaxed) {
+            let mut payloads = shared
+                .payloads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let payloads = std::mem::take(&mut *payloads);
             drop(caller);
+            drop(payloads);
             resume_unwind(Box::new(
                 "a task of the CPU backend panicked; its message is above",
             ));
@@ -339,9 +349,11 @@ impl Shared {
         if let Some(task) = task
             && let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(index, workspace)))
         {
+            // Kept until all indices have ended: dropping it could panic once more, and unwind from
+            // `run` while others still work.
+            let mut payloads = self.payloads.lock().unwrap_or_else(PoisonError::into_inner);
+            payloads.push(payload);
             self.panicked.store(true, Ordering::Relaxed);
-            // Dropping it could panic once more, and unwind from `run` while others still work.
-            std::mem::forget(payload);
         }
         if self.finished.fetch_add(1, Ordering::SeqCst) + 1 == count
             && self.caller_waits.load(Ordering::SeqCst)
