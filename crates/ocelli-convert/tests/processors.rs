@@ -40,42 +40,52 @@ fn processors_that_prepare_pictures_in_another_way_are_refused() {
         ),
         ("llava", "crop_size", json!(28), "crop_size: found 28, need"),
         (
-            "llava-next",
-            "crop_size",
-            json!({"height": 28, "width": 28}),
-            "height: found 28, need 42",
-        ),
-        (
-            "llava-next",
-            "size",
-            json!({"height": 28, "width": 28}),
-            "height: found 28, need 42",
-        ),
-        (
-            "llava-next",
-            "image_grid_pinpoints",
-            json!([[42, 84]]),
-            "image_grid_pinpoints: found [[42,84]], need [[42, 84], [84, 42], [84, 84]",
-        ),
-        (
-            "llava-next",
-            "image_grid_pinpoints",
-            json!(null),
-            "image_grid_pinpoints: found nothing, which means [[336, 672], [672, 336]",
-        ),
-        (
             "mistral3",
             "do_center_crop",
             json!(true),
             "do_center_crop: found true, need false",
         ),
     ] {
-        let folder = Folder::new("processors");
-        let (file, inside) = processor(name);
-        let at = (file, format!("{inside}/{key}"));
-        let error = changed(name, &folder, (at.0, &at.1), value).expect_err("refused");
-        assert!(error.contains(message), "{name} {key}: {error}");
+        refuses(name, key, value, message);
     }
+}
+
+#[test]
+fn tiles_that_an_encoder_does_not_cut_are_refused() {
+    let name = "llava-next";
+    for (key, value, message) in [
+        (
+            "crop_size",
+            json!({"height": 28, "width": 28}),
+            "height: found 28, need 42",
+        ),
+        (
+            "size",
+            json!({"height": 28, "width": 28}),
+            "height: found 28, need 42",
+        ),
+        (
+            "image_grid_pinpoints",
+            json!([[42, 84]]),
+            "image_grid_pinpoints: found [[42,84]], need [[42, 84], [84, 42], [84, 84]",
+        ),
+        (
+            "image_grid_pinpoints",
+            json!(null),
+            "image_grid_pinpoints: found nothing, which means [[336, 672], [672, 336]",
+        ),
+    ] {
+        refuses(name, key, value, message);
+    }
+}
+
+/// A checkpoint is refused with a message when one of its processor's settings has this value.
+fn refuses(name: &str, key: &str, value: Json, message: &str) {
+    let folder = Folder::new("processors");
+    let (file, inside) = processor(name);
+    let at = (file, format!("{inside}/{key}"));
+    let error = changed(name, &folder, (at.0, &at.1), value).expect_err("refused");
+    assert!(error.contains(message), "{name} {key}: {error}");
 }
 
 const SHARED: &str = "processor_config.json";
