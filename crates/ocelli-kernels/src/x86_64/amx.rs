@@ -8,6 +8,7 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch, _xgetbv};
 use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 use crate::tiles::{self, Emulated, Meanwhile, TILE, TileUnit, span};
@@ -197,6 +198,8 @@ pub(super) struct Tiles {
     /// Whether they were before, so that they stay so behind this: configuring takes as long as a
     /// dozen products of tiles.
     were_configured: bool,
+    /// They are this thread's own: no other may have them.
+    of_this_thread: PhantomData<*const ()>,
 }
 
 /// What `ldtilecfg` reads.
@@ -211,9 +214,12 @@ struct Configuration {
 
 impl Tiles {
     pub(super) fn new(_: Proof) -> Self {
-        let were_configured = CONFIGURED.replace(true);
-        if were_configured {
-            return Self { were_configured };
+        let tiles = Self {
+            were_configured: CONFIGURED.replace(true),
+            of_this_thread: PhantomData,
+        };
+        if tiles.were_configured {
+            return tiles;
         }
         let mut configuration = Configuration {
             palette: 1,
@@ -228,7 +234,7 @@ impl Tiles {
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &configuration, options(nostack, readonly, preserves_flags));
         }
-        Self { were_configured }
+        tiles
     }
 }
 
