@@ -279,8 +279,9 @@ impl Engine {
         self.end(id, FinishReason::Cancelled.into())
     }
 
-    /// Answers a request, telling `observe` what happens; it can stop the request at each event.
-    /// Other requests that run go on beside it, but what they bring meanwhile is told to nobody.
+    /// Answers a request, telling `observe` what happens; it can stop the request at each event and is
+    /// told nothing more then, though the outcome has all that the step brought. Other requests that run
+    /// go on beside it, but what they bring meanwhile is told to nobody.
     ///
     /// # Errors
     /// When the request does not fit or the arithmetic fails. The engine stays usable.
@@ -290,12 +291,14 @@ impl Engine {
         observe: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome, Error> {
         let id = self.submit(request)?;
+        let mut is_over = false;
         loop {
             for (whose, output) in self.step() {
-                if whose != id {
-                    continue;
-                }
                 let flow = match output {
+                    _ if whose != id => continue,
+                    Output::Done(outcome) => return Ok(*outcome),
+                    Output::Failed(error) => return Err(error),
+                    _ if is_over => continue,
                     Output::Encoding { image, done, total } => {
                         observe(Event::Encoding { image, done, total })
                     }
@@ -306,12 +309,9 @@ impl Engine {
                         Channel::Answer => Event::Text(&text),
                         Channel::Reasoning => Event::Reasoning(&text),
                     }),
-                    Output::Done(outcome) => return Ok(*outcome),
-                    Output::Failed(error) => return Err(error),
                 };
-                if flow.is_break()
-                    && let Some(outcome) = self.cancel(id)
-                {
+                is_over = flow.is_break();
+                if is_over && let Some(outcome) = self.cancel(id) {
                     return Ok(outcome);
                 }
             }

@@ -4,10 +4,12 @@
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ocelli_engine::{
-    Engine, Generate, GrammarSource, Grammars, Model, Outcome, Prompt, Sampling, Settings,
+    Engine, Event, FinishReason, Generate, GrammarSource, Grammars, Model, Outcome, Prompt,
+    Sampling, Settings,
 };
 use ocelli_gguf::Gguf;
 use ocelli_models::load_text;
@@ -258,4 +260,34 @@ fn a_step_with_guesses_that_panics_or_gives_no_numbers_costs_only_whose_token_it
         assert!(results[0].iter().any(Option::is_none), "{harm:?}");
         backend.set(None);
     }
+}
+
+#[test]
+fn whoever_stops_an_answer_is_told_nothing_more_of_the_step() {
+    let bench = Bench::new(2);
+    let (mut ended, mut cancelled) = (0, 0);
+    for tokens in [20, 40, 60] {
+        for last in 1..=tokens {
+            let mut engine = bench.engine(1);
+            let request = Generate {
+                max_tokens: tokens,
+                ..long(bench.requests().swap_remove(1))
+            };
+            let mut told = 0;
+            let outcome = engine.generate(request, &mut |event| {
+                told += usize::from(matches!(event, Event::Text(_)));
+                match told >= last {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            });
+            assert!(told <= last, "{told} of {last}");
+            match outcome.unwrap().finish_reason {
+                FinishReason::Cancelled => cancelled += 1,
+                _ => ended += 1,
+            }
+        }
+    }
+    // Some ended in the step in which they were stopped.
+    assert!(cancelled > 60 && ended > 3, "{cancelled}, {ended}");
 }
