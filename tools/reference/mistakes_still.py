@@ -287,6 +287,17 @@ GEMMA_PICTURES = {
     "rows of pictures scaled": scaled_pictures,
     "blocks look back only": blocks_that_look_back_only,
 }
+# Of the encoder and the projector that both generations of LLaVA have.
+LLAVA = {
+    "tanh GELU in the projector": tanh_in_projector,
+    "erf GELU in the blocks": exact_gelu_in_blocks,
+    "vision epsilon 1e-6": tower_epsilon(1e-6),
+    "class token behind the patches": class_token_behind,
+    "rows of the last layer": rows_of_the_last_layer,
+    "no norm before the layers": no_norm_before_the_layers,
+    "biases of the projector missing": no_biases_in_projector,
+}
+
 TILES = {
     "line ends of zeros": line_ends_of_zeros,
     "line ends before their lines": packed_otherwise(ends_before_lines),
@@ -319,15 +330,7 @@ MISTAKES = {
         "rows of zeros for breaks": break_rows_of_zeros,
         "biases of the projector missing": no_biases_in_projector,
     },
-    "llava": TEXT_OF_STILL | {
-        "tanh GELU in the projector": tanh_in_projector,
-        "erf GELU in the blocks": exact_gelu_in_blocks,
-        "vision epsilon 1e-6": tower_epsilon(1e-6),
-        "class token behind the patches": class_token_behind,
-        "rows of the last layer": rows_of_the_last_layer,
-        "no norm before the layers": no_norm_before_the_layers,
-        "biases of the projector missing": no_biases_in_projector,
-    },
+    "llava": TEXT_OF_STILL | LLAVA,
     "llava-mixed": TEXT_OF_STILL | {
         "tanh GELU in the projector": tanh_in_projector,
         "quick GELU in the blocks": quick_gelu_in_blocks,
@@ -337,15 +340,7 @@ MISTAKES = {
         "no norm before the layers": no_norm_before_the_layers,
         "products of the MLPs exchanged": products_of_mlps_exchanged,
     },
-    "llava-next": TEXT_OF_STILL | TILES | {
-        "tanh GELU in the projector": tanh_in_projector,
-        "erf GELU in the blocks": exact_gelu_in_blocks,
-        "vision epsilon 1e-6": tower_epsilon(1e-6),
-        "class token behind the patches": class_token_behind,
-        "rows of the last layer": rows_of_the_last_layer,
-        "no norm before the layers": no_norm_before_the_layers,
-        "biases of the projector missing": no_biases_in_projector,
-    },
+    "llava-next": TEXT_OF_STILL | TILES | LLAVA,
     "llava-next-mixed": TEXT_OF_STILL | TILES | {
         "tanh GELU in the projector": tanh_in_projector,
         "quick GELU in the blocks": quick_gelu_in_blocks,

@@ -6,32 +6,12 @@ mod common;
 
 use std::sync::Arc;
 
-use ocelli_engine::{FinishReason, Generate, GrammarSource, Grammars, Outcome, Sampling};
+use ocelli_engine::{FinishReason, GrammarSource, Grammars};
 use ocelli_image::boxes::{Convention, Region, View, locate};
 use ocelli_text::ControlTokens;
 use serde_json::Value;
 
 use common::{Bench, cpu};
-
-/// What a random model says, for a few seeds.
-fn answers(bench: &Bench) -> Vec<Outcome> {
-    let grammars = Grammars::new(Arc::clone(&bench.model));
-    let grammar = grammars.compile(&GrammarSource::Boxes).unwrap();
-    let answer = |seed| {
-        let request = Generate {
-            grammar: Some(grammar.clone()),
-            max_tokens: 120,
-            sampling: Sampling {
-                temperature: 1.0,
-                seed,
-                ..Sampling::default()
-            },
-            ..bench.request("Hi", None)
-        };
-        bench.run(request).unwrap()
-    };
-    (0..8).map(answer).collect()
-}
 
 #[test]
 fn boxes_are_written_as_the_family_writes_them_and_lie_inside() {
@@ -48,7 +28,7 @@ fn boxes_are_written_as_the_family_writes_them_and_lie_inside() {
     ] {
         let bench = Bench::of(suite, Arc::new(cpu(2)));
         let mut found = 0;
-        for outcome in answers(&bench) {
+        for outcome in bench.drawn(&GrammarSource::Boxes) {
             let tokenizer = &bench.model.tokenizer;
             let text = tokenizer.decode(&outcome.tokens, ControlTokens::Shown);
             let boxes = locate(&text, convention, &view);

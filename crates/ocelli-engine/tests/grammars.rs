@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ocelli_engine::{
-    Error, FinishReason, Generate, Grammar, GrammarSource, Grammars, Outcome, Sampling, StopCause,
-    Thinking,
+    Error, FinishReason, Generate, Grammar, GrammarSource, Grammars, StopCause, Thinking,
 };
 use ocelli_text::{ToolCallParser, ToolCallPart};
 use serde::de::IgnoredAny;
@@ -25,25 +24,6 @@ fn problem(bench: &Bench, source: &GrammarSource) -> String {
     compile(bench, source).unwrap_err().to_string()
 }
 
-/// What a random model says under a grammar, for a few seeds.
-fn answers(bench: &Bench, source: &GrammarSource) -> Vec<Outcome> {
-    let grammar = compile(bench, source).unwrap();
-    let answer = |seed| {
-        let request = Generate {
-            grammar: Some(grammar.clone()),
-            max_tokens: 120,
-            sampling: Sampling {
-                temperature: 1.0,
-                seed,
-                ..Sampling::default()
-            },
-            ..bench.request("Hi", None)
-        };
-        bench.run(request).unwrap()
-    };
-    (0..8).map(answer).collect()
-}
-
 #[test]
 fn answers_follow_a_schema_or_were_cut_off() {
     let bench = Bench::new(2);
@@ -57,7 +37,7 @@ fn answers_follow_a_schema_or_were_cut_off() {
         "required": ["colour", "count", "sure"],
         "additionalProperties": false,
     });
-    let outcomes = answers(&bench, &GrammarSource::JsonSchema(schema));
+    let outcomes = bench.drawn(&GrammarSource::JsonSchema(schema));
     let mut complete = 0;
     for outcome in &outcomes {
         if outcome.finish_reason == FinishReason::Length {
@@ -96,7 +76,7 @@ fn expressions_and_both_notations_of_grammars_are_followed() {
                 .to_owned(),
         ),
     ] {
-        for outcome in answers(&bench, &source) {
+        for outcome in bench.drawn(&source) {
             assert!(is_form(&outcome.text), "{source:?}: {:?}", outcome.text);
             assert_eq!(outcome.finish_reason, FinishReason::Stop);
         }
@@ -118,7 +98,7 @@ fn between_tokens_of_json_is_one_space_or_one_new_line_with_its_indentation() {
         GrammarSource::ToolCalls(vec![tool]),
     ];
     let mut spaces = 0;
-    for outcome in sources.iter().flat_map(|source| answers(&bench, source)) {
+    for outcome in sources.iter().flat_map(|source| bench.drawn(source)) {
         let mut lines = outcome.text.trim_end().split('\n');
         let first = lines.next().unwrap();
         let inner = lines.map(|line| line.trim_start_matches([' ', '\t']));
@@ -134,7 +114,7 @@ fn between_tokens_of_json_is_one_space_or_one_new_line_with_its_indentation() {
 #[test]
 fn any_object_is_json() {
     let bench = Bench::new(2);
-    for outcome in answers(&bench, &GrammarSource::JsonObject) {
+    for outcome in bench.drawn(&GrammarSource::JsonObject) {
         assert!(
             outcome.text.trim_start().starts_with('{'),
             "{:?}",
@@ -157,7 +137,7 @@ fn an_answer_that_must_call_a_tool_calls_one_with_arguments_that_it_has() {
     let nothing = json!({"type": "object", "properties": {}, "additionalProperties": false});
     let tools = vec![tool("paint", colour), tool("stop", nothing)];
     let mut calls = 0;
-    for outcome in answers(&bench, &GrammarSource::ToolCalls(tools.clone())) {
+    for outcome in bench.drawn(&GrammarSource::ToolCalls(tools.clone())) {
         let mut parser = ToolCallParser::new(&tools);
         let mut parts = parser.push(&outcome.text);
         if outcome.finish_reason == FinishReason::Stop {
@@ -190,7 +170,7 @@ fn parameters_of_a_tool_may_refer_to_what_they_define() {
     let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": parameters}});
     for tools in [vec![tool("paint")], vec![tool("paint"), tool("wash")]] {
         let mut calls = 0;
-        for outcome in answers(&bench, &GrammarSource::ToolCalls(tools.clone())) {
+        for outcome in bench.drawn(&GrammarSource::ToolCalls(tools.clone())) {
             for part in ToolCallParser::new(&tools).push(&outcome.text) {
                 if let ToolCallPart::Call(call) = part {
                     calls += 1;

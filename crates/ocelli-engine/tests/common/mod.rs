@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use ocelli_cpu::{CpuBackend, CpuOptions};
 use ocelli_engine::{
-    ClientId, Engine, Error, Generate, Model, Outcome, Output, Picture, Prompt, SequenceId,
-    Settings,
+    ClientId, Engine, Error, Generate, GrammarSource, Grammars, Model, Outcome, Output, Picture,
+    Prompt, Sampling, SequenceId, Settings,
 };
 use ocelli_gguf::Gguf;
 use ocelli_image::{Budget, DecodeOptions, Grid, read};
@@ -156,6 +156,26 @@ impl Bench {
         let mut engine = self.engine(1);
         let id = engine.submit(request)?;
         finish_all(&mut engine).remove(&id).unwrap()
+    }
+
+    /// What a random model says under a grammar, for a few seeds.
+    pub(crate) fn drawn(&self, source: &GrammarSource) -> Vec<Outcome> {
+        let grammars = Grammars::new(Arc::clone(&self.model));
+        let grammar = grammars.compile(source).unwrap();
+        let answer = |seed| {
+            let request = Generate {
+                grammar: Some(grammar.clone()),
+                max_tokens: 120,
+                sampling: Sampling {
+                    temperature: 1.0,
+                    seed,
+                    ..Sampling::default()
+                },
+                ..self.request("Hi", None)
+            };
+            self.run(request).unwrap()
+        };
+        (0..8).map(answer).collect()
     }
 
     /// The id of a token.
